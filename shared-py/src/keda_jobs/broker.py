@@ -1,0 +1,65 @@
+"""What the loop needs of a broker. JetStream is one (`keda_jobs.jetstream`), the fake in `keda_jobs.testing` another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from keda_jobs.errors import Permanent
+from keda_jobs.message import Received, header_bytes
+
+
+class TooLarge(Permanent):
+    """The message is larger than the server's max_payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to publish. `msg_id` makes the publish safe to repeat within the stream's duplicate window."""
+
+    subject: str
+    data: bytes
+    msg_id: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def wire_headers(self, max_payload: int) -> dict[str, str]:
+        """All headers to send. Raises `TooLarge` when headers and body exceed `max_payload` bytes."""
+        headers = {"Nats-Msg-Id": self.msg_id, **self.headers}
+        size = len(self.data) + header_bytes(headers)
+        if size > max_payload:
+            raise TooLarge(f"{size} bytes for {self.subject}; the server takes {max_payload}")
+        return headers
+
+
+class Delivery(Protocol):
+    """One delivery of a message; it ends with `ack` or `nak`."""
+
+    @property
+    def received(self) -> Received: ...
+
+    async def ack(self) -> None:
+        """Acknowledge and wait for the server's word. Raises `BrokerUnavailable`."""
+
+    async def nak(self) -> None:
+        """Give back for immediate redelivery. Raises `BrokerUnavailable`."""
+
+    async def in_progress(self) -> None:
+        """Restart the server's `ack_wait` timer. Raises `BrokerUnavailable`."""
+
+
+class Broker(Protocol):
+    """A stream with one durable consumer of ours."""
+
+    @property
+    def max_payload(self) -> int:
+        """The most bytes, headers and body, that one message may have."""
+
+    async def fetch(self, most: int) -> Sequence[Delivery]:
+        """Up to `most` deliveries; empty when none came for a while. Raises `BrokerUnavailable`."""
+
+    async def publish(self, outgoing: Outgoing) -> bool:
+        """Store a message and wait for the acknowledgement; False when it was stored before (same `msg_id`).
+
+        Raises `BrokerUnavailable`, or `TooLarge` before anything is sent.
+        """

@@ -1,0 +1,256 @@
+"""The loop of an event job: a free slot, a fetch, the work, the decision carried out, and the drain at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import assert_never
+
+from keda_jobs.broker import Broker, Delivery, Outgoing
+from keda_jobs.dead_letter import dead_letter
+from keda_jobs.errors import BrokerUnavailable, JobError, Permanent
+from keda_jobs.heartbeat import Heartbeat
+from keda_jobs.message import Message, message_of
+from keda_jobs.metrics import Metrics
+from keda_jobs.pause import Pause
+from keda_jobs.policy import Ack, Dead, Decision, Failed, Hold, Outcome, Retry, RetryPolicy, describe
+from keda_jobs.retry import scheduled_retry
+from keda_jobs.runner import Runner
+from keda_jobs.settings import JobSettings
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 1.0
+
+Settled = Ack | Retry | Dead
+
+
+class _GivenBack(Exception):
+    """The message in hand goes back to the broker, because the process stops."""
+
+
+class Consumer:
+    """Pulls, runs and settles the messages of one job; decides nothing itself (see `keda_jobs.policy`)."""
+
+    def __init__(self, job: str, broker: Broker, runner: Runner, settings: JobSettings, metrics: Metrics) -> None:
+        self._job = job
+        self._broker = broker
+        self._runner = runner
+        self._settings = settings
+        self._metrics = metrics
+        self._policy = RetryPolicy(settings.retry_max_deliveries, settings.retry_step_s)
+        self._heartbeat = Heartbeat(settings.ack_wait_s / 3)
+        self._pause = Pause()
+        self._fetch_pause = Pause()
+        self._running: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._pull_ended = asyncio.Event()
+        self._grace_ends = 0.0
+        self._ticked_at = time.monotonic()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the loop last moved; a loop that hangs shows here."""
+        return time.monotonic() - self._ticked_at
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped.is_set()
+
+    def stop(self) -> None:
+        """Fetch no more; running work has the grace to end. A second call ends the grace."""
+        grace_s = 0.0 if self.stopping else self._settings.shutdown_grace_s
+        self._grace_ends = time.monotonic() + grace_s
+        self._stopped.set()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Consume until `stop`, then drain. Raises `BrokerClosed` when the connection is lost for good."""
+        beats = asyncio.create_task(self._heartbeat.run(), name="heartbeat")
+        try:
+            while not self.stopping:
+                self._ticked_at = time.monotonic()
+                if self._may_fetch():
+                    for delivery in await self._fetch():
+                        self._start(delivery)
+                else:
+                    await self._change()
+            self._pull_ended.set()
+            await self._drain()
+        finally:
+            self._pull_ended.set()
+            beats.cancel()
+            await self._cancel_running()
+
+    def _may_fetch(self) -> bool:
+        """A slot is free, and no message in hand waits for the platform."""
+        waiting = self._fetch_pause.is_resting or (self._pause.is_on and self._running)
+        return len(self._running) < self._settings.concurrency and not waiting
+
+    async def _change(self) -> None:
+        """Wait for a slot, a stop or a moment, whichever comes first."""
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TICK_S):
+                await self._changed.wait()
+
+    async def _fetch(self) -> Sequence[Delivery]:
+        try:
+            deliveries = await self._broker.fetch(self._settings.concurrency - len(self._running))
+        except BrokerUnavailable as error:
+            self._fetch_pause.trouble(str(error))
+            return []
+        self._fetch_pause.over()
+        return deliveries
+
+    def _start(self, delivery: Delivery) -> None:
+        task = asyncio.create_task(self._process(delivery))
+        self._running.add(task)
+        self._metrics.in_work.inc()
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._metrics.in_work.dec()
+        self._changed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a message was left unsettled and comes again after its ack_wait", exc_info=error)
+
+    async def _process(self, delivery: Delivery) -> None:
+        started = time.monotonic()
+        message = message_of(delivery.received, self._job)
+        decision: Decision
+        try:
+            with self._heartbeat.beating(delivery):
+                decision = await self._publish(await self._decide(message), message)
+            outcome = await self._acknowledge(delivery, decision)
+        except (asyncio.CancelledError, _GivenBack):
+            await self._give_back(delivery)
+            decision, outcome = Hold("the process stops"), "returned"
+        self._report(message, decision, outcome, time.monotonic() - started)
+
+    async def _decide(self, message: Message) -> Settled:
+        """Run the handler, again after each pause, until there is something to settle."""
+        if self._policy.exhausted(message.attempt):
+            return self._policy.too_many(message.attempt)
+        while not self.stopping:
+            outcome = await self._runner.outcome(message, self._broker.max_payload // 2)
+            decision = self._policy.decide(outcome, message.attempt)
+            if not isinstance(decision, Hold):
+                self._platform_is_well()
+                _log_bug(outcome, message)
+                return decision
+            await self._rest(decision.reason)
+        # A pull of ours that is still open would get the message right back, at the cost of a delivery.
+        await self._pull_ended.wait()
+        raise _GivenBack
+
+    async def _publish(self, decision: Settled, message: Message) -> Settled:
+        """Have the decision's messages stored; one that the broker cannot take makes it a dead letter."""
+        try:
+            for outgoing in self._outgoing(decision, message):
+                await self._confirmed(functools.partial(self._broker.publish, outgoing))
+        except Permanent as error:
+            return await self._publish(Dead(describe(error), type(error).__name__), message)
+        return decision
+
+    def _outgoing(self, decision: Settled, message: Message) -> list[Outgoing]:
+        # A pod's clock may be behind the server's; what the server has stamped is past for sure.
+        now = max(datetime.now(UTC), message.published_at)
+        match decision:
+            case Ack(events):
+                return [
+                    Outgoing(event.subject, event.encode(), f"{message.id}:{event.subject}{f':{n}' if n else ''}")
+                    for n, event in enumerate(events)
+                ]
+            case Retry(delay_s):
+                return [scheduled_retry(message, self._job, delay_s, now)]
+            case Dead():
+                return [dead_letter(message, self._job, decision, self._broker.max_payload, now)]
+            case _:
+                assert_never(decision)
+
+    async def _acknowledge(self, delivery: Delivery, decision: Settled) -> str:
+        """Ack until the server confirms; past `ack_wait` the message is somebody else's."""
+        try:
+            async with asyncio.timeout(self._settings.ack_wait_s):
+                await self._confirmed(delivery.ack)
+        except TimeoutError:
+            return "unconfirmed"
+        match decision:
+            case Ack():
+                return "acked"
+            case Retry():
+                return "retry"
+            case Dead():
+                return "dead"
+            case _:
+                assert_never(decision)
+
+    async def _confirmed(self, send: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            try:
+                await send()
+            except BrokerUnavailable as error:
+                await self._rest(str(error))
+            else:
+                return self._platform_is_well()
+
+    async def _rest(self, reason: str) -> None:
+        """Rest with the others; a stop ends it early, once."""
+        self._pause.trouble(reason)
+        if self.stopping:
+            return await asyncio.sleep(self._pause.left_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._pause.left_s):
+                await self._stopped.wait()
+
+    def _platform_is_well(self) -> None:
+        if self._pause.is_on:
+            self._pause.over()
+            self._changed.set()
+
+    async def _give_back(self, delivery: Delivery) -> None:
+        try:
+            await delivery.nak()
+        except BrokerUnavailable as error:
+            log.warning("%s; the message comes again after its ack_wait", error)
+
+    async def _drain(self) -> None:
+        """Let running work end within the grace."""
+        log.info("stopping, %d messages in work", len(self._running))
+        while self._running and (left_s := self._grace_ends - time.monotonic()) > 0:
+            self._ticked_at = time.monotonic()
+            await asyncio.wait(self._running, timeout=min(left_s, _TICK_S))
+
+    async def _cancel_running(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _report(self, message: Message, decision: Decision, outcome: str, duration_s: float) -> None:
+        self._metrics.settled(outcome, duration_s)
+        extra: dict[str, object] = {
+            "msg_id": message.id,
+            "subject": message.subject,
+            "attempt": message.attempt,
+            "outcome": outcome,
+            "duration_s": round(duration_s, 4),
+        }
+        if not isinstance(decision, Ack):
+            extra["reason"] = decision.reason
+        if isinstance(decision, Retry):
+            extra["delay_s"] = decision.delay_s
+        log.info("%s", outcome, extra=extra)
+
+
+def _log_bug(outcome: Outcome, message: Message) -> None:
+    if isinstance(outcome, Failed) and not isinstance(outcome.error, JobError):
+        log.error("the handler raised", exc_info=outcome.error, extra={"msg_id": message.id})

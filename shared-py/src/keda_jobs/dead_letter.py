@@ -1,0 +1,123 @@
+"""Dead letters: the body says what it was, the headers say why, and both always fit the server's limit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from keda_jobs.broker import Outgoing
+from keda_jobs.events import InvalidEvent, refuse_loose_json
+from keda_jobs.message import ID, Message, header_bytes, own_headers
+from keda_jobs.policy import Dead
+
+SUBJECT = "dead-letter"
+
+JOB = "Keda-Jobs-Job"
+REASON = "Keda-Jobs-Reason"
+ERROR_CLASS = "Keda-Jobs-Error-Class"
+SEQUENCE = "Keda-Jobs-Sequence"
+PUBLISHED_AT = "Keda-Jobs-Published-At"
+DIED_AT = "Keda-Jobs-Died-At"
+DATA = "Keda-Jobs-Data"
+SIZE = "Keda-Jobs-Size"
+
+_KEPT_TEXT = 64 * 1024
+_KEPT_HEADERS = 64 * 1024
+
+
+def dead_letter(message: Message, job: str, dead: Dead, max_payload: int, now: datetime) -> Outgoing:
+    """The letter for `message`, never larger than `max_payload`.
+
+    `data` is the original JSON, untouched. What is not JSON, or does not fit, is a string: bytes that are not
+    UTF-8 as `\\xff`, and at most the first 64 KiB. `Keda-Jobs-Data` says which (`json`, `text`, `truncated`); the
+    whole original stays at `Keda-Jobs-Sequence` in the stream until the stream's `max_age`.
+    """
+    headers = dict(message.headers) if header_bytes(message.headers) <= min(_KEPT_HEADERS, max_payload // 8) else {}
+    headers |= {
+        "Nats-TTL": "never",
+        JOB: job,
+        REASON: dead.reason.encode("ascii", "backslashreplace").decode(),
+        ERROR_CLASS: dead.error_class,
+        ID: message.id,
+        SEQUENCE: str(message.sequence),
+        PUBLISHED_AT: message.published_at.isoformat(),
+        DIED_AT: now.isoformat(),
+    }
+    kind, data = _as_json(message.data)
+    body = _body(message, data)
+    if header_bytes(headers) + len(body) + 256 > max_payload:
+        kind = "truncated"
+        headers[SIZE] = str(len(message.data))
+        body = _body(message, _as_text(message.data[: min(_KEPT_TEXT, max_payload // 16)]))
+    headers[DATA] = kind
+    return Outgoing(SUBJECT, body, f"{message.id}:{SUBJECT}", headers)
+
+
+def _body(message: Message, data: bytes) -> bytes:
+    subject = json.dumps(message.subject).encode()
+    return b'{"subject":%s,"data":%s,"num_delivered":%d}' % (subject, data, message.attempt)
+
+
+def _as_json(data: bytes) -> tuple[str, bytes]:
+    try:
+        refuse_loose_json(data)
+    except InvalidEvent:
+        return "text", _as_text(data)
+    return "json", data
+
+
+def _as_text(data: bytes) -> bytes:
+    return json.dumps(data.decode(errors="backslashreplace")).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A dead letter as it stands in the stream under number `sequence`; fields of a foreign letter may be empty."""
+
+    sequence: int
+    died_at: datetime
+    subject: str
+    data: Any
+    num_delivered: int
+    job: str
+    error_class: str
+    reason: str
+    kind: str
+    headers: Mapping[str, str]
+
+    @property
+    def payload(self) -> bytes:
+        """The body to publish again: the original one, unless `kind` is `truncated`."""
+        if self.kind != "json" and isinstance(self.data, str):
+            return self.data.encode()
+        return json.dumps(self.data, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @property
+    def original_headers(self) -> dict[str, str]:
+        """The headers that came with the event, without the server's and ours."""
+        return own_headers(self.headers)
+
+
+def read_letter(sequence: int, stored_at: datetime, body: bytes, headers: Mapping[str, str]) -> DeadLetter:
+    """The letter stored under `sequence`; a body of another make is shown as it is."""
+    try:
+        fields = json.loads(body)
+        fields = fields if isinstance(fields, dict) and {"subject", "data"} <= fields.keys() else {"data": fields}
+    except (ValueError, RecursionError):
+        fields = {"data": body.decode(errors="backslashreplace")}
+    count = fields.get("num_delivered")
+    return DeadLetter(
+        sequence=sequence,
+        died_at=stored_at,
+        subject=str(fields.get("subject", "")),
+        data=fields["data"],
+        num_delivered=count if isinstance(count, int) else 0,
+        job=headers.get(JOB, ""),
+        error_class=headers.get(ERROR_CLASS, ""),
+        reason=headers.get(REASON, ""),
+        kind=headers.get(DATA, "json"),
+        headers=dict(headers),
+    )

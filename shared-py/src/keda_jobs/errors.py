@@ -1,0 +1,66 @@
+"""What a handler may raise, and what the loop does with it.
+
+    JobError
+    ├── Permanent              dead letter at once
+    ├── Transient              another delivery later, up to the limit
+    │   └── RetryAfter         another delivery, no sooner than the server asked
+    ├── PlatformError          the loop pauses, the message waits in hand, no delivery is used up
+    │   ├── BrokerUnavailable
+    │   └── StoreUnavailable
+    ├── BrokerClosed           the process ends with 1, to be started anew
+    └── Misconfigured          one clear line for a person, exit 2
+
+Any other exception counts as `Transient`: a bug is retried, and dead-lettered with its class name.
+"""
+
+from __future__ import annotations
+
+
+class JobError(Exception):
+    """Base of all errors of keda-jobs; its text is one line for a person."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or (self.__doc__ or "").splitlines()[0])
+
+
+class Permanent(JobError):
+    """Trying again cannot help: the message becomes a dead letter at once."""
+
+
+class Transient(JobError):
+    """Trying again may help: the message is delivered again after a linear backoff.
+
+    `max_deliveries` lowers the limit for causes that deserve only a few tries, such as an unknown host.
+    """
+
+    def __init__(self, message: str = "", *, max_deliveries: int | None = None) -> None:
+        super().__init__(message)
+        self.max_deliveries = max_deliveries
+
+
+class RetryAfter(Transient):
+    """The other side asked for `delay_s` seconds of rest (HTTP 429 or 503 with Retry-After)."""
+
+    def __init__(self, message: str, *, delay_s: float) -> None:
+        super().__init__(message)
+        self.delay_s = delay_s
+
+
+class PlatformError(JobError):
+    """The platform is in trouble, not the message: the loop pauses and no delivery is used up."""
+
+
+class BrokerUnavailable(PlatformError):
+    """NATS did not confirm: unreachable, missing stream or consumer, full, or the right is missing."""
+
+
+class StoreUnavailable(PlatformError):
+    """The object store is unreachable or refuses the credentials."""
+
+
+class BrokerClosed(JobError):
+    """The connection to NATS is closed for good: the process ends and is started anew."""
+
+
+class Misconfigured(JobError):
+    """A setting or a prerequisite is wrong: the process says so in one line and exits with 2."""

@@ -1,0 +1,59 @@
+"""`/healthz`, `/readyz` and `/metrics` over HTTP, for Kubernetes and Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from keda_jobs.errors import Misconfigured
+
+Probe = Callable[[], str | None]
+"""None when all is well, else what is wrong."""
+
+Answer = Callable[[web.Request], Awaitable[web.Response]]
+
+
+@asynccontextmanager
+async def serve(port: int, *, alive: Probe, ready: Probe, registry: CollectorRegistry) -> AsyncIterator[int]:
+    """Serve the probes and metrics on all interfaces; yields the port.
+
+    Raises `Misconfigured` when the port is taken.
+    """
+    app = web.Application()
+    app.add_routes(
+        [
+            web.get("/healthz", _probe(alive)),
+            web.get("/readyz", _probe(ready)),
+            web.get("/metrics", _metrics(registry)),
+        ]
+    )
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, port=port).start()
+        except OSError as error:
+            raise Misconfigured(f"HTTP_PORT {port} cannot be used: {error.strerror}; choose another") from error
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def _probe(probe: Probe) -> Answer:
+    async def answer(_request: web.Request) -> web.Response:
+        trouble = probe()
+        return web.Response(status=503 if trouble else 200, text=f"{trouble or 'ok'}\n")
+
+    return answer
+
+
+def _metrics(registry: CollectorRegistry) -> Answer:
+    async def answer(request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(registry), headers={"Content-Type": content_type})
+
+    return answer

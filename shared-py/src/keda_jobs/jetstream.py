@@ -1,0 +1,226 @@
+"""The broker in production: NATS JetStream through nats-py."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import ConnectionClosedError
+from nats.errors import Error as NatsError
+from nats.js.client import JetStreamContext
+from nats.js.errors import APIError
+
+from keda_jobs.broker import Outgoing, TooLarge
+from keda_jobs.errors import BrokerClosed, BrokerUnavailable, Misconfigured
+from keda_jobs.message import Received
+from keda_jobs.settings import NatsSettings
+
+STREAM = "keda-jobs-events"
+MINIMUM_SERVER = (2, 14, 3)
+
+# Short, because a pull that is outstanding across a server's restart is never answered, and because
+# SIGTERM has to let the pull end: a cancelled one strands the next message until its ack_wait is over.
+FETCH_S = 2.0
+CONFIRM_S = 5.0
+
+_RECONNECTED_S = 0.25
+_MESSAGE_TOO_LARGE = 10054
+
+log = logging.getLogger(__name__)
+
+
+class JetStreamDelivery:
+    """A delivery by a JetStream pull consumer."""
+
+    __slots__ = ("_msg", "received")
+
+    def __init__(self, msg: Msg) -> None:
+        metadata = msg.metadata
+        self._msg = msg
+        self.received = Received(
+            subject=msg.subject,
+            data=msg.data,
+            headers=msg.headers or {},
+            num_delivered=metadata.num_delivered,
+            sequence=metadata.sequence.stream,
+            published_at=metadata.timestamp,
+        )
+
+    async def ack(self) -> None:
+        """Acknowledge and wait for the server's word. Raises `BrokerUnavailable`."""
+        try:
+            await self._msg.ack_sync(timeout=CONFIRM_S)
+        except ConnectionClosedError as error:
+            raise BrokerClosed(str(error)) from error
+        except NatsError as error:
+            raise BrokerUnavailable(f"the ack was not confirmed: {_text(error)}") from error
+
+    async def nak(self) -> None:
+        """Give back for immediate redelivery. Raises `BrokerUnavailable`."""
+        try:
+            await self._msg.nak()
+        except NatsError as error:
+            raise BrokerUnavailable(f"the nak was not sent: {_text(error)}") from error
+
+    async def in_progress(self) -> None:
+        """Restart the server's `ack_wait` timer. Raises `BrokerUnavailable`."""
+        try:
+            await self._msg.in_progress()
+        except NatsError as error:
+            raise BrokerUnavailable(f"the in-progress signal was not sent: {_text(error)}") from error
+
+
+class JetStreamBroker:
+    """One connection, one stream, one durable pull consumer that exists already.
+
+    It asks for the rights to publish, to pull and to ack, and for no other: it neither creates nor inspects
+    a consumer.
+    """
+
+    def __init__(self, client: Client, subscription: JetStreamContext.PullSubscription) -> None:
+        self._client = client
+        self._jetstream = client.jetstream(timeout=CONFIRM_S)
+        self._subscription = subscription
+
+    @classmethod
+    async def bind(cls, client: Client, consumer: str) -> JetStreamBroker:
+        """A broker that pulls from `consumer` of the stream."""
+        return cls(client, await client.jetstream().pull_subscribe_bind(consumer=consumer, stream=STREAM))
+
+    @property
+    def max_payload(self) -> int:
+        """The server's limit for headers and body of one message, in bytes."""
+        return self._client.max_payload
+
+    async def fetch(self, most: int) -> Sequence[JetStreamDelivery]:
+        """Up to `most` deliveries; empty when none came within `FETCH_S`. Raises `BrokerUnavailable`, `BrokerClosed`."""
+        if self._client.is_closed:
+            raise BrokerClosed(f"the connection to NATS is closed: {_text(self._client.last_error or 'no reason given')}")
+        if not self._client.is_connected:
+            # A pull written now would be sent at the reconnect, when nobody waits for its answer any more.
+            await asyncio.sleep(_RECONNECTED_S)
+            return []
+        try:
+            return [JetStreamDelivery(msg) for msg in await self._subscription.fetch(most, timeout=FETCH_S)]
+        except TimeoutError:
+            return []
+        except NatsError as error:
+            raise BrokerUnavailable(
+                f"pulling failed: {_text(error)}; if this goes on, apply the streams (keda-jobs streams apply)"
+            ) from error
+
+    async def publish(self, outgoing: Outgoing) -> bool:
+        """Store a message and wait for the acknowledgement; False when it was stored before (same `msg_id`).
+
+        Raises `BrokerUnavailable`, and `TooLarge` before anything is sent.
+        """
+        headers = outgoing.wire_headers(self.max_payload)
+        try:
+            ack = await self._jetstream.publish(outgoing.subject, outgoing.data, headers=headers)
+        except APIError as error:
+            if error.err_code == _MESSAGE_TOO_LARGE:
+                raise TooLarge(f"{len(outgoing.data)} bytes for {outgoing.subject}; the stream takes less") from error
+            raise BrokerUnavailable(f"NATS refused {outgoing.subject}: {error.description}") from error
+        except ConnectionClosedError as error:
+            raise BrokerClosed(str(error)) from error
+        except NatsError as error:
+            raise BrokerUnavailable(f"no acknowledgement for {outgoing.subject}: {_text(error)}") from error
+        return not ack.duplicate
+
+
+class _Reports:
+    """What the client says about its connection, each thing once until it is connected again."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._said: set[str] = set()
+        self.last: Exception | None = None
+
+    async def keep(self, error: Exception) -> None:
+        """Without waiting, the caller is told by one exception, which says more than "no servers available"."""
+        self.last = error
+
+    async def error(self, error: Exception) -> None:
+        line = _text(error)
+        if line not in self._said:
+            self._said.add(line)
+            log.warning("NATS at %s: %s", self._address, line)
+
+    async def disconnected(self) -> None:
+        log.warning("disconnected from NATS at %s, reconnecting", self._address)
+
+    async def reconnected(self) -> None:
+        self._said.clear()
+        log.info("reconnected to NATS at %s", self._address)
+
+
+@asynccontextmanager
+async def connect(settings: NatsSettings, *, name: str, wait: bool) -> AsyncIterator[Client]:
+    """A connection to NATS, closed at the end.
+
+    With `wait` it is waited for, and it reconnects for ever; without, `BrokerUnavailable` says what is wrong
+    within seconds. Raises `Misconfigured` when the server is too old.
+    """
+    address = re.sub(r"//[^/@]*@", "//", settings.nats_url)
+    reports = _Reports(address)
+    client = Client()
+    try:
+        await client.connect(
+            servers=settings.nats_url.split(","),
+            name=name,
+            inbox_prefix=f"_INBOX_{name}",
+            allow_reconnect=wait,
+            # nats-py tries a server that refuses once more than this, and for ever where it is -1 or 0.
+            max_reconnect_attempts=-1 if wait else 1,
+            reconnect_time_wait=1 if wait else 0.1,
+            connect_timeout=2 if wait else 1,
+            # A half-open link is noticed after two of these.
+            ping_interval=10,
+            error_cb=reports.error if wait else reports.keep,
+            disconnected_cb=reports.disconnected if wait else None,
+            reconnected_cb=reports.reconnected,
+            **_credentials(settings),
+        )
+    except (NatsError, OSError, TimeoutError) as error:
+        raise BrokerUnavailable(f"NATS at {address} cannot be reached: {_text(reports.last or error)}") from error
+    try:
+        _refuse_old(client, address)
+        yield client
+    finally:
+        if client.is_connected:
+            await client.flush(timeout=int(CONFIRM_S))
+        await client.close()
+
+
+def _credentials(settings: NatsSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if settings.nats_user is not None:
+        options["user"] = settings.nats_user
+    if settings.nats_password is not None:
+        options["password"] = settings.nats_password.get_secret_value()
+    if settings.nats_creds is not None:
+        options["user_credentials"] = str(settings.nats_creds)
+    if settings.nats_tls_ca is not None:
+        options["tls"] = ssl.create_default_context(cafile=str(settings.nats_tls_ca))
+    return options
+
+
+def _refuse_old(client: Client, address: str) -> None:
+    version = client.connected_server_version
+    found = (version.major, version.minor, version.patch)
+    if found < MINIMUM_SERVER:
+        floor = ".".join(map(str, MINIMUM_SERVER))
+        raise Misconfigured(
+            f"the NATS server at {address} is {version}; at least {floor} is needed: older ones lose scheduled retries"
+        )
+
+
+def _text(error: object) -> str:
+    return str(error).removeprefix("nats: ") or type(error).__name__

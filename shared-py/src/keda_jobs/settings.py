@@ -1,0 +1,106 @@
+"""Settings from the environment: one class per concern, validated at start, secrets masked when shown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from keda_jobs.errors import Misconfigured
+
+
+def _seconds(value: Any) -> Any:
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*s?\s*", value)):
+        return float(match[1])
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+"""A duration in seconds; `30` and `30s` are both accepted."""
+
+
+class Settings(BaseSettings):
+    """Base: each field is read from the environment variable of the same name in upper case."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+
+
+class NatsSettings(Settings):
+    """Where NATS is and who we are there."""
+
+    nats_url: str = Field("nats://localhost:4222", description="NATS servers, separated by commas")
+    nats_user: str | None = Field(None, description="user name")
+    nats_password: SecretStr | None = Field(None, description="password of `NATS_USER`")
+    nats_creds: Path | None = Field(None, description="file with NATS credentials (JWT and seed)")
+    nats_tls_ca: Path | None = Field(None, description="file with the CA that signed the server's certificate")
+
+    @model_validator(mode="after")
+    def _files_exist(self) -> Self:
+        for name in ("nats_creds", "nats_tls_ca"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise ValueError(f"{name.upper()}: there is no file {path}")
+        return self
+
+
+class StoreSettings(Settings):
+    """An S3 bucket, Cloudflare R2 by default."""
+
+    r2_endpoint_url: str | None = Field(
+        None, description="S3 endpoint; made from `R2_ACCOUNT_ID` when absent", pattern=r"^https?://"
+    )
+    r2_account_id: str | None = Field(
+        None, description="Cloudflare account, may stand for `R2_ENDPOINT_URL`", pattern=r"^[0-9A-Za-z]+$"
+    )
+    r2_access_key_id: str = Field(description="access key")
+    r2_secret_access_key: SecretStr = Field(description="secret of the access key")
+    r2_bucket: str = Field(description="bucket", min_length=3, max_length=63)
+
+    @model_validator(mode="after")
+    def _some_endpoint(self) -> Self:
+        if self.r2_endpoint_url is None and self.r2_account_id is None:
+            raise ValueError("R2_ENDPOINT_URL (or R2_ACCOUNT_ID) is not set")
+        return self
+
+    @property
+    def endpoint_url(self) -> str:
+        """The S3 endpoint."""
+        return self.r2_endpoint_url or f"https://{self.r2_account_id}.r2.cloudflarestorage.com"
+
+
+class JobSettings(NatsSettings):
+    """How an event job's loop runs."""
+
+    concurrency: int = Field(8, ge=1, le=1024, description="messages in work at once")
+    handler_timeout_s: Seconds = Field(120, gt=0, description="time for one try of the handler; then it counts as failed")
+    shutdown_grace_s: Seconds = Field(30, ge=0, description="time to finish running work after SIGTERM")
+    retry_max_deliveries: int = Field(15, ge=1, description="deliveries before a message becomes a dead letter")
+    retry_step_s: Seconds = Field(2460, gt=0, description="the n-th retry waits n times this long")
+    ack_wait_s: Seconds = Field(
+        60, ge=0.5, description="the consumer's `ack_wait`; an in-progress signal goes out every third of it"
+    )
+    http_port: int = Field(8080, ge=0, le=65535, description="port of `/healthz`, `/readyz` and `/metrics`; 0 takes a free one")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(settings: type[S]) -> S:
+    """The settings of that class from the environment. Raises `Misconfigured` naming each wrong variable."""
+    try:
+        return settings()
+    except ValidationError as error:
+        reasons = [
+            f"{'.'.join(str(part) for part in reason['loc']).upper()}: {reason['msg']}".removeprefix(": ")
+            for reason in error.errors(include_url=False, include_input=False)
+        ]
+        raise Misconfigured("; ".join(reason.replace("Value error, ", "") for reason in reasons)) from error
+
+
+def shown(settings: Settings) -> str:
+    """One line of `NAME=value`; secrets are masked, and so is a password inside a URL."""
+    pairs = ((name.upper(), value) for name, value in settings.model_dump().items() if value is not None)
+    return " ".join(f"{name}={re.sub(r'//[^/@ ]*@', '//***@', str(value))}" for name, value in pairs)

@@ -1,0 +1,117 @@
+"""One small stream with one consumer, in memory and on a real server: what holds for one holds for the other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pytest
+from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
+from stack import NatsServer
+
+from keda_jobs.broker import Broker
+from keda_jobs.jetstream import STREAM, JetStreamBroker, connect
+from keda_jobs.settings import NatsSettings
+from keda_jobs.testing import InMemoryBroker
+
+JOB = "greeter"
+FILTERS = ("greet", f"retry.due.{JOB}")
+ACK_WAIT_S = 0.8
+
+
+class World(Protocol):
+    """A broker with a view from outside."""
+
+    broker: Broker
+
+    async def lag(self) -> tuple[int, int]:
+        """num_pending and num_ack_pending of the consumer."""
+
+    async def bodies(self, subject: str) -> list[bytes]:
+        """What is stored under `subject`, oldest first."""
+
+
+@dataclass
+class InMemoryWorld:
+    broker: InMemoryBroker
+
+    async def lag(self) -> tuple[int, int]:
+        return self.broker.num_pending, self.broker.num_ack_pending
+
+    async def bodies(self, subject: str) -> list[bytes]:
+        return [stored.data for stored in self.broker.messages.values() if stored.subject == subject]
+
+
+@dataclass
+class JetStreamWorld:
+    broker: JetStreamBroker
+    jetstream: Any
+
+    async def lag(self) -> tuple[int, int]:
+        info = await self.jetstream.consumer_info(STREAM, f"{JOB}-consumer")
+        return info.num_pending, info.num_ack_pending
+
+    async def bodies(self, subject: str) -> list[bytes]:
+        info = await self.jetstream.stream_info(STREAM)
+        found = []
+        for sequence in range(info.state.first_seq, info.state.last_seq + 1):
+            try:
+                stored = await self.jetstream.get_msg(STREAM, sequence)
+            except Exception as error:
+                if "no message found" not in str(error):
+                    raise
+            else:
+                found += [stored.data] if stored.subject == subject else []
+        return found
+
+
+@pytest.fixture(params=["in-memory", "JetStream"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    if request.param == "in-memory":
+        yield InMemoryWorld(InMemoryBroker(FILTERS, ack_wait_s=ACK_WAIT_S))
+        return
+    server: NatsServer = request.getfixturevalue("nats_server")
+    async with connect(NatsSettings(nats_url=server.url), name=JOB, wait=False) as client:
+        jetstream = client.jetstream()
+        await jetstream.add_stream(
+            StreamConfig(
+                name=STREAM,
+                subjects=["greet", "greeted", "dead-letter", "retry.>"],
+                allow_msg_schedules=True,
+                allow_msg_ttl=True,
+            )
+        )
+        await jetstream.add_consumer(
+            STREAM,
+            ConsumerConfig(
+                durable_name=f"{JOB}-consumer",
+                filter_subjects=list(FILTERS),
+                ack_policy=AckPolicy.EXPLICIT,
+                ack_wait=ACK_WAIT_S,
+                max_deliver=-1,
+            ),
+        )
+        yield JetStreamWorld(await JetStreamBroker.bind(client, f"{JOB}-consumer"), jetstream)
+
+
+async def until(condition: Callable[[], Any], deadline_s: float = 10.0) -> Any:
+    """The first true value of `condition` (awaited where it is a coroutine)."""
+    async with asyncio.timeout(deadline_s):
+        while True:
+            value = condition()
+            value = await value if asyncio.iscoroutine(value) else value
+            if value:
+                return value
+            await asyncio.sleep(0.01)
+
+
+async def fetch_some(broker: Broker, most: int = 1) -> Sequence[Any]:
+    """The next deliveries, however many fetches it takes."""
+    return await until(lambda: broker.fetch(most))
+
+
+def letters(bodies: list[bytes]) -> list[dict[str, Any]]:
+    return [json.loads(body) for body in bodies]

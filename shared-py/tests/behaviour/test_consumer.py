@@ -1,0 +1,326 @@
+"""The loop: nothing lost, nothing run twice needlessly, whatever the handler does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from keda_jobs.broker import Outgoing
+from keda_jobs.consumer import Consumer
+from keda_jobs.errors import Permanent, StoreUnavailable, Transient
+from keda_jobs.events import Event
+from keda_jobs.message import Message
+from keda_jobs.metrics import Metrics
+from keda_jobs.runner import Runner
+from keda_jobs.settings import JobSettings
+
+from .conftest import ACK_WAIT_S, JOB, World, fetch_some, letters, until
+
+
+class Greet(Event, subject="greet"):
+    n: int
+
+
+class Greeted(Event, subject="greeted"):
+    n: int
+    text: str = ""
+
+
+Handle = Callable[[Greet, Message], Awaitable[Any]]
+
+
+@asynccontextmanager
+async def consuming(world: World, handle: Handle, **changes: Any) -> AsyncIterator[Consumer]:
+    settings = JobSettings(**({"ack_wait_s": ACK_WAIT_S, "retry_step_s": 0.3, "retry_max_deliveries": 4} | changes))
+    runner = Runner(Greet, handle, lambda message: message, settings.handler_timeout_s)
+    consumer = Consumer(JOB, world.broker, runner, settings, Metrics(JOB))
+    running = asyncio.create_task(consumer.run())
+    try:
+        yield consumer
+    finally:
+        if not consumer.stopping:
+            consumer.stop()
+        await running
+
+
+async def publish(world: World, *numbers: int) -> None:
+    for number in numbers:
+        await world.broker.publish(Outgoing("greet", b'{"n":%d}' % number, f"greet:{number}"))
+
+
+async def settled(world: World) -> bool:
+    return await world.lag() == (0, 0)
+
+
+async def all_dead(world: World, count: int = 1) -> list[dict[str, Any]]:
+    async def enough() -> list[bytes]:
+        bodies = await world.bodies("dead-letter")
+        return bodies if len(bodies) >= count else []
+
+    return letters(await until(enough))
+
+
+async def test_events_that_a_handler_returns_are_published_before_the_ack(world: World) -> None:
+    async def handle(event: Greet, _message: Message) -> Greeted:
+        return Greeted(n=event.n)
+
+    await publish(world, 1, 2, 3)
+    async with consuming(world, handle):
+        await until(lambda: settled(world))
+    assert sorted(await world.bodies("greeted")) == [b'{"n":%d,"text":""}' % n for n in (1, 2, 3)]
+
+
+async def test_several_events_of_one_kind_are_all_published(world: World) -> None:
+    async def handle(event: Greet, _message: Message) -> list[Greeted]:
+        return [Greeted(n=event.n), Greeted(n=event.n)]
+
+    await publish(world, 1)
+    async with consuming(world, handle):
+        await until(lambda: settled(world))
+    assert len(await world.bodies("greeted")) == 2
+
+
+async def test_a_permanent_error_is_dead_at_the_first_delivery(world: World) -> None:
+    async def handle(_event: Greet, _message: Message) -> None:
+        raise Permanent("no such greeting")
+
+    await publish(world, 1)
+    async with consuming(world, handle):
+        assert await all_dead(world) == [{"subject": "greet", "data": {"n": 1}, "num_delivered": 1}]
+        await until(lambda: settled(world))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"n": NaN}', b'{"n": "1"}', b'{"n":1,"n":1}', b"[" * 9999])
+async def test_what_is_no_event_is_dead_at_the_first_delivery_and_the_next_one_is_done(world: World, body: bytes) -> None:
+    done = []
+
+    async def handle(event: Greet, _message: Message) -> None:
+        done.append(event.n)
+
+    await world.broker.publish(Outgoing("greet", body, "bad"))
+    await publish(world, 7)
+    async with consuming(world, handle):
+        [letter] = await all_dead(world)
+        await until(lambda: settled(world))
+    assert (letter["subject"], letter["num_delivered"], done) == ("greet", 1, [7])
+
+
+async def test_an_event_as_large_as_the_server_takes_can_die(world: World) -> None:
+    async def handle(_event: Greet, _message: Message) -> None:
+        return None
+
+    size = world.broker.max_payload - 64
+    await world.broker.publish(Outgoing("greet", b'{"n":1,"pad":"' + b"\x01" * (size - 16) + b'"}', "big"))
+    async with consuming(world, handle):
+        [letter] = await all_dead(world)
+        await until(lambda: settled(world))
+    assert letter["data"].startswith('{"n":1,"pad":"')
+
+
+async def test_a_transient_error_is_tried_at_growing_distance_and_dies_at_the_limit(world: World) -> None:
+    seen: list[tuple[float, Message]] = []
+
+    async def handle(_event: Greet, message: Message) -> None:
+        seen.append((asyncio.get_running_loop().time(), message))
+        raise Transient("away")
+
+    await publish(world, 1)
+    async with consuming(world, handle):
+        await until(lambda: seen)
+        await until(lambda: settled(world))
+        assert [letter["num_delivered"] for letter in await all_dead(world)] == [4]
+    gaps = [later - earlier for (earlier, _), (later, _) in zip(seen, seen[1:], strict=False)]
+    assert [message.attempt for _, message in seen] == [1, 2, 3, 4]
+    assert {message.id for _, message in seen} == {"greeter-1"}
+    assert {message.subject for _, message in seen} == {"greet"}
+    assert all(gap >= step for gap, step in zip(gaps, (0.3, 0.6, 0.9), strict=True))
+
+
+async def test_a_retry_that_succeeds_leaves_no_dead_letter(world: World) -> None:
+    attempts = []
+
+    async def handle(event: Greet, message: Message) -> Greeted:
+        attempts.append(message.attempt)
+        if message.attempt < 3:
+            raise ZeroDivisionError("a bug, sometimes")
+        return Greeted(n=event.n)
+
+    await publish(world, 1)
+    async with consuming(world, handle):
+        await until(lambda: world.bodies("greeted"))
+        await until(lambda: settled(world))
+    assert attempts == [1, 2, 3]
+    assert await world.bodies("dead-letter") == []
+
+
+async def test_a_message_past_the_limit_dies_without_its_handler(world: World) -> None:
+    runs = []
+
+    async def handle(event: Greet, _message: Message) -> None:
+        runs.append(event.n)
+
+    await publish(world, 1)
+    for _ in range(4):
+        [delivery] = await fetch_some(world.broker)
+        await delivery.nak()
+    async with consuming(world, handle):
+        [letter] = await all_dead(world)
+        await until(lambda: settled(world))
+    assert (letter["num_delivered"], runs) == (5, [])
+
+
+async def test_trouble_of_the_platform_costs_no_delivery_and_stops_the_fetching(world: World) -> None:
+    well = asyncio.Event()
+    attempts: list[int] = []
+
+    async def handle(event: Greet, message: Message) -> Greeted:
+        attempts.append(message.attempt)
+        if not well.is_set():
+            raise StoreUnavailable("the store is away")
+        return Greeted(n=event.n)
+
+    await publish(world, *range(6))
+    async with consuming(world, handle, concurrency=2):
+        await until(lambda: len(attempts) >= 6)
+        assert await world.lag() == (4, 2)
+        well.set()
+        await until(lambda: settled(world))
+    assert set(attempts) == {1}
+    assert len(await world.bodies("greeted")) == 6
+
+
+async def test_never_more_messages_in_hand_than_slots(world: World) -> None:
+    in_hand, most, done = set(), [], []
+
+    async def handle(event: Greet, _message: Message) -> None:
+        in_hand.add(event.n)
+        most.append(sum((await world.lag())[1:]))
+        in_hand.discard(event.n)
+        done.append(event.n)
+
+    await publish(world, *range(40))
+    async with consuming(world, handle, concurrency=3):
+        await until(lambda: settled(world))
+    assert sorted(done) == list(range(40))
+    assert max(most) <= 3
+
+
+async def test_work_longer_than_the_ack_wait_runs_once(world: World) -> None:
+    runs = []
+
+    async def handle(event: Greet, _message: Message) -> Greeted:
+        runs.append(event.n)
+        await asyncio.sleep(3 * ACK_WAIT_S)
+        return Greeted(n=event.n)
+
+    await publish(world, 1)
+    async with consuming(world, handle):
+        await until(lambda: world.bodies("greeted"))
+        await until(lambda: settled(world))
+    assert runs == [1]
+
+
+async def test_a_handler_that_hangs_is_tried_again(world: World) -> None:
+    attempts = []
+
+    async def handle(_event: Greet, message: Message) -> None:
+        attempts.append(message.attempt)
+        if message.attempt == 1:
+            await asyncio.Event().wait()
+
+    await publish(world, 1)
+    async with consuming(world, handle, handler_timeout_s=0.1):
+        await until(lambda: len(attempts) == 2)
+        await until(lambda: settled(world))
+
+
+async def test_a_stop_lets_running_work_end_and_takes_no_more(world: World) -> None:
+    started, finish = asyncio.Event(), asyncio.Event()
+
+    async def handle(event: Greet, _message: Message) -> Greeted:
+        started.set()
+        await finish.wait()
+        return Greeted(n=event.n)
+
+    await publish(world, 1, 2)
+    async with consuming(world, handle, concurrency=1) as consumer:
+        await started.wait()
+        consumer.stop()
+        finish.set()
+    assert await world.lag() == (1, 0)
+    assert len(await world.bodies("greeted")) == 1
+
+
+async def test_what_does_not_end_within_the_grace_is_given_back(world: World) -> None:
+    started = asyncio.Event()
+
+    async def handle(_event: Greet, _message: Message) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    await publish(world, 1)
+    async with consuming(world, handle, shutdown_grace_s=0.1) as consumer:
+        await started.wait()
+        consumer.stop()
+    [again] = await fetch_some(world.broker)
+    assert again.received.num_delivered == 2
+
+
+async def test_a_stop_during_trouble_gives_back_at_once(world: World) -> None:
+    tried = asyncio.Event()
+
+    async def handle(_event: Greet, _message: Message) -> None:
+        tried.set()
+        raise StoreUnavailable("away")
+
+    await publish(world, 1)
+    async with consuming(world, handle, shutdown_grace_s=3600) as consumer:
+        await tried.wait()
+        consumer.stop()
+    [again] = await fetch_some(world.broker)
+    assert again.received.num_delivered == 2
+
+
+async def test_an_event_too_large_to_publish_kills_its_message(world: World) -> None:
+    async def handle(event: Greet, _message: Message) -> Greeted:
+        return Greeted(n=event.n, text="x" * world.broker.max_payload)
+
+    await publish(world, 1)
+    async with consuming(world, handle):
+        [letter] = await all_dead(world)
+        await until(lambda: settled(world))
+    assert letter["data"] == {"n": 1}
+
+
+async def test_a_loop_that_works_is_never_idle_for_long(world: World) -> None:
+    release = asyncio.Event()
+
+    async def handle(_event: Greet, _message: Message) -> None:
+        await release.wait()
+
+    await publish(world, 1, 2)
+    async with consuming(world, handle, concurrency=1) as consumer:
+        loop = asyncio.get_running_loop()
+        ends, longest = loop.time() + 3, 0.0
+        while loop.time() < ends:
+            longest = max(longest, consumer.idle_s)
+            await asyncio.sleep(0.05)
+        release.set()
+        await until(lambda: settled(world))
+    assert longest < 2.5
+
+
+async def test_the_body_of_a_letter_is_exactly_three_fields(world: World) -> None:
+    async def handle(_event: Greet, _message: Message) -> None:
+        raise Permanent("no")
+
+    await publish(world, 1)
+    async with consuming(world, handle):
+        await all_dead(world)
+    [body] = await world.bodies("dead-letter")
+    assert list(json.loads(body)) == ["subject", "data", "num_delivered"]

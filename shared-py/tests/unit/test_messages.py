@@ -1,0 +1,128 @@
+"""What travels with a message: its id, count and subject over retries, and into its dead letter."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keda_jobs.dead_letter import dead_letter, read_letter
+from keda_jobs.message import Message, Received, header_bytes, message_of
+from keda_jobs.policy import Dead
+from keda_jobs.retry import scheduled_retry
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+MAX_PAYLOAD = 1024 * 1024
+
+
+def received(**changes: object) -> Received:
+    fields: dict[str, object] = {
+        "subject": "image-download",
+        "data": b'{"url":"a"}',
+        "headers": {"trace": "1"},
+        "num_delivered": 1,
+        "sequence": 7,
+        "published_at": NOW,
+    }
+    return Received(**(fields | changes))  # type: ignore[arg-type]
+
+
+def message(data: bytes = b'{"url":"a"}', headers: dict[str, str] | None = None) -> Message:
+    return message_of(received(data=data, headers=headers or {}), "image-download")
+
+
+def test_a_new_message_is_known_by_job_and_sequence() -> None:
+    new = message_of(received(num_delivered=2), "image-download")
+    assert (new.id, new.attempt, new.subject) == ("image-download-7", 2, "image-download")
+
+
+def test_two_jobs_on_one_subject_never_share_an_id() -> None:
+    assert message_of(received(), "a").id != message_of(received(), "b").id
+
+
+def test_id_count_subject_headers_and_body_survive_a_retry() -> None:
+    first = message_of(received(num_delivered=2), "image-download")
+    outgoing = scheduled_retry(first, "image-download", 90.5, NOW)
+    assert outgoing.subject == "retry.wait.image-download.image-download-7"
+    assert outgoing.msg_id == "image-download-7:2"
+    assert outgoing.headers["Nats-Schedule"] == "@at 2026-01-02T03:05:35.500000Z"
+    assert outgoing.headers["Nats-Schedule-Target"] == "retry.due.image-download"
+
+    again = message_of(
+        received(subject="retry.due.image-download", headers=outgoing.headers, sequence=99), "image-download"
+    )
+    assert again.attempt == 3
+    assert (again.id, again.subject, again.data) == (first.id, first.subject, first.data)
+    assert again.headers == {"trace": "1"}
+
+
+def test_headers_of_ours_are_not_believed_on_an_open_subject() -> None:
+    forged = {"Keda-Jobs-Attempt": "14", "Keda-Jobs-Id": "x", "Keda-Jobs-Subject": "other"}
+    new = message_of(received(headers=forged), "image-download")
+    assert (new.id, new.attempt, new.subject) == ("image-download-7", 1, "image-download")
+
+
+@pytest.mark.parametrize("name", ["Nats-Scheduler", "nats-schedule-next", "Nats-TTL", "Nats-Rollup", "KEDA-JOBS-Id"])
+def test_headers_of_the_server_are_never_republished(name: str) -> None:
+    new = message_of(received(headers={name: "x", "mine": "y"}), "image-download")
+    assert scheduled_retry(new, "image-download", 1, NOW).headers["mine"] == "y"
+    assert new.headers == {"mine": "y"}
+
+
+def test_the_body_of_a_dead_letter_is_exactly_subject_data_and_num_delivered() -> None:
+    letter = dead_letter(message(), "image-download", Dead("no picture", "NotAnImage"), MAX_PAYLOAD, NOW)
+    assert letter.subject == "dead-letter"
+    assert json.loads(letter.data) == {"subject": "image-download", "data": {"url": "a"}, "num_delivered": 1}
+    assert letter.headers["Nats-TTL"] == "never"
+    assert letter.headers["Keda-Jobs-Reason"] == "no picture"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'{"url": 1.00000000000000000001}', b"[1, 1e400]", b'"text"', b"null", b"0", '{"ü": "\U0001f600"}'.encode()],
+)
+def test_json_is_kept_to_the_letter(data: bytes) -> None:
+    letter = dead_letter(message(data), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
+    assert letter.headers["Keda-Jobs-Data"] == "json"
+    assert b'"data":' + data + b"," in letter.data
+
+
+@given(st.one_of(st.binary(max_size=300), st.text().map(lambda text: text.encode(errors="replace"))))
+def test_any_bytes_make_a_letter_that_is_json(data: bytes) -> None:
+    letter = dead_letter(message(data), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
+    body = json.loads(letter.data)
+    assert body.keys() == {"subject", "data", "num_delivered"}
+    if letter.headers["Keda-Jobs-Data"] == "text":
+        assert isinstance(body["data"], str)
+
+
+@given(st.binary(min_size=1, max_size=64), st.sampled_from([4096, 65_536, MAX_PAYLOAD]), st.integers(1, 3))
+def test_a_letter_never_exceeds_the_servers_limit(pattern: bytes, max_payload: int, share: int) -> None:
+    data = (pattern * max_payload)[: max_payload // share]
+    letter = dead_letter(message(data, {"k" * 50: "v" * (max_payload // 9)}), "image-download", Dead("r", "E"), max_payload, NOW)
+    size = len(letter.data) + header_bytes(letter.headers | {"Nats-Msg-Id": letter.msg_id})
+    assert size <= max_payload
+    assert json.loads(letter.data)["subject"] == "image-download"
+
+
+def test_a_letter_that_had_to_be_cut_says_so_and_where_the_whole_is() -> None:
+    letter = dead_letter(message(b"x" * MAX_PAYLOAD), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
+    assert letter.headers["Keda-Jobs-Data"] == "truncated"
+    assert letter.headers["Keda-Jobs-Size"] == str(MAX_PAYLOAD)
+    assert letter.headers["Keda-Jobs-Sequence"] == "7"
+    assert json.loads(letter.data)["data"] == "x" * 64 * 1024
+
+
+@pytest.mark.parametrize("data", [b'{"url": "a"}', b"not json", b'{"a":1,"a":2}', b'"text"'])
+def test_what_is_replayed_is_what_was_published(data: bytes) -> None:
+    outgoing = dead_letter(message(data, {"trace": "1"}), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
+    letter = read_letter(9, NOW + timedelta(seconds=1), outgoing.data, outgoing.headers)
+    assert letter.payload.replace(b" ", b"") == data.replace(b" ", b"")
+    assert letter.original_headers == {"trace": "1"}
+    assert (letter.job, letter.subject, letter.error_class) == ("image-download", "image-download", "E")
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\xff", b'{"subject":1,"data":2,"num_delivered":"x"}', b"[" * 5000])
+def test_a_letter_of_another_make_can_be_shown(body: bytes) -> None:
+    assert read_letter(9, NOW, body, {}).num_delivered == 0

@@ -1,0 +1,86 @@
+"""The pure core: what becomes of a message, and when it comes again."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keda_jobs.backoff import pause_s, retry_delay_s
+from keda_jobs.errors import Permanent, RetryAfter, StoreUnavailable, Transient
+from keda_jobs.events import Event
+from keda_jobs.policy import Ack, Dead, Decision, Done, Failed, Hold, Retry, RetryPolicy, describe
+
+attempts = st.integers(1, 40)
+
+
+class Made(Event, subject="made"):
+    pass
+
+
+def after(error: Exception, attempt: int) -> Decision:
+    return RetryPolicy().decide(Failed(error), attempt)
+
+
+def test_fifteen_deliveries_wait_seventy_one_and_three_quarter_hours() -> None:
+    delays = []
+    for attempt in range(1, 15):
+        match after(Transient("away"), attempt):
+            case Retry(delay_s):
+                delays.append(delay_s)
+    assert len(delays) == 14
+    assert sum(delays) == 71.75 * 3600
+    assert isinstance(after(Transient("away"), 15), Dead)
+
+
+def test_success_acks_with_its_events() -> None:
+    assert RetryPolicy().decide(Done((Made(),)), 3) == Ack((Made(),))
+
+
+@given(attempts)
+def test_a_permanent_error_dies_at_any_attempt(attempt: int) -> None:
+    assert after(Permanent("no picture"), attempt) == Dead("Permanent: no picture", "Permanent")
+
+
+@given(attempts)
+def test_trouble_of_the_platform_never_uses_up_a_delivery(attempt: int) -> None:
+    assert isinstance(after(StoreUnavailable("away"), attempt), Hold)
+
+
+@given(attempts)
+def test_an_unknown_error_is_tried_again_until_the_limit(attempt: int) -> None:
+    decision = after(ZeroDivisionError("by zero"), attempt)
+    if attempt < 15:
+        assert decision == Retry(attempt * 2460.0, "ZeroDivisionError: by zero")
+    else:
+        assert decision == Dead("ZeroDivisionError: by zero", "ZeroDivisionError")
+
+
+def test_an_error_may_deserve_fewer_deliveries() -> None:
+    assert isinstance(after(Transient("unknown host", max_deliveries=3), 2), Retry)
+    assert isinstance(after(Transient("unknown host", max_deliveries=3), 3), Dead)
+
+
+@given(attempts, st.floats(0, 1e9))
+def test_a_wish_for_rest_lengthens_a_retry_within_bounds(attempt: int, wish_s: float) -> None:
+    decision = after(RetryAfter("busy", delay_s=wish_s), attempt)
+    if isinstance(decision, Retry):
+        assert retry_delay_s(attempt, 2460.0) <= decision.delay_s or decision.delay_s == RetryPolicy().longest_delay_s
+        assert decision.delay_s <= RetryPolicy().longest_delay_s
+
+
+def test_the_sixteenth_delivery_is_given_up_unrun() -> None:
+    policy = RetryPolicy()
+    assert not policy.exhausted(15)
+    assert policy.exhausted(16)
+    assert policy.too_many(16) == Dead("given up unrun: delivery 16 of at most 15", "DeliveriesExhausted")
+
+
+@given(st.text(max_size=2000))
+def test_a_reason_is_one_short_printable_line(text: str) -> None:
+    line = describe(ValueError(text))
+    assert line.isprintable()
+    assert len(line) <= 500
+    assert line.startswith("ValueError")
+
+
+@given(st.integers(0, 10_000))
+def test_a_pause_grows_and_stays_bounded(tries: int) -> None:
+    assert 0.25 <= pause_s(tries) <= 30.0
