@@ -1,4 +1,4 @@
-"""What the loop needs of a broker. JetStream is one (`keda_jobs.jetstream`), the fake in `keda_jobs.testing` another."""
+"""What the loop needs of a broker: JetStream is one (`keda_jobs.jetstream`), `keda_jobs.testing` has another."""
 
 from __future__ import annotations
 

@@ -26,6 +26,9 @@ from keda_jobs.settings import JobSettings
 log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
+# A server that crashed may have forgotten that it delivered a message: it never answers the ack, and gives the
+# message out again, to a handler whose effects are safe to repeat.
+_ACK_TRIES = 2
 
 Settled = Ack | Retry | Dead
 
@@ -128,13 +131,19 @@ class Consumer:
         message = message_of(delivery.received, self._job)
         decision: Decision
         try:
-            with self._heartbeat.beating(delivery):
-                decision = await self._publish(await self._decide(message), message)
+            decision = await self._decide_and_publish(message, delivery)
             outcome = await self._acknowledge(delivery, decision)
         except (asyncio.CancelledError, _GivenBack):
             await self._give_back(delivery)
             decision, outcome = Hold("the process stops"), "returned"
         self._report(message, decision, outcome, time.monotonic() - started)
+
+    async def _decide_and_publish(self, message: Message, delivery: Delivery) -> Settled:
+        self._heartbeat.begin(delivery)
+        try:
+            return await self._publish(await self._decide(message), message)
+        finally:
+            self._heartbeat.end(delivery)
 
     async def _decide(self, message: Message) -> Settled:
         """Run the handler, again after each pause, until there is something to settle."""
@@ -178,21 +187,14 @@ class Consumer:
                 assert_never(decision)
 
     async def _acknowledge(self, delivery: Delivery, decision: Settled) -> str:
-        """Ack until the server confirms; past `ack_wait` the message is somebody else's."""
-        try:
-            async with asyncio.timeout(self._settings.ack_wait_s):
-                await self._confirmed(delivery.ack)
-        except TimeoutError:
-            return "unconfirmed"
-        match decision:
-            case Ack():
-                return "acked"
-            case Retry():
-                return "retry"
-            case Dead():
-                return "dead"
-            case _:
-                assert_never(decision)
+        for _ in range(_ACK_TRIES):
+            try:
+                await delivery.ack()
+            except BrokerUnavailable as error:
+                log.warning("%s", error)
+            else:
+                return _WORDS[type(decision)]
+        return "unconfirmed"
 
     async def _confirmed(self, send: Callable[[], Awaitable[object]]) -> None:
         while True:
@@ -201,16 +203,18 @@ class Consumer:
             except BrokerUnavailable as error:
                 await self._rest(str(error))
             else:
-                return self._platform_is_well()
+                self._platform_is_well()
+                return
 
     async def _rest(self, reason: str) -> None:
         """Rest with the others; a stop ends it early, once."""
         self._pause.trouble(reason)
         if self.stopping:
-            return await asyncio.sleep(self._pause.left_s)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._pause.left_s):
-                await self._stopped.wait()
+            await asyncio.sleep(self._pause.left_s)
+        else:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause.left_s):
+                    await self._stopped.wait()
 
     def _platform_is_well(self) -> None:
         if self._pause.is_on:
@@ -246,9 +250,16 @@ class Consumer:
         }
         if not isinstance(decision, Ack):
             extra["reason"] = decision.reason
-        if isinstance(decision, Retry):
-            extra["delay_s"] = decision.delay_s
+        match decision:
+            case Retry(delay_s):
+                extra["delay_s"] = delay_s
+            case Dead(_, error_class):
+                extra["error_class"] = error_class
+                self._metrics.dead_letter(error_class)
         log.info("%s", outcome, extra=extra)
+
+
+_WORDS = {Ack: "acked", Retry: "retry", Dead: "dead"}
 
 
 def _log_bug(outcome: Outcome, message: Message) -> None:

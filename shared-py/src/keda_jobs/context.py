@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic
 
 from typing_extensions import TypeVar
 
 from keda_jobs.cpu import Cpu
-from keda_jobs.events import Event
 from keda_jobs.message import Message
 from keda_jobs.settings import JobSettings
 from keda_jobs.storage import Bucket
@@ -37,8 +35,3 @@ class Context(Generic[S, R]):
         if self.bucket is None:
             raise TypeError("no store: let the job's Settings inherit from StoreSettings too")
         return self.bucket
-
-
-E = TypeVar("E", bound=Event)
-Handler = Callable[[E, Context[S, R]], Awaitable[Event | list[Event] | None]]
-"""An async function of an event and its context; events it returns are published before the input is acked."""

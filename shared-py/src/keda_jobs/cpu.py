@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable
 from typing import Protocol, TypeVar, TypeVarTuple
 
-from anyio import CapacityLimiter, to_process
+from anyio import BrokenWorkerProcess, CapacityLimiter, to_process
+
+from keda_jobs.errors import Transient
 
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
@@ -15,6 +17,10 @@ T = TypeVar("T")
 def cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class WorkerDied(Transient):
+    """The worker process ended in the middle of its work: it crashed, or the kernel took its memory."""
 
 
 class Cpu(Protocol):
@@ -34,5 +40,9 @@ class CpuPool:
         """`function(*args)` in a worker process; function, arguments and result must be picklable.
 
         A caller that is cancelled, by the handler's timeout for one, has its worker process killed.
+        Raises what the function raises, and `WorkerDied`.
         """
-        return await to_process.run_sync(function, *args, cancellable=True, limiter=self._limiter)
+        try:
+            return await to_process.run_sync(function, *args, cancellable=True, limiter=self._limiter)
+        except BrokenWorkerProcess as error:
+            raise WorkerDied(max_deliveries=3) from error

@@ -108,11 +108,11 @@ def read_letter(sequence: int, stored_at: datetime, body: bytes, headers: Mappin
         fields = fields if isinstance(fields, dict) and {"subject", "data"} <= fields.keys() else {"data": fields}
     except (ValueError, RecursionError):
         fields = {"data": body.decode(errors="backslashreplace")}
-    count = fields.get("num_delivered")
+    subject, count = fields.get("subject"), fields.get("num_delivered")
     return DeadLetter(
         sequence=sequence,
         died_at=stored_at,
-        subject=str(fields.get("subject", "")),
+        subject=subject if isinstance(subject, str) else "",
         data=fields["data"],
         num_delivered=count if isinstance(count, int) else 0,
         job=headers.get(JOB, ""),

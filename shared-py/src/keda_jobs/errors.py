@@ -15,12 +15,24 @@ Any other exception counts as `Transient`: a bug is retried, and dead-lettered w
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class JobError(Exception):
     """Base of all errors of keda-jobs; its text is one line for a person."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message or (self.__doc__ or "").splitlines()[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors come back from worker processes; the default would call the class with its text alone.
+        return _revived, (type(self), self.args, self.__dict__)
+
+
+def _revived(kind: type[JobError], args: tuple[Any, ...], attributes: dict[str, Any]) -> JobError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class Permanent(JobError):

@@ -51,7 +51,7 @@ def refuse_loose_json(data: bytes) -> None:
     """
     try:
         text = data.decode()
-        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+        value = _STRICT.decode(text)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
@@ -82,3 +82,6 @@ def _first_reason(event: type[Event], error: ValidationError) -> str:
     where = ".".join(str(part) for part in reasons[0]["loc"])[:200]
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     return f"{event.__name__}: {where + ': ' if where else ''}{reasons[0]['msg'][:300]}{more}"
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_no_constant)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from keda_jobs.broker import Delivery
 from keda_jobs.errors import BrokerUnavailable
@@ -14,24 +12,23 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Restarts the `ack_wait` timer of each delivery inside `beating`, every `interval_s` seconds."""
+    """Restarts the `ack_wait` timer of each delivery in work, every `interval_s` seconds."""
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
         self._in_work: set[Delivery] = set()
 
-    @contextmanager
-    def beating(self, delivery: Delivery) -> Iterator[None]:
-        """No signal for `delivery` goes out after this ends.
+    def begin(self, delivery: Delivery) -> None:
+        """Send signals for `delivery` from now on."""
+        self._in_work.add(delivery)
+
+    def end(self, delivery: Delivery) -> None:
+        """No signal for `delivery` goes out after this.
 
         A signal behind an ack or a nak would restart a timer that is over. One task and one connection write in
         order, so leaving the set is enough: a signal that has begun is already ahead of the ack on the wire.
         """
-        self._in_work.add(delivery)
-        try:
-            yield
-        finally:
-            self._in_work.discard(delivery)
+        self._in_work.discard(delivery)
 
     async def run(self) -> None:
         """Beat until cancelled."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import ssl
@@ -12,14 +13,13 @@ from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import ConnectionClosedError
 from nats.errors import Error as NatsError
-from nats.js.client import JetStreamContext
 from nats.js.errors import APIError
 
 from keda_jobs.broker import Outgoing, TooLarge
 from keda_jobs.errors import BrokerClosed, BrokerUnavailable, Misconfigured
 from keda_jobs.message import Received
+from keda_jobs.pull import Pull, PullRefused
 from keda_jobs.settings import NatsSettings
 
 STREAM = "keda-jobs-events"
@@ -39,10 +39,11 @@ log = logging.getLogger(__name__)
 class JetStreamDelivery:
     """A delivery by a JetStream pull consumer."""
 
-    __slots__ = ("_msg", "received")
+    __slots__ = ("_client", "_msg", "received")
 
-    def __init__(self, msg: Msg) -> None:
+    def __init__(self, client: Client, msg: Msg) -> None:
         metadata = msg.metadata
+        self._client = client
         self._msg = msg
         self.received = Received(
             subject=msg.subject,
@@ -54,11 +55,10 @@ class JetStreamDelivery:
         )
 
     async def ack(self) -> None:
-        """Acknowledge and wait for the server's word. Raises `BrokerUnavailable`."""
+        """Acknowledge and wait for the server's word. Raises `BrokerUnavailable`, `BrokerClosed`."""
+        await _connected(self._client)
         try:
             await self._msg.ack_sync(timeout=CONFIRM_S)
-        except ConnectionClosedError as error:
-            raise BrokerClosed(str(error)) from error
         except NatsError as error:
             raise BrokerUnavailable(f"the ack was not confirmed: {_text(error)}") from error
 
@@ -84,15 +84,15 @@ class JetStreamBroker:
     a consumer.
     """
 
-    def __init__(self, client: Client, subscription: JetStreamContext.PullSubscription) -> None:
+    def __init__(self, client: Client, pull: Pull) -> None:
         self._client = client
         self._jetstream = client.jetstream(timeout=CONFIRM_S)
-        self._subscription = subscription
+        self._pull = pull
 
     @classmethod
     async def bind(cls, client: Client, consumer: str) -> JetStreamBroker:
         """A broker that pulls from `consumer` of the stream."""
-        return cls(client, await client.jetstream().pull_subscribe_bind(consumer=consumer, stream=STREAM))
+        return cls(client, await Pull.open(client, STREAM, consumer))
 
     @property
     def max_payload(self) -> int:
@@ -100,18 +100,15 @@ class JetStreamBroker:
         return self._client.max_payload
 
     async def fetch(self, most: int) -> Sequence[JetStreamDelivery]:
-        """Up to `most` deliveries; empty when none came within `FETCH_S`. Raises `BrokerUnavailable`, `BrokerClosed`."""
-        if self._client.is_closed:
-            raise BrokerClosed(f"the connection to NATS is closed: {_text(self._client.last_error or 'no reason given')}")
-        if not self._client.is_connected:
-            # A pull written now would be sent at the reconnect, when nobody waits for its answer any more.
-            await asyncio.sleep(_RECONNECTED_S)
-            return []
+        """Up to `most` deliveries, none after `FETCH_S` seconds. Raises `BrokerUnavailable`, `BrokerClosed`."""
         try:
-            return [JetStreamDelivery(msg) for msg in await self._subscription.fetch(most, timeout=FETCH_S)]
+            async with asyncio.timeout(FETCH_S):
+                await _connected(self._client)
         except TimeoutError:
             return []
-        except NatsError as error:
+        try:
+            return [JetStreamDelivery(self._client, msg) for msg in await self._pull.fetch(most, FETCH_S)]
+        except (PullRefused, NatsError) as error:
             raise BrokerUnavailable(
                 f"pulling failed: {_text(error)}; if this goes on, apply the streams (keda-jobs streams apply)"
             ) from error
@@ -119,17 +116,16 @@ class JetStreamBroker:
     async def publish(self, outgoing: Outgoing) -> bool:
         """Store a message and wait for the acknowledgement; False when it was stored before (same `msg_id`).
 
-        Raises `BrokerUnavailable`, and `TooLarge` before anything is sent.
+        Raises `BrokerUnavailable`, `BrokerClosed`, and `TooLarge` before anything is sent.
         """
         headers = outgoing.wire_headers(self.max_payload)
+        await _connected(self._client)
         try:
             ack = await self._jetstream.publish(outgoing.subject, outgoing.data, headers=headers)
         except APIError as error:
             if error.err_code == _MESSAGE_TOO_LARGE:
                 raise TooLarge(f"{len(outgoing.data)} bytes for {outgoing.subject}; the stream takes less") from error
             raise BrokerUnavailable(f"NATS refused {outgoing.subject}: {error.description}") from error
-        except ConnectionClosedError as error:
-            raise BrokerClosed(str(error)) from error
         except NatsError as error:
             raise BrokerUnavailable(f"no acknowledgement for {outgoing.subject}: {_text(error)}") from error
         return not ack.duplicate
@@ -138,7 +134,8 @@ class JetStreamBroker:
 class _Reports:
     """What the client says about its connection, each thing once until it is connected again."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, client: Client, address: str) -> None:
+        self._client = client
         self._address = address
         self._said: set[str] = set()
         self.last: Exception | None = None
@@ -154,7 +151,8 @@ class _Reports:
             log.warning("NATS at %s: %s", self._address, line)
 
     async def disconnected(self) -> None:
-        log.warning("disconnected from NATS at %s, reconnecting", self._address)
+        if not self._client.is_closed:
+            log.warning("disconnected from NATS at %s, reconnecting", self._address)
 
     async def reconnected(self) -> None:
         self._said.clear()
@@ -169,8 +167,8 @@ async def connect(settings: NatsSettings, *, name: str, wait: bool) -> AsyncIter
     within seconds. Raises `Misconfigured` when the server is too old.
     """
     address = re.sub(r"//[^/@]*@", "//", settings.nats_url)
-    reports = _Reports(address)
     client = Client()
+    reports = _Reports(client, address)
     try:
         await client.connect(
             servers=settings.nats_url.split(","),
@@ -179,7 +177,7 @@ async def connect(settings: NatsSettings, *, name: str, wait: bool) -> AsyncIter
             allow_reconnect=wait,
             # nats-py tries a server that refuses once more than this, and for ever where it is -1 or 0.
             max_reconnect_attempts=-1 if wait else 1,
-            reconnect_time_wait=1 if wait else 0.1,
+            reconnect_time_wait=1 if wait else 0,
             connect_timeout=2 if wait else 1,
             # A half-open link is noticed after two of these.
             ping_interval=10,
@@ -189,14 +187,17 @@ async def connect(settings: NatsSettings, *, name: str, wait: bool) -> AsyncIter
             **_credentials(settings),
         )
     except (NatsError, OSError, TimeoutError) as error:
+        await client.close()
         raise BrokerUnavailable(f"NATS at {address} cannot be reached: {_text(reports.last or error)}") from error
     try:
         _refuse_old(client, address)
         yield client
     finally:
-        if client.is_connected:
+        with contextlib.suppress(NatsError):
             await client.flush(timeout=int(CONFIRM_S))
-        await client.close()
+        # A server that is away: nats-py writes what is pending to the connection that is lost.
+        with contextlib.suppress(OSError):
+            await client.close()
 
 
 def _credentials(settings: NatsSettings) -> dict[str, Any]:
@@ -216,10 +217,18 @@ def _refuse_old(client: Client, address: str) -> None:
     version = client.connected_server_version
     found = (version.major, version.minor, version.patch)
     if found < MINIMUM_SERVER:
-        floor = ".".join(map(str, MINIMUM_SERVER))
+        has, floor = ".".join(map(str, found)), ".".join(map(str, MINIMUM_SERVER))
         raise Misconfigured(
-            f"the NATS server at {address} is {version}; at least {floor} is needed: older ones lose scheduled retries"
+            f"the NATS server at {address} has version {has}; at least {floor} is needed, or retries are lost"
         )
+
+
+async def _connected(client: Client) -> None:
+    """Wait for the connection; what is written without one is sent later, when nobody waits for its answer."""
+    while not client.is_connected:
+        if client.is_closed:
+            raise BrokerClosed(f"the connection to NATS is closed: {_text(client.last_error or 'no reason given')}")
+        await asyncio.sleep(_RECONNECTED_S)
 
 
 def _text(error: object) -> str:

@@ -68,4 +68,6 @@ def _refusal(verb: str, error: dict[str, Any]) -> ApiError | Misconfigured:
 
 
 def _no_jetstream() -> Misconfigured:
-    return Misconfigured("this NATS server has JetStream switched off: start it with -js, or with jetstream {} configured")
+    return Misconfigured(
+        "this NATS server has JetStream switched off: start it with -js, or with jetstream {} configured"
+    )

@@ -1,17 +1,12 @@
-"""`run`: from the environment to a consuming process, and from SIGTERM to exit 0."""
+"""From the environment to a consuming process, and from SIGTERM to exit 0."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import signal
-import sys
-import typing
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from contextlib import AsyncExitStack
+from typing import Any
 
 from nats.aio.client import Client
 
@@ -20,8 +15,8 @@ from keda_jobs.consumer import Consumer
 from keda_jobs.context import Context
 from keda_jobs.cpu import CpuPool
 from keda_jobs.errors import BrokerClosed, Misconfigured, StoreUnavailable
-from keda_jobs.events import Event
 from keda_jobs.jetstream import JetStreamBroker, connect
+from keda_jobs.job import Job
 from keda_jobs.message import Message
 from keda_jobs.metrics import Metrics
 from keda_jobs.pause import Pause
@@ -34,50 +29,17 @@ _STALLED_S = 60.0
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[Any, Any], Any]
-Resources = Callable[[Any], AbstractAsyncContextManager[Any]]
 
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job as its handler declares it: name, event and settings come from the handler's package and signature."""
-
-    name: str
-    handler: Handler
-    event: type[Event]
-    settings: type[JobSettings]
-    resources: Resources | None = None
-
-
-def run(handler: Handler, settings: type[JobSettings], *, resources: Resources | None = None) -> NoReturn:
-    """Run the job of `handler` until SIGTERM or SIGINT, then exit: 0 drained, 1 lost NATS for good, 2 misconfigured.
-
-    `resources` makes, from the settings, an async context manager that is open while the job runs; its value is
-    `Context.resources`.
-    """
-    job = Job(job_name(handler), handler, event_type(handler), settings, resources)
+def serve(job: Job) -> int:
+    """Run `job` until it is told to stop; the exit code."""
     logs.setup(job.name)
     try:
-        sys.exit(asyncio.run(_Process(job, load(settings)).run()))
+        settings = load(job.settings)
+        logging.getLogger().setLevel(settings.log_level)
+        return asyncio.run(_Process(job, settings).run())
     except Misconfigured as error:
         log.critical("%s", error)
-        sys.exit(2)
-
-
-def job_name(handler: Handler) -> str:
-    """The handler's top-level package in kebab case: the name of job, consumer, image and manifest."""
-    module = sys.modules[handler.__module__]
-    package = (module.__package__ if module.__name__ == "__main__" else module.__name__) or module.__name__
-    return package.partition(".")[0].replace("_", "-")
-
-
-def event_type(handler: Handler) -> type[Event]:
-    """The event that the handler's first parameter is annotated with. Raises `TypeError` without one."""
-    first = next(iter(inspect.signature(handler).parameters), "")
-    event = typing.get_type_hints(handler).get(first)
-    if not (isinstance(event, type) and issubclass(event, Event)):
-        raise TypeError(f"the first parameter of {handler.__qualname__} must be annotated with its Event")
-    return event
+        return 2
 
 
 class _Process:

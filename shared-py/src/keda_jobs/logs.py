@@ -8,17 +8,13 @@ import os
 import sys
 import time
 
-from keda_jobs.errors import Misconfigured
-
 _CHATTY = ("aiobotocore", "aiohttp", "asyncio", "boto3", "botocore", "nats")
-_COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
+_DIM = "2"
+_COLOURS = {"DEBUG": _DIM, "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
 
 def setup(job: str, *, for_terminal: bool | None = None) -> None:
-    """Send the log to stderr, from `LOG_LEVEL` (INFO) upwards; the form is chosen by what stderr is, or by you.
-
-    Raises `Misconfigured` for an unknown `LOG_LEVEL`, with logging in order.
-    """
+    """Send the log to stderr, from INFO upwards; the form is chosen by what stderr is, or by you."""
     _leave_out_what_no_line_shows()
     handler = logging.StreamHandler(sys.stderr)
     to_terminal = sys.stderr.isatty() if for_terminal is None else for_terminal
@@ -27,18 +23,15 @@ def setup(job: str, *, for_terminal: bool | None = None) -> None:
     logging.captureWarnings(True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
-    level = os.environ.get("LOG_LEVEL", "").strip().upper() or "INFO"
-    if level not in _COLOURS:
-        raise Misconfigured(f"LOG_LEVEL: {level!r} is none of {', '.join(_COLOURS)}")
-    logging.getLogger().setLevel(level)
 
 
 def _leave_out_what_no_line_shows() -> None:
     # A third of a line's cost is finding the caller, the thread and the process, and no line names them.
     # https://docs.python.org/3/howto/logging.html#optimization
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.logAsyncioTasks = False
-    logging._srcfile = None
+    if sys.version_info >= (3, 12):
+        logging.logAsyncioTasks = False
+    logging._srcfile = None  # noqa: SLF001 (the documented switch for the caller's file and line)
 
 
 def _colours_wanted() -> bool:
@@ -46,9 +39,9 @@ def _colours_wanted() -> bool:
 
 
 class _Formatter(logging.Formatter):
-    """What both forms share: a message that cannot fail, and the keys that came with `extra`."""
+    """What both forms share: a message that cannot fail, what came with `extra`, and the traceback."""
 
-    _own = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+    _not_extra = frozenset(vars(logging.makeLogRecord({}))) | {"taskName", "time", "level", "job", "exception"}
 
     def _message(self, record: logging.LogRecord) -> str:
         try:
@@ -57,7 +50,7 @@ class _Formatter(logging.Formatter):
             return f"{record.msg} {record.args!r}"
 
     def _extra(self, record: logging.LogRecord) -> dict[str, object]:
-        return {name: value for name, value in vars(record).items() if name not in self._own}
+        return {name: value for name, value in vars(record).items() if name not in self._not_extra}
 
     def _traceback(self, record: logging.LogRecord) -> str:
         if record.exc_info and record.exc_info[0] is not None:
@@ -84,10 +77,10 @@ class _Json(_Formatter):
         }
         if traceback := self._traceback(record):
             fields["exception"] = traceback
-        fields = self._extra(record) | fields if False else {**fields, **self._extra(record)}
+        fields |= self._extra(record)
         try:
             return self._encode(fields)
-        except (TypeError, ValueError, RecursionError):
+        except (TypeError, ValueError):  # NaN, a key that is no string, a circle
             return self._encode({name: str(value) for name, value in fields.items()})
 
     def _time(self, created: float) -> str:
@@ -96,3 +89,30 @@ class _Json(_Formatter):
             self._second = second
             self._to_the_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._to_the_second}.{int(created % 1 * 1000):03d}Z"
+
+
+class _Readable(_Formatter):
+    """Local time, level and message, what came with `extra` behind it, a traceback below it."""
+
+    def __init__(self, *, coloured: bool) -> None:
+        super().__init__()
+        self._coloured = coloured
+
+    def format(self, record: logging.LogRecord) -> str:
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        level = self._in_colour(f"{record.levelname:<8}", _COLOURS.get(record.levelname, "0"))
+        extra = " ".join(f"{name}={_printable(str(value))}" for name, value in self._extra(record).items())
+        line = f"{clock} {level} {_printable(self._message(record))}"
+        if extra:
+            line += f"  {self._in_colour(extra, _DIM)}"
+        return "\n".join([line, *map(_printable, self._traceback(record).splitlines())])
+
+    def _in_colour(self, text: str, colour: str) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if self._coloured else text
+
+
+def _printable(text: str) -> str:
+    """`text` with control characters escaped: what a stranger wrote must not steer the terminal or forge a line."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -81,4 +81,3 @@ def header_bytes(headers: Mapping[str, str]) -> int:
     if not headers:
         return 0
     return 12 + sum(len(name.encode()) + len(str(value).encode()) + 4 for name, value in headers.items())
-

@@ -22,12 +22,23 @@ class Metrics:
             buckets=_BUCKETS_S,
             registry=self.registry,
         )
+        self._dead_letters = Counter(
+            "keda_jobs_dead_letters",
+            "Dead letters by the class of their error",
+            ["job", "error_class"],
+            registry=self.registry,
+        )
         in_work = Gauge("keda_jobs_messages_in_work", "Messages in hand", ["job"], registry=self.registry)
         self._outcomes = {
             outcome: messages.labels(job, outcome) for outcome in ("acked", "retry", "dead", "returned", "unconfirmed")
         }
+        self._job = job
         self._duration = duration.labels(job)
         self.in_work = in_work.labels(job)
+
+    def dead_letter(self, error_class: str) -> None:
+        """Count one dead letter; a refused address, say, is `ForbiddenAddress`."""
+        self._dead_letters.labels(self._job, error_class).inc()
 
     def settled(self, outcome: str, duration_s: float) -> None:
         """Count one delivery that ended as `outcome`."""

@@ -24,7 +24,11 @@ class Runner:
     """Runs one job's handler; `context` makes what the handler gets beside the event."""
 
     def __init__(
-        self, event: type[Event], handler: Callable[[Any, Any], Any], context: Callable[[Message], Any], timeout_s: float
+        self,
+        event: type[Event],
+        handler: Callable[[Any, Any], Any],
+        context: Callable[[Message], Any],
+        timeout_s: float,
     ) -> None:
         self._event = event
         self._handler = handler
@@ -56,5 +60,7 @@ def as_events(result: object) -> tuple[Event, ...]:
     events = () if result is None else tuple(result) if isinstance(result, list | tuple) else (result,)
     for event in events:
         if not isinstance(event, Event):
-            raise TypeError(f"the handler returned {type(event).__name__}; events, a list of them, or None are possible")
+            raise TypeError(
+                f"the handler returned {type(event).__name__}; events, a list of them, or None are possible"
+            )
     return events

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +20,12 @@ def _seconds(value: Any) -> Any:
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 """A duration in seconds; `30` and `30s` are both accepted."""
+
+
+LogLevel = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+    BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
+]
 
 
 class Settings(BaseSettings):
@@ -75,14 +81,19 @@ class JobSettings(NatsSettings):
     """How an event job's loop runs."""
 
     concurrency: int = Field(8, ge=1, le=1024, description="messages in work at once")
-    handler_timeout_s: Seconds = Field(120, gt=0, description="time for one try of the handler; then it counts as failed")
+    handler_timeout_s: Seconds = Field(
+        120, gt=0, description="time for one try of the handler; then it counts as failed"
+    )
     shutdown_grace_s: Seconds = Field(30, ge=0, description="time to finish running work after SIGTERM")
     retry_max_deliveries: int = Field(15, ge=1, description="deliveries before a message becomes a dead letter")
     retry_step_s: Seconds = Field(2460, gt=0, description="the n-th retry waits n times this long")
     ack_wait_s: Seconds = Field(
         60, ge=0.5, description="the consumer's `ack_wait`; an in-progress signal goes out every third of it"
     )
-    http_port: int = Field(8080, ge=0, le=65535, description="port of `/healthz`, `/readyz` and `/metrics`; 0 takes a free one")
+    log_level: LogLevel = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`")
+    http_port: int = Field(
+        8080, ge=0, le=65535, description="port of `/healthz`, `/readyz` and `/metrics`; 0 takes a free one"
+    )
 
 
 S = TypeVar("S", bound=Settings)

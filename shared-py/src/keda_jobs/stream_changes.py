@@ -10,14 +10,22 @@ from typing import Any
 from keda_jobs.jetstream import STREAM
 from keda_jobs.subjects import covers
 
-_UNITS = (("d", 86_400_000_000_000), ("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 10**6))
+_UNITS = (
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 10**6),
+)
 _DURATIONS = frozenset(
     ("max_age", "duplicate_window", "ack_wait", "inactive_threshold", "max_expires", "subject_delete_marker_ttl")
 )
 # Zero and -1 both mean "no limit" in a file; the server answers -1.
 _LIMITS = frozenset(("max_msgs", "max_bytes", "max_msgs_per_subject", "max_msg_size", "max_consumers", "max_deliver"))
 # Zero means "the server's default", which it then answers with.
-_DEFAULTED = frozenset(("max_ack_pending", "ack_wait", "max_waiting", "max_deliver", "duplicate_window", "num_replicas"))
+_DEFAULTED = frozenset(
+    ("max_ack_pending", "ack_wait", "max_waiting", "max_deliver", "duplicate_window", "num_replicas")
+)
 
 _LOWERED_LOSES = ("max_age", "max_msgs", "max_bytes", "max_msgs_per_subject", "max_msg_size", "max_consumers")
 _STREAM_FIXED = frozenset(("storage", "retention", "discard"))
@@ -140,7 +148,9 @@ def _bound(limit: Any) -> float:
 
 def consumer_refusals(name: str, fields: Iterable[FieldChange], *, unread: int) -> list[str]:
     """One line for each change of a consumer that the server cannot make or that would leave messages unread."""
-    return [f"consumer {name}: {change} {reason}" for change in fields if (reason := _consumer_reason(name, change, unread))]
+    return [
+        f"consumer {name}: {change} {reason}" for change in fields if (reason := _consumer_reason(name, change, unread))
+    ]
 
 
 def _consumer_reason(name: str, change: FieldChange, unread: int) -> str | None:
@@ -152,7 +162,9 @@ def _consumer_reason(name: str, change: FieldChange, unread: int) -> str | None:
     if change.key == "filter_subjects" and unread:
         lost = [old for old in change.before or [] if not any(covers(kept, old) for kept in change.after)]
         if lost:
-            return f"would leave messages unread ({unread} wait or are in work): let the consumer run empty, apply again"
+            return (
+                f"would leave messages unread ({unread} wait or are in work): let the consumer run empty, apply again"
+            )
     return None
 
 

@@ -92,13 +92,17 @@ def _stream_mistakes(stream: Config) -> list[str]:
     mistakes = []
     if stream.get("name") != STREAM:
         mistakes.append(f'stream.json: "name" must be "{STREAM}"')
-    if not stream.get("subjects"):
-        mistakes.append('stream.json: "subjects" is missing')
+    if not _strings(stream.get("subjects")):
+        mistakes.append('stream.json: "subjects" must be a list of subjects')
     return mistakes
 
 
+def _strings(value: Any) -> list[str]:
+    return value if isinstance(value, list) and all(isinstance(item, str) for item in value) else []
+
+
 def _consumer_mistakes(job: str, consumer: Config, stream: Config) -> list[str]:
-    filters: list[str] = normal(consumer).get("filter_subjects", [])
+    filters = _strings(normal(consumer).get("filter_subjects"))
     due = due_subject(job)
     mistakes = []
     if name_of(consumer) != f"{job}-consumer":
@@ -106,7 +110,7 @@ def _consumer_mistakes(job: str, consumer: Config, stream: Config) -> list[str]:
     if due not in filters:
         mistakes.append(f'"filter_subjects" must hold "{due}", or retries never come back')
     for subject in filters:
-        if not any(covers(taken, subject) for taken in stream.get("subjects", [])):
+        if not any(covers(taken, subject) for taken in _strings(stream.get("subjects"))):
             mistakes.append(f"the stream takes no subject {subject}")
         if overlap(subject, f"{WAITING}.>"):
             mistakes.append(f"the filter {subject} would hand out retries that still wait ({WAITING}.>)")
@@ -152,10 +156,8 @@ async def _still_held(client: Client, removed: str, declared: list[str]) -> list
     held = sum(count for subject, count in counts.items() if not any(covers(kept, subject) for kept in declared))
     if not held:
         return []
-    return [
-        f"stream {STREAM}: {removed} holds {held} messages that would get out of reach; "
-        f"purge them first if they may go (nats stream purge {STREAM} --subject '{removed}')"
-    ]
+    way = f"purge them first if they may go (nats stream purge {STREAM} --subject '{removed}')"
+    return [f"stream {STREAM}: {removed} holds {held} message{'s' * (held > 1)} that would get out of reach; {way}"]
 
 
 async def _consumer_changes(client: Client, declaration: Declaration) -> list[Change]:

@@ -21,7 +21,7 @@ from keda_jobs.broker import Outgoing
 from keda_jobs.context import Context
 from keda_jobs.dead_letter import DeadLetter, dead_letter, read_letter
 from keda_jobs.events import Event
-from keda_jobs.lifecycle import event_type, job_name
+from keda_jobs.job import Handler, event_type, job_name
 from keda_jobs.message import Message, Received
 from keda_jobs.policy import Ack, Dead, Decision, RetryPolicy
 from keda_jobs.retry import SCHEDULE, TARGET
@@ -83,7 +83,7 @@ class Result:
 
 
 async def run_one(
-    handler: Callable[[Any, Any], Any],
+    handler: Handler,
     payload: Mapping[str, Any] | bytes,
     *,
     settings: JobSettings | None = None,
@@ -108,10 +108,12 @@ async def run_one(
     return Result(decision, store, read_letter(2, datetime.now(UTC), letter.data, letter.headers))
 
 
-def _default_settings(handler: Callable[[Any, Any], Any]) -> JobSettings:
+def _default_settings(handler: Handler) -> JobSettings:
     """The defaults of the settings class in the handler's `Context[...]`; the environment plays no part."""
     hints = [hint for name, hint in get_type_hints(handler).items() if name != "return"]
-    kinds = [kind for hint in hints for kind in get_args(hint) if isinstance(kind, type) and issubclass(kind, JobSettings)]
+    kinds = [
+        kind for hint in hints for kind in get_args(hint) if isinstance(kind, type) and issubclass(kind, JobSettings)
+    ]
     kind = kinds[0] if kinds else JobSettings
     values: dict[str, Any] = {"_env_prefix": "NOT_FROM_THE_ENVIRONMENT_"}
     if issubclass(kind, StoreSettings):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
-from stack import NatsServer
 
-from keda_jobs.broker import Broker
+from keda_jobs.broker import Broker, Delivery
 from keda_jobs.jetstream import STREAM, JetStreamBroker, connect
 from keda_jobs.settings import NatsSettings
 from keda_jobs.testing import InMemoryBroker
+from stack import NatsServer, until
 
 JOB = "greeter"
 FILTERS = ("greet", f"retry.due.{JOB}")
@@ -25,7 +24,8 @@ ACK_WAIT_S = 0.8
 class World(Protocol):
     """A broker with a view from outside."""
 
-    broker: Broker
+    @property
+    def broker(self) -> Broker: ...
 
     async def lag(self) -> tuple[int, int]:
         """num_pending and num_ack_pending of the consumer."""
@@ -97,20 +97,10 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         yield JetStreamWorld(await JetStreamBroker.bind(client, f"{JOB}-consumer"), jetstream)
 
 
-async def until(condition: Callable[[], Any], deadline_s: float = 10.0) -> Any:
-    """The first true value of `condition` (awaited where it is a coroutine)."""
-    async with asyncio.timeout(deadline_s):
-        while True:
-            value = condition()
-            value = await value if asyncio.iscoroutine(value) else value
-            if value:
-                return value
-            await asyncio.sleep(0.01)
-
-
-async def fetch_some(broker: Broker, most: int = 1) -> Sequence[Any]:
+async def fetch_some(broker: Broker, most: int = 1) -> Sequence[Delivery]:
     """The next deliveries, however many fetches it takes."""
-    return await until(lambda: broker.fetch(most))
+    deliveries: Sequence[Delivery] = await until(lambda: broker.fetch(most))
+    return deliveries
 
 
 def letters(bodies: list[bytes]) -> list[dict[str, Any]]:

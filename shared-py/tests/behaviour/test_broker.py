@@ -11,8 +11,9 @@ from keda_jobs.broker import Outgoing, TooLarge
 from keda_jobs.heartbeat import Heartbeat
 from keda_jobs.message import Message
 from keda_jobs.retry import scheduled_retry
+from stack import until
 
-from .conftest import ACK_WAIT_S, JOB, World, fetch_some, until
+from .conftest import ACK_WAIT_S, JOB, World, fetch_some
 
 
 def greet(number: int = 0, **headers: str) -> Outgoing:
@@ -93,10 +94,11 @@ async def test_in_progress_keeps_a_message(world: World) -> None:
     [delivery] = await fetch_some(world.broker)
     heartbeat = Heartbeat(ACK_WAIT_S / 3)
     beats = asyncio.create_task(heartbeat.run())
-    with heartbeat.beating(delivery):
-        ends = asyncio.get_running_loop().time() + 2 * ACK_WAIT_S
-        while asyncio.get_running_loop().time() < ends:
-            assert await world.broker.fetch(1) == []
+    heartbeat.begin(delivery)
+    ends = asyncio.get_running_loop().time() + 2 * ACK_WAIT_S
+    while asyncio.get_running_loop().time() < ends:
+        assert await world.broker.fetch(1) == []
+    heartbeat.end(delivery)
     beats.cancel()
     await delivery.ack()
     assert await world.lag() == (0, 0)

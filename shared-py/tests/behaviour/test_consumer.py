@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,8 +19,9 @@ from keda_jobs.message import Message
 from keda_jobs.metrics import Metrics
 from keda_jobs.runner import Runner
 from keda_jobs.settings import JobSettings
+from stack import until
 
-from .conftest import ACK_WAIT_S, JOB, World, fetch_some, letters, until
+from .conftest import ACK_WAIT_S, JOB, World, fetch_some, letters
 
 
 class Greet(Event, subject="greet"):
@@ -96,7 +98,9 @@ async def test_a_permanent_error_is_dead_at_the_first_delivery(world: World) -> 
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"n": NaN}', b'{"n": "1"}', b'{"n":1,"n":1}', b"[" * 9999])
-async def test_what_is_no_event_is_dead_at_the_first_delivery_and_the_next_one_is_done(world: World, body: bytes) -> None:
+async def test_what_is_no_event_is_dead_at_the_first_delivery_and_the_next_one_is_done(
+    world: World, body: bytes
+) -> None:
     done = []
 
     async def handle(event: Greet, _message: Message) -> None:
@@ -134,7 +138,7 @@ async def test_a_transient_error_is_tried_at_growing_distance_and_dies_at_the_li
         await until(lambda: seen)
         await until(lambda: settled(world))
         assert [letter["num_delivered"] for letter in await all_dead(world)] == [4]
-    gaps = [later - earlier for (earlier, _), (later, _) in zip(seen, seen[1:], strict=False)]
+    gaps = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(seen)]
     assert [message.attempt for _, message in seen] == [1, 2, 3, 4]
     assert {message.id for _, message in seen} == {"greeter-1"}
     assert {message.subject for _, message in seen} == {"greet"}

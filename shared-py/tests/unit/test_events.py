@@ -1,5 +1,6 @@
 """Bad input becomes a readable reason, never a crash."""
 
+import contextlib
 import json
 
 import pytest
@@ -66,13 +67,15 @@ def test_a_hundred_thousand_keys_are_read_in_linear_time() -> None:
 
 @given(st.binary(max_size=200))
 def test_no_bytes_at_all_raise_anything_else(data: bytes) -> None:
-    try:
+    with contextlib.suppress(InvalidEvent):
         Order.decode(data)
-    except InvalidEvent as error:
-        assert str(error).isascii() or str(error)
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])), st.integers(), st.floats(allow_nan=False, allow_infinity=False))
+@given(
+    st.text(alphabet=st.characters(exclude_categories=["Cs"])),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
 def test_an_event_survives_the_wire(url: str, count: int, weight: float) -> None:
     order = Order(url=url, count=count, weight=weight)
     assert Order.decode(order.encode()) == order

@@ -100,7 +100,9 @@ def test_any_bytes_make_a_letter_that_is_json(data: bytes) -> None:
 @given(st.binary(min_size=1, max_size=64), st.sampled_from([4096, 65_536, MAX_PAYLOAD]), st.integers(1, 3))
 def test_a_letter_never_exceeds_the_servers_limit(pattern: bytes, max_payload: int, share: int) -> None:
     data = (pattern * max_payload)[: max_payload // share]
-    letter = dead_letter(message(data, {"k" * 50: "v" * (max_payload // 9)}), "image-download", Dead("r", "E"), max_payload, NOW)
+    letter = dead_letter(
+        message(data, {"k" * 50: "v" * (max_payload // 9)}), "image-download", Dead("r", "E"), max_payload, NOW
+    )
     size = len(letter.data) + header_bytes(letter.headers | {"Nats-Msg-Id": letter.msg_id})
     assert size <= max_payload
     assert json.loads(letter.data)["subject"] == "image-download"
@@ -123,6 +125,8 @@ def test_what_is_replayed_is_what_was_published(data: bytes) -> None:
     assert (letter.job, letter.subject, letter.error_class) == ("image-download", "image-download", "E")
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\xff", b'{"subject":1,"data":2,"num_delivered":"x"}', b"[" * 5000])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b"\xff", b'{"subject":1,"data":2,"num_delivered":"x"}', b"[" * 5000]
+)
 def test_a_letter_of_another_make_can_be_shown(body: bytes) -> None:
     assert read_letter(9, NOW, body, {}).num_delivered == 0

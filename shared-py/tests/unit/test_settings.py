@@ -46,6 +46,7 @@ def test_durations_are_read_with_and_without_unit(monkeypatch: pytest.MonkeyPatc
         ("CONCURRENCY", "0"),
         ("RETRY_STEP_S", "5m"),
         ("HTTP_PORT", "99999"),
+        ("LOG_LEVEL", "loud"),
         ("R2_ENDPOINT_URL", "localhost"),
         ("NATS_CREDS", "/no/such/file"),
     ],

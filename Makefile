@@ -1,0 +1,60 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONPATH := $(CURDIR)/tools
+
+# ARGS are passed on to the command of a target: make test ARGS="-k dead -x", make up ARGS="--nats-port 4333".
+ARGS ?=
+# One URL of yours for `make demo`; without it the demo brings its own pictures.
+URL ?=
+
+##@ Run
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Make .venv: locked dependencies, servers, all jobs (PYTHON=python3.12 picks one)
+	@tools/setup.sh
+
+.PHONY: demo
+demo: ## Pictures through the real stack, ending with a table (URL=https://… for one of yours)
+	@tools/setup.sh demo
+	@python -m demo $(if $(URL),"$(URL)") $(ARGS)
+
+.PHONY: up
+up: setup ## Keep the stack and all jobs running in the background, on the standard ports
+	@python -m stack up $(ARGS)
+
+.PHONY: down
+down: setup ## Stop what `make up` started; data and logs stay in .stack
+	@python -m stack down $(ARGS)
+
+##@ Test
+.PHONY: test
+test: setup ## All tests, with real servers (ARGS="-m 'not slow'" leaves out what takes long)
+	@python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: setup ## ruff, mypy, shellcheck, hadolint, import rules, locks
+	@tools/lint.sh
+
+.PHONY: fmt
+fmt: setup ## Format and fix what ruff can
+	@ruff check --fix .
+	@ruff format .
+
+.PHONY: bench
+bench: ## Measure against the baselines
+	@tools/setup.sh bench
+	@python -m pytest tests/bench $(ARGS)
+
+##@ Maintain
+.PHONY: lock
+lock: setup ## Make the lock files again (ARGS=--upgrade takes the newest versions)
+	@python tools/lock.py $(ARGS)
+
+.PHONY: settings-docs
+settings-docs: setup ## Write the settings tables of the READMEs again
+	@python tools/settings_docs.py

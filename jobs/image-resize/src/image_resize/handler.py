@@ -1,0 +1,41 @@
+"""What happens to one event."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from image_resize.events import ImageDownloaded
+from image_resize.resize import make_thumbnail
+from image_resize.settings import Settings
+from keda_jobs.context import Context
+from keda_jobs.errors import Permanent
+
+# Not the job's own output (`images_resized/`), and no name that a path could resolve, such as `..`.
+_ORIGINAL = re.compile(r"images/([0-9a-z_-][0-9a-z._-]*)")
+_CONTENT_HASH = re.compile(r"([0-9a-f]{64})\.[0-9a-z]+")
+
+
+async def resize(event: ImageDownloaded, job: Context[Settings]) -> None:
+    """Store a thumbnail of the picture at `event.key` at `images_resized/<sha256>.<ext>`."""
+    name = _name_of(event.key)
+    settings = job.settings
+    original = await job.store.get(event.key, max_bytes=settings.resize_max_bytes)
+    thumbnail = await job.cpu(make_thumbnail, original, settings.resize_max_px, settings.resize_max_pixels)
+    key = f"images_resized/{_content_hash(name, original)}.{thumbnail.ext}"
+    await job.store.put(key, thumbnail.data, content_type=thumbnail.content_type)
+
+
+def _name_of(key: str) -> str:
+    match = _ORIGINAL.fullmatch(key)
+    if match is None:
+        raise Permanent(
+            f"{key[:100]!r} is not the key of an original: images/ and then a-z, 0-9, dot, dash, underscore"
+        )
+    return match[1]
+
+
+def _content_hash(name: str, data: bytes) -> str:
+    """The SHA-256 of the original, which image-download made its name; any other name could be used twice."""
+    match = _CONTENT_HASH.fullmatch(name)
+    return match[1] if match else hashlib.sha256(data).hexdigest()

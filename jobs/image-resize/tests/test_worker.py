@@ -1,0 +1,81 @@
+"""The thumbnail is made in a worker process: the loop goes on, errors come back, nothing a file does outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import pickle
+import time
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from image_resize.resize import Thumbnail, make_thumbnail
+from keda_jobs.cpu import CpuPool
+from keda_jobs.errors import Permanent
+
+MAX_PIXELS = 100_000_000
+
+
+def encode(size: tuple[int, int], file_format: str, **options: Any) -> bytes:
+    file = BytesIO()
+    Image.linear_gradient("L").resize(size).convert("RGB").save(file, file_format, **options)
+    return file.getvalue()
+
+
+async def test_a_worker_makes_the_same_thumbnail() -> None:
+    data = encode((2000, 1000), "JPEG")
+    made = await CpuPool(1)(make_thumbnail, data, 200, MAX_PIXELS)
+    assert isinstance(made, Thumbnail)
+    assert made == make_thumbnail(data, 200, MAX_PIXELS)
+
+
+async def test_a_bad_picture_comes_back_as_permanent_with_its_reason() -> None:
+    with pytest.raises(Permanent, match="no readable picture in one of"):
+        await CpuPool(1)(make_thumbnail, b"<html>", 200, MAX_PIXELS)
+
+
+def test_its_error_survives_pickling() -> None:
+    with pytest.raises(Permanent) as raised:
+        make_thumbnail(b"", 200, MAX_PIXELS)
+    copy = pickle.loads(pickle.dumps(raised.value))  # noqa: S301
+    assert (type(copy), str(copy)) == (Permanent, str(raised.value))
+
+
+async def test_a_file_that_wants_too_much_memory_is_permanent_and_the_worker_goes_on() -> None:
+    cpu = CpuPool(1)
+    worker = await cpu(os.getpid)
+    with pytest.raises(Permanent, match=r"more than 120 MB \(10 x RESIZE_MAX_PIXELS\)"):
+        await cpu(make_thumbnail, encode((4000, 3000), "WEBP", method=0), 200, 12_000_000)
+    assert (await cpu(make_thumbnail, encode((4000, 3000), "PNG"), 200, 12_000_000)).ext == "png"
+    assert await cpu(os.getpid) == worker
+
+
+async def test_the_event_loop_ticks_while_48_megapixels_are_decoded() -> None:
+    cpu = CpuPool(1)
+    data = encode((8000, 6000), "PNG", compress_level=1)
+    await cpu(os.getpid)
+    ticks = [time.monotonic()]
+    decoding = asyncio.create_task(cpu(make_thumbnail, data, 200, MAX_PIXELS))
+    while not decoding.done():
+        await asyncio.wait([decoding], timeout=0.01)
+        ticks.append(time.monotonic())
+    made = await decoding
+    assert (made.width, made.height) == (200, 150)
+    assert len(ticks) > 10
+    assert max(after - before for before, after in itertools.pairwise(ticks)) < (ticks[-1] - ticks[0]) / 2
+
+
+async def test_a_cancelled_decoding_kills_its_worker() -> None:
+    cpu = CpuPool(1)
+    worker = await cpu(os.getpid)
+    data = encode((8000, 6000), "PNG", compress_level=1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await cpu(make_thumbnail, data, 200, MAX_PIXELS)
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+    assert (await cpu(make_thumbnail, encode((300, 300), "PNG"), 200, MAX_PIXELS)).width == 200

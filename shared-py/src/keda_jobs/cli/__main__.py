@@ -1,0 +1,5 @@
+"""`python -m keda_jobs.cli`."""
+
+from keda_jobs.cli import main
+
+main()

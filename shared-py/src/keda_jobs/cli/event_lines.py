@@ -1,0 +1,90 @@
+"""Events in a text: a JSON object each, or a plain URL."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import typer
+
+from keda_jobs.errors import JobError, Misconfigured
+from keda_jobs.events import InvalidEvent, refuse_loose_json
+
+_URL = re.compile(r"https?://\S+", re.IGNORECASE)
+_SHOWN_MISTAKES = 20
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class BadLines(JobError):
+    """The file holds lines that are no events; nothing was published."""
+
+
+def parse_event(text: bytes) -> bytes:
+    """The body to publish for `text`: a JSON object as it is, a URL as `{"url": …}`. Raises `InvalidEvent`."""
+    text = text.strip()
+    if text.startswith(b"{"):
+        refuse_loose_json(text)
+        return text
+    url = text.decode(errors="replace")
+    if not _URL.fullmatch(url) or "\ufffd" in url:
+        raise InvalidEvent("neither a JSON object nor an http(s) URL")
+    return json.dumps({"url": url}, ensure_ascii=False).encode()
+
+
+@contextmanager
+def opened(name: str) -> Iterator[BinaryIO]:
+    """The file `name`, or stdin for `-`, so that it can be read twice. Raises `Misconfigured`."""
+    try:
+        with typer.get_binary_stream("stdin") if name == "-" else Path(name).open("rb") as source:
+            if name != "-" and source.seekable():
+                yield source
+                return
+            with tempfile.TemporaryFile() as copy:
+                while chunk := source.read(1 << 20):
+                    copy.write(chunk)
+                yield copy
+    except OSError as error:
+        raise Misconfigured(f"{name}: {error.strerror or error}") from error
+
+
+def events_of(file: BinaryIO, most: int) -> Iterator[tuple[int, bytes | InvalidEvent]]:
+    """Number and event of each line of at most `most` bytes, or what is wrong with it."""
+    file.seek(0)
+    for number, line in enumerate(_lines(file, most), 1):
+        text = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
+        if not text.strip() or text.lstrip().startswith(b"#"):
+            continue
+        try:
+            if len(text) > most:
+                raise InvalidEvent(f"longer than the {most} bytes that the server takes")
+            yield number, parse_event(text)
+        except InvalidEvent as error:
+            yield number, error
+
+
+def _lines(file: BinaryIO, most: int) -> Iterator[bytes]:
+    """The lines; of one that is too long no more than a little more than `most` bytes are kept in memory."""
+    while line := file.readline(most + 2):
+        rest = line
+        while rest and not rest.endswith(b"\n"):
+            rest = file.readline(1 << 16)
+        yield line.rstrip(b"\r\n")
+
+
+def check(file: BinaryIO, most: int) -> int:
+    """How many events the file holds. Raises `BadLines` naming the lines that are none."""
+    count, wrong = 0, []
+    for number, event in events_of(file, most):
+        if isinstance(event, InvalidEvent):
+            wrong.append(f"line {number}: {event}")
+        else:
+            count += 1
+    if wrong:
+        more = [f"and {len(wrong) - _SHOWN_MISTAKES} more"] if len(wrong) > _SHOWN_MISTAKES else []
+        raise BadLines("nothing was published; " + "; ".join(wrong[:_SHOWN_MISTAKES] + more))
+    return count

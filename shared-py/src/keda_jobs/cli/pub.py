@@ -1,0 +1,85 @@
+"""`keda-jobs pub`: publish one event, or a file of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from typing import Annotated, BinaryIO
+
+import typer
+from nats.aio.client import Client
+
+from keda_jobs.cli.connection import INTERRUPTED, run
+from keda_jobs.cli.event_lines import check, events_of, opened, parse_event
+from keda_jobs.cli.options import JsonOption, ServerOption
+from keda_jobs.cli.publishing import Pipeline
+from keda_jobs.cli.terminal import say, show_json
+from keda_jobs.errors import Misconfigured
+from keda_jobs.subjects import is_literal
+
+# Room for the headers that go with each event.
+_HEADERS = 256
+
+
+def pub(
+    subject: Annotated[str, typer.Argument(help="Subject of the events, such as image-download.")],
+    event: Annotated[
+        str | None, typer.Argument(metavar="JSON", help="One event: a JSON object or a URL; - reads it from stdin.")
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", "-f", metavar="FILE", help="A line an event: JSON or URL; - reads stdin.")
+    ] = None,
+    json_: JsonOption = False,
+    server: ServerOption = None,
+) -> None:
+    """Publish events and wait until the server has stored each of them.
+
+    A line of a file is a JSON object, or a plain URL, which stands for `{"url": "…"}`; empty lines and lines that begin
+    with # are passed over. The whole file is checked first: when one line is wrong, nothing is published.
+
+    Examples:
+
+    - `keda-jobs pub image-download '{"url": "https://example.org/a.jpg"}'`
+
+    - `keda-jobs pub image-download --file urls.txt`
+
+    - `grep jpg urls.txt | keda-jobs pub image-download --file -`
+
+    JSON: `{"subject", "published", "seconds", "interrupted"}`
+    """
+    if (event is None) == (file is None):
+        raise Misconfigured("give one event or --file")
+    if not is_literal(subject):
+        raise Misconfigured(f"{subject!r} is not a subject that can be published on")
+    if event is not None:
+        one = parse_event(typer.get_binary_stream("stdin").read() if event == "-" else os.fsencode(event))
+        done = run(server, lambda client: _publish(client, subject, [one], 1, as_json=json_))
+    else:
+        with opened(str(file)) as lines:
+            done = run(server, lambda client: _publish_lines(client, subject, lines, as_json=json_))
+    if done.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+async def _publish_lines(client: Client, subject: str, lines: BinaryIO, *, as_json: bool) -> Pipeline:
+    most = client.max_payload - _HEADERS
+    total = check(lines, most)
+    events = (event for _, event in events_of(lines, most) if isinstance(event, bytes))
+    return await _publish(client, subject, events, total, as_json=as_json)
+
+
+async def _publish(client: Client, subject: str, events: Iterable[bytes], total: int, *, as_json: bool) -> Pipeline:
+    pipeline = Pipeline(subject)
+    began = time.monotonic()
+    try:
+        await pipeline.run(client, events, total)
+    finally:
+        seconds = round(time.monotonic() - began, 3)
+        if as_json:
+            shown = {"subject": subject, "published": pipeline.confirmed, "seconds": seconds}
+            show_json(shown | {"interrupted": pipeline.interrupted})
+        elif pipeline.confirmed or not total:
+            end = "; interrupted" if pipeline.interrupted else ""
+            say(f"{pipeline.confirmed} of {total} published to {subject} in {seconds:.1f} s{end}")
+    return pipeline

@@ -1,0 +1,83 @@
+"""Pulling from a durable consumer: one request at a time, on the subjects that JetStream documents for clients.
+
+nats-py's `fetch` starts a task for each message, and takes an event with a header `Status` for the server's word.
+https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-13.md
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+# The server ends a request by itself; this is for a server that went away meanwhile.
+_ANSWER_S = 0.5
+
+_NOTHING_MORE = ("404", "408")
+
+
+class PullRefused(Exception):
+    """The server does not hand out messages; the text is its reason."""
+
+
+class Pull:
+    """One subscription on an inbox, to which the server sends the answers of each request."""
+
+    def __init__(self, client: Client, stream: str, consumer: str, inbox: str) -> None:
+        self._client = client
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._inbox = inbox
+        self._number = 0
+        self._wanted = 0
+        self._arrived: list[Msg] = []
+        self._ended: asyncio.Future[None] | None = None
+
+    @classmethod
+    async def open(cls, client: Client, stream: str, consumer: str) -> Pull:
+        """A pull from `consumer`, which must exist; needs the right to its MSG.NEXT and to the inbox only."""
+        pull = cls(client, stream, consumer, client.new_inbox())
+        await client.subscribe(f"{pull._inbox}.*", cb=pull._receive)
+        return pull
+
+    async def fetch(self, most: int, expires_s: float) -> list[Msg]:
+        """Up to `most` messages: those that wait, else the first that comes, else none after `expires_s`.
+
+        Raises `PullRefused`, and `nats.errors.Error` when the request cannot be sent.
+        """
+        if not self._arrived:
+            await self._request(most, expires_s)
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    async def _request(self, most: int, expires_s: float) -> None:
+        self._number += 1
+        self._wanted = most
+        self._ended = asyncio.get_running_loop().create_future()
+        request = {"batch": most, "expires": int(expires_s * 1e9), "no_wait": True}
+        await self._client.publish(self._subject, json.dumps(request).encode(), reply=f"{self._inbox}.{self._number}")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(expires_s + _ANSWER_S):
+                await self._ended
+
+    async def _receive(self, msg: Msg) -> None:
+        # A message keeps the subject it was published on; what comes on the inbox's own is a status.
+        if not msg.subject.startswith(self._inbox):
+            self._arrived.append(msg)
+            if len(self._arrived) >= self._wanted:
+                self._end()
+        elif msg.subject == f"{self._inbox}.{self._number}":
+            headers = msg.headers or {}
+            status = headers.get("Status", "")
+            reason = headers.get("Description", "").strip() or status
+            self._end(None if status in _NOTHING_MORE else PullRefused(reason))
+
+    def _end(self, error: PullRefused | None = None) -> None:
+        if self._ended is None or self._ended.done():
+            return
+        if error is None or self._arrived:
+            self._ended.set_result(None)
+        else:
+            self._ended.set_exception(error)

@@ -1,0 +1,182 @@
+"""The CLI, in this process and as one of its own, on a server that a test fills and reads by raw nats-py."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.js.api import RawStreamMsg
+from nats.js.errors import NotFoundError
+from typer.testing import CliRunner
+
+from keda_jobs.cli import app
+from keda_jobs.dead_letter import dead_letter
+from keda_jobs.message import Message
+from keda_jobs.policy import Dead
+from stack import NatsServer
+
+T = TypeVar("T")
+STREAM = "keda-jobs-events"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+class Cli:
+    """`cli("dlq", "ls")` in this process; `cli.start(…)` as a process that can be signalled."""
+
+    def __init__(self, url: str) -> None:
+        self.environment = {"NATS_URL": url, "COLUMNS": "140", "NO_COLOR": "1"}
+        self.started: list[subprocess.Popen[str]] = []
+
+    def __call__(self, *arguments: str, input: str | None = None) -> Outcome:  # noqa: A002 - as in the runner
+        result = CliRunner(env=self.environment).invoke(app, list(arguments), input=input)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "keda_jobs.cli", *arguments],
+            env=os.environ | self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def finish(self, process: subprocess.Popen[str]) -> Outcome:
+        stdout, stderr = process.communicate(timeout=60)
+        return Outcome(process.returncode, stdout, stderr)
+
+
+class Server:
+    """What a test puts into the stream and finds there."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def do(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        async def connected() -> T:
+            client = await nats.connect(self.url)
+            try:
+                return await work(client)
+            finally:
+                await client.close()
+
+        return asyncio.run(connected())
+
+    def api(self, verb: str, body: Any = None) -> Any:
+        async def ask(client: Client) -> Any:
+            question = json.dumps(body).encode() if body is not None else b""
+            return json.loads((await client.request(f"$JS.API.{verb}", question, timeout=5)).data)
+
+        return self.do(ask)
+
+    def publish(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> int:
+        """The sequence of the message."""
+
+        async def put(client: Client) -> int:
+            return (await client.jetstream().publish(subject, data, headers=headers)).seq
+
+        return self.do(put)
+
+    def bury(
+        self,
+        events: Sequence[bytes],
+        *,
+        subject: str = "image-download",
+        job: str = "image-download",
+        error_class: str = "NotFound",
+        headers: dict[str, str] | None = None,
+    ) -> list[int]:
+        """Publish each event, and the dead letter that `job` makes of it; the letters' sequences."""
+
+        async def one(client: Client, data: bytes) -> int:
+            jetstream = client.jetstream()
+            sequence = (await jetstream.publish(subject, data, headers=headers)).seq
+            stored = await jetstream.get_msg(STREAM, seq=sequence)
+            assert stored.time is not None
+            message = Message(subject, data, headers or {}, f"{job}-{sequence}", 15, sequence, stored.time)
+            dead = Dead(f"{error_class}: 404 for the picture", error_class)
+            letter = dead_letter(message, job, dead, client.max_payload, datetime.now(UTC))
+            ack = await jetstream.publish(
+                letter.subject, letter.data, headers={**letter.headers, "Nats-Msg-Id": letter.msg_id}
+            )
+            return ack.seq
+
+        async def all_of_them(client: Client) -> list[int]:
+            found: list[int] = []
+            for start in range(0, len(events), 100):
+                found += await asyncio.gather(*(one(client, event) for event in events[start : start + 100]))
+            return found
+
+        return self.do(all_of_them)
+
+    def stored(self, subject: str) -> list[RawStreamMsg]:
+        """All messages under `subject`."""
+
+        async def read(client: Client) -> list[RawStreamMsg]:
+            found: list[RawStreamMsg] = []
+            try:
+                while True:
+                    after = (found[-1].seq or 0) + 1 if found else 1
+                    found.append(await client.jetstream().get_msg(STREAM, seq=after, subject=subject, next=True))
+            except NotFoundError:
+                return found
+
+        return self.do(read)
+
+    def count(self, subject: str) -> int:
+        state = self.api(f"STREAM.INFO.{STREAM}", {"subjects_filter": subject})["state"]
+        return sum((state.get("subjects") or {}).values())
+
+    def wait_for(self, condition: Callable[[], bool], deadline_s: float = 30) -> None:
+        end = time.monotonic() + deadline_s
+        while not condition():
+            assert time.monotonic() < end, "the condition did not come true"
+
+
+@pytest.fixture
+def cli(nats_server: NatsServer) -> Iterator[Cli]:
+    made = Cli(nats_server.url)
+    yield made
+    for process in made.started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def server(nats_server: NatsServer, declare: Callable[[], Coroutine[Any, Any, None]]) -> Server:
+    """The server with the declared stream and consumers."""
+    asyncio.run(declare())
+    return Server(nats_server.url)
+
+
+@pytest.fixture
+def bare_server(nats_server: NatsServer) -> Server:
+    """The server without a stream."""
+    return Server(nats_server.url)

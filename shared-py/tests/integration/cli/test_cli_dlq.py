@@ -1,0 +1,231 @@
+"""`keda-jobs dlq ls | show | count | purge`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from .conftest import Cli, Server
+
+
+def test_ls_shows_each_letter_with_its_reason_and_data(cli: Cli, server: Server) -> None:
+    (sequence,) = server.bury([b'{"url": "http://a/1.jpg"}'])
+
+    done = cli("dlq", "ls")
+
+    row = next(line for line in done.stdout.splitlines() if line.lstrip().startswith(str(sequence)))
+    assert row.split()[2:6] == ["image-download", "image-download", "15", "NotFound"]
+    assert "404 for the picture" in row
+    assert '{"url": "http://a/1.jpg"}' in row
+    assert done.stderr == "1 dead letter\n"
+
+
+def test_ls_fits_the_width_of_a_narrow_terminal(cli: Cli, server: Server) -> None:
+    server.bury([json.dumps({"url": "http://a/" + "x" * 300}).encode()])
+    cli.environment["COLUMNS"] = "80"
+
+    done = cli("dlq", "ls")
+
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    assert "NotFound: 404 for the picture" in done.stdout
+    assert '{"url": "http://a/xx' in done.stdout
+
+
+def test_ls_json_has_the_documented_keys(cli: Cli, server: Server) -> None:
+    (sequence,) = server.bury(
+        [b'{"url": "http://a/1.jpg"}'], headers={"Trace": "t1", "Nats-Expected-Stream": "keda-jobs-events"}
+    )
+
+    (letter,) = cli("dlq", "ls", "--json").json
+
+    assert letter.pop("died_at").startswith("20")
+    assert letter.pop("published_at").startswith("20")
+    assert letter == {
+        "sequence": sequence,
+        "job": "image-download",
+        "subject": "image-download",
+        "num_delivered": 15,
+        "error_class": "NotFound",
+        "reason": "NotFound: 404 for the picture",
+        "data_kind": "json",
+        "data": {"url": "http://a/1.jpg"},
+        "headers": {"Trace": "t1"},
+    }
+
+
+def test_ls_shows_the_newest_and_says_how_many_there_are(cli: Cli, server: Server) -> None:
+    sequences = server.bury([b'{"n": %d}' % n for n in range(40)])
+
+    done = cli("dlq", "ls", "--limit", "3", "--json")
+    shown = cli("dlq", "ls", "--limit", "3")
+
+    assert [letter["sequence"] for letter in done.json] == sorted(sequences)[-3:]
+    assert shown.stderr == "40 dead letters, the newest 3 shown (--limit 0: all)\n"
+    assert len(cli("dlq", "ls", "--limit", "0", "--json").json) == 40
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (("--job", "image-resize"), {"resize"}),
+        (("--subject", "image-downloaded"), {"resize"}),
+        (("--error-class", "Timeout"), {"late"}),
+        (("--job", "image-download", "--error-class", "NotFound"), {"missing"}),
+        (("--newer-than", "1h"), {"resize", "late", "missing"}),
+        (("--older-than", "1h"), set()),
+        (("--older-than", "0s", "--newer-than", "1h30m"), {"resize", "late", "missing"}),
+        (("--job", "nobody"), set()),
+    ],
+)
+def test_filters_narrow(cli: Cli, server: Server, filters: tuple[str, ...], expected: set[str]) -> None:
+    server.bury([b'{"what": "missing"}'])
+    server.bury([b'{"what": "late"}'], error_class="Timeout")
+    server.bury([b'{"what": "resize"}'], subject="image-downloaded", job="image-resize", error_class="Bomb")
+
+    letters = cli("dlq", "ls", "--json", *filters).json
+
+    assert {letter["data"]["what"] for letter in letters} == expected
+    assert cli("dlq", "count", "--json", *filters).json["total"] == len(expected)
+
+
+def test_count_groups_by_job_error_and_subject(cli: Cli, server: Server) -> None:
+    server.bury([b"{}"] * 2)
+    server.bury([b"{}"], job="image-resize", error_class="Bomb")
+
+    assert cli("dlq", "count", "--json").json == {
+        "total": 3,
+        "groups": [
+            {"job": "image-download", "error_class": "NotFound", "subject": "image-download", "count": 2},
+            {"job": "image-resize", "error_class": "Bomb", "subject": "image-download", "count": 1},
+        ],
+    }
+    assert "Bomb" in cli("dlq", "count").stdout
+
+
+def test_show_tells_all_of_one_letter(cli: Cli, server: Server) -> None:
+    (sequence,) = server.bury([b'{"url": "http://a/1.jpg"}'], headers={"Trace": "t1"})
+
+    done = cli("dlq", "show", str(sequence))
+
+    assert done.code == 0
+    for part in ("NotFound: 404 for the picture", "header Trace", "t1", '"url": "http://a/1.jpg"', "15"):
+        assert part in done.stdout
+    assert cli("dlq", "show", str(sequence), "--json").json["data"] == {"url": "http://a/1.jpg"}
+
+
+def test_show_of_what_is_no_letter_is_one_line(cli: Cli, server: Server) -> None:
+    sequence = server.publish("image-download", b"{}")
+
+    for number in (sequence, 4711):
+        done = cli("dlq", "show", str(number))
+        assert (done.code, done.stdout) == (1, "")
+        assert done.stderr == f"keda-jobs: there is no dead letter {number}; see `keda-jobs dlq ls`\n"
+
+
+def test_a_letter_cannot_steer_the_terminal(cli: Cli, server: Server) -> None:
+    evil = b"\x1b]0;owned\x07 \x9b31m \xc2\x9b31m \x7f\r\nnext"
+    (sequence,) = server.bury([evil], headers={"Trace": "a\x1b[2Jb"})
+    server.publish("dead-letter", b'{"subject": "\\u001b[2J", "data": "\\u009b2J"}', {"Keda-Jobs-Job": "\x1b[2J"})
+
+    shown = cli("dlq", "ls").stdout + cli("dlq", "show", str(sequence)).stdout + cli("dlq", "count").stdout
+
+    assert not [char for char in shown if not char.isprintable() and char != "\n"]
+
+
+def test_a_letter_of_foreign_make_is_shown_as_it_is(cli: Cli, server: Server) -> None:
+    sequence = server.publish("dead-letter", b"just text \xff")
+
+    (letter,) = cli("dlq", "ls", "--json").json
+
+    assert (letter["sequence"], letter["data"], letter["job"]) == (sequence, "just text \\xff", "")
+    assert "just text" in cli("dlq", "ls").stdout
+
+
+def test_reading_leaves_no_consumer_behind(cli: Cli, server: Server) -> None:
+    server.bury([b"{}"] * 3)
+
+    cli("dlq", "ls")
+    cli("dlq", "count")
+
+    assert server.api("CONSUMER.NAMES.keda-jobs-events", {})["consumers"] == [
+        "image-download-consumer",
+        "image-resize-consumer",
+    ]
+
+
+def test_purge_asks_and_no_means_no(cli: Cli, server: Server) -> None:
+    server.bury([b"{}"] * 2)
+
+    done = cli("dlq", "purge", "--all")
+
+    assert done.code == 2
+    assert "pass --yes" in done.stderr
+    assert "NotFound" in done.stdout
+    assert server.count("dead-letter") == 2
+
+
+def test_purge_deletes_what_the_filter_names_and_nothing_else(cli: Cli, server: Server) -> None:
+    server.bury([b"{}"] * 3)
+    kept = server.bury([b"{}"], error_class="Timeout")
+
+    done = cli("dlq", "purge", "--error-class", "NotFound", "--yes", "--json")
+
+    assert done.json == {"dry_run": False, "found": 3, "deleted": 3, "interrupted": False}
+    assert [message.seq for message in server.stored("dead-letter")] == kept
+    assert server.count("image-download") == 4
+
+
+def test_purge_by_number(cli: Cli, server: Server) -> None:
+    first, second = server.bury([b"1", b"2"])
+
+    done = cli("dlq", "purge", str(first), "4711", "--yes")
+
+    assert done.code == 1
+    assert "4711 is not among these dead letters" in done.stderr
+    assert [message.seq for message in server.stored("dead-letter")] == [second]
+
+
+def test_purge_never_deletes_a_message_that_is_no_letter(cli: Cli, server: Server) -> None:
+    sequence = server.publish("image-download", b"{}")
+
+    assert cli("dlq", "purge", str(sequence), "--yes").code == 1
+    assert server.count("image-download") == 1
+
+
+def test_purge_dry_run_deletes_nothing(cli: Cli, server: Server) -> None:
+    server.bury([b"{}"])
+
+    done = cli("dlq", "purge", "--all", "--dry-run")
+
+    assert (done.code, server.count("dead-letter")) == (0, 1)
+    assert done.stderr == "1 dead letter would be deleted\n"
+
+
+@pytest.mark.parametrize("command", ["replay", "purge"])
+def test_all_letters_must_be_asked_for(cli: Cli, server: Server, command: str) -> None:
+    server.bury([b"{}"])
+
+    done = cli("dlq", command)
+
+    assert done.code == 2
+    assert done.stderr == "keda-jobs: say which letters: SEQ, a filter, or --all\n"
+    assert server.count("dead-letter") == 1
+
+
+@pytest.mark.parametrize("arguments", [("--older-than", "yesterday"), ("--newer-than", "1x"), ("--limit", "-1")])
+def test_a_wrong_value_is_named(cli: Cli, arguments: tuple[str, str]) -> None:
+    done = cli("dlq", "ls", *arguments)
+
+    assert done.code == 2
+    assert arguments[0] in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_stream_the_way_is_named(cli: Cli, bare_server: Server) -> None:
+    done = cli("dlq", "ls")
+
+    assert done.code == 1
+    assert done.stderr == (
+        "keda-jobs: there is no stream keda-jobs-events on this server: make it with `keda-jobs streams apply`\n"
+    )

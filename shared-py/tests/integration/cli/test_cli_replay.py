@@ -1,0 +1,300 @@
+"""`keda-jobs dlq replay`: every letter is given back exactly once, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections import Counter
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+
+from stack import NatsServer
+
+from .conftest import STREAM, Cli, Outcome, Server
+
+DUE = "retry.due.image-download"
+MANY = 600
+
+
+def numbered(count: int) -> list[bytes]:
+    return [b'{"url":"http://a/%d.jpg"}' % number for number in range(count)]
+
+
+def bodies(server: Server, subject: str) -> Counter[bytes]:
+    return Counter(message.data or b"" for message in server.stored(subject))
+
+
+def wait_until_replayed(server: Server, count: int) -> None:
+    server.wait_for(lambda: server.count(DUE) >= count)
+
+
+def test_a_letter_goes_back_to_the_job_that_failed_as_a_new_event(cli: Cli, server: Server) -> None:
+    (sequence,) = server.bury([b'{"url": "http://a/1.jpg"}'], headers={"Trace": "t1"})
+
+    done = cli("dlq", "replay", str(sequence))
+
+    (message,) = server.stored(DUE)
+    assert message.data == b'{"url":"http://a/1.jpg"}'
+    assert message.headers == {
+        "Trace": "t1",
+        "Keda-Jobs-Subject": "image-download",
+        "Nats-Msg-Id": f"replay:{sequence}",
+        "Nats-Expected-Stream": STREAM,
+    }
+    assert (done.code, done.stderr) == (0, "1 dead letter replayed\n")
+    assert server.count("dead-letter") == 0
+    assert server.count("image-download") == 1, "other consumers of the subject must not see it again"
+
+
+def test_to_subject_gives_it_to_all_consumers_of_the_subject(cli: Cli, server: Server) -> None:
+    (sequence,) = server.bury([b'{"url":"http://a/1.jpg"}'])
+
+    assert cli("dlq", "replay", str(sequence), "--to-subject").code == 0
+
+    _first, again = server.stored("image-download")
+    assert again.data == b'{"url":"http://a/1.jpg"}'
+    assert "Keda-Jobs-Subject" not in (again.headers or {})
+    assert (server.count(DUE), server.count("dead-letter")) == (0, 0)
+
+
+def test_the_original_bytes_come_back(cli: Cli, server: Server) -> None:
+    events = [b'{"b":1, "a":"\xc3\xa9"}', b"not json", b"[1, 2]", b'"text"', b""]
+    server.bury(events)
+
+    assert cli("dlq", "replay", "--all").code == 0
+
+    returned = bodies(server, DUE)
+    assert returned.keys() - set(events) <= {b'{"b":1,"a":"\xc3\xa9"}', b"[1,2]"}, "only blanks in JSON may differ"
+    assert returned.total() == len(events)
+
+
+def test_filters_choose_the_letters(cli: Cli, server: Server) -> None:
+    server.bury(numbered(3))
+    kept = server.bury([b"{}"], error_class="Timeout")
+
+    done = cli("dlq", "replay", "--error-class", "NotFound", "--json")
+
+    assert done.json == {"dry_run": False, "replayed": 3, "skipped": [], "interrupted": False}
+    assert [message.seq for message in server.stored("dead-letter")] == kept
+
+
+def test_dry_run_says_what_would_happen_and_does_nothing(cli: Cli, server: Server) -> None:
+    (sequence,) = server.bury([b"{}"])
+
+    done = cli("dlq", "replay", "--all", "--dry-run")
+
+    assert done.code == 0
+    assert f"{sequence}: image-download, 2 bytes, to {DUE}" in done.stderr
+    assert (server.count(DUE), server.count("dead-letter")) == (0, 1)
+
+
+def test_a_number_that_is_no_letter_is_skipped_with_a_line(cli: Cli, server: Server) -> None:
+    (sequence,) = server.bury([b"{}"])
+
+    done = cli("dlq", "replay", str(sequence), "4711", "--json")
+
+    assert done.code == 1
+    assert done.json["replayed"] == 1
+    assert done.json["skipped"] == [{"sequence": 4711, "reason": "there is no such dead letter (any more)"}]
+    assert "skipped 4711: there is no such dead letter" in done.stderr
+
+
+def cut_short(server: Server) -> tuple[bytes, int]:
+    """An event too large for its letter, and the letter's number."""
+    event = json.dumps({"url": "http://a/" + "x" * 1_048_200}).encode()
+    (sequence,) = server.bury([event])
+    (letter,) = server.stored("dead-letter")
+    assert (letter.headers or {})["Keda-Jobs-Data"] == "truncated"
+    return event, sequence
+
+
+def test_data_that_was_cut_short_is_fetched_whole_from_the_stream(cli: Cli, server: Server) -> None:
+    event, sequence = cut_short(server)
+
+    assert cli("dlq", "replay", str(sequence)).code == 0
+
+    assert bodies(server, DUE) == Counter([event])
+    assert server.count("dead-letter") == 0
+
+
+def test_a_letter_cut_short_stays_when_its_event_is_gone(cli: Cli, server: Server) -> None:
+    _event, sequence = cut_short(server)
+    server.api(f"STREAM.PURGE.{STREAM}", {"filter": "image-download"})
+
+    done = cli("dlq", "replay", "--all")
+
+    assert done.code == 1
+    assert f"skipped {sequence}: its data is cut short" in done.stderr
+    assert (server.count(DUE), server.count("dead-letter")) == (0, 1)
+
+
+def test_a_letter_cut_short_stays_when_another_event_has_its_number(cli: Cli, server: Server) -> None:
+    _event, _sequence = cut_short(server)
+    (letter,) = server.stored("dead-letter")
+    server.api(f"STREAM.PURGE.{STREAM}", {})
+    other = server.publish("image-download", b"{}")
+    headers = {name: value for name, value in (letter.headers or {}).items() if not name.startswith("Nats-")}
+    server.publish("dead-letter", letter.data or b"", headers | {"Keda-Jobs-Sequence": str(other)})
+
+    assert cli("dlq", "replay", "--all").code == 1
+    assert (server.count(DUE), server.count("dead-letter")) == (0, 1)
+
+
+def test_a_letter_of_foreign_make_needs_to_subject(cli: Cli, server: Server) -> None:
+    server.publish("dead-letter", b'{"subject": "image-download", "data": {"url": "u"}, "num_delivered": 3}')
+
+    refused = cli("dlq", "replay", "--all")
+    assert refused.code == 1
+    assert "it names no job: replay it to all consumers of its subject with --to-subject" in refused.stderr
+    assert server.count("dead-letter") == 1
+
+    assert cli("dlq", "replay", "--all", "--to-subject").code == 0
+    assert bodies(server, "image-download") == Counter([b'{"url":"u"}'])
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["", "dead-letter", "retry.due.image-download", "retry.wait.x.1", "$JS.API.STREAM.LIST", "a b", "a.*", "a\r\nb"],
+)
+def test_a_letter_cannot_choose_a_subject_that_is_not_an_event_s(cli: Cli, server: Server, subject: str) -> None:
+    body = json.dumps({"subject": subject, "data": {}, "num_delivered": 1}).encode()
+    server.publish("dead-letter", body, {"Keda-Jobs-Job": "image-download"})
+
+    assert cli("dlq", "replay", "--all", "--to-subject").code == 1
+    assert cli("dlq", "replay", "--all").code == 1
+    assert server.count(">") == 1
+
+
+def test_a_letter_stays_when_no_consumer_would_read_its_copy(cli: Cli, server: Server) -> None:
+    (sequence,) = server.bury([b"{}"], job="image-gone")
+
+    done = cli("dlq", "replay", "--all")
+
+    assert done.code == 1
+    assert f"skipped {sequence}: no consumer reads retry.due.image-gone" in done.stderr
+    assert server.count("dead-letter") == 1
+
+
+def test_letters_that_come_back_dead_meanwhile_are_left_for_the_next_run(cli: Cli, server: Server) -> None:
+    """A job that fails at once must not keep one replay busy for ever."""
+    server.bury(numbered(40))
+
+    async def fail_again(client: Client) -> None:
+        async def bury_again(msg: Any) -> None:
+            letter = json.dumps({"subject": "image-download", "data": {}, "num_delivered": 1}).encode()
+            await client.publish("dead-letter", letter, headers={"Keda-Jobs-Job": "image-download"})
+
+        await client.subscribe(DUE, cb=bury_again)
+        await client.flush()
+        replay = cli.start("dlq", "replay", "--all", "--json")
+        done = await asyncio.to_thread(cli.finish, replay)
+        await client.flush()
+        assert json.loads(done.stdout)["replayed"] == 40
+
+    server.do(fail_again)
+    server.wait_for(lambda: server.count("dead-letter") == 40)
+
+
+def test_a_copy_whose_letter_was_not_deleted_any_more_is_not_made_twice(cli: Cli, server: Server) -> None:
+    """The moment at which kill -9 hurts most: published, not deleted."""
+    (sequence,) = server.bury([b"{}"])
+    server.publish(DUE, b"{}", {"Keda-Jobs-Subject": "image-download", "Nats-Msg-Id": f"replay:{sequence}"})
+
+    assert cli("dlq", "replay", "--all").code == 0
+
+    assert (server.count(DUE), server.count("dead-letter")) == (1, 0)
+
+
+def test_the_rate_holds(cli: Cli, server: Server) -> None:
+    server.bury(numbered(6))
+
+    assert cli("dlq", "replay", "--all", "--rate", "20/s").code == 0
+
+    times = [message.time for message in server.stored(DUE)]
+    first, last = times[0], times[-1]
+    assert first is not None
+    assert last is not None
+    assert (last - first).total_seconds() >= 0.9 * 5 / 20
+
+
+@pytest.mark.parametrize("rate", ["0", "fast", "-1", "5/min"])
+def test_a_rate_that_is_none_is_refused(cli: Cli, server: Server, rate: str) -> None:
+    assert cli("dlq", "replay", "--all", "--rate", rate).code == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_between_two_letters(cli: Cli, server: Server, number: signal.Signals) -> None:
+    events = numbered(MANY)
+    server.bury(events)
+    replay = cli.start("dlq", "replay", "--all", "--rate", "300/s", "--json")
+    wait_until_replayed(server, 100)
+
+    replay.send_signal(number)
+    done = cli.finish(replay)
+
+    replayed = bodies(server, DUE)
+    assert done.code == 130
+    assert done.json["interrupted"] is True
+    assert done.json["replayed"] == replayed.total() < MANY
+    assert server.count("dead-letter") == MANY - replayed.total()
+    assert_the_rest_follows(cli, server, events)
+
+
+def test_the_end_of_an_interrupted_replay_is_told_in_words(cli: Cli, server: Server) -> None:
+    server.bury(numbered(50))
+    replay = cli.start("dlq", "replay", "--all", "--rate", "10/s")
+    wait_until_replayed(server, 2)
+
+    replay.send_signal(signal.SIGINT)
+    done = cli.finish(replay)
+
+    assert (
+        done.stderr.splitlines()[-1] == f"{server.count(DUE)} dead letters replayed; interrupted, run it again to go on"
+    )
+
+
+@pytest.mark.slow
+def test_kill_9_loses_and_doubles_nothing(cli: Cli, server: Server) -> None:
+    events = numbered(MANY)
+    server.bury(events)
+    for already in (50, 200, 350):
+        replay = cli.start("dlq", "replay", "--all")
+        wait_until_replayed(server, already)
+        replay.kill()
+        replay.communicate()
+        assert server.count("dead-letter") + server.count(DUE) - MANY in (0, 1)
+
+    assert_the_rest_follows(cli, server, events)
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_meanwhile_loses_and_doubles_nothing(
+    cli: Cli, server: Server, nats_server: NatsServer
+) -> None:
+    events = numbered(MANY)
+    server.bury(events)
+    replay = cli.start("dlq", "replay", "--all")
+    wait_until_replayed(server, 100)
+
+    nats_server.kill()
+    done = cli.finish(replay)
+    nats_server.start()
+
+    assert_one_line_error(done)
+    assert_the_rest_follows(cli, server, events)
+
+
+def assert_one_line_error(done: Outcome) -> None:
+    *progress, error = done.stderr.splitlines()
+    assert done.code == 1
+    assert error.startswith("keda-jobs: ")
+    assert all("dead letters replayed" in line or line.startswith("replay: ") for line in progress)
+
+
+def assert_the_rest_follows(cli: Cli, server: Server, events: list[bytes]) -> None:
+    assert cli("dlq", "replay", "--all").code == 0
+    assert bodies(server, DUE) == Counter(events)
+    assert server.count("dead-letter") == 0

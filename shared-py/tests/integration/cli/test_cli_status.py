@@ -1,0 +1,128 @@
+"""`keda-jobs status`."""
+
+from __future__ import annotations
+
+import json
+import signal
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+
+from keda_jobs.cli import status_reading
+from keda_jobs.message import Message
+from keda_jobs.retry import scheduled_retry
+from stack import NatsServer
+
+from .conftest import STREAM, Cli, Server
+
+
+def schedule(server: Server, job: str, *delays_s: float) -> None:
+    for number, delay_s in enumerate(delays_s):
+        message = Message("image-download", b"{}", {}, f"{job}-{number}", 1, number, datetime.now(UTC))
+        retry = scheduled_retry(message, job, delay_s, datetime.now(UTC))
+        server.publish(retry.subject, retry.data, dict(retry.headers))
+
+
+def test_an_empty_stream(cli: Cli, server: Server) -> None:
+    found = cli("status", "--json").json
+
+    assert found["stream"] == {"name": STREAM, "messages": 0, "bytes": 0, "first_time": None, "last_time": None}
+    assert [one["lag"] for one in found["consumers"]] == [0, 0]
+    assert found["waiting_retries"] == []
+    assert found["dead_letters"] == {"total": 0, "by_job": {}, "is_exact": True}
+    assert f"{STREAM}: 0 messages" in cli("status").stdout
+
+
+def test_lag_is_what_is_pending_and_what_is_in_work(cli: Cli, server: Server) -> None:
+    for _ in range(3):
+        server.publish("image-download", b"{}")
+
+    async def take_one(client: Client) -> Any:
+        pull = await client.jetstream().pull_subscribe_bind(consumer="image-download-consumer", stream=STREAM)
+        return await pull.fetch(1)
+
+    server.do(take_one)
+
+    download, resize = cli("status", "--json").json["consumers"]
+    assert download == {
+        "name": "image-download-consumer",
+        "lag": 3,
+        "num_pending": 2,
+        "num_ack_pending": 1,
+        "num_waiting": 0,
+        "num_redelivered": 0,
+    }
+    assert (resize["name"], resize["lag"]) == ("image-resize-consumer", 0)
+
+
+def test_waiting_retries_are_counted_by_job_with_the_next_due(cli: Cli, server: Server) -> None:
+    schedule(server, "image-download", 7200, 600, 3600)
+    schedule(server, "image-resize", 90)
+
+    found = cli("status", "--json").json
+
+    download, resize = found["waiting_retries"]
+    assert (download["job"], download["count"], download["is_exact"]) == ("image-download", 3, True)
+    assert (resize["job"], resize["count"]) == ("image-resize", 1)
+    now = datetime.fromisoformat(found["time"])
+    assert timedelta(seconds=590) < datetime.fromisoformat(download["next_due"]) - now <= timedelta(seconds=600)
+    assert [one["lag"] for one in found["consumers"]] == [0, 0], "a waiting retry must not keep a pod"
+    row = next(line for line in cli("status").stdout.splitlines() if line.startswith("image-download "))
+    assert row.split() == ["image-download", "3", "in", "9m", "0"]
+
+
+def test_dead_letters_are_counted_by_job(cli: Cli, server: Server) -> None:
+    server.bury([b"{}"] * 2)
+    server.bury([b"{}"], job="image-resize")
+    server.publish("dead-letter", b"foreign")
+
+    letters = cli("status", "--json").json["dead_letters"]
+
+    assert letters == {"total": 4, "by_job": {"image-download": 2, "image-resize": 1, "": 1}, "is_exact": True}
+    assert "(none named)" in cli("status").stdout
+
+
+def test_beyond_its_bounds_it_says_that_it_is_not_exact(
+    cli: Cli, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_reading, "_MOST_SCHEDULES", 2)
+    monkeypatch.setattr(status_reading, "_MOST_LETTERS", 2)
+    schedule(server, "image-download", 7200, 3600, 600)
+    server.bury([b"{}"] * 3)
+
+    found = cli("status", "--json").json
+
+    assert found["waiting_retries"][0]["count"] == 3
+    assert found["waiting_retries"][0]["is_exact"] is False
+    assert found["dead_letters"] == {"total": 3, "by_job": {"image-download": 2}, "is_exact": False}
+    shown = cli("status").stdout
+    assert "or earlier" in shown
+    assert "≥ 2" in shown
+
+
+def test_without_a_stream_the_way_is_named(cli: Cli, bare_server: Server) -> None:
+    del bare_server
+    done = cli("status")
+
+    assert (done.code, done.stdout) == (1, "")
+    assert done.stderr.endswith("make it with `keda-jobs streams apply`\n")
+
+
+def test_watch_goes_on_through_a_restart_and_ends_cleanly(cli: Cli, server: Server, nats_server: NatsServer) -> None:
+    server.publish("image-download", b"{}")
+    watch = cli.start("status", "--watch", "--json")
+    assert watch.stdout is not None
+    assert watch.stderr is not None
+    assert json.loads(watch.stdout.readline())["consumers"][0]["lag"] == 1
+
+    nats_server.kill()
+    assert "cannot be reached" in watch.stderr.readline()
+    nats_server.start()
+    assert json.loads(watch.stdout.readline())["consumers"][0]["lag"] == 1
+
+    watch.send_signal(signal.SIGINT)
+    done = cli.finish(watch)
+    assert done.code == 0
+    assert "Traceback" not in done.stderr

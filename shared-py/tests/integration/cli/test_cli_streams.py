@@ -1,0 +1,110 @@
+"""`keda-jobs streams apply` as an operator and a script see it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import STREAM, Cli, Server
+
+STREAM_JSON = {"name": STREAM, "subjects": ["image-download", "dead-letter", "retry.>"], "max_age": 1209600000000000}
+CONSUMER_JSON = {
+    "durable_name": "image-download-consumer",
+    "ack_policy": "explicit",
+    "filter_subjects": ["image-download", "retry.due.image-download"],
+}
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Path:
+    folder = tmp_path / "repository" / "jobs"
+    (folder / "image-download").mkdir(parents=True)
+    (folder / "stream.json").write_text(json.dumps(STREAM_JSON))
+    (folder / "image-download" / "consumer.json").write_text(json.dumps(CONSUMER_JSON))
+    return folder
+
+
+def test_it_shows_what_it_does_and_then_that_nothing_is_left(cli: Cli, bare_server: Server, jobs: Path) -> None:
+    first = cli("streams", "apply", "--jobs", str(jobs))
+    second = cli("streams", "apply", "--jobs", str(jobs))
+
+    assert (first.code, first.stdout) == (0, f"+ stream {STREAM}\n+ consumer image-download-consumer\n")
+    assert second.stdout == f"= stream {STREAM}\n= consumer image-download-consumer\nnothing to change\n"
+    assert bare_server.count(">") == 0
+
+
+def test_the_nearest_jobs_folder_upward_is_taken(
+    cli: Cli, bare_server: Server, jobs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(jobs / "image-download")
+
+    assert cli("streams", "apply").code == 0
+    assert bare_server.api(f"STREAM.INFO.{STREAM}")["config"]["name"] == STREAM
+
+
+def test_without_a_jobs_folder_it_says_so(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    done = cli("streams", "apply")
+
+    assert done.code == 2
+    assert done.stderr == f"keda-jobs: no jobs/stream.json in {tmp_path} or above it; name the folder with --jobs\n"
+
+
+def test_dry_run_changes_nothing(cli: Cli, bare_server: Server, jobs: Path) -> None:
+    done = cli("streams", "apply", "--dry-run", "--jobs", str(jobs))
+
+    assert done.stdout.splitlines()[-1] == "nothing was changed"
+    assert bare_server.api(f"STREAM.INFO.{STREAM}")["error"]["err_code"] == 10059
+
+
+def test_json_has_the_documented_keys(cli: Cli, server: Server, jobs: Path) -> None:
+    del server
+    (jobs / "stream.json").write_text(
+        json.dumps(
+            STREAM_JSON
+            | {
+                "subjects": ["image-download", "image-downloaded", "dead-letter", "retry.>"],
+                "max_age": 2 * 1209600000000000,
+            }
+        )
+    )
+
+    stream, consumer, undeclared = cli("streams", "apply", "--json", "--jobs", str(jobs)).json["changes"]
+
+    assert stream == {
+        "action": "update",
+        "kind": "stream",
+        "name": STREAM,
+        "fields": [{"key": "max_age", "before": 1209600000000000, "after": 2 * 1209600000000000}],
+        "refusals": [],
+    }
+    assert (consumer["action"], consumer["name"]) == ("same", "image-download-consumer")
+    assert (undeclared["action"], undeclared["name"]) == ("undeclared", "image-resize-consumer")
+
+
+def test_a_refused_change_shows_the_difference_and_one_line(cli: Cli, bare_server: Server, jobs: Path) -> None:
+    cli("streams", "apply", "--jobs", str(jobs))
+    (jobs / "stream.json").write_text(json.dumps(STREAM_JSON | {"max_age": 7 * 86_400 * 10**9}))
+
+    done = cli("streams", "apply", "--jobs", str(jobs))
+
+    assert done.code == 2
+    assert f"~ stream {STREAM}: max_age 14d → 7d" in done.stdout
+    assert done.stderr == (
+        f"keda-jobs: nothing was applied: stream {STREAM}: max_age 14d → 7d may delete or refuse messages: "
+        f"if that is meant, do it by hand first (nats stream edit {STREAM})\n"
+    )
+    assert bare_server.api(f"STREAM.INFO.{STREAM}")["config"]["max_age"] == STREAM_JSON["max_age"]
+
+
+def test_a_wrong_declaration_reaches_no_server(cli: Cli, bare_server: Server, jobs: Path) -> None:
+    (jobs / "image-download" / "consumer.json").write_text(json.dumps(CONSUMER_JSON | {"filter_subjects": ["retry.>"]}))
+
+    done = cli("streams", "apply", "--jobs", str(jobs))
+
+    assert done.code == 2
+    assert "image-download/consumer.json: " in done.stderr
+    assert bare_server.api(f"STREAM.INFO.{STREAM}")["error"]["err_code"] == 10059

@@ -1,0 +1,280 @@
+"""`streams.apply` makes the server what the files declare, touches nothing else and destroys nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from keda_jobs.jetstream_api import ApiError, ask
+from keda_jobs.streams import Changes, Declaration, RefusedChange, apply, read_declaration
+from stack import NatsServer
+
+STREAM = "keda-jobs-events"
+JOBS = Path(__file__).parents[3] / "jobs"
+DECLARED = read_declaration(JOBS)
+DAY_NS = 86_400 * 10**9
+
+
+@pytest.fixture
+async def client(nats_server: NatsServer) -> AsyncIterator[Client]:
+    made = await nats.connect(nats_server.url)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def applied(client: Client) -> Client:
+    await apply(client, DECLARED)
+    return client
+
+
+def lines(changes: Changes) -> list[str]:
+    return [str(change) for change in changes.items]
+
+
+def with_stream(**changed: Any) -> Declaration:
+    return replace(DECLARED, stream={**DECLARED.stream, **changed})
+
+
+def with_first_consumer(**changed: Any) -> Declaration:
+    first, *others = DECLARED.consumers
+    return replace(DECLARED, consumers=({**first, **changed}, *others))
+
+
+async def configs(client: Client) -> dict[str, Any]:
+    stream = (await ask(client, f"STREAM.INFO.{STREAM}"))["config"]
+    consumers = (await ask(client, f"CONSUMER.LIST.{STREAM}", {"offset": 0}))["consumers"]
+    return {"stream": stream} | {info["name"]: info["config"] for info in consumers}
+
+
+class Actions:
+    """What the server says was done to its streams and consumers."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def record(self, msg: Msg) -> None:
+        event = json.loads(msg.data)
+        self.seen.append(f"{event['action']} {event.get('consumer', event['stream'])}")
+
+    @classmethod
+    async def of(cls, client: Client) -> Actions:
+        made = cls()
+        for kind in ("STREAM", "CONSUMER"):
+            for action in ("CREATED", "UPDATED", "DELETED"):
+                await client.subscribe(f"$JS.EVENT.ADVISORY.{kind}.{action}.>", cb=made.record)
+        await client.flush()
+        return made
+
+
+async def test_an_empty_server_gets_all_that_is_declared(client: Client) -> None:
+    changes = await apply(client, DECLARED)
+
+    names = ["image-download-consumer", "image-resize-consumer"]
+    assert lines(changes) == [f"+ stream {STREAM}", *(f"+ consumer {name}" for name in names)]
+    found = await configs(client)
+    assert list(found) == ["stream", *names]
+    assert found["stream"]["max_age"] == 14 * DAY_NS
+    assert found["image-download-consumer"]["filter_subjects"] == ["image-download", "retry.due.image-download"]
+
+
+async def test_a_second_time_nothing_is_touched(applied: Client) -> None:
+    actions = await Actions.of(applied)
+
+    changes = await apply(applied, DECLARED)
+    await applied.flush()
+
+    assert changes.pending == ()
+    assert [line[0] for line in lines(changes)] == ["=", "=", "="]
+    assert actions.seen == []
+
+
+async def test_only_what_differs_is_changed_and_shown(applied: Client) -> None:
+    actions = await Actions.of(applied)
+    before = await configs(applied)
+
+    changes = await apply(applied, with_first_consumer(ack_wait=30 * 10**9, max_ack_pending=500))
+    await applied.flush()
+
+    assert "~ consumer image-download-consumer: ack_wait 1m → 30s, max_ack_pending 1000 → 500" in lines(changes)
+    after = await configs(applied)
+    assert after.pop("image-download-consumer")["ack_wait"] == 30 * 10**9
+    before.pop("image-download-consumer")
+    assert after == before
+    assert {line.split()[1] for line in actions.seen} <= {"image-download-consumer"}
+
+
+async def test_the_stream_can_grow(applied: Client) -> None:
+    subjects = [*DECLARED.stream["subjects"], "image-tagged"]
+
+    changes = await apply(applied, with_stream(max_age=30 * DAY_NS, subjects=subjects))
+
+    before = "[image-download, image-downloaded, dead-letter, retry.>]"
+    assert lines(changes)[0] == (
+        f"~ stream {STREAM}: subjects {before} → {before[:-1]}, image-tagged], max_age 14d → 30d"
+    )
+    assert (await configs(applied))["stream"]["subjects"] == subjects
+    assert (await apply(applied, with_stream(max_age=30 * DAY_NS, subjects=subjects[::-1]))).pending == ()
+
+
+async def test_a_dry_run_says_the_same_and_changes_nothing(client: Client) -> None:
+    foretold = await apply(client, DECLARED, dry_run=True)
+    with pytest.raises(ApiError, match="streams apply"):
+        await configs(client)
+    assert lines(foretold) == lines(await apply(client, DECLARED))
+
+    before = await configs(client)
+    await apply(client, with_stream(max_age=30 * DAY_NS), dry_run=True)
+    assert await configs(client) == before
+
+
+async def test_keys_that_are_not_declared_keep_what_the_server_has(applied: Client) -> None:
+    found = (await configs(applied))["stream"]
+    by_hand = {"compression": "s2", "metadata": {**found["metadata"], "owner": "platform"}}
+    await ask(applied, f"STREAM.UPDATE.{STREAM}", {**found, **by_hand})
+
+    await apply(applied, with_stream(max_age=30 * DAY_NS, metadata={"team": "images"}))
+
+    after = (await configs(applied))["stream"]
+    assert (after["compression"], after["max_age"]) == ("s2", 30 * DAY_NS)
+    assert (after["metadata"]["owner"], after["metadata"]["team"]) == ("platform", "images")
+
+
+async def test_a_consumer_that_is_not_declared_is_reported_and_left_alone(applied: Client) -> None:
+    jetstream = applied.jetstream()
+    await jetstream.pull_subscribe("image-downloaded", durable="by-hand", stream=STREAM)
+
+    changes = await apply(applied, DECLARED)
+
+    assert lines(changes)[-1] == "? consumer by-hand is on the server and not declared; left alone"
+    assert "by-hand" in await configs(applied)
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"max_age": 7 * DAY_NS}, "max_age 14d → 7d may delete"),
+        ({"max_bytes": 10**9}, "max_bytes none → 1000000000 may delete"),
+        ({"max_msgs": 5}, "max_msgs none → 5 may delete"),
+        ({"max_msg_size": 1000}, "max_msg_size none → 1000 may delete or refuse"),
+        ({"storage": "memory"}, "storage file → memory cannot be changed in place"),
+        ({"retention": "workqueue"}, "retention limits → workqueue cannot be changed in place"),
+        ({"retention": "interest"}, "retention limits → interest cannot be changed in place"),
+        ({"discard": "new"}, "discard old → new cannot be changed in place"),
+        ({"allow_msg_schedules": False}, "allow_msg_schedules true → false cannot be changed in place"),
+        ({"deny_delete": True}, "deny_delete false → true can never be taken back"),
+    ],
+)
+async def test_a_destructive_change_of_the_stream_is_refused(
+    applied: Client, changed: dict[str, Any], line: str
+) -> None:
+    before = await configs(applied)
+
+    for dry_run in (True, False):
+        with pytest.raises(RefusedChange) as refused:
+            await apply(applied, with_stream(description="new", **changed), dry_run=dry_run)
+        assert f"nothing was applied: stream {STREAM}: {line}" in str(refused.value)
+
+    assert await configs(applied) == before, "not even the harmless part may be applied"
+
+
+async def test_a_subject_that_holds_messages_cannot_be_removed(applied: Client) -> None:
+    await applied.jetstream().publish("image-downloaded", b"{}")
+    fewer = with_stream(subjects=["image-download", "dead-letter", "retry.>"])
+    alone = replace(fewer, consumers=DECLARED.consumers[:1])
+
+    with pytest.raises(RefusedChange, match=r"image-downloaded holds 1 message .* \(nats stream purge"):
+        await apply(applied, alone)
+
+    await ask(applied, f"STREAM.PURGE.{STREAM}", {"filter": "image-downloaded"})
+    await apply(applied, alone)
+    assert "image-downloaded" not in (await configs(applied))["stream"]["subjects"]
+
+
+async def test_a_subject_may_be_replaced_by_those_that_hold_its_messages(applied: Client) -> None:
+    await applied.jetstream().publish("retry.due.image-download", b"{}")
+    subjects = [subject for subject in DECLARED.stream["subjects"] if subject != "retry.>"]
+
+    with pytest.raises(RefusedChange, match=r"retry\.> holds 1 message"):
+        await apply(applied, with_stream(subjects=[*subjects, "retry.wait.>"]))
+    await apply(applied, with_stream(subjects=[*subjects, "retry.wait.>", "retry.due.*"]))
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"deliver_policy": "new"}, "deliver_policy all → new cannot be changed in place"),
+        ({"ack_policy": "none"}, "ack_policy explicit → none cannot be changed in place"),
+        ({"replay_policy": "original"}, "replay_policy instant → original cannot be changed in place"),
+        ({"max_waiting": 64}, "max_waiting 512 → 64 cannot be changed in place"),
+        ({"mem_storage": True}, "mem_storage none → true cannot be changed in place"),
+    ],
+)
+async def test_what_the_server_cannot_change_in_a_consumer_is_refused_with_the_way(
+    applied: Client, changed: dict[str, Any], line: str
+) -> None:
+    before = await configs(applied)
+
+    with pytest.raises(RefusedChange) as refused:
+        await apply(applied, with_first_consumer(**changed))
+
+    assert f"consumer image-download-consumer: {line}" in str(refused.value)
+    assert f"nats consumer rm {STREAM} image-download-consumer" in str(refused.value)
+    assert await configs(applied) == before
+
+
+async def test_a_filter_may_go_only_when_nothing_is_unread(applied: Client) -> None:
+    more = ["image-download", "image-downloaded", "retry.due.image-download"]
+    await apply(applied, with_first_consumer(filter_subjects=more))
+    await applied.jetstream().publish("image-downloaded", b"{}")
+
+    with pytest.raises(RefusedChange, match=r"would leave messages unread \(1 wait or are in work\)"):
+        await apply(applied, DECLARED)
+
+    pull = await applied.jetstream().pull_subscribe_bind(consumer="image-download-consumer", stream=STREAM)
+    for msg in await pull.fetch(1):
+        await msg.ack_sync()
+    await apply(applied, DECLARED)
+    assert (await configs(applied))["image-download-consumer"]["filter_subjects"] == more[::2]
+
+
+async def test_adding_a_filter_is_no_loss(applied: Client) -> None:
+    await applied.jetstream().publish("image-download", b"{}")
+
+    changes = await apply(
+        applied, with_first_consumer(filter_subjects=["image-download", "image-downloaded", "retry.due.image-download"])
+    )
+
+    assert [change.name for change in changes.pending] == ["image-download-consumer"]
+
+
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        with_stream(num_replicas=3),
+        with_stream(max_agee=1),
+        with_first_consumer(max_ack_pendin=1),
+    ],
+)
+async def test_the_server_s_own_refusal_is_one_line(client: Client, declaration: Declaration) -> None:
+    with pytest.raises(ApiError, match=r"^NATS refuses \w+\.CREATE\.[\w.-]+: [^\n]+$"):
+        await apply(client, declaration)
+
+
+async def test_two_at_once_both_end_well(client: Client, nats_server: NatsServer) -> None:
+    """Two pods of the setup Job may run side by side."""
+    other = await nats.connect(nats_server.url)
+    try:
+        await asyncio.gather(apply(client, DECLARED), apply(other, DECLARED))
+    finally:
+        await other.close()
+    assert (await apply(client, DECLARED)).pending == ()

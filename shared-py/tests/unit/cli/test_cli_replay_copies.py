@@ -1,0 +1,65 @@
+"""What is published for a dead letter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from keda_jobs.broker import Outgoing
+from keda_jobs.cli.reading import Stored
+from keda_jobs.cli.replay import CannotReplay, copy_of, is_original
+from keda_jobs.dead_letter import PUBLISHED_AT, SIZE, read_letter
+from keda_jobs.message import Received, message_of
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+BODY = b'{"subject": "image-download", "data": {"url": "u"}, "num_delivered": 15}'
+LETTER = read_letter(
+    7, NOW, BODY, {"Keda-Jobs-Job": "image-download", "Keda-Jobs-Id": "image-download-3", "Trace": "t"}
+)
+
+
+def test_the_copy_is_a_new_first_attempt_for_the_job_that_failed() -> None:
+    copy = copy_of(LETTER, b"{}", to_subject=False)
+
+    message = message_of(Received(copy.subject, copy.data, copy.headers, 1, 99, NOW), "image-download")
+    assert (message.subject, message.attempt, message.id) == ("image-download", 1, "image-download-99")
+    assert message.headers == {"Trace": "t"}
+
+
+def test_the_copy_for_all_consumers_has_the_event_s_own_subject_and_headers() -> None:
+    assert copy_of(LETTER, b"{}", to_subject=True) == Outgoing("image-download", b"{}", "replay:7", {"Trace": "t"})
+
+
+@pytest.mark.parametrize("to_subject", [True, False])
+def test_the_id_of_a_copy_is_always_the_same(to_subject: bool) -> None:
+    assert copy_of(LETTER, b"{}", to_subject=to_subject).msg_id == "replay:7"
+
+
+@pytest.mark.parametrize(
+    "body", [b"text", b"{}", b'{"data": 1}', b'{"subject": null, "data": 1}', b'{"subject": [], "data": 1}']
+)
+@pytest.mark.parametrize("to_subject", [True, False])
+def test_what_names_no_subject_cannot_be_replayed(body: bytes, to_subject: bool) -> None:
+    with pytest.raises(CannotReplay):
+        copy_of(read_letter(7, NOW, body, {}), b"", to_subject=to_subject)
+
+
+@pytest.mark.parametrize(
+    ("stored", "same"),
+    [
+        (Stored("image-download", 3, NOW, {}, b"12345"), True),
+        (Stored("retry.due.image-download", 3, NOW, {"Keda-Jobs-Subject": "image-download"}, b"12345"), True),
+        (Stored("image-download", 3, NOW + timedelta(microseconds=1), {}, b"12345"), True),
+        (Stored("image-download", 3, NOW + timedelta(seconds=1), {}, b"12345"), False),
+        (Stored("image-download", 3, NOW, {}, b"1234"), False),
+        (Stored("image-downloaded", 3, NOW, {}, b"12345"), False),
+    ],
+)
+def test_an_original_is_known_by_subject_size_and_time(stored: Stored, same: bool) -> None:
+    letter = replace(LETTER, headers={SIZE: "5", PUBLISHED_AT: NOW.isoformat()})
+
+    assert is_original(letter, stored) is same
+    assert not is_original(replace(letter, headers={SIZE: "5", PUBLISHED_AT: "yesterday"}), stored)
+    assert not is_original(replace(letter, headers={}), stored)

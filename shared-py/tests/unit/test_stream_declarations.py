@@ -1,0 +1,143 @@
+"""What a declaration must hold, and how it is compared with the server's config."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keda_jobs.errors import Misconfigured
+from keda_jobs.stream_changes import differences, duration, merged, shown
+from keda_jobs.streams import find_jobs, read_declaration
+
+STREAM = {"name": "keda-jobs-events", "subjects": ["image-download", "dead-letter", "retry.>"]}
+CONSUMER = {
+    "durable_name": "image-download-consumer",
+    "filter_subjects": ["image-download", "retry.due.image-download"],
+}
+
+
+def declared(folder: Path, stream: dict[str, Any] | None = None, consumer: dict[str, Any] | None = None) -> Path:
+    (folder / "image-download").mkdir()
+    (folder / "stream.json").write_text(json.dumps(STREAM | (stream or {})))
+    (folder / "image-download" / "consumer.json").write_text(json.dumps(CONSUMER | (consumer or {})))
+    return folder
+
+
+def test_a_good_declaration_is_read(tmp_path: Path) -> None:
+    found = read_declaration(declared(tmp_path))
+
+    assert found.stream == STREAM
+    assert found.consumers == (CONSUMER,)
+
+
+def test_the_repository_s_own_declaration_is_good() -> None:
+    found = read_declaration(find_jobs(Path(__file__)))
+
+    assert {consumer["durable_name"] for consumer in found.consumers} >= {
+        "image-download-consumer",
+        "image-resize-consumer",
+    }
+
+
+@pytest.mark.parametrize(
+    ("consumer", "mistake"),
+    [
+        ({"durable_name": "downloads"}, '"durable_name" must be "image-download-consumer"'),
+        ({"filter_subjects": ["image-download"]}, 'must hold "retry.due.image-download", or retries never come back'),
+        ({"filter_subjects": []}, 'must hold "retry.due.image-download"'),
+        ({"filter_subjects": ["retry.due.image-download", "image-dwonload"]}, "takes no subject image-dwonload"),
+        ({"filter_subjects": ["retry.due.image-download", "image-*"]}, "takes no subject image-*"),
+        ({"filter_subjects": ["retry.due.image-download", "retry.>"]}, "would hand out retries that still wait"),
+        ({"filter_subjects": ["retry.due.image-download", "retry.wait.x.*"]}, "would hand out retries that still wait"),
+        ({"filter_subjects": ["retry.due.image-download", ">"]}, "would hand out retries that still wait"),
+        ({"filter_subjects": ["retry.due.image-download", "retry.due.other"]}, "would take other jobs' retries"),
+    ],
+)
+def test_a_consumer_s_mistakes_are_named_with_their_file(
+    tmp_path: Path, consumer: dict[str, Any], mistake: str
+) -> None:
+    with pytest.raises(Misconfigured) as error:
+        read_declaration(declared(tmp_path, consumer=consumer))
+
+    assert "image-download/consumer.json: " in str(error.value)
+    assert mistake in str(error.value)
+
+
+@pytest.mark.parametrize("stream", [{"name": "events"}, {"subjects": []}, {"subjects": None}])
+def test_a_stream_s_mistakes_are_named(tmp_path: Path, stream: dict[str, Any]) -> None:
+    with pytest.raises(Misconfigured, match=r"stream\.json: "):
+        read_declaration(declared(tmp_path, stream=stream))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\x00", "nonsense"])
+def test_a_file_that_is_no_json_object_is_named(tmp_path: Path, text: str) -> None:
+    declared(tmp_path)
+    (tmp_path / "stream.json").write_text(text)
+
+    with pytest.raises(Misconfigured, match=r"stream\.json (cannot be read|is not a JSON object)"):
+        read_declaration(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("declaration", "server"),
+    [
+        ({"max_age": 5}, {"max_age": 5, "storage": "file"}),
+        ({"subjects": ["a", "b"]}, {"subjects": ["b", "a"]}),
+        ({"description": "", "deny_delete": False, "sources": []}, {}),
+        ({"max_msgs": 0}, {"max_msgs": -1}),
+        ({"ack_wait": 0, "max_ack_pending": 0}, {"ack_wait": 30, "max_ack_pending": 1000}),
+        ({"filter_subject": "a"}, {"filter_subjects": ["a"]}),
+        ({"metadata": {"team": "x"}}, {"metadata": {"team": "x", "_nats.level": "2"}}),
+    ],
+)
+def test_what_means_the_same_is_no_difference(declaration: dict[str, Any], server: dict[str, Any]) -> None:
+    assert differences(declaration, server) == []
+
+
+@pytest.mark.parametrize(
+    ("declaration", "server", "line"),
+    [
+        ({"max_age": 0}, {"max_age": 10**9}, "max_age 1s → none"),
+        ({"description": ""}, {"description": "x"}, "description x → "),
+        ({"deny_delete": False}, {"deny_delete": True}, "deny_delete true → false"),
+        ({"filter_subject": "a"}, {"filter_subject": "b"}, "filter_subjects [b] → [a]"),
+        ({"backoff": [10**9, 2 * 10**9]}, {"backoff": [2 * 10**9, 10**9]}, "backoff [2s, 1s] → [1s, 2s]"),
+        ({"metadata": {"team": "x"}}, {}, "metadata none → {'team': 'x'}"),
+    ],
+)
+def test_what_differs_is_shown(declaration: dict[str, Any], server: dict[str, Any], line: str) -> None:
+    assert [str(difference) for difference in differences(declaration, server)] == [line]
+
+
+def test_merging_keeps_what_is_not_declared() -> None:
+    server = {"a": 1, "metadata": {"x": "1", "y": "2"}, "filter_subject": "old"}
+
+    assert merged(server, {"b": 2, "metadata": {"y": "3"}, "filter_subjects": ["new"]}) == {
+        "a": 1,
+        "b": 2,
+        "metadata": {"x": "1", "y": "3"},
+        "filter_subjects": ["new"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [
+        (14 * 86_400 * 10**9, "14d"),
+        (5400 * 10**9, "1h30m"),
+        (1_500_000_000, "1s500ms"),
+        (1_000, "1e-06s"),
+        (0, "0s"),
+    ],
+)
+def test_durations_are_readable(ns: int, text: str) -> None:
+    assert duration(ns) == text
+
+
+def test_values_are_readable() -> None:
+    assert shown("ack_wait", 60 * 10**9) == "1m"
+    assert shown("max_bytes", -1) == "none"
+    assert shown("allow_direct", True) == "true"

@@ -1,0 +1,58 @@
+"""The declared stream and consumers as a real server takes them, and as the nats CLI would read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import nats
+import pytest
+
+from stack import NatsServer, event_jobs
+from stack.jobs import ROOT
+
+STREAM = json.loads((ROOT / "jobs/stream.json").read_text())
+CONSUMERS = {job: json.loads((ROOT / "jobs" / job / "consumer.json").read_text()) for job in event_jobs()}
+
+
+async def test_the_server_keeps_every_declared_field_as_it_is(
+    declare: Callable[..., Awaitable[None]], nats_server: NatsServer
+) -> None:
+    await declare()
+    client = await nats.connect(nats_server.url)
+    found = {"stream": json.loads((await client.request(f"$JS.API.STREAM.INFO.{STREAM['name']}")).data)["config"]}
+    for job in CONSUMERS:
+        answer = await client.request(f"$JS.API.CONSUMER.INFO.{STREAM['name']}.{job}-consumer")
+        found[job] = json.loads(answer.data)["config"]
+    await client.close()
+    for name, declared in [("stream", STREAM), *CONSUMERS.items()]:
+        assert {field: found[name].get(field) for field in declared} == declared
+
+
+async def test_a_shorter_ack_wait_can_be_declared_for_a_test(
+    declare: Callable[..., Awaitable[None]], nats_server: NatsServer
+) -> None:
+    await declare(ack_wait_s=2)
+    client = await nats.connect(nats_server.url)
+    info = await client.jetstream().consumer_info(STREAM["name"], "image-resize-consumer")
+    await client.close()
+    assert info.config.ack_wait == 2
+
+
+def test_the_stream_outlives_the_longest_chain_of_retries() -> None:
+    assert STREAM["max_age"] == timedelta(days=14) / timedelta(microseconds=1) * 1000
+    assert STREAM["max_bytes"] == -1
+    assert STREAM["retention"] == "limits"
+
+
+@pytest.mark.parametrize("job", CONSUMERS)
+def test_no_consumer_is_handed_a_retry_that_still_waits(job: str) -> None:
+    assert CONSUMERS[job]["filter_subjects"][1:] == [f"retry.due.{job}"]
+    assert not any(subject.startswith(("retry.wait", ">", "*")) for subject in CONSUMERS[job]["filter_subjects"])
+
+
+@pytest.mark.parametrize("job", CONSUMERS)
+def test_the_loop_and_not_the_server_counts_deliveries(job: str) -> None:
+    assert CONSUMERS[job]["max_deliver"] == -1
+    assert "backoff" not in CONSUMERS[job]

@@ -1,0 +1,71 @@
+"""The lock files: in agreement with what the projects ask for, and without the address of any index."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import lock
+from stack.jobs import ROOT
+
+PATHS = [found.path for found in lock.locks()]
+PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[[a-z,]+\])?==(\S+)", re.MULTILINE)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of what the locks are made from, and of the locks."""
+    for pattern in ("shared-py/pyproject.toml", "jobs/*/pyproject.toml", "jobs/*/requirements.txt", "requirements/*"):
+        for source in ROOT.glob(pattern):
+            target = tmp_path / source.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+    return tmp_path
+
+
+def edit(path: Path, change: Callable[[str], str]) -> None:
+    before = path.read_text()
+    path.write_text(change(before))
+    assert path.read_text() != before
+
+
+def test_a_new_dependency_of_a_job_makes_its_own_lock_and_the_common_one_stale(copy: Path) -> None:
+    edit(copy / "jobs/image-resize/pyproject.toml", lambda text: text.replace('"pillow', '"numpy",\n    "pillow'))
+    assert lock.stale(copy) == ["requirements/dev.txt", "jobs/image-resize/requirements.txt"]
+
+
+def test_a_raised_floor_of_the_house_makes_every_lock_stale_that_holds_it(copy: Path) -> None:
+    edit(copy / "shared-py/pyproject.toml", lambda text: text.replace("nats-py>=", "nats-py>=2."))
+    assert lock.stale(copy) == ["requirements/dev.txt", *(path for path in PATHS if path.startswith("jobs/"))]
+
+
+def test_a_new_tool_and_a_new_job_are_noticed(copy: Path) -> None:
+    edit(copy / "requirements/bench.in", lambda text: text + "arq\n")
+    shutil.copytree(copy / "jobs/image-resize", copy / "jobs/another", ignore=shutil.ignore_patterns("*.txt"))
+    assert lock.stale(copy) == ["requirements/bench.txt", "jobs/another/requirements.txt"]
+
+
+def test_what_is_no_requirement_makes_no_lock_stale(copy: Path) -> None:
+    edit(copy / "requirements/dev.in", lambda text: f"# a word\n\n{text}")
+    edit(copy / "jobs/image-resize/pyproject.toml", lambda text: text.replace('version = "', 'version = "1.'))
+    assert lock.stale(copy) == lock.stale(ROOT)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_lock_has_hashes_for_every_package_and_names_no_address(path: str) -> None:
+    text = (ROOT / path).read_text()
+    assert "://" not in text
+    packages = re.split(r"\n(?=[a-z0-9])", text[text.index("\n") + 1 :])
+    assert all("--hash=sha256:" in package for package in packages)
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path.startswith("jobs/")])
+def test_an_image_gets_the_versions_that_were_tested(path: str) -> None:
+    tested = dict(PIN.findall((ROOT / "requirements/dev.txt").read_text()))
+    shipped = dict(PIN.findall((ROOT / path).read_text()))
+    assert shipped
+    assert shipped.items() <= tested.items()

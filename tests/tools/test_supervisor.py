@@ -1,0 +1,128 @@
+"""`make up` and `make down` as a person types them, on free ports and in a folder of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stack import event_jobs, wait_until
+from stack.jobs import ROOT
+
+FREE = [f"--{name}-port=0" for name in ("nats", "monitor", "s3", "http")]
+
+
+class Stack:
+    """The command line of the stack, on one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, command: str, *options: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "stack", command, f"--folder={self.folder}", *options],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "tools")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, command: str, *options: str) -> tuple[int, str, str]:
+        process = self.start(command, *options)
+        output, errors = process.communicate(timeout=60)
+        return process.returncode, output, errors
+
+    def up(self) -> str:
+        code, output, errors = self.run("up", *FREE)
+        assert code == 0, errors
+        return output
+
+    def pids(self) -> dict[str, int]:
+        """The processes that belong to this folder, by a word of their command line."""
+        words = ["supervise", "nats-server", "rclone", *(job.replace("-", "_") for job in event_jobs())]
+        listed = subprocess.run(["ps", "-axwwo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+        lines = [line.split(None, 2) for line in listed.splitlines()]
+        supervisors = {pid for pid, _, args in lines if "stack supervise" in args and f"={self.folder} " in args}
+        ours = [(pid, args) for pid, parent, args in lines if pid in supervisors or parent in supervisors]
+        return {word: int(pid) for pid, args in ours for word in words if word in args.split("/s3")[0]}
+
+    def state(self) -> dict[str, dict[str, str]]:
+        state: dict[str, dict[str, str]] = json.loads((self.folder / "state.json").read_text())
+        return state
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    stack = Stack(tmp_path)
+    yield stack
+    stack.run("down")
+
+
+def is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+def test_up_runs_everything_until_down(stack: Stack) -> None:
+    shown = stack.up()
+    jobs = stack.state()["jobs"]
+    assert list(jobs) == event_jobs()
+    assert all(is_ready(url) for url in jobs.values())
+    assert all(url in shown for url in (*jobs.values(), stack.state()["environment"]["NATS_URL"]))
+    assert stack.run("up", *FREE) == (1, "", "stack: the stack runs already; `make down` stops it\n")
+    assert stack.run("down") == (0, "stopped\n", "")
+    assert stack.pids() == {}
+    assert stack.run("down") == (0, "nothing was running\n", "")
+
+
+@pytest.mark.slow
+def test_what_dies_is_started_again(stack: Stack) -> None:
+    stack.up()
+    before = stack.pids()
+    for victim in ("image_resize", "nats-server"):
+        os.kill(before[victim], signal.SIGKILL)
+        wait_until(lambda victim=victim: stack.pids().get(victim, before[victim]) != before[victim])  # type: ignore[misc]
+    wait_until(lambda: all(is_ready(url) for url in stack.state()["jobs"].values()))
+    log = (stack.folder / "supervisor.log").read_text()
+    assert "image-resize exited with -9; restarted in 0.5 s" in log
+    assert "NATS exited with -9; restarted in 0.5 s" in log
+
+
+@pytest.mark.slow
+def test_a_killed_supervisor_takes_all_with_it_and_up_works_again(stack: Stack) -> None:
+    stack.up()
+    os.kill(stack.pids()["supervise"], signal.SIGKILL)
+    wait_until(lambda: not any(is_ready(url) for url in stack.state()["jobs"].values()))
+    stack.up()
+    assert len(stack.pids()) == 3 + len(event_jobs())
+
+
+def test_ctrl_c_while_it_starts_leaves_nothing_behind(stack: Stack) -> None:
+    starting = stack.start("up", *FREE)
+    wait_until(lambda: "rclone" in stack.pids())
+    starting.send_signal(signal.SIGINT)
+    output, errors = starting.communicate(timeout=60)
+    assert (starting.returncode, output, errors) == (130, "", "")
+    assert stack.pids() == {}
+
+
+def test_a_busy_port_is_one_line_and_leaves_nothing_behind(stack: Stack) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, output, errors = stack.run("up", *FREE[:2], f"--s3-port={port}", FREE[3])
+    assert (code, output) == (1, "")
+    assert errors.startswith(f"stack: S3: port {port} is busy; ")
+    assert errors.count("\n") == 1
+    assert stack.pids() == {}

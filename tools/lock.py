@@ -1,0 +1,103 @@
+"""Makes the lock files from what the projects ask for, or tells which of them are out of date.
+
+A lock pins every package with its hashes, serves Python 3.11 and later on every platform, and records no index
+address. `--check` needs no network: each lock's first line names a digest of the requirements it was made from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HOUSE = "shared-py/pyproject.toml"
+PYTHON_FLOOR = "3.11"
+_HEADER = "# Made by `make lock`; of requirements "
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """One lock file and the files it is made from; `house` is the requirement on the unpublished `keda-jobs`."""
+
+    path: str
+    inputs: tuple[str, ...]
+    house: str = ""
+    options: tuple[str, ...] = ()
+
+
+def locks(root: Path = ROOT) -> list[Lock]:
+    """Every lock of the repository, the one that the others agree with first."""
+    jobs = sorted(path.relative_to(root).as_posix() for path in root.glob("jobs/*/pyproject.toml"))
+    agree = ("--constraint", "requirements/dev.txt")
+    return [
+        Lock("requirements/dev.txt", ("requirements/dev.in", *jobs), house="./shared-py[cli]"),
+        Lock("requirements/uv.txt", ("requirements/uv.in",), options=agree),
+        Lock("requirements/demo.txt", ("requirements/demo.in",), options=("--no-deps",)),
+        Lock("requirements/bench.txt", ("requirements/bench.in",), options=agree),
+        *(Lock(job.replace("pyproject.toml", "requirements.txt"), (job,), "./shared-py", agree) for job in jobs),
+    ]
+
+
+def digest(lock: Lock, root: Path = ROOT) -> str:
+    """A digest of what `lock` is asked for; comments and order do not count."""
+    sources = (*lock.inputs, HOUSE) if lock.house else lock.inputs
+    wanted = {line for source in sources for line in _requirements(root / source)}
+    return hashlib.sha256("\n".join(sorted(wanted)).encode()).hexdigest()[:16]
+
+
+def stale(root: Path = ROOT) -> list[str]:
+    """The paths of locks that were made from other requirements than the present ones, or not made at all."""
+    return [lock.path for lock in locks(root) if _recorded(root / lock.path) != digest(lock, root)]
+
+
+def make(lock: Lock, upgrade: bool) -> None:
+    """Resolve `lock` and write it; without `upgrade`, pins that still fit are kept."""
+    command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", PYTHON_FLOOR]
+    command += ["--generate-hashes", "--no-emit-index-url", "--no-header", "--no-emit-package", "keda-jobs"]
+    command += [*lock.options, *(["--upgrade"] if upgrade else []), "--output-file", lock.path, *lock.inputs, "-"]
+    subprocess.run(command, cwd=ROOT, input=lock.house, text=True, check=True, stdout=subprocess.DEVNULL)
+    path = ROOT / lock.path
+    path.write_text(f"{_HEADER}{digest(lock)}\n{path.read_text()}")
+    print(f"{lock.path}: {path.read_text().count('==')} packages")
+
+
+def _requirements(source: Path) -> list[str]:
+    text = source.read_text()
+    if source.suffix != ".toml":
+        return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    project = tomllib.loads(text)["project"]
+    extras = project.get("optional-dependencies", {})
+    return [*project["dependencies"], *(f"{name}: {line}" for name, lines in extras.items() for line in lines)]
+
+
+def _recorded(lock: Path) -> str:
+    first = lock.read_text().partition("\n")[0] if lock.is_file() else ""
+    return first.removeprefix(_HEADER) if first.startswith(_HEADER) else ""
+
+
+def main() -> int:
+    """The command line: make all locks, or with `--check` say which are out of date."""
+    parser = argparse.ArgumentParser(prog="lock", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when a lock is out of date")
+    parser.add_argument("--upgrade", action="store_true", help="take the newest versions instead of keeping pins")
+    arguments = parser.parse_args()
+    if arguments.check:
+        for path in stale():
+            print(f"{path} is out of date: run `make lock`", file=sys.stderr)
+        return 1 if stale() else 0
+    try:
+        for lock in locks():
+            make(lock, arguments.upgrade)
+    except (subprocess.CalledProcessError, FileNotFoundError) as error:
+        print(f"lock: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Writes each job's settings table into its README, or tells which tables are out of date.
+
+The table stands between `<!-- settings:start -->` and `<!-- settings:end -->` and comes from the job's class
+`<package>.settings.Settings`: its own settings first, then those it shares with other jobs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ByteSize, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+START = "<!-- settings:start -->"
+END = "<!-- settings:end -->"
+NOTHING = "–"
+
+
+class DocsError(Exception):
+    """A table cannot be made or has no place; the text is one line for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The README of one job, as it is and as it should be."""
+
+    path: Path
+    present: str
+    wanted: str
+
+
+def pages(root: Path = ROOT) -> Iterator[Page]:
+    """The README of every job that has settings. Raises `DocsError`."""
+    for job in sorted(path.parent for path in root.glob("jobs/*/src")):
+        package = job.name.replace("-", "_")
+        if (job / "src" / package / "settings.py").is_file():
+            readme = job / "README.md"
+            present = readme.read_text() if readme.is_file() else ""
+            yield Page(readme, present, _with_table(present, table(_settings(job, package)), readme.relative_to(root)))
+
+
+def table(settings: type[BaseSettings]) -> str:
+    """The Markdown table of `settings`. Raises `DocsError` for one that does not say what it means."""
+    own_first = sorted(settings.model_fields.items(), key=lambda item: item[0] not in settings.__annotations__)
+    rows = (
+        f"| `{name.upper()}` | {_default(name, field)} | {_meaning(settings, name, field)} |"
+        for name, field in own_first
+    )
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
+
+
+def _settings(job: Path, package: str) -> type[BaseSettings]:
+    sys.path.insert(0, str(job / "src"))
+    try:
+        settings: type[BaseSettings] = importlib.import_module(f"{package}.settings").Settings
+    finally:
+        sys.path.remove(str(job / "src"))
+    return settings
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    value = field.default
+    if field.is_required() or value in (None, "") or isinstance(value, SecretStr):
+        return NOTHING
+    if name.endswith("_s"):
+        return f"{_number(value)} s"
+    if isinstance(value, ByteSize):
+        return value.human_readable(separator=" ").replace(".0 ", " ")
+    return _number(value) if isinstance(value, int | float) else f"`{value}`"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.15g}".replace(",", "_") if value >= 1_000_000 else f"{value:.15g}"
+
+
+def _meaning(settings: type[BaseSettings], name: str, field: FieldInfo) -> str:
+    if not field.description:
+        raise DocsError(f"{settings.__module__}: {name} has no description")
+    return field.description.replace("|", r"\|")
+
+
+def _with_table(text: str, rows: str, shown: Path) -> str:
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end):
+        raise DocsError(f"{shown} has no place for the settings: add the lines {START} and {END}")
+    return f"{before}{START}\n{rows}\n{END}{after}"
+
+
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
+    """The command line: write the tables, or with `--check` say which are out of date."""
+    parser = argparse.ArgumentParser(prog="settings_docs", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when a table is out of date")
+    check: bool = parser.parse_args(arguments).check
+    try:
+        stale = [page for page in pages(root) if page.present != page.wanted]
+    except DocsError as error:
+        print(f"settings_docs: {error}", file=sys.stderr)
+        return 1
+    for page in stale:
+        name = page.path.relative_to(root)
+        if check:
+            print(f"{name}: its settings table is out of date: run `python tools/settings_docs.py`", file=sys.stderr)
+        else:
+            page.path.write_text(page.wanted)
+            print(f"{name}: written")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

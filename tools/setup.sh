@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Makes .venv: locked dependencies, the server wheels, shared-py and every job as editable installs.
+# Usage: tools/setup.sh [demo|bench]...   (each name adds requirements/<name>.txt)
+# PYTHON=... picks the interpreter (3.11 or later). Nothing to do takes a fraction of a second; safe to interrupt.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+log=.venv/setup.log
+
+fail() {
+  echo "setup: $1" >&2
+  exit 1
+}
+
+is_recent() {
+  "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+find_python() {
+  if [ -n "${PYTHON:-}" ]; then
+    is_recent "$PYTHON" || fail "PYTHON=$PYTHON is not a Python 3.11 or later"
+    echo "$PYTHON"
+    return
+  fi
+  for candidate in python3 python3.13 python3.12 python3.11 python; do
+    if is_recent "$candidate"; then
+      echo "$candidate"
+      return
+    fi
+  done
+  fail "needs Python 3.11 or later; install it, or name it: make setup PYTHON=/path/to/python3"
+}
+
+# stamped NAME INPUT...: whether step NAME was done with these inputs and packages, in this folder.
+stamped() { [ "$(cat ".venv/stamp-$1" 2>/dev/null)" = "$(fingerprint "${@:2}")" ]; }
+stamp() { fingerprint "${@:2}" >".venv/stamp-$1"; }
+fingerprint() { (pwd && echo jobs/*/src/* && cat "$@") | cksum; }
+
+# logged COMMAND...: run it; when it fails, say why in one line.
+logged() {
+  "$@" >"$log" 2>&1 && return
+  if grep -qiE 'connect|dns|resolve host|name resolution|timed out|unreachable|failed to fetch|from versions: none' "$log"; then
+    fail "the package registry cannot be reached; check the network and run it again (details: $log)"
+  fi
+  tail -n 5 "$log" >&2
+  fail "\`${*##*/}\` failed (details: $log)"
+}
+
+make_venv() {
+  local python
+  python=$(find_python)
+  "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+    fail "$python has no venv module; install it (Debian: apt-get install python3-venv)"
+  echo "setup: making .venv with $("$python" --version)"
+  "$python" -m venv --clear .venv
+  logged .venv/bin/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements/uv.txt
+  stamp venv requirements/uv.txt
+}
+
+install_all() {
+  find .venv -maxdepth 1 -name 'stamp-*' ! -name stamp-venv -delete
+  echo "setup: installing the locked packages"
+  logged .venv/bin/uv pip sync --python .venv/bin/python --require-hashes requirements/dev.txt
+  local editable=()
+  for project in "${projects[@]}"; do editable+=(--editable "$(dirname "$project")"); done
+  logged .venv/bin/uv pip install --python .venv/bin/python --no-deps --no-build-isolation --offline "${editable[@]}"
+  stamp dev requirements/dev.txt "${projects[@]}"
+}
+
+# uv does not read pip's settings; a machine that has an index of its own names it there.
+use_index_of_pip() {
+  local index=${PIP_INDEX_URL:-}
+  [ -n "$index" ] || index=$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)
+  if [ -n "$index" ]; then export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"; fi
+}
+
+projects=(shared-py/pyproject.toml jobs/*/pyproject.toml)
+if command -v flock >/dev/null; then
+  mkdir -p .stack
+  exec 9>.stack/setup.lock
+  flock 9
+fi
+if ! { stamped venv requirements/uv.txt && .venv/bin/python -c '' 2>/dev/null; }; then
+  make_venv
+fi
+if ! stamped dev requirements/dev.txt "${projects[@]}"; then
+  use_index_of_pip
+  install_all
+fi
+for extra in "$@"; do
+  if ! stamped "$extra" "requirements/$extra.txt"; then
+    use_index_of_pip
+    logged .venv/bin/uv pip install --python .venv/bin/python --no-deps --require-hashes -r "requirements/$extra.txt"
+    stamp "$extra" "requirements/$extra.txt"
+  fi
+done

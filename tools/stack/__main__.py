@@ -1,0 +1,69 @@
+"""`python -m stack up | down`: the local stack in the background, on the standard ports or on others."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from stack.local import Ports
+from stack.process import StackError
+from stack.servers import HOST
+from stack.supervisor import FOLDER, State, down, supervise, up
+
+_PICTURE = "https://www.python.org/static/community_logos/python-logo-master-v3-TM.png"
+
+
+def main() -> int:
+    """The exit code: 0, or 1 after one line that says what is wrong."""
+    arguments = _parse()
+    ports = Ports(arguments.nats_port, arguments.monitor_port, arguments.s3_port, arguments.http_port)
+    try:
+        if arguments.command == "up":
+            print(_what_to_try(up(ports, arguments.folder), arguments.folder))
+        elif arguments.command == "down":
+            print("stopped" if down(arguments.folder) else "nothing was running")
+        else:
+            supervise(ports, arguments.folder)
+    except StackError as error:
+        print(f"stack: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="stack", description=(__doc__ or "").partition(": ")[2])
+    parser.add_argument("command", choices=["up", "down", "supervise"])
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where configuration, data and logs lie")
+    for name, default in (("nats", 4222), ("monitor", 8222), ("s3", 9000), ("http", 8080)):
+        parser.add_argument(f"--{name}-port", type=int, default=default, metavar="PORT", help=f"{default} by default")
+    return parser.parse_args()
+
+
+def _what_to_try(state: State, folder: Path) -> str:
+    nats = state.environment["NATS_URL"]
+    cli = f"{os.path.relpath(Path(sys.executable).parent)}/keda-jobs"
+    if nats != f"nats://{HOST}:{Ports().nats}":
+        cli = f"NATS_URL={nats} {cli}"
+    files = os.path.relpath(folder)
+    jobs = "\n".join(f"  {job:<16}{url}/metrics" for job, url in state.jobs.items())
+    event = f'{{"url": "{_PICTURE}"}}'
+    return f"""\
+Running:
+  {"NATS":<16}{nats}, monitoring {state.monitor_url}
+  {"S3":<16}{state.environment["R2_ENDPOINT_URL"]}, objects as files in {files}/s3/{state.environment["R2_BUCKET"]}
+{jobs}
+  {"logs":<16}{files}/*.log
+Try:
+  {cli} pub image-download '{event}'
+  nats -s {nats} pub image-download '{event}'
+  {cli} status --watch
+  {cli} dlq ls
+  make down"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""The whole stack at once: the servers, the declared stream and consumers, and every event job."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from stack.jobs import JobProcess, event_jobs
+from stack.process import Process
+from stack.servers import NatsServer, S3Server
+from stack.streams import apply_streams
+
+# The default SHUTDOWN_GRACE_S of a job, and some time to say goodbye.
+_JOB_STOP_S = 35.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the stack listens; the jobs take `http` and the ports after it. 0 is any free port."""
+
+    nats: int = 4222
+    monitor: int = 8222
+    s3: int = 9000
+    http: int = 8080
+
+
+FREE_PORTS = Ports(0, 0, 0, 0)
+
+
+class LocalStack:
+    """Servers and jobs under `folder`; `environment` is given to the jobs on top of where the servers are."""
+
+    def __init__(self, folder: Path, ports: Ports, environment: Mapping[str, str] | None = None) -> None:
+        self.nats = NatsServer(folder, ports.nats, ports.monitor)
+        self.s3 = S3Server(folder, ports.s3)
+        self.environment = {**self.nats.environment(), **self.s3.environment(), **(environment or {})}
+        self.jobs = [
+            JobProcess(job, self.environment, folder / f"{job}.log", ports.http + index if ports.http else 0)
+            for index, job in enumerate(event_jobs())
+        ]
+
+    @property
+    def processes(self) -> list[Process]:
+        """Everything that runs, in the order of its start."""
+        return [self.nats, self.s3, *self.jobs]
+
+    def start(self) -> None:
+        """Start all and wait until all are ready. Raises `StackError`; nothing is left running then."""
+        try:
+            self.nats.start()
+            self.s3.start()
+            asyncio.run(apply_streams(self.nats.url))
+            for job in self.jobs:
+                job.launch()
+            for job in self.jobs:
+                job.wait_until_it_answers()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop the jobs, which drain together, then the servers."""
+        for job in self.jobs:
+            job.signal(signal.SIGTERM)
+        for job in self.jobs:
+            job.stop(_JOB_STOP_S)
+        self.s3.stop()
+        self.nats.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

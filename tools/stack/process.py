@@ -1,0 +1,190 @@
+"""Child processes that answer before they count as started, and that never outlive the process that started them."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+
+_ANSWER_DEADLINE_S = 30.0
+_STOP_DEADLINE_S = 10.0
+_POLL_S = 0.02
+
+
+class StackError(Exception):
+    """Something of the local stack does not start; the text is one line for a person."""
+
+
+class Process(ABC):
+    """A program with its own process group and log file, run in the background.
+
+    The methods block for as long as they wait; in an async test call them through `asyncio.to_thread`.
+    """
+
+    def __init__(self, name: str, log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._running: subprocess.Popen[bytes] | None = None
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """The program and its arguments."""
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Whether the program does its work by now."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """What has to be done before each launch. Raises `StackError`, on a busy port for one."""
+
+    def process_environment(self) -> Mapping[str, str]:
+        """The variables the program sees."""
+        return os.environ
+
+    def start(self) -> None:
+        """Launch and wait until it answers. Raises `StackError`."""
+        self.launch()
+        self.wait_until_it_answers()
+
+    def launch(self) -> None:
+        """Start the program without waiting for it; its output is appended to the log. Raises `StackError`."""
+        if self.alive:
+            raise StackError(f"{self.name} is running already")
+        self.kill()
+        self.prepare()
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._running = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=dict(self.process_environment()),
+                start_new_session=True,
+            )
+        _owned.add(self)
+
+    def wait_until_it_answers(self, deadline_s: float = _ANSWER_DEADLINE_S) -> None:
+        """Return once the program answers. Raises `StackError` when it exits or takes longer than that."""
+        give_up = time.monotonic() + deadline_s
+        while True:
+            answered = self.answers()
+            # Looked at after the answer, which may have been that of another program on the same port.
+            if not self.alive:
+                raise StackError(f"{self.name} exited with {self.exit_code}: {self.last_line()} (log: {self.log})")
+            if answered:
+                return
+            if time.monotonic() > give_up:
+                self.kill()
+                raise StackError(f"{self.name} did not answer within {deadline_s:g} s (log: {self.log})")
+            time.sleep(_POLL_S)
+
+    def stop(self, deadline_s: float = _STOP_DEADLINE_S) -> int | None:
+        """SIGTERM, then SIGKILL after the deadline; returns the exit code, None when it never ran."""
+        if self._running is not None and self.alive:
+            self._running.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._running.wait(deadline_s)
+        return self.kill()
+
+    def kill(self) -> int | None:
+        """SIGKILL to the whole process group; returns the exit code, None when it never ran."""
+        if self._running is None:
+            return None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._running.pid, signal.SIGKILL)
+        self._running.wait()
+        _owned.discard(self)
+        return self.exit_code
+
+    def restart(self) -> None:
+        """Stop and start again on the same ports and the same data."""
+        self.stop()
+        self.start()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the program alone, for tests of SIGTERM and SIGSTOP."""
+        if self._running is not None:
+            self._running.send_signal(number)
+
+    def wait(self, deadline_s: float = _STOP_DEADLINE_S) -> int:
+        """The exit code, once the program has ended by itself. Raises `subprocess.TimeoutExpired`."""
+        if self._running is None:
+            raise StackError(f"{self.name} was never started")
+        return self._running.wait(deadline_s)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the program runs."""
+        return self._running is not None and self._running.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, as long as it runs."""
+        return self._running.pid if self._running is not None and self.alive else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code of the last run; negative for a signal."""
+        return self._running.poll() if self._running is not None else None
+
+    def last_line(self) -> str:
+        """The last line that the program wrote."""
+        text = self.log.read_text(errors="replace").rstrip() if self.log.exists() else ""
+        return text.splitlines()[-1].strip() if text else "it wrote nothing"
+
+
+class _Owned:
+    """The running processes of this one, and the guard that ends them if this one dies."""
+
+    def __init__(self) -> None:
+        self._processes: dict[int, Process] = {}
+        self._guard: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+
+    def add(self, process: Process) -> None:
+        with self._lock:
+            if self._guard is None:
+                self._guard = _start_guard()
+                atexit.register(self.stop_all)
+            if process.pid is not None:
+                self._processes[process.pid] = process
+                self._tell(f"+{process.pid}")
+
+    def discard(self, process: Process) -> None:
+        with self._lock:
+            for pid in [pid for pid, owned in self._processes.items() if owned is process]:
+                del self._processes[pid]
+                self._tell(f"-{pid}")
+
+    def stop_all(self) -> None:
+        for process in reversed(list(self._processes.values())):
+            process.stop()
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.stdin.close()
+            self._guard.wait()
+            self._guard = None
+
+    def _tell(self, line: str) -> None:
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.stdin.write(f"{line}\n")
+            self._guard.stdin.flush()
+
+
+def _start_guard() -> subprocess.Popen[str]:
+    command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py"))]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+
+
+_owned = _Owned()

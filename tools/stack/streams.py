@@ -1,0 +1,23 @@
+"""The declared stream and consumers on a local server, applied by the code behind `keda-jobs streams apply`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import nats
+
+from keda_jobs.streams import apply, read_declaration
+from stack.jobs import ROOT
+
+
+async def apply_streams(nats_url: str, *, ack_wait_s: float | None = None) -> None:
+    """Apply `jobs/stream.json` and every `consumer.json`; `ack_wait_s` is for tests that cannot wait a minute."""
+    declaration = read_declaration(ROOT / "jobs")
+    if ack_wait_s is not None:
+        short = {"ack_wait": int(ack_wait_s * 1e9)}
+        declaration = replace(declaration, consumers=tuple({**consumer, **short} for consumer in declaration.consumers))
+    client = await nats.connect(nats_url)
+    try:
+        await apply(client, declaration)
+    finally:
+        await client.close()

@@ -1,0 +1,181 @@
+"""`up` and `down`: the stack in the background, watched by a supervisor that restarts what dies."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+from stack.jobs import ROOT
+from stack.local import LocalStack, Ports
+from stack.process import Process, StackError
+
+FOLDER = ROOT / ".stack"
+_READY = "ready"
+_DOWN_DEADLINE_S = 60.0
+_WATCH_S = 0.2
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 10.0
+_HEALTHY_AFTER_S = 30.0
+
+log = logging.getLogger("stack")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What runs, as `state.json` in the stack's folder says it."""
+
+    pid: int
+    environment: dict[str, str]
+    monitor_url: str
+    jobs: dict[str, str]
+
+
+def up(ports: Ports, folder: Path = FOLDER) -> State:
+    """Start the supervisor and wait until all is ready. Raises `StackError`."""
+    if running_pid(folder) is not None:
+        raise StackError("the stack runs already; `make down` stops it")
+    folder.mkdir(parents=True, exist_ok=True)
+    options = [f"--{name}-port={port}" for name, port in asdict(ports).items()]
+    with (folder / "supervisor.log").open("ab") as errors:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", "stack", "supervise", f"--folder={folder}", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+    assert supervisor.stdout is not None
+    try:
+        with supervisor.stdout as answers:
+            answer = answers.read().strip()
+    except KeyboardInterrupt:
+        supervisor.terminate()
+        supervisor.wait()
+        raise
+    if answer != _READY:
+        supervisor.wait()
+        raise StackError(answer or f"the supervisor failed (log: {folder / 'supervisor.log'})")
+    return State(**json.loads((folder / "state.json").read_text()))
+
+
+def down(folder: Path = FOLDER) -> bool:
+    """Stop the stack and wait until it is gone; False when none was running. Raises `StackError`."""
+    pid = running_pid(folder)
+    if pid is None:
+        return False
+    os.kill(pid, signal.SIGTERM)
+    give_up = time.monotonic() + _DOWN_DEADLINE_S
+    while running_pid(folder) is not None:
+        if time.monotonic() > give_up:
+            raise StackError(f"the supervisor (pid {pid}) does not stop (log: {folder / 'supervisor.log'})")
+        time.sleep(_WATCH_S / 4)
+    return True
+
+
+def running_pid(folder: Path = FOLDER) -> int | None:
+    """The process id of the supervisor of that folder, None when none runs. Raises `StackError`."""
+    with contextlib.suppress(FileNotFoundError), (folder / "lock").open("r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if pid := lock.read():
+                return int(pid)
+            raise StackError("the stack is just starting; try again in a moment") from None
+    return None
+
+
+def supervise(ports: Ports, folder: Path = FOLDER) -> None:
+    """Be the supervisor: run the stack until SIGTERM; says `ready`, or what is wrong, in one line on stdout."""
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    signal.signal(signal.SIGTERM, _exit)
+    try:
+        _lock(folder)
+        with LocalStack(folder, ports) as stack:
+            _write_state(folder, stack)
+            log.info("running")
+            _say(_READY)
+            _keep_running(stack)
+    except StackError as error:
+        _say(str(error))
+    except BrokenPipeError:
+        log.info("whoever asked for the stack is gone")
+    finally:
+        log.info("stopped")
+
+
+class Revival:
+    """When a process that died is started again: soon at first, then ever later, like Kubernetes does it."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self._pause_s = _FIRST_PAUSE_S
+        self._alive_since = time.monotonic()
+        self._due: float | None = None
+
+    def tick(self, now: float) -> None:
+        """Look at the process, once every fraction of a second."""
+        if self.process.alive:
+            if now - self._alive_since > _HEALTHY_AFTER_S:
+                self._pause_s = _FIRST_PAUSE_S
+        elif self._due is None:
+            log.info("%s exited with %s; restarted in %g s", self.process.name, self.process.exit_code, self._pause_s)
+            self._due = now + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        elif now >= self._due:
+            self._due, self._alive_since = None, now
+            self._launch()
+
+    def _launch(self) -> None:
+        try:
+            self.process.launch()
+        except StackError as error:
+            log.info("%s", error)
+
+
+def _keep_running(stack: LocalStack) -> None:
+    revivals = [Revival(process) for process in stack.processes]
+    while True:
+        for revival in revivals:
+            revival.tick(time.monotonic())
+        time.sleep(_WATCH_S)
+
+
+def _lock(folder: Path) -> None:
+    """Take the folder's lock; it is never given back, so that it is free when this process is gone, not before."""
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StackError("the stack runs already; `make down` stops it") from None
+    os.ftruncate(lock, 0)
+    os.write(lock, str(os.getpid()).encode())
+
+
+def _write_state(folder: Path, stack: LocalStack) -> None:
+    jobs = {job.name: job.http_url for job in stack.jobs}
+    state = State(os.getpid(), stack.environment, stack.nats.monitor_url, jobs)
+    written = folder / "state.json.new"
+    written.write_text(json.dumps(asdict(state), indent=2))
+    written.replace(folder / "state.json")
+
+
+def _say(line: str) -> None:
+    """The one line for `up`; closing stdout tells it that no other follows."""
+    print(line, flush=True)
+    with open(os.devnull, "w") as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
+
+
+def _exit(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
