@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import aioboto3
 import aiohttp
@@ -155,3 +156,35 @@ def test_servers_end_with_an_owner_that_is_killed(tmp_path: Path, number: signal
     process.send_signal(number)
     process.wait(10)
     wait_until(lambda: not any(is_running(pid) for pid in pids))
+
+
+class Sleeper(Process):
+    """Does nothing, for a while."""
+
+    def prepare(self) -> None:
+        """There is nothing to prepare."""
+
+    def command(self) -> list[str]:
+        return ["sleep", "60"]
+
+    def answers(self) -> bool:
+        return True
+
+
+def test_a_ctrl_c_while_a_process_is_launched_waits_until_it_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = subprocess.Popen
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        process = real(*args, **options)
+        signal.raise_signal(signal.SIGINT)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    sleeper = Sleeper("sleeper", tmp_path / "log")
+    with pytest.raises(KeyboardInterrupt):
+        sleeper.launch()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert sleeper.alive
+    assert sleeper.kill() == -signal.SIGKILL

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _ANSWER_DEADLINE_S = 30.0
@@ -62,7 +62,7 @@ class Process(ABC):
         self.kill()
         self.prepare()
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, _signals_later():
             self._running = subprocess.Popen(
                 self.command(),
                 stdin=subprocess.DEVNULL,
@@ -71,7 +71,7 @@ class Process(ABC):
                 env=dict(self.process_environment()),
                 start_new_session=True,
             )
-        _owned.add(self)
+            _owned.add(self)
 
     def wait_until_it_answers(self, deadline_s: float = _ANSWER_DEADLINE_S) -> None:
         """Return once the program answers. Raises `StackError` when it exits or takes longer than that."""
@@ -178,6 +178,24 @@ class _Owned:
         if self._guard is not None and self._guard.stdin is not None:
             self._guard.stdin.write(f"{line}\n")
             self._guard.stdin.flush()
+
+
+@contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """Act upon SIGINT and SIGTERM after the block: a child whose start was not yet noted would be orphaned."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in came:
+        signal.raise_signal(number)
 
 
 def _start_guard() -> subprocess.Popen[str]:

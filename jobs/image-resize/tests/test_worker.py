@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from image_resize.errors import NotAPicture
 from image_resize.resize import Thumbnail, make_thumbnail
 from keda_jobs.cpu import CpuPool
 from keda_jobs.errors import Permanent
@@ -42,7 +43,7 @@ def test_its_error_survives_pickling() -> None:
     with pytest.raises(Permanent) as raised:
         make_thumbnail(b"", 200, MAX_PIXELS)
     copy = pickle.loads(pickle.dumps(raised.value))  # noqa: S301
-    assert (type(copy), str(copy)) == (Permanent, str(raised.value))
+    assert (type(copy), str(copy)) == (NotAPicture, str(raised.value))
 
 
 async def test_a_file_that_wants_too_much_memory_is_permanent_and_the_worker_goes_on() -> None:

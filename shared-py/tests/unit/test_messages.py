@@ -103,7 +103,7 @@ def test_a_letter_never_exceeds_the_servers_limit(pattern: bytes, max_payload: i
     letter = dead_letter(
         message(data, {"k" * 50: "v" * (max_payload // 9)}), "image-download", Dead("r", "E"), max_payload, NOW
     )
-    size = len(letter.data) + header_bytes(letter.headers | {"Nats-Msg-Id": letter.msg_id})
+    size = len(letter.data) + header_bytes({**letter.headers, "Nats-Msg-Id": letter.msg_id})
     assert size <= max_payload
     assert json.loads(letter.data)["subject"] == "image-download"
 

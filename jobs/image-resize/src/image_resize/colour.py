@@ -8,7 +8,7 @@ from io import BytesIO
 
 from PIL import Image, ImageCms
 
-from keda_jobs.errors import Permanent
+from image_resize.errors import BrokenPicture
 
 Levels = tuple[float, float]
 """The values that become black and white."""
@@ -29,7 +29,7 @@ def levels(image: Image.Image) -> Levels | None:
     match image.getextrema():
         case (int() | float() as low, int() | float() as high) if math.isfinite(low) and math.isfinite(high):
             return low, high
-    raise Permanent("the picture holds values that are not finite numbers")
+    raise BrokenPicture("the picture holds values that are not finite numbers")
 
 
 def for_averaging(image: Image.Image, deep: Levels | None) -> Image.Image:

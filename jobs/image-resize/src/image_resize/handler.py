@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 
+from image_resize.errors import ForeignKey
 from image_resize.events import ImageDownloaded
 from image_resize.resize import make_thumbnail
 from image_resize.settings import Settings
 from keda_jobs.context import Context
-from keda_jobs.errors import Permanent
 
 # Not the job's own output (`images_resized/`), and no name that a path could resolve, such as `..`.
 _ORIGINAL = re.compile(r"images/([0-9a-z_-][0-9a-z._-]*)")
@@ -29,7 +29,7 @@ async def resize(event: ImageDownloaded, job: Context[Settings]) -> None:
 def _name_of(key: str) -> str:
     match = _ORIGINAL.fullmatch(key)
     if match is None:
-        raise Permanent(
+        raise ForeignKey(
             f"{key[:100]!r} is not the key of an original: images/ and then a-z, 0-9, dot, dash, underscore"
         )
     return match[1]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from keda_jobs.errors import Permanent
+from image_resize.errors import TooCostly
 
 _STATM = Path("/proc/self/statm")
 
@@ -49,13 +49,13 @@ def _memory_limit(max_bytes: int) -> Iterator[None]:
 
 @contextmanager
 def _cpu_limit(max_s: float) -> Iterator[None]:
-    """Raise `Permanent` after `max_s` seconds of CPU time, as soon as the decoder returns to Python for more data.
+    """Raise `TooCostly` after `max_s` seconds of CPU time, as soon as the decoder returns to Python for more data.
 
     CPU time, not wall clock: a busy node must not turn a good picture into a dead letter.
     """
 
     def out_of_time(_signal: int, _frame: FrameType | None) -> None:
-        raise Permanent(f"decoding takes more than {max_s:g} s of CPU time")
+        raise TooCostly(f"decoding takes more than {max_s:g} s of CPU time")
 
     before = signal.signal(signal.SIGPROF, out_of_time)
     signal.setitimer(signal.ITIMER_PROF, max_s)

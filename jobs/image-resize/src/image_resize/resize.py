@@ -14,6 +14,7 @@ from typing import Any
 from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
 
 from image_resize import colour
+from image_resize.errors import BrokenPicture, NotAPicture, TooCostly, TooManyPixels
 from image_resize.limits import limited
 from keda_jobs.errors import Permanent
 
@@ -98,16 +99,16 @@ def make_thumbnail(data: bytes, max_px: int, max_pixels: int) -> Thumbnail:
     except Permanent:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Permanent(f"the picture has more than the {max_pixels} pixels of RESIZE_MAX_PIXELS") from error
+        raise TooManyPixels(f"the picture has more than the {max_pixels} pixels of RESIZE_MAX_PIXELS") from error
     except MemoryError as error:
         limit = BYTES_PER_PIXEL * max_pixels // 1_000_000
-        raise Permanent(f"decoding needs more than {limit} MB ({BYTES_PER_PIXEL} x RESIZE_MAX_PIXELS)") from error
+        raise TooCostly(f"decoding needs more than {limit} MB ({BYTES_PER_PIXEL} x RESIZE_MAX_PIXELS)") from error
     except UnidentifiedImageError as error:
-        raise Permanent(f"no readable picture in one of {', '.join(FORMATS)}") from error
+        raise NotAPicture(f"no readable picture in one of {', '.join(FORMATS)}") from error
     # Decoders raise a dozen kinds (OSError, SyntaxError, ValueError, KeyError, struct.error ...). All depend on
     # nothing but the bytes, so another try would end the same.
     except Exception as error:
-        raise Permanent(f"the picture cannot be decoded: {_one_line(error)}") from error
+        raise BrokenPicture(f"the picture cannot be decoded: {_one_line(error)}") from error
 
 
 def _one_line(error: Exception) -> str:
@@ -139,12 +140,12 @@ def _thumbnail(data: bytes, max_px: int) -> Thumbnail:
 
 
 def _refuse_endless_scans(image: Image.Image, data: bytes) -> None:
-    """Raise `Permanent` for a JPEG of more than `MAX_SCANS` (inside a TIFF, libtiff does the same).
+    """Raise `TooCostly` for a JPEG of more than `MAX_SCANS` (inside a TIFF, libtiff does the same).
 
     The three bytes that start a scan cannot stand in compressed data; elsewhere they are one chance in 16 million.
     """
     if "progressive" in image.info and data.count(b"\xff\xda\0") > MAX_SCANS:
-        raise Permanent(f"a JPEG with more than {MAX_SCANS} scans")
+        raise TooCostly(f"a JPEG with more than {MAX_SCANS} scans")
 
 
 def fitted(width: float, height: float, max_px: int) -> tuple[int, int]:
