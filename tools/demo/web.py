@@ -1,0 +1,78 @@
+"""A web server on loopback with answers given beforehand: pictures, error pages, redirects, and 503 for a while."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+
+from stack.servers import HOST
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a path answers with; the first `refusals` requests get 503."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    refusals: float = 0
+
+
+class WebServer(ThreadingHTTPServer):
+    """Serves `answers` by path, and 404 otherwise, while its `with` block lasts; counts what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__((HOST, 0), _Handler)
+        self.answers: dict[str, Answer] = {}
+        self.connections = 0
+        self._asked: Counter[str] = Counter()
+
+    @property
+    def address(self) -> str:
+        """`IP:port`."""
+        return f"{HOST}:{self.server_port}"
+
+    def url(self, path: str) -> str:
+        """The URL of `path`, which begins with a slash."""
+        return f"http://{self.address}{path}"
+
+    def answer(self, path: str) -> Answer:
+        """The answer to one more request for `path`."""
+        self._asked[path] += 1
+        answer = self.answers.get(path, Answer(status=404))
+        return answer if self._asked[path] > answer.refusals else Answer(status=503)
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        """Called for each connection."""
+        self.connections += 1
+        return True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is no error: a job that is stopped, or for which the body is too large."""
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, WebServer)
+        answer = self.server.answer(self.path)
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """The demo shows what happens in its own way."""
