@@ -41,10 +41,14 @@ class State:
 
 
 def up(ports: Ports, folder: Path = FOLDER) -> State:
-    """Start the supervisor and wait until all is ready. Raises `StackError`."""
-    if running_pid(folder) is not None:
-        raise StackError("the stack runs already; `make down` stops it")
-    folder.mkdir(parents=True, exist_ok=True)
+    """Start the supervisor, unless it runs, and wait until all is ready. Raises `StackError`."""
+    if running_pid(folder) is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        _start_supervisor(ports, folder)
+    return State(**json.loads((folder / "state.json").read_text()))
+
+
+def _start_supervisor(ports: Ports, folder: Path) -> None:
     options = [f"--{name}-port={port}" for name, port in asdict(ports).items()]
     with (folder / "supervisor.log").open("ab") as errors:
         supervisor = subprocess.Popen(
@@ -66,7 +70,6 @@ def up(ports: Ports, folder: Path = FOLDER) -> State:
     if answer != _READY:
         supervisor.wait()
         raise StackError(answer or f"the supervisor failed (log: {folder / 'supervisor.log'})")
-    return State(**json.loads((folder / "state.json").read_text()))
 
 
 def down(folder: Path = FOLDER) -> bool:

@@ -1,0 +1,105 @@
+"""Whether everything that one JSON Schema describes is accepted by another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Schema = Mapping[str, Any]
+
+# A reader's number is the least, or the most, that it accepts; a writer without that bound may exceed it.
+_AT_LEAST = ("minLength", "minimum", "exclusiveMinimum", "minItems")
+_AT_MOST = ("maxLength", "maximum", "exclusiveMaximum", "maxItems")
+_SAME = ("pattern", "format", "multipleOf", "uniqueItems")
+_NO_CONSTRAINT = ("title", "description", "default", "examples", "$defs")
+_UNDERSTOOD = {
+    *(*_AT_LEAST, *_AT_MOST, *_SAME, *_NO_CONSTRAINT),
+    *("type", "enum", "const", "anyOf", "$ref", "properties", "required", "items", "additionalProperties"),
+}
+
+
+def refusals(written: Schema, read: Schema) -> list[str]:
+    """Why a value that `written` describes may not be accepted by `read`; empty when each one is."""
+    return list(_refusals(written, read, _Roots(written, read), "event"))
+
+
+class _Roots:
+    """The two documents, for the references inside them."""
+
+    def __init__(self, written: Schema, read: Schema) -> None:
+        self.written = written.get("$defs", {})
+        self.read = read.get("$defs", {})
+
+
+def _refusals(written: Schema, read: Schema, roots: _Roots, where: str) -> Iterator[str]:
+    written, read = _followed(written, roots.written), _followed(read, roots.read)
+    if "anyOf" in written:
+        for choice in written["anyOf"]:
+            yield from _refusals(choice, read, roots, where)
+    elif "anyOf" in read:
+        found = [list(_refusals(written, choice, roots, where)) for choice in read["anyOf"]]
+        if all(found):
+            reasons = "; ".join(reason for choice in found for reason in choice)
+            yield f"{where}: none of the reader's {len(found)} choices accepts it: {reasons}"
+    else:
+        yield from _of_one_type(written, read, roots, where)
+
+
+def _of_one_type(written: Schema, read: Schema, roots: _Roots, where: str) -> Iterator[str]:
+    for keyword in sorted(read.keys() - _UNDERSTOOD):
+        yield f"{where}: the reader's {keyword} is not understood by this test"
+    if "type" in read and not _types(written) <= _types(read):
+        yield f"{where}: {_shown(written)} is written, {_shown(read)} is read"
+        return
+    yield from _bounds(written, read, where)
+    yield from _values(written, read, where)
+    if "items" in read:
+        yield from _refusals(written.get("items", {}), read["items"], roots, f"{where}[]")
+    yield from _fields(written, read, roots, where)
+
+
+def _bounds(written: Schema, read: Schema, where: str) -> Iterator[str]:
+    for keyword in read.keys() & {*_AT_LEAST}:
+        if written.get(keyword, float("-inf")) < read[keyword]:
+            yield f"{where}: {keyword} is {read[keyword]} where it is read, {written.get(keyword)} where it is written"
+    for keyword in read.keys() & {*_AT_MOST}:
+        if written.get(keyword, float("inf")) > read[keyword]:
+            yield f"{where}: {keyword} is {read[keyword]} where it is read, {written.get(keyword)} where it is written"
+    for keyword in read.keys() & {*_SAME}:
+        if written.get(keyword) != read[keyword]:
+            yield f"{where}: {keyword} is {read[keyword]} where it is read, {written.get(keyword)} where it is written"
+
+
+def _values(written: Schema, read: Schema, where: str) -> Iterator[str]:
+    accepted = read.get("enum", [read["const"]] if "const" in read else None)
+    possible = written.get("enum", [written["const"]] if "const" in written else None)
+    if accepted is not None and (possible is None or not all(value in accepted for value in possible)):
+        yield f"{where}: {accepted} is read, {possible or 'anything'} is written"
+
+
+def _fields(written: Schema, read: Schema, roots: _Roots, where: str) -> Iterator[str]:
+    known = written.get("properties", {})
+    for name in read.get("required", ()):
+        if name not in written.get("required", ()):
+            yield f"{where}.{name}: required by the reader, not always written"
+    for name, field in read.get("properties", {}).items():
+        if name in known:
+            yield from _refusals(known[name], field, roots, f"{where}.{name}")
+    if read.get("additionalProperties", True) is False and known.keys() - read.get("properties", {}).keys():
+        yield f"{where}: the reader refuses fields it does not know: it must be a tolerant one"
+
+
+def _followed(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
+    while "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def _types(schema: Schema) -> set[str]:
+    types = schema.get("type", "anything")
+    found = {types} if isinstance(types, str) else set(types)
+    return found | {"integer"} if "number" in found else found
+
+
+def _shown(schema: Schema) -> str:
+    return " or ".join(sorted(_types(schema)))

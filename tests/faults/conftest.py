@@ -1,0 +1,48 @@
+"""What every fault is done to: an origin, the stream seen from outside, and a traffic of pictures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from keda_jobs.jetstream import connect
+from keda_jobs.settings import NatsSettings
+from stack import JobProcess, NatsServer, S3Server
+
+from .origin import Origin
+from .processes import StartJob
+from .stream_view import StreamView
+from .traffic import Traffic
+
+
+@pytest.fixture
+async def origin() -> AsyncIterator[Origin]:
+    """A web server that the downloads may ask."""
+    async with Origin() as server:
+        yield server
+
+
+@pytest.fixture
+async def stream(nats_server: NatsServer) -> AsyncIterator[StreamView]:
+    """The stream, as soon as it is declared; the connection outlives restarts of the server."""
+    async with connect(NatsSettings(nats_url=nats_server.url), name="faults", wait=True) as client:
+        yield StreamView(client, nats_server)
+
+
+@pytest.fixture
+def traffic(origin: Origin, stream: StreamView, s3_server: S3Server) -> Traffic:
+    """Pictures to be asked for."""
+    return Traffic(origin, stream, s3_server.bucket_folder)
+
+
+@pytest.fixture
+def start(start_job: Callable[..., JobProcess], origin: Origin) -> StartJob:
+    """Starts a job that may ask `origin`, until it is ready: `await start("image-download", ACK_WAIT_S="2")`."""
+
+    async def started(job: str, **environment: str) -> JobProcess:
+        allowed = {"DOWNLOAD_ALLOW_ADDRESSES": origin.address}
+        return await asyncio.to_thread(start_job, job, **allowed, **environment)
+
+    return started

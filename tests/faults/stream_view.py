@@ -1,0 +1,93 @@
+"""The stream seen from outside of all jobs: what stands in it, and what KEDA reads of its consumers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from nats.aio.client import Client
+from nats.js.api import ConsumerConfig, ConsumerInfo
+
+from keda_jobs.cli.reading import Stored, flow, messages_by_subject
+from keda_jobs.dead_letter import SUBJECT, DeadLetter, read_letter
+from keda_jobs.jetstream import STREAM
+from stack import NatsServer
+
+
+class Lag(NamedTuple):
+    """What a consumer has still to do, and what it has in hand; KEDA scales by their sum."""
+
+    num_pending: int
+    num_ack_pending: int
+
+
+NO_LAG = Lag(0, 0)
+
+
+class StreamView:
+    """A connection of the test's own to `server`."""
+
+    def __init__(self, client: Client, server: NatsServer) -> None:
+        self._client = client
+        self._server = server
+
+    async def publish(self, subject: str, events: Iterable[dict[str, Any]]) -> None:
+        """Publish each event and wait until it is stored."""
+        jetstream = self._client.jetstream()
+        for event in events:
+            await jetstream.publish(subject, json.dumps(event).encode())
+
+    async def count(self, pattern: str) -> int:
+        """How many messages stand under the subjects of `pattern`."""
+        return sum((await messages_by_subject(self._client, pattern)).values())
+
+    async def stored(self, subject: str) -> list[Stored]:
+        """The messages under `subject`, oldest first."""
+        return [message async for message in flow(self._client, subject)]
+
+    async def letters(self) -> list[DeadLetter]:
+        """The dead letters, oldest first."""
+        stored = await self.stored(SUBJECT)
+        return [read_letter(letter.sequence, letter.stored_at, letter.data, letter.headers) for letter in stored]
+
+    async def add_consumer(self, job: str, subject: str, ack_wait_s: float) -> None:
+        """Make the consumer of a job that is none of the repository's."""
+        config = ConsumerConfig(
+            durable_name=f"{job}-consumer", filter_subjects=[subject, f"retry.due.{job}"], ack_wait=ack_wait_s
+        )
+        await self._client.jetstream().add_consumer(STREAM, config)
+
+    async def consumer(self, job: str) -> ConsumerInfo:
+        """The state of the job's consumer."""
+        info: ConsumerInfo = await self._client.jetstream().consumer_info(STREAM, f"{job}-consumer")
+        return info
+
+    async def deliveries(self, job: str) -> int:
+        """How many deliveries the job's consumer has made, again and again included."""
+        delivered = (await self.consumer(job)).delivered
+        return delivered.consumer_seq if delivered is not None else 0
+
+    async def lag(self, job: str) -> Lag:
+        """The lag as the consumer's info has it."""
+        info = await self.consumer(job)
+        return Lag(info.num_pending or 0, info.num_ack_pending or 0)
+
+    async def lag_for_keda(self, job: str) -> Lag:
+        """The lag as KEDA reads it: from the server's monitoring endpoint."""
+        answer = await asyncio.to_thread(_json_of, f"{self._server.monitor_url}/jsz?acc=$G&consumers=true&config=true")
+        [stream] = [
+            stream
+            for account in answer["account_details"]
+            for stream in account["stream_detail"]
+            if stream["name"] == STREAM
+        ]
+        [consumer] = [found for found in stream["consumer_detail"] if found["name"] == f"{job}-consumer"]
+        return Lag(consumer["num_pending"], consumer["num_ack_pending"])
+
+
+def _json_of(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=5) as response:
+        return json.load(response)

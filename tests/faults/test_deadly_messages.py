@@ -1,0 +1,64 @@
+"""A message that kills its worker every time costs fifteen workers, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from stack import JobProcess, until
+
+from .processes import Declare, write_job
+from .stream_view import NO_LAG, StreamView
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+DOOMED = """
+import os
+import signal
+from pathlib import Path
+from keda_jobs import Context, Event, JobSettings, run
+
+class ImageDownloaded(Event, subject="image-downloaded"):
+    key: str
+
+class Settings(JobSettings):
+    runs: Path
+
+async def die(event: ImageDownloaded, job: Context[Settings]) -> None:
+    with job.settings.runs.open("a") as file:
+        print(job.message.attempt, event.key, file=file)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    run(die, Settings)
+"""
+
+
+async def test_a_message_whose_worker_is_killed_every_time_is_dead_at_the_16th_delivery_without_its_handler(
+    declare: Declare, stream: StreamView, stack_environment: dict[str, str], tmp_path: Path
+) -> None:
+    await declare()
+    await stream.add_consumer("doomed", "image-downloaded", ack_wait_s=0.5)
+    runs = tmp_path / "runs.txt"
+    package = write_job(tmp_path / "packages", "doomed", DOOMED)
+    doomed = JobProcess(
+        "doomed", stack_environment | package | {"RUNS": str(runs), "ACK_WAIT_S": "0.5"}, tmp_path / "doomed.log"
+    )
+    await stream.publish("image-downloaded", [{"key": "deadly"}])
+    for _ in range(15):
+        doomed.launch()
+        assert await asyncio.to_thread(doomed.wait, 20) == -9
+
+    async def dead() -> bool:
+        assert doomed.alive
+        return await stream.count("dead-letter") == 1 and await stream.lag("doomed") == NO_LAG
+
+    await asyncio.to_thread(doomed.start)
+    await until(dead)
+    assert doomed.stop() == 0
+    assert runs.read_text() == "".join(f"{attempt} deadly\n" for attempt in range(1, 16))
+    [letter] = await stream.letters()
+    assert (letter.subject, letter.data, letter.num_delivered) == ("image-downloaded", {"key": "deadly"}, 16)
+    assert (letter.job, letter.error_class) == ("doomed", "DeliveriesExhausted")

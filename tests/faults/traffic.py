@@ -1,0 +1,111 @@
+"""Hundreds of pictures and some bad URLs, and the account that must balance once everything is settled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from keda_jobs.message import ID
+
+from .origin import Answer, Origin
+from .stream_view import NO_LAG, StreamView
+
+_HTML = b"<!doctype html><title>Not a picture</title>"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that the origin has."""
+
+    url: str
+    data: bytes
+    ext: str
+
+    @property
+    def key(self) -> str:
+        """Where image-download must store it."""
+        return f"images/{hashlib.sha256(self.data).hexdigest()}.{self.ext}"
+
+    @property
+    def thumbnail_key(self) -> str:
+        """Where image-resize must store its thumbnail."""
+        return f"images_resized/{hashlib.sha256(self.data).hexdigest()}.{self.ext}"
+
+
+class Traffic:
+    """URLs of distinct pictures, a bad one after every tenth, published as `image-download` events."""
+
+    def __init__(self, origin: Origin, stream: StreamView, bucket: Path) -> None:
+        self._origin = origin
+        self._stream = stream
+        self._bucket = bucket
+        self._pictures: list[Picture] = []
+        self._bad: list[str] = []
+
+    async def publish(self, pictures: int) -> None:
+        """Have the origin serve so many pictures, and bad ones between them, and ask for all of them."""
+        for number in range(pictures):
+            data, ext = _picture(number)
+            self._pictures.append(Picture(self._serve(f"/{number}.{ext}", Answer(data)), data, ext))
+            if number % 10 == 0:
+                bad = Answer(status=404) if number % 20 else Answer(_HTML)
+                self._bad.append(self._serve(f"/bad-{number}", bad))
+        urls = sorted([picture.url for picture in self._pictures] + self._bad)
+        await self._stream.publish("image-download", ({"url": url} for url in urls))
+
+    def originals(self) -> int:
+        """How many originals lie in the bucket by now."""
+        return sum(1 for _ in (self._bucket / "images").glob("*"))
+
+    async def settled(self) -> bool:
+        """Whether neither job has anything to do or to wait for; image-download first, which feeds the other."""
+        for job in ("image-download", "image-resize"):
+            waiting = await self._stream.count(f"retry.wait.{job}.>")
+            if waiting or await self._stream.lag(job) != NO_LAG:
+                return False
+        return True
+
+    async def balances(self) -> None:
+        """Fail unless each event led to its picture and thumbnail or to its dead letter, once."""
+        asked = Counter(f"image-download-{event.sequence}" for event in await self._stream.stored("image-download"))
+        done = await self._stream.stored("image-downloaded")
+        letters = await self._stream.letters()
+        settled = Counter(event.headers["Nats-Msg-Id"].removesuffix(":image-downloaded") for event in done)
+        settled += Counter(letter.headers[ID] for letter in letters)
+        assert not asked - settled, f"lost: {asked - settled}"
+        assert not settled - asked, f"settled more than once: {settled - asked}"
+        _same({json.loads(event.data)["url"] for event in done}, {picture.url for picture in self._pictures})
+        _same({letter.data["url"] for letter in letters}, set(self._bad))
+        _same({letter.error_class for letter in letters}, {"HttpRefused", "NotAnImage"})
+        assert self.originals() + len(letters) == asked.total()
+        self._bucket_is_right()
+
+    def _bucket_is_right(self) -> None:
+        keys = {path.relative_to(self._bucket).as_posix() for path in self._bucket.rglob("*") if path.is_file()}
+        _same(keys, {key for picture in self._pictures for key in (picture.key, picture.thumbnail_key)})
+        for picture in self._pictures:
+            assert (self._bucket / picture.key).read_bytes() == picture.data, f"{picture.key} has other bytes"
+            with Image.open(self._bucket / picture.thumbnail_key) as thumbnail:
+                assert max(thumbnail.size) == 200, f"{picture.thumbnail_key} is {thumbnail.size}"
+
+    def _serve(self, path: str, answer: Answer) -> str:
+        self._origin.answers[path] = answer
+        return self._origin.url(path)
+
+
+def _same(found: set[str], expected: set[str]) -> None:
+    assert found == expected, f"missing: {expected - found}, unexpected: {found - expected}"
+
+
+def _picture(number: int) -> tuple[bytes, str]:
+    """A picture of a size that no other number has; its extension."""
+    kind, ext = ("PNG", "png") if number % 5 == 0 else ("JPEG", "jpg")
+    file = BytesIO()
+    Image.new("RGB", (240 + number % 50, 160 + number // 50), (number % 256, 80, 160)).save(file, kind)
+    return file.getvalue(), ext
