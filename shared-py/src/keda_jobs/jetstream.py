@@ -84,15 +84,16 @@ class JetStreamBroker:
     a consumer.
     """
 
-    def __init__(self, client: Client, pull: Pull) -> None:
+    def __init__(self, client: Client, pull: Pull, fetch_s: float) -> None:
         self._client = client
+        self._fetch_s = fetch_s
         self._jetstream = client.jetstream(timeout=CONFIRM_S)
         self._pull = pull
 
     @classmethod
-    async def bind(cls, client: Client, consumer: str) -> JetStreamBroker:
-        """A broker that pulls from `consumer` of the stream."""
-        return cls(client, await Pull.open(client, STREAM, consumer))
+    async def bind(cls, client: Client, consumer: str, fetch_s: float = FETCH_S) -> JetStreamBroker:
+        """A broker that pulls from `consumer` of the stream and waits up to `fetch_s` for a message."""
+        return cls(client, await Pull.open(client, STREAM, consumer), fetch_s)
 
     @property
     def max_payload(self) -> int:
@@ -100,14 +101,14 @@ class JetStreamBroker:
         return self._client.max_payload
 
     async def fetch(self, most: int) -> Sequence[JetStreamDelivery]:
-        """Up to `most` deliveries, none after `FETCH_S` seconds. Raises `BrokerUnavailable`, `BrokerClosed`."""
+        """Up to `most` deliveries, none after `fetch_s` seconds. Raises `BrokerUnavailable`, `BrokerClosed`."""
         try:
-            async with asyncio.timeout(FETCH_S):
+            async with asyncio.timeout(self._fetch_s):
                 await _connected(self._client)
         except TimeoutError:
             return []
         try:
-            return [JetStreamDelivery(self._client, msg) for msg in await self._pull.fetch(most, FETCH_S)]
+            return [JetStreamDelivery(self._client, msg) for msg in await self._pull.fetch(most, self._fetch_s)]
         except (PullRefused, NatsError) as error:
             raise BrokerUnavailable(
                 f"pulling failed: {_text(error)}; if this goes on, apply the streams (keda-jobs streams apply)"

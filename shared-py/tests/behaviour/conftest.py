@@ -94,7 +94,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
                 max_deliver=-1,
             ),
         )
-        yield JetStreamWorld(await JetStreamBroker.bind(client, f"{JOB}-consumer"), jetstream)
+        yield JetStreamWorld(await JetStreamBroker.bind(client, f"{JOB}-consumer", fetch_s=0.3), jetstream)
 
 
 async def fetch_some(broker: Broker, most: int = 1) -> Sequence[Delivery]:
