@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+
+from keda_jobs.subjects import is_literal
 
 ID = "Keda-Jobs-Id"
 ATTEMPT = "Keda-Jobs-Attempt"
 SUBJECT = "Keda-Jobs-Subject"
 
 _RESERVED = ("nats-", "keda-jobs-")
+# What a client may publish again: a header name as HTTP has them, and an id that is one part of a subject.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_ID = re.compile(r"[0-9A-Za-z_-]{1,255}")
+_LONGEST_SUBJECT = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +64,16 @@ def message_of(received: Received, job: str) -> Message:
     """The message that `received` carries for `job`.
 
     A message that comes back brings its subject, id and count in headers; they are believed only on
-    `retry.due.<job>`, because anyone who may publish an event may set headers.
+    `retry.due.<job>`, because anyone who may publish an event may set headers, and only where they can be ours.
     """
     ours = received.headers if received.subject == due_subject(job) else {}
+    subject, carried_id, count = ours.get(SUBJECT, ""), ours.get(ID, ""), ours.get(ATTEMPT, "")
     return Message(
-        subject=ours.get(SUBJECT, received.subject),
+        subject=subject if is_literal(subject) and len(subject) <= _LONGEST_SUBJECT else received.subject,
         data=received.data,
         headers=own_headers(received.headers),
-        id=ours.get(ID, f"{job}-{received.sequence}"),
-        attempt=received.num_delivered + int(ours.get(ATTEMPT, 0)),
+        id=carried_id if _ID.fullmatch(carried_id) else f"{job}-{received.sequence}",
+        attempt=received.num_delivered + (int(count) if re.fullmatch("[0-9]{1,6}", count) else 0),
         sequence=received.sequence,
         published_at=received.published_at,
     )
@@ -73,7 +81,11 @@ def message_of(received: Received, job: str) -> Message:
 
 def own_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """`headers` without the server's and the house's: a republished `Nats-*` header can delete a schedule."""
-    return {name: value for name, value in headers.items() if not name.lower().startswith(_RESERVED)}
+    return {
+        name: value
+        for name, value in headers.items()
+        if _HEADER_NAME.fullmatch(name) and not name.lower().startswith(_RESERVED)
+    }
 
 
 def header_bytes(headers: Mapping[str, str]) -> int:

@@ -63,4 +63,6 @@ def as_events(result: object) -> tuple[Event, ...]:
             raise TypeError(
                 f"the handler returned {type(event).__name__}; events, a list of them, or None are possible"
             )
+        if not hasattr(event, "subject"):
+            raise TypeError(f"{type(event).__name__} names no subject: class {type(event).__name__}(Event, subject=…)")
     return events

@@ -63,6 +63,25 @@ def test_headers_of_ours_are_not_believed_on_an_open_subject() -> None:
     assert (new.id, new.attempt, new.subject) == ("image-download-7", 1, "image-download")
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Keda-Jobs-Attempt": "-3", "Keda-Jobs-Id": "a.b", "Keda-Jobs-Subject": "no subject"},
+        {"Keda-Jobs-Attempt": "x", "Keda-Jobs-Id": "*", "Keda-Jobs-Subject": "a.>"},
+        {"Keda-Jobs-Attempt": "9" * 5000, "Keda-Jobs-Id": "i" * 300, "Keda-Jobs-Subject": "s" * 300},
+        {"Keda-Jobs-Attempt": "", "Keda-Jobs-Id": "", "Keda-Jobs-Subject": ""},
+    ],
+)
+def test_headers_that_cannot_be_ours_are_not_believed_anywhere(headers: dict[str, str]) -> None:
+    due = message_of(received(subject="retry.due.image-download", headers=headers), "image-download")
+    assert (due.id, due.attempt, due.subject) == ("image-download-7", 1, "retry.due.image-download")
+
+
+def test_a_header_that_no_client_may_publish_is_left_behind() -> None:
+    new = message_of(received(headers={"a b": "1", "": "2", "ü": "3", "x:y": "4", "Trace-Id": "5"}), "image-download")
+    assert new.headers == {"Trace-Id": "5"}
+
+
 @pytest.mark.parametrize("name", ["Nats-Scheduler", "nats-schedule-next", "Nats-TTL", "Nats-Rollup", "KEDA-JOBS-Id"])
 def test_headers_of_the_server_are_never_republished(name: str) -> None:
     new = message_of(received(headers={name: "x", "mine": "y"}), "image-download")
