@@ -3,7 +3,7 @@
 from keda_jobs.context import Context
 from keda_jobs.errors import Permanent, PlatformError, RetryAfter, Transient
 from keda_jobs.events import Event
-from keda_jobs.job import run
+from keda_jobs.main import run
 from keda_jobs.settings import JobSettings, StoreSettings
 
 __all__ = [

@@ -1,44 +1,35 @@
-"""A job as its author declares it, and `run`, which makes a process of it."""
+"""A job as its author declares it: name and event come from the handler's package and signature."""
 
 from __future__ import annotations
 
 import inspect
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from keda_jobs.events import Event
 from keda_jobs.settings import JobSettings
 
-Handler = Callable[[Any, Any], Any]
+Result = Event | Sequence[Event] | None
+Handler = Callable[[Any, Any], Awaitable[Result]]
 Resources = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A handler with what it needs; name and event come from its package and its signature."""
+    """A handler with what it needs to run.
+
+    `resources` makes, from the settings, an async context manager that is open while the job runs.
+    """
 
     name: str
     handler: Handler
     event: type[Event]
     settings: type[JobSettings]
     resources: Resources | None = None
-
-
-def run(handler: Handler, settings: type[JobSettings], *, resources: Resources | None = None) -> NoReturn:
-    """Run the job of `handler` until SIGTERM or SIGINT, then exit: 0 drained, 1 lost NATS for good, 2 misconfigured.
-
-    `handler(event, context)` is an async function; events it returns are published before the input is acked.
-    `resources` makes, from the settings, an async context manager that is open while the job runs; its value is
-    `Context.resources`.
-    """
-    # Worker processes of `Context.cpu` import the main module too, and need neither NATS nor HTTP.
-    from keda_jobs.lifecycle import serve
-
-    sys.exit(serve(Job(job_name(handler), handler, event_type(handler), settings, resources)))
 
 
 def job_name(handler: Handler) -> str:

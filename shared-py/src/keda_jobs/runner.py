@@ -8,6 +8,7 @@ from typing import Any
 
 from keda_jobs.errors import Permanent, Transient
 from keda_jobs.events import Event
+from keda_jobs.job import Handler
 from keda_jobs.message import Message
 from keda_jobs.policy import Done, Failed, Outcome
 
@@ -26,7 +27,7 @@ class Runner:
     def __init__(
         self,
         event: type[Event],
-        handler: Callable[[Any, Any], Any],
+        handler: Handler,
         context: Callable[[Message], Any],
         timeout_s: float,
     ) -> None:
