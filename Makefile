@@ -48,7 +48,7 @@ fmt: setup ## Format and fix what ruff can
 .PHONY: bench
 bench: ## Measure against the baselines
 	@tools/setup.sh bench
-	@python -m pytest tests/bench $(ARGS)
+	@python tests/bench $(ARGS)
 
 ##@ Maintain
 .PHONY: lock

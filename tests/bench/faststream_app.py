@@ -1,4 +1,7 @@
-"""The baseline: FastStream's pull subscriber with an empty handler. Usage: faststream_app.py NATS_URL BATCH"""
+"""The baseline: FastStream's pull subscriber with an empty handler. Usage: faststream_app.py NATS_URL [BATCH]
+
+Without BATCH it is `PullSub()` with FastStream's defaults. Its log is left on: a line a message, as the no-op job's.
+"""
 
 import asyncio
 import sys
@@ -7,8 +10,9 @@ from faststream import FastStream
 from faststream.nats import JStream, NatsBroker, PullSub
 from pydantic import BaseModel
 
-broker = NatsBroker(sys.argv[1], logger=None)
-app = FastStream(broker, logger=None)
+url, *batch = sys.argv[1:]
+broker = NatsBroker(url)
+app = FastStream(broker)
 
 
 class Ping(BaseModel):
@@ -19,7 +23,7 @@ class Ping(BaseModel):
     "ping",
     durable="noop-job-consumer",
     stream=JStream("keda-jobs-events", declare=False),
-    pull_sub=PullSub(batch_size=int(sys.argv[2]), timeout=2.0),
+    pull_sub=PullSub(batch_size=int(batch[0])) if batch else PullSub(),
 )
 async def ping(event: Ping) -> None:
     """Do nothing."""

@@ -17,6 +17,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
 from keda_jobs.broker import Outgoing, TooLarge
+from keda_jobs.confirm import Confirmations
 from keda_jobs.errors import BrokerClosed, BrokerUnavailable, Misconfigured
 from keda_jobs.message import Received
 from keda_jobs.pull import Pull, PullRefused
@@ -39,11 +40,12 @@ log = logging.getLogger(__name__)
 class JetStreamDelivery:
     """A delivery by a JetStream pull consumer."""
 
-    __slots__ = ("_client", "_msg", "received")
+    __slots__ = ("_client", "_confirmations", "_msg", "received")
 
-    def __init__(self, client: Client, msg: Msg) -> None:
+    def __init__(self, client: Client, confirmations: Confirmations, msg: Msg) -> None:
         metadata = msg.metadata
         self._client = client
+        self._confirmations = confirmations
         self._msg = msg
         self.received = Received(
             subject=msg.subject,
@@ -58,7 +60,7 @@ class JetStreamDelivery:
         """Acknowledge and wait for the server's word. Raises `BrokerUnavailable`, `BrokerClosed`."""
         await _connected(self._client)
         try:
-            await self._msg.ack_sync(timeout=CONFIRM_S)
+            await self._confirmations.ack(self._msg.reply)
         except NatsError as error:
             raise BrokerUnavailable(f"the ack was not confirmed: {_text(error)}") from error
 
@@ -84,8 +86,9 @@ class JetStreamBroker:
     a consumer.
     """
 
-    def __init__(self, client: Client, pull: Pull, fetch_s: float) -> None:
+    def __init__(self, client: Client, pull: Pull, confirmations: Confirmations, fetch_s: float) -> None:
         self._client = client
+        self._confirmations = confirmations
         self._fetch_s = fetch_s
         self._jetstream = client.jetstream(timeout=CONFIRM_S)
         self._pull = pull
@@ -93,7 +96,8 @@ class JetStreamBroker:
     @classmethod
     async def bind(cls, client: Client, consumer: str, fetch_s: float = FETCH_S) -> JetStreamBroker:
         """A broker that pulls from `consumer` of the stream and waits up to `fetch_s` for a message."""
-        return cls(client, await Pull.open(client, STREAM, consumer), fetch_s)
+        pull = await Pull.open(client, STREAM, consumer)
+        return cls(client, pull, await Confirmations.open(client, CONFIRM_S), fetch_s)
 
     @property
     def max_payload(self) -> int:
@@ -108,11 +112,12 @@ class JetStreamBroker:
         except TimeoutError:
             return []
         try:
-            return [JetStreamDelivery(self._client, msg) for msg in await self._pull.fetch(most, self._fetch_s)]
+            messages = await self._pull.fetch(most, self._fetch_s)
         except (PullRefused, NatsError) as error:
             raise BrokerUnavailable(
                 f"pulling failed: {_text(error)}; if this goes on, apply the streams (keda-jobs streams apply)"
             ) from error
+        return [JetStreamDelivery(self._client, self._confirmations, message) for message in messages]
 
     async def publish(self, outgoing: Outgoing) -> bool:
         """Store a message and wait for the acknowledgement; False when it was stored before (same `msg_id`).

@@ -1,0 +1,7 @@
+"""How much better or worse than its baselines ours may be; `make bench` fails beyond."""
+
+from results import Bound
+
+TO_RAW_NATS = Bound(least=0.6)
+TO_FASTSTREAM_DEFAULTS = Bound(least=2)
+CPU_TO_BARE = Bound(most=3)

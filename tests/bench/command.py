@@ -1,0 +1,92 @@
+"""The command: its arguments, its output, its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pictures
+import throughput
+from nats.errors import Error as NatsError
+from progress import progress
+from report import as_json, as_table
+from results import Comparison
+
+from keda_jobs.cli.terminal import safe, show
+from keda_jobs.errors import JobError
+from stack import StackError
+from stack.jobs import ROOT
+
+_FOLDER = ROOT / ".stack" / "bench"
+_RESULT = ROOT / ".stack" / "bench.json"
+_INTERRUPTED = 130
+
+Benchmark = Callable[[Path, int, Callable[[str], None]], Comparison]
+_BENCHMARKS: dict[str, Benchmark] = {"throughput": throughput.measure, "pictures": pictures.measure}
+
+
+def main() -> int:
+    """The exit code: 0 when all ratios are within their bounds, 1 after one line that says what is not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    arguments = _parse()
+    chosen = [arguments.only] if arguments.only else list(_BENCHMARKS)
+    try:
+        comparisons = _run(chosen, arguments.rounds)
+        _write(comparisons, to_stdout=arguments.json)
+    except (StackError, JobError, NatsError, OSError) as error:
+        return _fails(safe(str(error)))
+    except KeyboardInterrupt:
+        print("bench: interrupted, everything is stopped", file=sys.stderr)
+        return _INTERRUPTED
+    misses = [miss for comparison in comparisons for miss in comparison.misses]
+    return _fails("; ".join(misses)) if misses else 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench", description="Measure the jobs beside baselines, in turn in one run.")
+    parser.add_argument("--only", choices=list(_BENCHMARKS), help="one of the two benchmarks")
+    parser.add_argument("--rounds", type=_rounds, default=3, metavar="N", help="how often each takes its turn (3)")
+    parser.add_argument("--json", action="store_true", help="the result as JSON on stdout, instead of the table")
+    return parser.parse_args()
+
+
+def _rounds(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rounds, 1 or more")
+    return int(text)
+
+
+def _run(chosen: list[str], rounds: int) -> list[Comparison]:
+    """The results; each benchmark has servers of its own, whose logs stay when it fails."""
+    shutil.rmtree(_FOLDER, ignore_errors=True)
+    with progress() as say:
+        comparisons = []
+        for name in chosen:
+            folder = _FOLDER / name
+            folder.mkdir(parents=True)
+            comparisons.append(_BENCHMARKS[name](folder, rounds, say))
+    shutil.rmtree(_FOLDER)
+    return comparisons
+
+
+def _write(comparisons: list[Comparison], *, to_stdout: bool) -> None:
+    text = json.dumps(as_json(comparisons), indent=2, ensure_ascii=False)
+    _RESULT.write_text(text + "\n")
+    if to_stdout:
+        print(text)
+        return
+    show(as_table(comparisons))
+    for comparison in comparisons:
+        print(comparison.note)
+    print(f"all figures: {os.path.relpath(_RESULT)}")
+
+
+def _fails(line: str) -> int:
+    print(f"bench: {line}", file=sys.stderr)
+    return 1

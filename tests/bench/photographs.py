@@ -1,0 +1,46 @@
+"""Pictures with what makes photographs expensive: soft shapes, and detail that gets fainter as it gets finer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from io import BytesIO
+
+from PIL import Image, ImageOps
+
+SIZE = (2000, 1000)
+# Chosen for about 300 kB a picture.
+_QUALITY = 82
+_SCENE = (3000, 2000)
+# Cells across the scene, and how much of the picture they make.
+_LIGHT = ((6, 1.0), (18, 0.45), (60, 0.3), (180, 0.15), (600, 0.07), (1800, 0.02))
+_COLOUR = ((6, 1.0), (24, 0.4), (120, 0.2))
+
+
+def photographs(count: int) -> Iterator[bytes]:
+    """`count` JPEGs of `SIZE`, all different, the same ones at each call."""
+    chance = random.Random(2000)
+    scene = _scene(chance)
+    for _ in range(count):
+        left, top = (chance.randrange(whole - part) for whole, part in zip(_SCENE, SIZE, strict=True))
+        file = BytesIO()
+        scene.crop((left, top, left + SIZE[0], top + SIZE[1])).save(file, "JPEG", quality=_QUALITY)
+        yield file.getvalue()
+
+
+def _scene(chance: random.Random) -> Image.Image:
+    blue, red = (_layers(chance, _COLOUR).point(_faint) for _ in range(2))
+    return Image.merge("YCbCr", (_layers(chance, _LIGHT), blue, red)).convert("RGB")
+
+
+def _layers(chance: random.Random, layers: tuple[tuple[int, float], ...]) -> Image.Image:
+    made = Image.new("L", _SCENE)
+    for across, share in layers:
+        down = across * _SCENE[1] // _SCENE[0]
+        cells = Image.frombytes("L", (across, down), chance.randbytes(across * down))
+        made = Image.blend(made, cells.resize(_SCENE, Image.Resampling.BICUBIC), share)
+    return ImageOps.autocontrast(made, cutoff=1)
+
+
+def _faint(value: int) -> int:
+    return 128 + (value - 128) // 3
