@@ -94,11 +94,12 @@ async def run_one(
 ) -> Result:
     """Deliver `payload` to `handler` once, as the loop would, and decide what becomes of it."""
     settings = settings or _default_settings(handler)
+    has_store = store is not None or isinstance(settings, StoreSettings)
     store = store or InMemoryBucket()
     event, job = event_type(handler), job_name(handler)
     data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     message = Message(event.subject, data, headers or {}, f"{job}-1", attempt, 1, datetime.now(UTC))
-    context = Context(settings, message, in_thread, resources, store)
+    context = Context(settings, message, in_thread, resources, store if has_store else None)
     runner = Runner(event, handler, lambda _message: context, settings.handler_timeout_s)
     policy = RetryPolicy(settings.retry_max_deliveries, settings.retry_step_s)
     decision = policy.decide(await runner.outcome(message, _MAX_PAYLOAD // 2), attempt)

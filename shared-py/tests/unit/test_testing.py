@@ -1,0 +1,93 @@
+"""What an author of a job tests a handler with: no server, no loop, the real decisions."""
+
+from __future__ import annotations
+
+import pytest
+
+from keda_jobs import Context, Event, JobSettings, Permanent, StoreSettings, Transient
+from keda_jobs.errors import StoreUnavailable
+from keda_jobs.policy import Ack, Dead, Hold, Retry
+from keda_jobs.testing import InMemoryBucket, run_one
+
+
+class Order(Event, subject="order"):
+    key: str
+
+
+class Packed(Event, subject="packed"):
+    size: int
+
+
+class Nameless(Event):
+    pass
+
+
+class Settings(JobSettings, StoreSettings):
+    most: int = 10
+
+
+async def pack(event: Order, job: Context[Settings, str]) -> Packed:
+    goods = await job.store.get(event.key, max_bytes=job.settings.most)
+    size = await job.cpu(len, goods)
+    await job.store.put(f"packed/{event.key}", goods, content_type="text/plain")
+    return Packed(size=size)
+
+
+async def test_what_a_handler_returns_and_stores_is_seen() -> None:
+    result = await run_one(pack, {"key": "a"}, store=InMemoryBucket({"a": b"goods"}))
+    assert result.decision == Ack((Packed(size=5),))
+    assert result.events == (Packed(size=5),)
+    assert result.store.objects["packed/a"].data == b"goods"
+    assert result.store.objects["packed/a"].content_type == "text/plain"
+
+
+async def test_a_missing_object_is_tried_again_a_few_times() -> None:
+    assert isinstance((await run_one(pack, {"key": "a"})).decision, Retry)
+    assert isinstance((await run_one(pack, {"key": "a"}, attempt=3)).decision, Dead)
+
+
+async def test_a_letter_says_why() -> None:
+    result = await run_one(pack, {"key": "a"}, store=InMemoryBucket({"a": b"more than ten bytes"}))
+    assert result.letter is not None
+    assert (result.letter.subject, result.letter.data) == ("order", {"key": "a"})
+    assert result.letter.error_class == "ObjectTooLarge"
+    assert result.events == ()
+
+
+async def test_bad_input_never_reaches_the_handler() -> None:
+    assert isinstance((await run_one(pack, b"{")).decision, Dead)
+    assert isinstance((await run_one(pack, {"key": 1})).decision, Dead)
+
+
+async def test_settings_come_from_the_test_and_not_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETRY_STEP_S", "1")
+    assert (await run_one(pack, {"key": "a"})).decision == Retry(2460.0, "ObjectMissing: no object a")
+
+
+async def test_each_kind_of_error_has_its_decision() -> None:
+    raised: list[Exception] = []
+
+    async def fail(_event: Order, _job: Context) -> None:
+        raise raised[-1]
+
+    for error, kind in ((Permanent("p"), Dead), (Transient("t"), Retry), (StoreUnavailable("s"), Hold)):
+        raised.append(error)
+        assert isinstance((await run_one(fail, {"key": "a"})).decision, kind)
+
+
+async def test_a_job_without_a_store_is_told_so() -> None:
+    async def look(event: Order, job: Context) -> None:
+        await job.store.get(event.key)
+
+    decision = (await run_one(look, {"key": "a"})).decision
+    assert isinstance(decision, Retry)
+    assert "StoreSettings" in decision.reason
+
+
+async def test_an_event_without_a_subject_is_the_authors_mistake() -> None:
+    async def tell(_event: Order, _job: Context) -> Nameless:
+        return Nameless()
+
+    decision = (await run_one(tell, {"key": "a"})).decision
+    assert isinstance(decision, Retry)
+    assert "names no subject" in decision.reason
