@@ -13,7 +13,7 @@ def retry_delay_s(attempt: int, step_s: float) -> float:
     return attempt * step_s
 
 
-def pause_s(tries: int, *, first_s: float = 0.5, most_s: float = 30.0) -> float:
+def pause_s(tries: int, *, most_s: float, first_s: float = 0.5) -> float:
     """Seconds before try number `tries` + 1 at the platform: doubling, bounded, the upper half jittered.
 
     The jitter keeps the pods of one job from knocking at a recovering server at the same moment.

@@ -49,7 +49,8 @@ class Consumer:
         self._policy = RetryPolicy(settings.retry_max_deliveries, settings.retry_step_s)
         self._heartbeat = Heartbeat(settings.ack_wait_s / 3)
         self._pause = Pause()
-        self._fetch_pause = Pause()
+        # A pull costs the server next to nothing, and every second of pause is one that messages wait.
+        self._fetch_pause = Pause(most_s=5.0)
         self._running: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._stopped = asyncio.Event()

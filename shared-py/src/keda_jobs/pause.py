@@ -11,9 +11,10 @@ log = logging.getLogger(__name__)
 
 
 class Pause:
-    """One rest, shared by all messages in hand: doubling while the trouble lasts, said once a rest."""
+    """One rest, shared by all that wait for the platform: doubling up to `most_s`, said once a rest."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_s: float = 15.0) -> None:
+        self._most_s = most_s
         self._tries = 0
         self._until = 0.0
 
@@ -36,7 +37,7 @@ class Pause:
         """Begin a rest, unless one is running."""
         if self.is_resting:
             return
-        delay_s = pause_s(self._tries)
+        delay_s = pause_s(self._tries, most_s=self._most_s)
         self._tries += 1
         self._until = time.monotonic() + delay_s
         log.warning("paused for %.1f s, no delivery is used up: %s", delay_s, reason, extra={"outcome": "paused"})
