@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from keda_jobs.errors import Misconfigured
@@ -104,11 +105,16 @@ def load(settings: type[S]) -> S:
     try:
         return settings()
     except ValidationError as error:
-        reasons = [
-            f"{'.'.join(str(part) for part in reason['loc']).upper()}: {reason['msg']}".removeprefix(": ")
-            for reason in error.errors(include_url=False, include_input=False)
-        ]
-        raise Misconfigured("; ".join(reason.replace("Value error, ", "") for reason in reasons)) from error
+        reasons = [_reason(detail) for detail in error.errors(include_url=False, include_input=False)]
+        raise Misconfigured("; ".join(reasons)) from error
+
+
+def _reason(detail: ErrorDetails) -> str:
+    name = ".".join(map(str, detail["loc"])).upper()
+    if detail["type"] == "missing":
+        return f"{name} is not set"
+    text = detail["msg"].removeprefix("Value error, ")
+    return f"{name}: {text}" if name else text
 
 
 def shown(settings: Settings) -> str:
