@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import json
 import time
@@ -312,13 +313,12 @@ async def test_a_loop_whose_slots_are_full_goes_on_moving(world: World) -> None:
     await publish(world, 1, 2)
     async with consuming(world, handle, concurrency=1) as consumer:
 
-        def last_moved() -> float:
-            return time.monotonic() - consumer.idle_s
+        def moved_since(moment: float) -> bool:
+            return time.monotonic() - consumer.idle_s > moment
 
         await running.wait()
         for _ in range(2):
-            before = last_moved()
-            await until(lambda before=before: last_moved() > before + 0.1)
+            await until(functools.partial(moved_since, time.monotonic()))
         release.set()
         await until(lambda: settled(world))
 
