@@ -6,9 +6,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from stack import JobProcess, NatsServer, S3Server
 from stack.streams import apply_streams
+
+# Its deadline is a wall-clock time, and the machine is busy with servers.
+settings.register_profile("keda-jobs", deadline=None)
+settings.load_profile("keda-jobs")
 
 
 @pytest.fixture

@@ -26,13 +26,16 @@ SIZE = "Keda-Jobs-Size"
 
 _KEPT_TEXT = 64 * 1024
 _KEPT_HEADERS = 64 * 1024
+_FOR_MSG_ID_AND_KIND = 512
+
+TRUNCATED = "truncated"
 
 
 def dead_letter(message: Message, job: str, dead: Dead, max_payload: int, now: datetime) -> Outgoing:
     """The letter for `message`, never larger than `max_payload`.
 
-    `data` is the original JSON, untouched. What is not JSON, or does not fit, is a string: bytes that are not
-    UTF-8 as `\\xff`, and at most the first 64 KiB. `Keda-Jobs-Data` says which (`json`, `text`, `truncated`); the
+    `data` is the original JSON, untouched. What is not JSON, or does not fit, is a string: the first 64 KiB, with bytes
+    that are not UTF-8 as `\\xff`. `Keda-Jobs-Data` says which (`json`, `text`, `truncated`); the
     whole original stays at `Keda-Jobs-Sequence` in the stream until the stream's `max_age`.
     """
     headers = dict(message.headers) if header_bytes(message.headers) <= min(_KEPT_HEADERS, max_payload // 8) else {}
@@ -46,14 +49,11 @@ def dead_letter(message: Message, job: str, dead: Dead, max_payload: int, now: d
         PUBLISHED_AT: message.published_at.isoformat(),
         DIED_AT: now.isoformat(),
     }
-    kind, data = _as_json(message.data)
-    body = _body(message, data)
-    if header_bytes(headers) + len(body) + 256 > max_payload:
-        kind = "truncated"
+    envelope = len(_body(message, b"")) + header_bytes(headers) + _FOR_MSG_ID_AND_KIND
+    headers[DATA], data = _data(message.data, max_payload - envelope, min(_KEPT_TEXT, max_payload // 16))
+    if headers[DATA] == TRUNCATED:
         headers[SIZE] = str(len(message.data))
-        body = _body(message, _as_text(message.data[: min(_KEPT_TEXT, max_payload // 16)]))
-    headers[DATA] = kind
-    return Outgoing(SUBJECT, body, f"{message.id}:{SUBJECT}", headers)
+    return Outgoing(SUBJECT, _body(message, data), f"{message.id}:{SUBJECT}", headers)
 
 
 def _body(message: Message, data: bytes) -> bytes:
@@ -61,16 +61,20 @@ def _body(message: Message, data: bytes) -> bytes:
     return b'{"subject":%s,"data":%s,"num_delivered":%d}' % (subject, data, message.attempt)
 
 
-def _as_json(data: bytes) -> tuple[str, bytes]:
+def _data(original: bytes, room: int, kept: int) -> tuple[str, bytes]:
+    """What kind of data, and the JSON of it in at most `room` bytes; text keeps `kept` bytes, each worth up to six."""
+    if len(original) <= room and _is_json(original):
+        return "json", original
+    text = json.dumps(original[:kept].decode(errors="backslashreplace")).encode()
+    return ("text" if len(original) <= kept else TRUNCATED), text
+
+
+def _is_json(data: bytes) -> bool:
     try:
         refuse_loose_json(data)
     except InvalidEvent:
-        return "text", _as_text(data)
-    return "json", data
-
-
-def _as_text(data: bytes) -> bytes:
-    return json.dumps(data.decode(errors="backslashreplace")).encode()
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

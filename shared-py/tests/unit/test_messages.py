@@ -149,3 +149,12 @@ def test_what_is_replayed_is_what_was_published(data: bytes) -> None:
 )
 def test_a_letter_of_another_make_can_be_shown(body: bytes) -> None:
     assert read_letter(9, NOW, body, {}).num_delivered == 0
+
+
+def test_text_is_kept_up_to_64_kib() -> None:
+    def letter(size: int) -> tuple[str, int]:
+        made = dead_letter(message(b"\xff" * size), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
+        return made.headers["Keda-Jobs-Data"], len(json.loads(made.data)["data"])
+
+    assert letter(64 * 1024) == ("text", 4 * 64 * 1024)
+    assert letter(64 * 1024 + 1) == ("truncated", 4 * 64 * 1024)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from keda_jobs.cli.letters import Group
 from keda_jobs.cli.terminal import add_row, age, plain, safe, table
-from keda_jobs.dead_letter import DIED_AT, PUBLISHED_AT, SEQUENCE, DeadLetter
+from keda_jobs.dead_letter import DIED_AT, PUBLISHED_AT, SEQUENCE, TRUNCATED, DeadLetter
 
 _EXCERPT = 200
 # Below it the eight columns leave no room for reason and data.
@@ -106,7 +106,7 @@ def facts_table(letter: DeadLetter) -> Table:
         ("error", letter.error_class or "-"),
         ("reason", letter.reason or "-"),
         *((f"header {name}", value) for name, value in letter.original_headers.items()),
-        ("data is", "cut short" if letter.kind == "truncated" else letter.kind),
+        ("data is", "cut short" if letter.kind == TRUNCATED else letter.kind),
     ):
         add_row(facts, plain(name, style="bold"), value)
     return facts

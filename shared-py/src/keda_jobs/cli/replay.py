@@ -15,7 +15,7 @@ from keda_jobs.broker import Outgoing, TooLarge
 from keda_jobs.cli.letters import delete
 from keda_jobs.cli.publishing import publish
 from keda_jobs.cli.reading import Stored, message_at
-from keda_jobs.dead_letter import PUBLISHED_AT, SEQUENCE, SIZE, DeadLetter
+from keda_jobs.dead_letter import PUBLISHED_AT, SEQUENCE, SIZE, TRUNCATED, DeadLetter
 from keda_jobs.dead_letter import SUBJECT as DEAD_LETTER
 from keda_jobs.errors import JobError
 from keda_jobs.message import SUBJECT, due_subject
@@ -119,7 +119,7 @@ def copy_of(letter: DeadLetter, payload: bytes, *, to_subject: bool) -> Outgoing
 
 
 async def _payload(client: Client, letter: DeadLetter) -> bytes:
-    if letter.kind != "truncated":
+    if letter.kind != TRUNCATED:
         return letter.payload
     sequence = letter.headers.get(SEQUENCE, "")
     original = await message_at(client, int(sequence)) if sequence.isdecimal() else None
