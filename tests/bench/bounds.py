@@ -4,4 +4,5 @@ from results import Bound
 
 TO_RAW_NATS = Bound(least=0.6)
 TO_FASTSTREAM_DEFAULTS = Bound(least=2)
-CPU_TO_BARE = Bound(most=3)
+# Ours is at 2.5; the rest is room for a busy machine.
+CPU_TO_BARE = Bound(most=3.5)
