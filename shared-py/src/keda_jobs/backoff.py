@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+_FIRST_PAUSE_S = 0.5
+
 
 def retry_delay_s(attempt: int, step_s: float) -> float:
     """Seconds between the failed delivery number `attempt` and the next: linear, attempt times the step.
@@ -13,10 +15,10 @@ def retry_delay_s(attempt: int, step_s: float) -> float:
     return attempt * step_s
 
 
-def pause_s(tries: int, *, most_s: float, first_s: float = 0.5) -> float:
+def pause_s(tries: int, *, most_s: float) -> float:
     """Seconds before try number `tries` + 1 at the platform: doubling, bounded, the upper half jittered.
 
     The jitter keeps the pods of one job from knocking at a recovering server at the same moment.
     """
-    bound = min(most_s, first_s * 2.0 ** min(tries, 30))
+    bound = min(most_s, _FIRST_PAUSE_S * 2.0 ** min(tries, 30))
     return bound * random.uniform(0.5, 1.0)

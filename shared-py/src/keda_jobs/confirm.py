@@ -37,7 +37,7 @@ class Confirmations:
         inbox = f"{self._inbox}.{self._number}"
         loop = asyncio.get_running_loop()
         confirmed = self._waiting[inbox] = loop.create_future()
-        timer = loop.call_later(self._timeout_s, self._end, inbox, NatsTimeoutError())
+        timer = loop.call_later(self._timeout_s, self._end, inbox, NatsTimeoutError)
         try:
             await self._client.publish(subject, reply=inbox)
             await confirmed
@@ -47,9 +47,9 @@ class Confirmations:
 
     async def _receive(self, msg: Msg) -> None:
         refused = msg.headers is not None and msg.headers.get("Status") == "503"
-        self._end(msg.subject, NoRespondersError() if refused else None)
+        self._end(msg.subject, NoRespondersError if refused else None)
 
-    def _end(self, inbox: str, error: Exception | None) -> None:
+    def _end(self, inbox: str, error: type[Exception] | None) -> None:
         confirmed = self._waiting.get(inbox)
         if confirmed is None or confirmed.done():
             return
