@@ -6,7 +6,7 @@ export PYTHONPATH := $(CURDIR)/tools
 
 # ARGS are passed on to the command of a target: make test ARGS="-k dead -x", make up ARGS="--nats-port 4333".
 ARGS ?=
-# One URL of yours for `make demo`; without it the demo brings its own pictures.
+# One URL of yours for `make demo`; without it the demo brings its own pictures. With ARGS too, only pictures are shown.
 URL ?=
 
 ##@ Run
@@ -19,9 +19,14 @@ setup: ## Make .venv: locked dependencies, servers, all jobs (PYTHON=python3.12 
 	@tools/setup.sh
 
 .PHONY: demo
-demo: ## Pictures through the real stack, ending with a table (URL=https://… for one of yours)
+demo: ## Both demos, pictures and users (URL=https://… takes only a picture of yours)
 	@tools/setup.sh demo
 	@python -m demo $(if $(URL),"$(URL)") $(ARGS)
+	@$(if $(URL)$(ARGS),,python -m demo_batch)
+
+.PHONY: demo-batch
+demo-batch: setup ## 200 000 users through PostgreSQL and two workers, ending with the counts
+	@python -m demo_batch $(ARGS)
 
 .PHONY: up
 up: setup ## Keep the stack and all jobs running in the background, on the standard ports

@@ -1,14 +1,21 @@
-"""Servers and jobs for every test; each test has its own, fresh and killable, because one starts in under 0.1 s."""
+"""Servers and jobs for every test: each has its own, fresh and killable, because one starts in under 0.1 s.
+
+PostgreSQL needs half a second and 40 MB, so most tests share one server and have a database of their own.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import shutil
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from hypothesis import settings
 
-from stack import JobProcess, NatsServer, S3Server
+from stack import JobProcess, NatsServer, PostgresServer, S3Server
 from stack.streams import apply_streams
 
 # Its deadline is a wall-clock time, and the machine is busy with servers.
@@ -32,6 +39,45 @@ def s3_server(tmp_path: Path) -> Iterator[S3Server]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """The PostgreSQL server that tests share; see `database`. No test stops it."""
+    folder = tmp_path_factory.mktemp("postgres")
+    server = PostgresServer(folder)
+    server.start()
+    yield server
+    server.kill()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def own_postgres_server(tmp_path: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this test's own, to be killed and restarted."""
+    server = PostgresServer(tmp_path / "stack")
+    server.start()
+    yield server
+    server.kill()
+    shutil.rmtree(tmp_path / "stack")
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def database(postgres_server: PostgresServer) -> Iterator[str]:
+    """The name of an empty database on `postgres_server`: connect by `postgres_server.dsn_of(database)`."""
+    name = f"test_{next(_numbers)}"
+
+    async def run(statement: str) -> None:
+        connection = await asyncpg.connect(postgres_server.dsn)
+        await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(run(f"CREATE DATABASE {name}"))
+    yield name
+    asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture

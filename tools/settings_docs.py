@@ -1,17 +1,20 @@
 """Writes each job's settings table into its README, or tells which tables are out of date.
 
 The table stands between `<!-- settings:start -->` and `<!-- settings:end -->` and comes from the job's class
-`<package>.settings.Settings`: its own settings first, then those it shares with other jobs.
+`<package>.settings.Settings`: its own settings first, then those of its base classes, in their order.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ByteSize, SecretStr
 from pydantic.fields import FieldInfo
@@ -21,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 START = "<!-- settings:start -->"
 END = "<!-- settings:end -->"
 NOTHING = "–"
+# Defaults that are found at the start of a process, by the function that finds them.
+FOUND_AT_START = {socket.gethostname: "host name"}
 
 
 class DocsError(Exception):
@@ -48,9 +53,9 @@ def pages(root: Path = ROOT) -> Iterator[Page]:
 
 def table(settings: type[BaseSettings]) -> str:
     """The Markdown table of `settings`. Raises `DocsError` for one that does not say what it means."""
-    own_first = sorted(settings.model_fields.items(), key=lambda item: item[0] not in settings.__annotations__)
+    own_first = sorted(settings.model_fields.items(), key=lambda item: _generality(settings, item[0]))
     rows = (
-        f"| `{name.upper()}` | {_default(name, field)} | {_meaning(settings, name, field)} |"
+        f"| `{name.upper()}` | {_default(settings, name, field)} | {_meaning(settings, name, field)} |"
         for name, field in own_first
     )
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
@@ -65,7 +70,14 @@ def _settings(job: Path, package: str) -> type[BaseSettings]:
     return settings
 
 
-def _default(name: str, field: FieldInfo) -> str:
+def _generality(settings: type[BaseSettings], name: str) -> int:
+    """How far up the class is that declares it."""
+    return next(steps for steps, kind in enumerate(settings.__mro__) if name in inspect.get_annotations(kind))
+
+
+def _default(settings: type[BaseSettings], name: str, field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return _found(settings, name, field.default_factory)
     value = field.default
     if field.is_required() or value in (None, "") or isinstance(value, SecretStr):
         return NOTHING
@@ -74,6 +86,12 @@ def _default(name: str, field: FieldInfo) -> str:
     if isinstance(value, ByteSize):
         return value.human_readable(separator=" ").replace(".0 ", " ")
     return _number(value) if isinstance(value, int | float) else f"`{value}`"
+
+
+def _found(settings: type[BaseSettings], name: str, factory: Callable[..., Any]) -> str:
+    if factory not in FOUND_AT_START:
+        raise DocsError(f"{settings.__module__}: the default of {name} has no words in FOUND_AT_START of settings_docs")
+    return FOUND_AT_START[factory]
 
 
 def _number(value: float) -> str:

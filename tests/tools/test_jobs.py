@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
-from stack import JobProcess, StackError, event_jobs
+from stack import BatchWorker, JobProcess, PostgresServer, StackError, batch_jobs, event_jobs
+from stack.schema import apply_schemas
+
+COMPLETED_WHEN_UNLOCKED = """
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+  'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END';
+CREATE TRIGGER wait BEFORE UPDATE ON users FOR EACH ROW WHEN (NEW.batch_status = 'completed') EXECUTE FUNCTION wait()"""
 
 StartJob = Callable[..., JobProcess]
 Declare = Callable[..., Awaitable[None]]
@@ -20,6 +28,15 @@ def test_every_folder_with_a_consumer_is_an_event_job(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert event_jobs(tmp_path) == ["a", "b"]
+
+
+def test_every_package_with_migrations_is_a_batch_job_and_no_event_job(tmp_path: Path) -> None:
+    for name in ("jobs/b-2/src/b_2/migrations/0001_b.sql", "jobs/a/src/a/migrations/0001_a.sql", "jobs/c/src/c/job.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert batch_jobs(tmp_path) == ["a", "b-2"]
+    assert event_jobs(tmp_path) == []
+    assert "users-batch" in batch_jobs()
 
 
 @pytest.mark.parametrize("job", event_jobs())
@@ -38,10 +55,14 @@ def test_a_job_never_follows_the_settings_of_the_persons_own_servers(
 ) -> None:
     monkeypatch.setenv("NATS_CREDS", "/home/someone/production.creds")
     monkeypatch.setenv("R2_ACCOUNT_ID", "production")
+    monkeypatch.setenv("PG_DSN", "postgresql://production")
+    monkeypatch.setenv("PGSSLMODE", "require")
     monkeypatch.setenv("CONCURRENCY", "3")
     seen = JobProcess("image-resize", stack_environment, tmp_path / "log").process_environment()
     assert "NATS_CREDS" not in seen
     assert "R2_ACCOUNT_ID" not in seen
+    assert "PG_DSN" not in seen
+    assert "PGSSLMODE" not in seen
     assert seen["CONCURRENCY"] == "3"
     assert stack_environment.items() <= seen.items()
 
@@ -56,3 +77,73 @@ def test_a_busy_port_of_a_job_is_named(stack_environment: dict[str, str], tmp_pa
         port = taken.getsockname()[1]
         with pytest.raises(StackError, match=f"^image-resize: port {port} is busy"):
             JobProcess("image-resize", stack_environment, tmp_path / "log", port).launch()
+
+
+@pytest.fixture
+def worker(postgres_server: PostgresServer, database: str, tmp_path: Path) -> Iterator[BatchWorker]:
+    """A worker of users-batch on a database of its own, not started."""
+    environment = {"PG_DSN": postgres_server.dsn_of(database), "SHUTDOWN_GRACE_S": "0"}
+    worker = BatchWorker("users-batch", environment, tmp_path / "worker.log", "worker-1")
+    yield worker
+    worker.kill()
+
+
+async def insert_users(dsn: str, count: int) -> asyncpg.Connection[asyncpg.Record]:
+    """A connection to the database, in whose tables so many users wait."""
+    await apply_schemas(dsn)
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(
+        "INSERT INTO users (name, email) SELECT 'Ann', 'ann@example.org' FROM generate_series(1, $1::int)", count
+    )
+    return connection
+
+
+async def test_a_batch_worker_ends_by_itself_when_all_rows_are_done(
+    postgres_server: PostgresServer, database: str, worker: BatchWorker
+) -> None:
+    connection = await insert_users(postgres_server.dsn_of(database), 100)
+    await asyncio.to_thread(worker.start)
+    assert await asyncio.to_thread(worker.wait) == 0
+    assert worker.is_done
+    worker.refuse_dead()
+    done = await connection.fetch("SELECT pod_name, completed FROM batch_jobs")
+    await connection.close()
+    assert [tuple(batch) for batch in done] == [("worker-1", 100)]
+
+
+async def test_a_batch_worker_has_started_once_it_has_claimed(
+    postgres_server: PostgresServer, database: str, worker: BatchWorker
+) -> None:
+    connection = await insert_users(postgres_server.dsn_of(database), 100)
+    await connection.execute(COMPLETED_WHEN_UNLOCKED)
+    await connection.execute("SELECT pg_advisory_lock(1)")
+    await asyncio.to_thread(worker.start)
+    assert worker.alive
+    assert not worker.is_done
+    assert await connection.fetchval("SELECT claimed FROM batch_jobs") == 100
+    await connection.execute("SELECT pg_advisory_unlock(1)")
+    assert await asyncio.to_thread(worker.wait) == 0
+    await connection.close()
+
+
+async def test_a_batch_worker_that_fails_is_one_line_that_says_why(worker: BatchWorker) -> None:
+    with pytest.raises(StackError, match=r"^users-batch exited with 2: .*apply the job's schema first \(log: .*\)$"):
+        await asyncio.to_thread(worker.start)
+    assert not worker.is_done
+
+
+async def test_the_tables_of_the_batch_jobs_are_made_once(postgres_server: PostgresServer, database: str) -> None:
+    connection = await insert_users(postgres_server.dsn_of(database), 3)
+    await apply_schemas(postgres_server.dsn_of(database))
+    assert await connection.fetchval("SELECT rows FROM users_claimable") == 3
+    await connection.close()
+
+
+async def test_tables_that_were_made_by_another_version_are_one_line(
+    postgres_server: PostgresServer, database: str
+) -> None:
+    connection = await insert_users(postgres_server.dsn_of(database), 0)
+    await connection.execute("UPDATE batch_migrations SET sha256 = 'of another file'")
+    with pytest.raises(StackError, match=r"^PostgreSQL: .*0001_\w+\.sql .*number$"):
+        await apply_schemas(postgres_server.dsn_of(database))
+    await connection.close()

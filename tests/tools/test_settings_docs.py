@@ -11,10 +11,14 @@ import settings_docs
 
 README = f"# my-job\n\nBefore.\n\n{settings_docs.START}\n{settings_docs.END}\n\nAfter.\n"
 SETTINGS = """
+import socket
 from pydantic import ByteSize, Field, SecretStr
 from pydantic_settings import BaseSettings
 
-class Shared(BaseSettings):
+class General(BaseSettings):
+    level: str = Field("INFO", description="of the log")
+
+class Shared(General):
     url: str = Field("http://localhost", description="where it is")
     password: SecretStr = Field(SecretStr("hush"), description="secret")
     bucket: str = Field(description="required")
@@ -27,6 +31,7 @@ class Settings(Shared):
     pause_s: float = Field(0.5, description="shortly")
     names: str = Field("", description="empty")
     file: str | None = Field(None, description="none")
+    worker: str = Field(default_factory=socket.gethostname, description="who")
 
     @property
     def both(self) -> str:
@@ -39,11 +44,13 @@ TABLE = r"""| variable | default | meaning |
 | `PAUSE_S` | 0.5 s | shortly |
 | `NAMES` | – | empty |
 | `FILE` | – | none |
+| `WORKER` | host name | who |
 | `URL` | `http://localhost` | where it is |
 | `PASSWORD` | – | secret |
 | `BUCKET` | – | required |
 | `WAIT_S` | 2460 s | how long |
-| `PORT` | 8080 | which port |"""
+| `PORT` | 8080 | which port |
+| `LEVEL` | `INFO` | of the log |"""
 
 
 @pytest.fixture
@@ -103,6 +110,13 @@ def test_a_setting_that_does_not_say_what_it_means_is_named(root: Path, capsys: 
     settings.write_text(SETTINGS.replace(', description="shortly"', ""))
     assert settings_docs.main([], root) == 1
     assert "pause_s has no description" in capsys.readouterr().err
+
+
+def test_a_default_that_cannot_be_told_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = root / "jobs" / "my-job" / "src" / "my_job" / "settings.py"
+    settings.write_text(SETTINGS.replace("socket.gethostname", "list"))
+    assert settings_docs.main([], root) == 1
+    assert "the default of worker" in capsys.readouterr().err
 
 
 def test_the_tables_of_this_repository_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:

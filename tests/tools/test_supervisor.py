@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,12 +13,13 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from stack import event_jobs, wait_until
 from stack.jobs import ROOT
 
-FREE = [f"--{name}-port=0" for name in ("nats", "monitor", "s3", "http")]
+FREE = [f"--{name}-port=0" for name in ("nats", "monitor", "s3", "postgres", "http")]
 
 
 class Stack:
@@ -47,7 +49,7 @@ class Stack:
 
     def pids(self) -> dict[str, int]:
         """The processes that belong to this folder, by a word of their command line."""
-        words = ["supervise", "nats-server", "rclone", *(job.replace("-", "_") for job in event_jobs())]
+        words = ["supervise", "nats-server", "rclone", "bin/postgres", *(job.replace("-", "_") for job in event_jobs())]
         listed = subprocess.run(["ps", "-axwwo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
         lines = [line.split(None, 2) for line in listed.splitlines()]
         supervisors = {pid for pid, _, args in lines if "stack supervise" in args and f"={self.folder} " in args}
@@ -74,13 +76,31 @@ def is_ready(url: str) -> bool:
         return False
 
 
+def waiting_users(dsn: str) -> int:
+    """The number of users that a worker could claim; -1 when the database does not answer."""
+
+    async def ask() -> int:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return int(await connection.fetchval("SELECT rows FROM users_claimable"))
+        finally:
+            await connection.close()
+
+    try:
+        return asyncio.run(ask())
+    except (OSError, asyncpg.PostgresError):
+        return -1
+
+
 @pytest.mark.slow
 def test_up_runs_everything_until_down(stack: Stack) -> None:
     shown = stack.up()
     jobs = stack.state()["jobs"]
     assert list(jobs) == event_jobs()
     assert all(is_ready(url) for url in jobs.values())
-    assert all(url in shown for url in (*jobs.values(), stack.state()["environment"]["NATS_URL"]))
+    environment = stack.state()["environment"]
+    assert all(url in shown for url in (*jobs.values(), environment["NATS_URL"], environment["PG_DSN"]))
+    assert waiting_users(environment["PG_DSN"]) == 0
     before = stack.pids()
     assert stack.up() == shown
     assert stack.pids() == before
@@ -93,13 +113,15 @@ def test_up_runs_everything_until_down(stack: Stack) -> None:
 def test_what_dies_is_started_again(stack: Stack) -> None:
     stack.up()
     before = stack.pids()
-    for victim in ("image_resize", "nats-server"):
+    for victim in ("image_resize", "nats-server", "bin/postgres"):
         os.kill(before[victim], signal.SIGKILL)
         wait_until(lambda victim=victim: stack.pids().get(victim, before[victim]) != before[victim])  # type: ignore[misc]
     wait_until(lambda: all(is_ready(url) for url in stack.state()["jobs"].values()))
+    wait_until(lambda: waiting_users(stack.state()["environment"]["PG_DSN"]) == 0)
     log = (stack.folder / "supervisor.log").read_text()
     assert "image-resize exited with -9; restarted in 0.5 s" in log
     assert "NATS exited with -9; restarted in 0.5 s" in log
+    assert "PostgreSQL exited with -9; restarted in 0.5 s" in log
 
 
 @pytest.mark.slow
@@ -108,7 +130,7 @@ def test_a_killed_supervisor_takes_all_with_it_and_up_works_again(stack: Stack) 
     os.kill(stack.pids()["supervise"], signal.SIGKILL)
     wait_until(lambda: not any(is_ready(url) for url in stack.state()["jobs"].values()))
     stack.up()
-    assert len(stack.pids()) == 3 + len(event_jobs())
+    assert len(stack.pids()) == 4 + len(event_jobs())
 
 
 def test_ctrl_c_while_it_starts_leaves_nothing_behind(stack: Stack) -> None:
@@ -120,11 +142,12 @@ def test_ctrl_c_while_it_starts_leaves_nothing_behind(stack: Stack) -> None:
     assert stack.pids() == {}
 
 
-def test_a_busy_port_is_one_line_and_leaves_nothing_behind(stack: Stack) -> None:
+@pytest.mark.parametrize(("option", "name"), [("--s3-port", "S3"), ("--postgres-port", "PostgreSQL")])
+def test_a_busy_port_is_one_line_and_leaves_nothing_behind(stack: Stack, option: str, name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, output, errors = stack.run("up", *FREE[:2], f"--s3-port={port}", FREE[3])
+        code, output, errors = stack.run("up", *FREE, f"{option}={port}")
     assert (code, output) == (1, "")
-    assert errors.startswith(f"stack: S3: port {port} is busy; ")
+    assert errors.startswith(f"stack: {name}: port {port} is busy; ")
     assert errors.count("\n") == 1
     assert stack.pids() == {}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,16 +11,17 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
+from demo.ending import exit_code_of, running
 from demo.folder import claimed
 from demo.follow import Board, Course
+from demo.lines import say, say_places
 from demo.programme import MAX_DELIVERIES, RETRY_STEP_S, Item, programme
 from demo.run import run
 from demo.sheet import draw, save_small
-from demo.show import letters_table, pictures_table, reason, say
+from demo.show import letters_table, pictures_table, reason
 from demo.web import WebServer
-from keda_jobs.cli.terminal import safe, show
-from keda_jobs.errors import JobError
-from stack import FREE_PORTS, LocalStack, StackError
+from keda_jobs.cli.terminal import show
+from stack import FREE_PORTS, EventStack
 from stack.jobs import ROOT
 
 _FOLDER = ROOT / ".stack" / "demo"
@@ -36,28 +35,21 @@ _URL_DEADLINE_S = 200.0
 
 # Work that is interrupted by Ctrl-C is not wanted any more.
 _ENVIRONMENT = {"RETRY_STEP_S": str(RETRY_STEP_S), "SHUTDOWN_GRACE_S": "1"}
-_MOST_NAMED = 5
-_INTERRUPTED = 130
 
 
 def main() -> int:
     """The exit code: 0 when everything came out as it should, 1 after one line that says what did not."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Of originals only the header is read here, the bomb's too.
     Image.MAX_IMAGE_PIXELS = None
+    return exit_code_of(_demo)
+
+
+def _demo() -> list[str]:
     arguments = _parse()
-    try:
-        with claimed(arguments.folder):
-            if arguments.url:
-                return _one_url(arguments.url, arguments.folder)
-            return _all_pictures(arguments.folder, arguments.picture)
-    except (StackError, JobError, OSError) as error:
-        print(f"demo: {safe(str(error))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print("demo: interrupted, everything is stopped", file=sys.stderr)
-        return _INTERRUPTED
+    with claimed(arguments.folder):
+        if arguments.url:
+            return _one_url(arguments.url, arguments.folder)
+        return _all_pictures(arguments.folder, arguments.picture)
 
 
 def _parse() -> argparse.Namespace:
@@ -70,7 +62,7 @@ def _parse() -> argparse.Namespace:
     return arguments
 
 
-def _all_pictures(folder: Path, picture: Path | None) -> int:
+def _all_pictures(folder: Path, picture: Path | None) -> list[str]:
     with ExitStack() as opened:
         web, forbidden = opened.enter_context(WebServer()), opened.enter_context(WebServer())
         items = programme(web, forbidden)
@@ -86,20 +78,21 @@ def _all_pictures(folder: Path, picture: Path | None) -> int:
     thumbnails = sum(course.thumbnail is not None for course in board.courses)
     letters = sum(course.letter is not None for course in board.courses)
     say(f"\n{thumbnails} thumbnails and {letters} dead letters of {len(items)} events in {took_s:.1f} s.")
-    _show_places(folder, {"contact sheet": folder / _SHEET, "bucket": stack.s3.bucket_folder})
+    say_places({"contact sheet": folder / _SHEET, "bucket": stack.s3.bucket_folder, "logs": folder / "*.log"})
     dialled = [f"a forbidden address was dialled {forbidden.connections} times"] if forbidden.connections else []
-    return _verdict(shortfalls(board.courses) + dialled)
+    return shortfalls(board.courses) + dialled
 
 
-def _one_url(url: str, folder: Path) -> int:
+def _one_url(url: str, folder: Path) -> list[str]:
     with _running(folder, {"RETRY_MAX_DELIVERIES": str(_URL_DELIVERIES)}) as stack:
         board = Board([Item(_name(url), url)], stack.s3.bucket_folder)
         run(stack, board, _URL_DEADLINE_S)
     (course,) = board.courses
     _show_tables(board.courses)
     say()
-    _show_places(folder, {"thumbnail": course.thumbnail.path} if course.thumbnail is not None else {})
-    return _verdict(shortfalls(board.courses))
+    thumbnail = {"thumbnail": course.thumbnail.path} if course.thumbnail is not None else {}
+    say_places({**thumbnail, "logs": folder / "*.log"})
+    return shortfalls(board.courses)
 
 
 def _name(url: str) -> str:
@@ -111,16 +104,10 @@ def _name(url: str) -> str:
 
 
 @contextmanager
-def _running(folder: Path, environment: Mapping[str, str]) -> Iterator[LocalStack]:
+def _running(folder: Path, environment: Mapping[str, str]) -> Iterator[EventStack]:
     say("Starting NATS, S3 and the jobs")
-    stack = LocalStack(folder, FREE_PORTS, {**_ENVIRONMENT, **environment})
-    try:
-        stack.start()
+    with running(EventStack(folder, FREE_PORTS, {**_ENVIRONMENT, **environment})) as stack:
         yield stack
-    finally:
-        # A second Ctrl-C must not leave the stopping half done; it takes a second or two.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        stack.stop()
 
 
 def _show_tables(courses: list[Course]) -> None:
@@ -139,12 +126,6 @@ def _save_sheets(courses: list[Course], folder: Path, picture: Path | None) -> N
         save_small(draw(free, _README_PX), picture)
 
 
-def _show_places(folder: Path, places: Mapping[str, Path]) -> None:
-    for name, path in {**places, "logs": folder / "*.log"}.items():
-        here = Path.cwd()
-        say(f"  {name:<15}{path.relative_to(here) if path.is_relative_to(here) else path}")
-
-
 def shortfalls(courses: list[Course]) -> list[str]:
     """What did not come out as it should, in the words for the last line."""
     missing = []
@@ -156,11 +137,3 @@ def shortfalls(courses: list[Course]) -> list[str]:
         elif not course.item.good and course.letter is None:
             missing.append(f"{course.item.name} has no dead letter")
     return missing
-
-
-def _verdict(missing: list[str]) -> int:
-    if not missing:
-        return 0
-    more = [f"and {len(missing) - _MOST_NAMED} more"] if len(missing) > _MOST_NAMED else []
-    print(f"demo: {safe('; '.join(missing[:_MOST_NAMED] + more))}", file=sys.stderr)
-    return 1

@@ -17,12 +17,12 @@ from keda_jobs.broker import Outgoing
 from keda_jobs.cli.publishing import publish
 from keda_jobs.jetstream import STREAM, connect
 from keda_jobs.settings import NatsSettings
-from stack import LocalStack, StackError
+from stack import EventStack
 
 _LOOK_EVERY_S = 0.1
 
 
-def run(stack: LocalStack, board: Board, deadline_s: float) -> None:
+def run(stack: EventStack, board: Board, deadline_s: float) -> None:
     """Publish the board's pictures and follow them until all are settled, or for `deadline_s`.
 
     Raises `StackError` when a server or a job dies meanwhile, `BrokerUnavailable` when NATS refuses an event.
@@ -30,7 +30,7 @@ def run(stack: LocalStack, board: Board, deadline_s: float) -> None:
     asyncio.run(_run(stack, board, time.monotonic() + deadline_s))
 
 
-async def _run(stack: LocalStack, board: Board, give_up: float) -> None:
+async def _run(stack: EventStack, board: Board, give_up: float) -> None:
     # Not from the environment, which may lead to another server.
     settings = NatsSettings.model_construct(nats_url=stack.nats.url)
     async with connect(settings, name="keda-jobs-demo", wait=False) as client:
@@ -42,7 +42,8 @@ async def _run(stack: LocalStack, board: Board, give_up: float) -> None:
                 await _take(stream, board)
                 board.look()
                 show()
-                _refuse_dead(stack)
+                for process in stack.processes:
+                    process.refuse_dead()
 
 
 async def _publish(client: Client, item: Item, number: int) -> None:
@@ -58,11 +59,3 @@ async def _take(stream: JetStreamContext.PushSubscription, board: Board) -> None
         return
     stored = message.metadata
     board.take(message.subject, message.data, message.headers or {}, stored.sequence.stream, stored.timestamp)
-
-
-def _refuse_dead(stack: LocalStack) -> None:
-    for process in stack.processes:
-        if not process.alive:
-            raise StackError(
-                f"{process.name} exited with {process.exit_code}: {process.last_line()} (log: {process.log})"
-            )

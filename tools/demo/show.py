@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from demo.follow import Board, Course, Stored
+from demo.lines import Lines
 from keda_jobs.cli.terminal import add_row, console, plain, safe, table
 
 _BAR_WIDTH = 40
-_LINE_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +48,18 @@ class Counts:
         )
 
 
-def say(line: str = "") -> None:
-    """One line on stdout."""
-    print(line, flush=True)
-
-
 @contextmanager
 def progress(board: Board) -> Iterator[Callable[[], None]]:
     """Gives a function to call often: it keeps bars up to date on a terminal, and prints a line a second elsewhere."""
     screen = console()
     if not screen.is_terminal:
-        lines = _Lines()
+        lines = Lines()
         yield lambda: lines.show(Counts.of(board))
         lines.show(Counts.of(board), last=True)
         return
     with Live(_bars(board), console=screen, refresh_per_second=10) as live:
         yield lambda: live.update(_bars(board))
         live.update(_bars(board))
-
-
-class _Lines:
-    def __init__(self) -> None:
-        self._began = self._next = time.monotonic()
-        self._shown: Counts | None = None
-
-    def show(self, counts: Counts, *, last: bool = False) -> None:
-        now = time.monotonic()
-        if counts != self._shown and (last or now >= self._next):
-            self._shown, self._next = counts, now + _LINE_EVERY_S
-            say(f"{now - self._began:5.1f} s  {counts}")
 
 
 def _bars(board: Board) -> RenderableType:

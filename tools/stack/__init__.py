@@ -1,20 +1,25 @@
-"""The local stack: NATS, S3 and the jobs as child processes, for tests, demo and `make up`."""
+"""The local stack: NATS, S3, PostgreSQL and the jobs as child processes, for tests, demos and `make up`."""
 
-from stack.jobs import JobProcess, event_jobs
-from stack.local import FREE_PORTS, LocalStack, Ports
+from stack.jobs import BatchWorker, JobProcess, batch_jobs, event_jobs
+from stack.local import FREE_PORTS, EventStack, LocalStack, Ports
+from stack.postgres import PostgresServer
 from stack.process import Process, StackError
 from stack.servers import NatsServer, S3Server, free_port
 from stack.waiting import until, wait_until
 
 __all__ = [
     "FREE_PORTS",
+    "BatchWorker",
+    "EventStack",
     "JobProcess",
     "LocalStack",
     "NatsServer",
     "Ports",
+    "PostgresServer",
     "Process",
     "S3Server",
     "StackError",
+    "batch_jobs",
     "event_jobs",
     "free_port",
     "until",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from stack.local import Ports
@@ -18,7 +19,7 @@ _PICTURE = "https://www.python.org/static/community_logos/python-logo-master-v3-
 def main() -> int:
     """The exit code: 0, or 1 after one line that says what is wrong."""
     arguments = _parse()
-    ports = Ports(arguments.nats_port, arguments.monitor_port, arguments.s3_port, arguments.http_port)
+    ports = Ports(**{name: getattr(arguments, f"{name}_port") for name in asdict(Ports())})
     try:
         if arguments.command == "up":
             print(_what_to_try(up(ports, arguments.folder), arguments.folder))
@@ -38,14 +39,15 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="stack", description=(__doc__ or "").partition(": ")[2])
     parser.add_argument("command", choices=["up", "down", "supervise"])
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where configuration, data and logs lie")
-    for name, default in (("nats", 4222), ("monitor", 8222), ("s3", 9000), ("http", 8080)):
+    for name, default in asdict(Ports()).items():
         parser.add_argument(f"--{name}-port", type=int, default=default, metavar="PORT", help=f"{default} by default")
     return parser.parse_args()
 
 
 def _what_to_try(state: State, folder: Path) -> str:
-    nats = state.environment["NATS_URL"]
-    cli = f"{os.path.relpath(Path(sys.executable).parent)}/keda-jobs"
+    nats, postgres = state.environment["NATS_URL"], state.environment["PG_DSN"]
+    programs = os.path.relpath(Path(sys.executable).parent)
+    cli = f"{programs}/keda-jobs"
     if nats != f"nats://{HOST}:{Ports().nats}":
         cli = f"NATS_URL={nats} {cli}"
     files = os.path.relpath(folder)
@@ -55,13 +57,20 @@ def _what_to_try(state: State, folder: Path) -> str:
 Running:
   {"NATS":<16}{nats}, monitoring {state.monitor_url}
   {"S3":<16}{state.environment["R2_ENDPOINT_URL"]}, objects as files in {files}/s3/{state.environment["R2_BUCKET"]}
+  {"PostgreSQL":<16}{postgres}, tables of the batch jobs
 {jobs}
   {"logs":<16}{files}/*.log
-Try:
+Pictures:
   {cli} pub image-download '{event}'
   nats -s {nats} pub image-download '{event}'
   {cli} status --watch
   {cli} dlq ls
+Users by the thousand:
+  export PG_DSN={postgres}
+  {programs}/users-batch-seed all --rows 100000 --out {files}/users
+  HTTP_PORT=0 {programs}/python -m users_batch
+  {programs}/keda-jobs batch status --watch
+Stop it:
   make down"""
 
 

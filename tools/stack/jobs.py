@@ -1,4 +1,4 @@
-"""The event jobs as local processes, found by their `consumer.json`."""
+"""The jobs as local processes. Nothing lists them: what lies in a job's folder tells its kind."""
 
 from __future__ import annotations
 
@@ -13,17 +13,33 @@ from stack.servers import HOST, free_port, http_status, refuse_busy_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# How a job or a client of ours is led to other servers.
+_LEADING = ("NATS_", "R2_", "PG")
+
 
 def event_jobs(root: Path = ROOT) -> list[str]:
     """The names of all event jobs: the folders of `jobs` that declare a consumer."""
     return sorted(path.parent.name for path in root.glob("jobs/*/consumer.json"))
 
 
-class JobProcess(Process):
-    """`python -m <package>` of one job.
+def batch_jobs(root: Path = ROOT) -> list[str]:
+    """The names of all batch jobs: the folders of `jobs` whose package has migrations."""
+    return sorted(path.parents[2].name for path in root.glob("jobs/*/src/*/migrations"))
 
-    It sees `environment` and the variables of this process, without those that would lead it to other servers.
-    """
+
+def package_of(job: str) -> str:
+    """The Python package of a job."""
+    return job.replace("-", "_")
+
+
+def led_to(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` and the variables of this process, without those that lead to other servers."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(_LEADING)}
+    return {**own, **environment}
+
+
+class JobProcess(Process):
+    """`python -m <package>` of one job, led to the servers that `environment` names."""
 
     def __init__(self, job: str, environment: Mapping[str, str], log: Path, http_port: int = 0) -> None:
         super().__init__(job, log)
@@ -39,11 +55,10 @@ class JobProcess(Process):
         refuse_busy_port(self.name, self.http_port, "--http-port")
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", self.name.replace("-", "_")]
+        return [sys.executable, "-m", package_of(self.name)]
 
     def process_environment(self) -> dict[str, str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("NATS_", "R2_"))}
-        return {**inherited, **self._environment, "HTTP_PORT": str(self.http_port)}
+        return {**led_to(self._environment), "HTTP_PORT": str(self.http_port)}
 
     def last_line(self) -> str:
         line = super().last_line()
@@ -54,3 +69,14 @@ class JobProcess(Process):
 
     def answers(self) -> bool:
         return http_status(f"{self.http_url}/readyz") == 200
+
+
+class BatchWorker(JobProcess):
+    """A worker of a batch job: it answers once it has claimed rows, and ends by itself when nothing is claimable."""
+
+    def __init__(self, job: str, environment: Mapping[str, str], log: Path, pod_name: str) -> None:
+        super().__init__(job, {**environment, "POD_NAME": pod_name}, log)
+
+    @property
+    def is_done(self) -> bool:
+        return self.exit_code == 0

@@ -1,4 +1,4 @@
-"""The whole stack at once: the servers, the declared stream and consumers, and every event job."""
+"""Several at once: what event jobs need and those jobs, or all of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Self
 
 from stack.jobs import JobProcess, event_jobs
+from stack.postgres import PostgresServer
 from stack.process import Process
+from stack.schema import apply_schemas
 from stack.servers import NatsServer, S3Server
 from stack.streams import apply_streams
 
@@ -25,14 +27,18 @@ class Ports:
     nats: int = 4222
     monitor: int = 8222
     s3: int = 9000
+    postgres: int = 5432
     http: int = 8080
 
 
-FREE_PORTS = Ports(0, 0, 0, 0)
+FREE_PORTS = Ports(0, 0, 0, 0, 0)
 
 
-class LocalStack:
-    """Servers and jobs under `folder`; `environment` is given to the jobs on top of where the servers are."""
+class EventStack:
+    """NATS with the declared stream and consumers, S3, and every event job, under `folder`.
+
+    `environment` is given to the jobs on top of where the servers are.
+    """
 
     def __init__(self, folder: Path, ports: Ports, environment: Mapping[str, str] | None = None) -> None:
         self.nats = NatsServer(folder, ports.nats, ports.monitor)
@@ -77,3 +83,29 @@ class LocalStack:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+class LocalStack(EventStack):
+    """All of it: the event stack, and PostgreSQL with the tables of every batch job, whose workers KEDA would start."""
+
+    def __init__(self, folder: Path, ports: Ports, environment: Mapping[str, str] | None = None) -> None:
+        super().__init__(folder, ports, environment)
+        self.postgres = PostgresServer(folder, ports.postgres)
+        self.environment = {**self.environment, **self.postgres.environment()}
+
+    @property
+    def processes(self) -> list[Process]:
+        return [self.postgres, *super().processes]
+
+    def start(self) -> None:
+        try:
+            self.postgres.start()
+            asyncio.run(apply_schemas(self.postgres.dsn))
+            super().start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        super().stop()
+        self.postgres.stop()

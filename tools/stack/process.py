@@ -74,14 +74,16 @@ class Process(ABC):
             _owned.add(self)
 
     def wait_until_it_answers(self, deadline_s: float = _ANSWER_DEADLINE_S) -> None:
-        """Return once the program answers. Raises `StackError` when it exits or takes longer than that."""
+        """Return once the program answers or has done its work.
+
+        Raises `StackError` when it exits otherwise, or takes longer than that.
+        """
         give_up = time.monotonic() + deadline_s
         while True:
             answered = self.answers()
             # Looked at after the answer, which may have been that of another program on the same port.
-            if not self.alive:
-                raise StackError(f"{self.name} exited with {self.exit_code}: {self.last_line()} (log: {self.log})")
-            if answered:
+            self.refuse_dead()
+            if answered or self.is_done:
                 return
             if time.monotonic() > give_up:
                 self.kill()
@@ -136,6 +138,16 @@ class Process(ABC):
     def exit_code(self) -> int | None:
         """The exit code of the last run; negative for a signal."""
         return self._running.poll() if self._running is not None else None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the program ended as it should; those that run until they are stopped never do."""
+        return False
+
+    def refuse_dead(self) -> None:
+        """Raise `StackError`, with the program's last words, when it has ended and is not done."""
+        if not self.alive and not self.is_done:
+            raise StackError(f"{self.name} exited with {self.exit_code}: {self.last_line()} (log: {self.log})")
 
     def last_line(self) -> str:
         """The last line that the program wrote."""

@@ -6,7 +6,8 @@
     │   └── RetryAfter         another delivery, no sooner than the server asked
     ├── PlatformError          the loop pauses, the message waits in hand, no delivery is used up
     │   ├── BrokerUnavailable
-    │   └── StoreUnavailable
+    │   ├── StoreUnavailable
+    │   └── DatabaseUnavailable
     ├── BrokerClosed           the process ends with 1, to be started anew
     └── Misconfigured          one clear line for a person, exit 2
 
@@ -68,6 +69,10 @@ class BrokerUnavailable(PlatformError):
 
 class StoreUnavailable(PlatformError):
     """The object store is unreachable or refuses the credentials."""
+
+
+class DatabaseUnavailable(PlatformError):
+    """PostgreSQL is unreachable, restarting, or did not answer in time."""
 
 
 class BrokerClosed(JobError):

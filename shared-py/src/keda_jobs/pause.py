@@ -40,7 +40,7 @@ class Pause:
         delay_s = pause_s(self._tries, most_s=self._most_s)
         self._tries += 1
         self._until = time.monotonic() + delay_s
-        log.warning("paused for %.1f s, no delivery is used up: %s", delay_s, reason, extra={"outcome": "paused"})
+        log.warning("paused for %.1f s, no try is used up: %s", delay_s, reason, extra={"outcome": "paused"})
 
     def over(self) -> None:
         """The platform answered."""

@@ -77,8 +77,10 @@ class RetryPolicy:
         match outcome:
             case Done(events):
                 return Ack(events)
+            case Failed(PlatformError() as error):
+                return Hold(describe(error))
             case Failed(error):
-                return self._after_failure(error, attempt)
+                return self.after_failure(error, attempt)
             case _:
                 assert_never(outcome)
 
@@ -86,10 +88,9 @@ class RetryPolicy:
         """The decision for a message whose worker died at every delivery before number `attempt`."""
         return Dead(f"given up unrun: delivery {attempt} of at most {self.max_deliveries}", "DeliveriesExhausted")
 
-    def _after_failure(self, error: Exception, attempt: int) -> Decision:
+    def after_failure(self, error: Exception, attempt: int) -> Retry | Dead:
+        """The decision for try number `attempt` that failed by `error`, which is not the platform's."""
         reason = describe(error)
-        if isinstance(error, PlatformError):
-            return Hold(reason)
         limit = self.max_deliveries
         if isinstance(error, Transient) and error.max_deliveries is not None:
             limit = min(limit, error.max_deliveries)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -78,22 +79,56 @@ class StoreSettings(Settings):
         return self.r2_endpoint_url or f"https://{self.r2_account_id}.r2.cloudflarestorage.com"
 
 
-class JobSettings(NatsSettings):
+class PgSettings(Settings):
+    """Where PostgreSQL is and who we are there."""
+
+    pg_dsn: SecretStr = Field(description="PostgreSQL, as `postgresql://user:password@host:port/database`")
+
+    @field_validator("pg_dsn")
+    @classmethod
+    def _is_a_url(cls, dsn: SecretStr) -> SecretStr:
+        if not dsn.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must be a URL such as postgresql://user:password@host:5432/database")
+        return dsn
+
+
+class ProcessSettings(Settings):
+    """What every job's process has: a log, probes, and an end."""
+
+    shutdown_grace_s: Seconds = Field(30, ge=0, description="time to finish running work after SIGTERM")
+    log_level: LogLevel = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`")
+    http_port: int = Field(
+        8080, ge=0, le=65535, description="port of `/healthz`, `/readyz` and `/metrics`; 0 takes a free one"
+    )
+
+
+class BatchSettings(PgSettings, ProcessSettings):
+    """How a batch job's worker runs."""
+
+    claim_size: int = Field(20_000, ge=1, le=1_000_000, description="rows a worker claims at once")
+    workers: int = Field(8, ge=1, le=1024, description="rows in work at once")
+    claim_timeout_s: Seconds = Field(
+        30, gt=0, description="how long a claim may take, a restart of PostgreSQL included; then exit 1"
+    )
+    lease_s: Seconds = Field(
+        60, ge=1, description="a batch whose worker gave no sign for so long is another's; it gives one every third"
+    )
+    max_attempts: int = Field(3, ge=1, le=32_767, description="tries of a row before it has failed for good")
+    retry_step_s: Seconds = Field(60, gt=0, description="the n-th retry waits n times this long")
+    pod_name: str = Field(default_factory=socket.gethostname, description="name of this worker in `batch_jobs`")
+
+
+class JobSettings(NatsSettings, ProcessSettings):
     """How an event job's loop runs."""
 
     concurrency: int = Field(8, ge=1, le=1024, description="messages in work at once")
     handler_timeout_s: Seconds = Field(
         120, gt=0, description="time for one try of the handler; then it counts as failed"
     )
-    shutdown_grace_s: Seconds = Field(30, ge=0, description="time to finish running work after SIGTERM")
     retry_max_deliveries: int = Field(15, ge=1, description="deliveries before a message becomes a dead letter")
     retry_step_s: Seconds = Field(2460, gt=0, description="the n-th retry waits n times this long")
     ack_wait_s: Seconds = Field(
         60, ge=0.5, description="the consumer's `ack_wait`; an in-progress signal goes out every third of it"
-    )
-    log_level: LogLevel = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`")
-    http_port: int = Field(
-        8080, ge=0, le=65535, description="port of `/healthz`, `/readyz` and `/metrics`; 0 takes a free one"
     )
 
 

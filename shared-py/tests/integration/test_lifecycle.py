@@ -118,7 +118,7 @@ async def test_with_a_store_that_refuses_no_message_is_taken(
     job.launch()
     try:
         said = wait_until(lambda: [line for line in lines(job) if line["level"] == "WARNING"])
-        assert "no delivery is used up" in said[0]["message"]
+        assert "no try is used up" in said[0]["message"]
         assert "not-the-secret" not in job.log.read_text()
         assert job.alive
         job.signal(signal.SIGTERM)

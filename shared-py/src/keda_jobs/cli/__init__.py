@@ -1,4 +1,4 @@
-"""`keda-jobs`: what an operator does with the stream, its consumers and its dead letters."""
+"""`keda-jobs`: what an operator does with the stream, its consumers, its dead letters, and with batch jobs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from importlib import metadata
 from typing import Annotated, Any
 
 import typer
+from asyncpg import PostgresError
 from nats.errors import Error as NatsError
 from typer.core import TyperGroup
 from typing_extensions import override
 
-from keda_jobs.cli import dlq, pub, status, streams
+from keda_jobs.cli import batch, dlq, pub, status, streams
 from keda_jobs.cli.connection import INTERRUPTED
 from keda_jobs.cli.options import ServerOption
 from keda_jobs.cli.terminal import say
@@ -30,6 +31,8 @@ class _Commands(TyperGroup):
             raise _said(str(error), 2 if isinstance(error, Misconfigured) else 1) from error
         except NatsError as error:
             raise _said(f"NATS: {str(error).removeprefix('nats: ') or type(error).__name__}", 1) from error
+        except PostgresError as error:
+            raise _said(f"PostgreSQL: {error}", 1) from error
 
 
 def _said(line: str, code: int) -> typer.Exit:
@@ -44,11 +47,13 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="NATS is found by NATS_URL (nats://localhost:4222), NATS_USER, NATS_PASSWORD, NATS_CREDS and NATS_TLS_CA. "
+    epilog="NATS is found by NATS_URL (nats://localhost:4222), NATS_USER, NATS_PASSWORD, NATS_CREDS and NATS_TLS_CA; "
+    "the database of `batch` by PG_DSN. "
     "Exit codes: 0 done, 1 not all of it, 2 wrong use or settings, 130 interrupted.",
 )
 app.command("pub")(pub.pub)
 app.command("status")(status.status)
+app.add_typer(batch.app, name="batch")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(streams.app, name="streams")
 
@@ -66,7 +71,7 @@ def keda_jobs(
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    """Streams, events and dead letters of keda-jobs."""
+    """Streams, events, dead letters and batch jobs of keda-jobs."""
 
 
 def main() -> None:

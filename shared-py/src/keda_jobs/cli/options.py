@@ -30,6 +30,17 @@ SequencesArgument = Annotated[
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="All letters; needed where neither SEQ nor a filter is given.")]
 
+BatchNameArgument = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="The batch job; needed where the database has several.")
+]
+NameAndKeysArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NAME|KEY", help="The batch job, first, where there are several; keys of rows."),
+]
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="Only rows whose error has this text in it.")]
+GivenUpOption = Annotated[bool, typer.Option("--given-up", help="Only rows that failed for good.")]
+WaitingOption = Annotated[bool, typer.Option("--waiting", help="Only rows that wait for a retry.")]
+
 
 def duration(text: str) -> timedelta:
     """`90s`, `2h`, `1d`, `1h30m` as a duration."""

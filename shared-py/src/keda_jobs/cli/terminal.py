@@ -15,6 +15,7 @@ import typer
 from rich import box
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -88,6 +89,20 @@ def span(length: timedelta) -> str:
 def age(moment: datetime, now: datetime) -> str:
     """How long ago `moment` was."""
     return span(now - moment)
+
+
+def percent(part: int, whole: int) -> str:
+    """`12.3 %`, rounded down: 100 % is all of it."""
+    return f"{int(1000 * part / whole) / 10:.1f} %" if whole else "-"
+
+
+def bar(done: int, total: int, beside: str) -> Table:
+    """A progress bar as wide as the terminal lets it be, with words beside it."""
+    made = Table.grid(padding=(0, 1), expand=True)
+    made.add_column(ratio=1)
+    made.add_column(justify="right", no_wrap=True)
+    made.add_row(ProgressBar(total=max(1, total), completed=done), plain(beside))
+    return made
 
 
 class Meter(Protocol):

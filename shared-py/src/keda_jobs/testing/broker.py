@@ -1,130 +1,18 @@
-"""What an author needs to test a handler without servers, and an in-memory broker that behaves like JetStream.
-
-    result = await run_one(resize, {"key": "images/….jpg"}, store=InMemoryBucket({"images/….jpg": picture}))
-    assert result.decision == Ack()
-    assert "images_resized/….jpg" in result.store.objects
-
-The fakes pass the same behaviour suite as the real servers (tests/behaviour).
-"""
+"""A broker in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeVar, TypeVarTuple, get_args, get_type_hints
 
 from keda_jobs.broker import Outgoing
-from keda_jobs.context import Context
-from keda_jobs.dead_letter import DeadLetter, dead_letter, read_letter
-from keda_jobs.events import Event
-from keda_jobs.job import Handler, event_type, job_name
-from keda_jobs.message import Message, Received
-from keda_jobs.policy import Ack, Dead, Decision, RetryPolicy
+from keda_jobs.message import Received
 from keda_jobs.retry import SCHEDULE, TARGET
-from keda_jobs.runner import Runner
-from keda_jobs.settings import JobSettings, StoreSettings
-from keda_jobs.storage import ObjectMissing, ObjectTooLarge
 
-Args = TypeVarTuple("Args")
-T = TypeVar("T")
-
-_MAX_PAYLOAD = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object in an `InMemoryBucket`."""
-
-    data: bytes
-    content_type: str = "application/octet-stream"
-
-
-class InMemoryBucket:
-    """A bucket without a server; `objects` is open to look at and to fill."""
-
-    def __init__(self, objects: Mapping[str, bytes] | None = None) -> None:
-        self.objects = {key: StoredObject(data) for key, data in (objects or {}).items()}
-
-    async def get(self, key: str, *, max_bytes: int | None = None) -> bytes:
-        """The object's bytes. Raises `ObjectMissing`, `ObjectTooLarge`."""
-        if key not in self.objects:
-            raise ObjectMissing(key)
-        data = self.objects[key].data
-        if max_bytes is not None and len(data) > max_bytes:
-            raise ObjectTooLarge(f"{key} has {len(data)} bytes; at most {max_bytes} are read")
-        return data
-
-    async def put(self, key: str, data: bytes | bytearray, *, content_type: str) -> None:
-        """Store `data` under `key`."""
-        self.objects[key] = StoredObject(bytes(data), content_type)
-
-
-async def in_thread(function: Callable[[*Args], T], *args: *Args) -> T:
-    """`Context.cpu` of tests: a thread instead of a process."""
-    return await asyncio.to_thread(function, *args)
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What one delivery came to."""
-
-    decision: Decision
-    store: InMemoryBucket
-    letter: DeadLetter | None = None
-
-    @property
-    def events(self) -> tuple[Event, ...]:
-        """The events that are published."""
-        return self.decision.events if isinstance(self.decision, Ack) else ()
-
-
-async def run_one(
-    handler: Handler,
-    payload: Mapping[str, Any] | bytes,
-    *,
-    settings: JobSettings | None = None,
-    store: InMemoryBucket | None = None,
-    resources: Any = None,
-    attempt: int = 1,
-    headers: Mapping[str, str] | None = None,
-) -> Result:
-    """Deliver `payload` to `handler` once, as the loop would, and decide what becomes of it."""
-    settings = settings or _default_settings(handler)
-    has_store = store is not None or isinstance(settings, StoreSettings)
-    store = store or InMemoryBucket()
-    event, job = event_type(handler), job_name(handler)
-    data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    message = Message(event.subject, data, headers or {}, f"{job}-1", attempt, 1, datetime.now(UTC))
-    context = Context(settings, message, in_thread, resources, store if has_store else None)
-    runner = Runner(event, handler, lambda _message: context, settings.handler_timeout_s)
-    policy = RetryPolicy(settings.retry_max_deliveries, settings.retry_step_s)
-    decision = policy.decide(await runner.outcome(message, _MAX_PAYLOAD // 2), attempt)
-    if not isinstance(decision, Dead):
-        return Result(decision, store)
-    letter = dead_letter(message, job, decision, _MAX_PAYLOAD, datetime.now(UTC))
-    return Result(decision, store, read_letter(2, datetime.now(UTC), letter.data, letter.headers))
-
-
-def _default_settings(handler: Handler) -> JobSettings:
-    """The defaults of the settings class in the handler's `Context[...]`; the environment plays no part."""
-    hints = [hint for name, hint in get_type_hints(handler).items() if name != "return"]
-    kinds = [
-        kind for hint in hints for kind in get_args(hint) if isinstance(kind, type) and issubclass(kind, JobSettings)
-    ]
-    kind = kinds[0] if kinds else JobSettings
-    values: dict[str, Any] = {"_env_prefix": "NOT_FROM_THE_ENVIRONMENT_"}
-    if issubclass(kind, StoreSettings):
-        values |= {
-            "r2_endpoint_url": "http://localhost",
-            "r2_access_key_id": "test",
-            "r2_secret_access_key": "test",
-            "r2_bucket": "test",
-        }
-    return kind(**values)
+MAX_PAYLOAD = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -167,7 +55,7 @@ class InMemoryBroker:
     filter_subjects: Sequence[str]
     ack_wait_s: float = 60.0
     fetch_s: float = 0.2
-    max_payload: int = _MAX_PAYLOAD
+    max_payload: int = MAX_PAYLOAD
     messages: dict[int, _Stored] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,9 @@
+"""The job: its handler, its settings and its table, for the worker and for the seed tool."""
+
+from __future__ import annotations
+
+from keda_jobs.batch import batch_job
+from users_batch.handler import normalize
+from users_batch.settings import Settings
+
+JOB = batch_job(normalize, Settings, table="users")

@@ -1,0 +1,227 @@
+"""The commands of `users-batch-seed`: what is asked, said and answered. The work is done elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from asyncpg import PostgresError
+from pydantic import Field, SecretStr
+from rich.filesize import decimal
+from typer.core import TyperGroup
+from typing_extensions import override
+
+from keda_jobs.claims import schema as claims_schema
+from keda_jobs.cli.options import JsonOption
+from keda_jobs.cli.terminal import say, show_json
+from keda_jobs.errors import JobError, Misconfigured
+from keda_jobs.postgres import connected
+from keda_jobs.settings import PgSettings, Settings, load
+from users_batch.job import JOB
+from users_batch.seed import generate as generating
+from users_batch.seed import load as loading
+from users_batch.seed import tables
+from users_batch.seed.data_set import DataSet
+from users_batch.seed.progress import progress
+
+_INTERRUPTED = 130
+
+
+class Passwords(Settings):
+    """Passwords to set for the roles of worker and scaler."""
+
+    users_worker_password: SecretStr | None = Field(None, description="set for the role `users_worker`")
+    users_scaler_password: SecretStr | None = Field(None, description="set for the role `users_scaler`")
+
+
+class _Commands(TyperGroup):
+    """The one place where an error becomes a line on stderr and an exit code."""
+
+    @override
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, typer.Abort):
+            raise _said("interrupted; the same command goes on where it was", _INTERRUPTED) from None
+        except JobError as error:
+            raise _said(str(error), 2 if isinstance(error, Misconfigured) else 1) from error
+        except PostgresError as error:
+            raise _said(f"PostgreSQL: {error}", 1) from error
+        except OSError as error:
+            raise _said(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1) from error
+
+
+def _said(line: str, code: int) -> typer.Exit:
+    say(f"users-batch-seed: {line}")
+    return typer.Exit(code)
+
+
+app = typer.Typer(
+    name="users-batch-seed",
+    cls=_Commands,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Makes the table users and fills it with believable records, some of them invalid.",
+    epilog="The database is found by PG_DSN. Every command may be interrupted and run again; it goes on where it was. "
+    "Exit codes: 0 done, 1 failed, 2 wrong use or settings, 130 interrupted.",
+)
+
+RowsOption = Annotated[int, typer.Option(help="Number of users.", min=1)]
+OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the CSV files.", file_okay=False)]
+SeedOption = Annotated[int, typer.Option(help="The same seed gives the same users.")]
+InvalidShareOption = Annotated[
+    float, typer.Option(metavar="F", help="Share of users with a bad e-mail or without a name.", min=0, max=1)
+]
+_ROWS, _OUT, _SEED, _INVALID_SHARE = 50_000_000, Path("seed-data"), 1, 0.01
+
+
+@app.command()
+def schema(json_: JsonOption = False) -> None:
+    """Make the tables, or bring them up to date.
+
+    Passwords of the roles users_worker and users_scaler are set from USERS_WORKER_PASSWORD and USERS_SCALER_PASSWORD,
+    where these are set.
+
+    JSON: `{"applied": ["scope/file"]}`
+    """
+    applied = _apply_schema()
+    if json_:
+        show_json({"applied": applied})
+
+
+def _apply_schema() -> list[str]:
+    given = load(Passwords)
+    roles = {
+        claims_schema.worker_role(JOB.table): given.users_worker_password,
+        claims_schema.scaler_role(JOB.table): given.users_scaler_password,
+    }
+    passwords = {role: password.get_secret_value() for role, password in roles.items() if password}
+
+    async def apply() -> list[str]:
+        async with connected(load(PgSettings), name="users-batch-seed") as connection:
+            migrations = resources.files("users_batch") / "migrations"
+            return await claims_schema.apply(connection, JOB.table, migrations, passwords)
+
+    applied = asyncio.run(apply())
+    say(f"schema: applied {', '.join(applied)}" if applied else "schema: nothing to do")
+    if passwords:
+        say(f"schema: set the password of {' and '.join(passwords)}")
+    return applied
+
+
+@app.command()
+def generate(
+    rows: RowsOption = _ROWS,
+    out: OutOption = _OUT,
+    seed: SeedOption = _SEED,
+    invalid_share: InvalidShareOption = _INVALID_SHARE,
+    json_: JsonOption = False,
+) -> None:
+    """Write users to CSV files, by all cores.
+
+    Example: `users-batch-seed generate --rows 1000000 --out /data/users --invalid-share 0.02`
+
+    JSON: `{"rows", "invalid", "bytes", "files", "kept", "seconds", "rows_per_s"}`; kept rows were there before.
+    """
+    made = _generate(DataSet(rows, seed, invalid_share), out)
+    if json_:
+        show_json(dataclasses.asdict(made))
+
+
+def _generate(data_set: DataSet, out: Path) -> generating.Generated:
+    with progress("generate", data_set.rows) as watch:
+        made = generating.generate(data_set, out, watch=watch, say=_saying("generate"))
+    say(
+        f"generate: {made.rows:,} rows, {made.invalid:,} of them invalid, {made.files:,} files, {decimal(made.bytes)}"
+        f" ({_this_run(made.rows, made.kept, made.seconds, made.rows_per_s)})"
+    )
+    return made
+
+
+@app.command("import")
+def import_(out: OutOption = _OUT, json_: JsonOption = False) -> None:
+    """Load the CSV files into the table users and make its queue.
+
+    Example: `users-batch-seed import --out /data/users`
+
+    JSON: `{"rows", "invalid", "before", "claimable", "seconds", "rows_per_s"}`; rows before were loaded by earlier
+    runs.
+    """
+    loaded = _import(out)
+    if json_:
+        show_json(dataclasses.asdict(loaded))
+
+
+def _import(out: Path) -> loading.Loaded:
+    data_set = loading.data_set_in(out)
+    with progress("import", data_set.rows) as watch:
+        loaded = asyncio.run(loading.load(load(PgSettings), out, watch=watch, say=_saying("import")))
+    say(
+        f"import: {loaded.rows:,} rows, {loaded.invalid:,} of them invalid, {loaded.claimable:,} claimable"
+        f" ({_this_run(loaded.rows, loaded.before, loaded.seconds, loaded.rows_per_s)})"
+    )
+    return loaded
+
+
+@app.command("all")
+def all_(
+    rows: RowsOption = _ROWS,
+    out: OutOption = _OUT,
+    seed: SeedOption = _SEED,
+    invalid_share: InvalidShareOption = _INVALID_SHARE,
+    json_: JsonOption = False,
+) -> None:
+    """Make the tables, write the CSV files and load them: `schema`, `generate`, `import`.
+
+    Example: `users-batch-seed all --rows 200000`
+
+    JSON: `{"schema", "generate", "import"}`, each as the command of that name has it.
+    """
+    data_set = DataSet(rows, seed, invalid_share)
+    applied = _apply_schema()
+    asyncio.run(loading.check(load(PgSettings), data_set, generating.room(data_set, out)))
+    made = _generate(data_set, out)
+    loaded = _import(out)
+    if json_:
+        parts = {"generate": dataclasses.asdict(made), "import": dataclasses.asdict(loaded)}
+        show_json({"schema": {"applied": applied}, **parts})
+
+
+@app.command()
+def reset(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False, json_: JsonOption = False
+) -> None:
+    """Empty the table users, its queue and its batches for good, after asking, so that an import can begin anew.
+
+    Refuses while workers have batches. The CSV files stay.
+
+    JSON: `{"reset", "batches"}`; batches were deleted.
+    """
+    settings = load(PgSettings)
+    if not yes and not typer.get_text_stream("stdin").isatty():
+        raise Misconfigured("reset asks before it empties users, and nobody can answer here: pass --yes")
+    if not yes and not typer.confirm(f"{asyncio.run(tables.described(settings))} Empty it for good?", err=True):
+        say("reset: nothing was changed")
+        raise typer.Exit(1)
+    batches = asyncio.run(tables.reset(settings))
+    say(f"reset: users and its queue are empty, {batches:,} batches are deleted")
+    if json_:
+        show_json({"reset": True, "batches": batches})
+
+
+def _this_run(rows: int, before: int, seconds: float, rows_per_s: int) -> str:
+    if before == rows:
+        return "all of it was there before"
+    part = f"{rows - before:,} rows now, " if before else ""
+    return f"{part}{seconds:,.1f} s, {rows_per_s:,} rows/s"
+
+
+def _saying(what: str) -> Callable[[str], None]:
+    return lambda line: say(f"{what}: {line}")

@@ -1,0 +1,86 @@
+"""A data set as its parameters tell it: which rows in which chunk, how many of them invalid."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+# Some 10 MB and a quarter of a second of a core: an interruption costs little, and 50 million rows are 250 files.
+# A multiple of the queue's 20 000, so that a range does not reach from one chunk into the next.
+CHUNK_ROWS = 200_000
+
+# What the same parameters give changes with it.
+FORMAT = 1
+
+COLUMNS = ("id", "name", "email")
+"""The columns of the files; the others have their defaults, or are the worker's to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The rows of one file; `invalid` of them are."""
+
+    number: int
+    first_id: int
+    rows: int
+    invalid: int
+
+    @property
+    def file_name(self) -> str:
+        """Its file in the folder of the data set."""
+        return f"users-{self.number:05d}.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFile:
+    """A finished file; `invalid_names` and `invalid_emails` of its rows are invalid by that field."""
+
+    number: int
+    file: str
+    first_id: int
+    rows: int
+    invalid_names: int
+    invalid_emails: int
+    bytes: int
+    sha256: str
+
+    @property
+    def invalid(self) -> int:
+        """The number of invalid rows."""
+        return self.invalid_names + self.invalid_emails
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """The parameters; the same ones give the same bytes."""
+
+    rows: int
+    seed: int = 1
+    invalid_share: float = 0.01
+    chunk_rows: int = CHUNK_ROWS
+
+    @property
+    def invalid(self) -> int:
+        """The number of invalid rows."""
+        return self._invalid_up_to(self.rows)
+
+    def chunks(self) -> list[Chunk]:
+        """All chunks, by number."""
+        return [self._chunk(number, first) for number, first in enumerate(range(0, self.rows, self.chunk_rows))]
+
+    def as_json(self) -> dict[str, Any]:
+        """The parameters, by which one data set is told from another."""
+        return {"format": FORMAT, **dataclasses.asdict(self)}
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} rows, seed {self.seed}, invalid share {self.invalid_share:g}"
+
+    def _chunk(self, number: int, first: int) -> Chunk:
+        end = min(first + self.chunk_rows, self.rows)
+        return Chunk(number, first + 1, end - first, self._invalid_up_to(end) - self._invalid_up_to(first))
+
+    def _invalid_up_to(self, rows: int) -> int:
+        # Not in floats: 0.07 × 100 would be 7.000000000000001, and the next one less than it should be.
+        return int(Fraction(str(self.invalid_share)) * rows)

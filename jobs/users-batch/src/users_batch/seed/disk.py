@@ -1,0 +1,72 @@
+"""What files and database take of a disk, said and checked before it is taken."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from asyncpg import exceptions as pg
+from rich.filesize import decimal
+
+from keda_jobs.errors import JobError
+from keda_jobs.postgres import connected
+from keda_jobs.settings import PgSettings
+
+# Measured, and held against real files and tables by a test. In a file the id comes on top; a page of the table holds
+# few rows, since each may be updated in it (fillfactor), and the key takes a fifteenth.
+_FILE_ROW_BYTES = 45
+_TABLE_ROW_BYTES = 340
+
+# Only a server on this machine, and not in a container, has its disk in sight.
+_FOLDER = """
+SELECT current_setting('data_directory')
+WHERE inet_server_addr() IS NULL OR inet_server_addr() <<= '127.0.0.0/8' OR inet_server_addr() = '::1'"""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What `what` needs of the disk under `folder`, and what that disk has; None where it is not in sight."""
+
+    what: str
+    needed: int
+    folder: Path | None = None
+    free: int = 0
+    device: int = 0
+
+    def __str__(self) -> str:
+        need = f"{self.what}: about {decimal(self.needed)} of disk"
+        return f"{need}, {decimal(self.free)} are free in {self.folder}" if self.folder else need
+
+    def check(self) -> None:
+        """Raises `JobError` where there is not enough."""
+        if self.folder and self.needed > self.free:
+            raise JobError(f"the disk is too small for {self}; make room or take less --rows")
+
+    def with_(self, other: Room) -> Room:
+        """Both on one disk; this one alone where they are not."""
+        if not (self.folder and other.folder) or self.device != other.device:
+            return self
+        return Room(f"{self.what} and {other.what}", self.needed + other.needed, self.folder, self.free, self.device)
+
+
+def file_bytes(rows: int) -> int:
+    """The size of so many rows in files."""
+    return rows * (_FILE_ROW_BYTES + len(str(rows)))
+
+
+def room_in(folder: Path, what: str, needed: int) -> Room:
+    """The room where `folder` is, or will be."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    return Room(what, needed, folder, shutil.disk_usage(there).free, there.stat().st_dev)
+
+
+async def room_in_database(settings: PgSettings, rows: int) -> Room:
+    """The room for so many rows of `users`. Raises `DatabaseUnavailable`, `Misconfigured`."""
+    what, needed = f"{rows:,} rows in the database", rows * _TABLE_ROW_BYTES
+    try:
+        async with connected(settings, name="users-batch-seed") as connection:
+            folder = await connection.fetchval(_FOLDER)
+        return room_in(Path(folder), what, needed) if folder else Room(what, needed)
+    except (pg.InsufficientPrivilegeError, OSError):
+        return Room(what, needed)

@@ -1,0 +1,86 @@
+"""`manifest.json` beside the files of a data set: its parameters, and what each file holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from keda_jobs.errors import Misconfigured
+from users_batch.seed.data_set import COLUMNS, FORMAT, ChunkFile, DataSet
+
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The data set of a folder and its finished files, by number."""
+
+    data_set: DataSet
+    files: tuple[ChunkFile, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no file is missing."""
+        return sum(file.rows for file in self.files) == self.data_set.rows
+
+    @property
+    def bytes(self) -> int:
+        """The size of the files."""
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def invalid(self) -> int:
+        """The invalid rows in the files."""
+        return sum(file.invalid for file in self.files)
+
+    def having(self, files: Iterable[ChunkFile]) -> Self:
+        """The manifest with those files instead of its own."""
+        return dataclasses.replace(self, files=tuple(sorted(files, key=lambda file: file.number)))
+
+    def write(self, folder: Path) -> None:
+        """Replace the folder's manifest."""
+        content = {
+            "format": FORMAT,
+            **dataclasses.asdict(self.data_set),
+            "columns": COLUMNS,
+            "is_complete": self.is_complete,
+            "invalid": self.invalid,
+            "bytes": self.bytes,
+            "files": [dataclasses.asdict(file) for file in self.files],
+        }
+        part = folder / f"{NAME}.part"
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        part.replace(folder / NAME)
+
+
+def read(folder: Path) -> Manifest | None:
+    """The manifest of `folder`, None where it has none. Raises `Misconfigured` for one that cannot be used."""
+    try:
+        content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise Misconfigured(f"{folder} was made by another version of this tool; delete it or take another --out")
+        parameters = {field.name: content[field.name] for field in dataclasses.fields(DataSet)}
+        return Manifest(DataSet(**parameters), tuple(ChunkFile(**file) for file in content["files"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise Misconfigured(f"{folder / NAME} is damaged; delete the folder or take another --out") from error
+
+
+def complete(folder: Path) -> Manifest:
+    """The manifest of a folder whose files are all there, by their sizes. Raises `Misconfigured`."""
+    manifest = read(folder)
+    if manifest is None:
+        raise Misconfigured(f"{folder} holds no data set; make one with `users-batch-seed generate --out {folder}`")
+    again = f"run `users-batch-seed generate --out {folder}` again, with the options of the first time"
+    if not manifest.is_complete:
+        raise Misconfigured(f"the data set in {folder} is not finished; {again}")
+    for file in manifest.files:
+        path = folder / file.file
+        if not path.is_file() or path.stat().st_size != file.bytes:
+            raise Misconfigured(f"{path} is not what the manifest says; {again}")
+    return manifest

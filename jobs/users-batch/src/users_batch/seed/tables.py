@@ -1,0 +1,194 @@
+"""What the import and `reset` do to `users`: out of use for a load, into use again, empty.
+
+The import's bookkeeping is two tables that it makes and `reset` drops, not a migration: a database that was never
+seeded has no trace of the seed tool. They are the owner's; workers and scaler have no right on them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from asyncpg import exceptions as pg
+
+from keda_jobs.claims.schema import OWNER
+from keda_jobs.errors import JobError, Misconfigured
+from keda_jobs.postgres import Connection, connected, translated
+from keda_jobs.settings import PgSettings
+from users_batch.job import JOB
+from users_batch.seed.data_set import FORMAT, ChunkFile, DataSet
+
+_NAME = "users-batch-seed"
+
+# Any number will do; the same one for imports and resets.
+_LOCK = 5_321_477_014
+
+# The server would build an index to its end for a client that was killed.
+_NOTICE_DEATH = """
+SELECT set_config(name, '2s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'"""
+
+# A chunk's row is written in the transaction that loads the chunk: it is in `users` if and only if it is here.
+_MAKE = """
+CREATE TABLE users_seed (data_set jsonb NOT NULL, finished_at timestamptz);
+CREATE TABLE users_seed_chunks (number integer PRIMARY KEY, rows integer NOT NULL)"""
+_FORGET = "DROP TABLE IF EXISTS users_seed, users_seed_chunks"
+
+# Without the key and the trigger a load takes half the time, and nothing of it is claimable before all is.
+_OUT_OF_USE = """
+ALTER TABLE users DISABLE TRIGGER users_enqueue_inserted;
+ALTER TABLE users DROP CONSTRAINT IF EXISTS users_pkey;
+ALTER TABLE users SET (autovacuum_enabled = false)"""
+_INTO_USE = """
+ALTER TABLE users ENABLE TRIGGER users_enqueue_inserted;
+ALTER TABLE users RESET (autovacuum_enabled)"""
+_HAS_KEY = "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'users'::regclass AND contype = 'p')"
+_MAKE_KEY = "ALTER TABLE users ADD CONSTRAINT users_pkey PRIMARY KEY (id)"
+_FAST_INDEX = "SET LOCAL maintenance_work_mem = '512MB'; SET LOCAL max_parallel_maintenance_workers = 8"
+
+_NEXT_ID = "SELECT setval(pg_get_serial_sequence('users', 'id'), $1)"
+
+_RESET = "`users-batch-seed reset` empties it"
+
+# In the order in which a claim takes them, so that the two do not wait for each other.
+_CLOSE_ALL = "LOCK TABLE users_queue, batch_jobs, users IN ACCESS EXCLUSIVE MODE"
+_AT_WORK = """
+SELECT count(*) FROM batch_jobs
+WHERE batch_name = $1 AND status = 'running' AND lease_expires_at > clock_timestamp()"""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An import as it stands: the chunks that are in `users`, and whether `users` is in use again."""
+
+    is_begun: bool = False
+    is_finished: bool = False
+    chunks: frozenset[int] = frozenset()
+    rows: int = 0
+
+
+@asynccontextmanager
+async def opened(settings: PgSettings) -> AsyncIterator[Connection]:
+    """A connection as the owner of the tables. Raises `DatabaseUnavailable`, `Misconfigured`."""
+    async with connected(settings, name=_NAME) as connection:
+        with translated():
+            if not await connection.fetchval("SELECT to_regclass('users_queue') IS NOT NULL"):
+                raise Misconfigured("the database has no queue of users; run `users-batch-seed schema` first")
+            await connection.execute(f"SET ROLE {OWNER}")
+            await connection.execute(_NOTICE_DEATH)
+            yield connection
+
+
+@asynccontextmanager
+async def alone(settings: PgSettings) -> AsyncIterator[Connection]:
+    """A connection while no other import or reset runs. Raises `JobError` when one does."""
+    async with opened(settings) as connection:
+        # Patience for the server, which takes a moment to notice that an interrupted run is gone.
+        await connection.execute("SET lock_timeout = '10s'")
+        try:
+            await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        except pg.LockNotAvailableError as error:
+            raise JobError("another import or reset is at work in this database; wait for it") from error
+        try:
+            yield connection
+        except pg.LockNotAvailableError as error:
+            raise JobError("another transaction uses users for more than 10 s; end it, then try again") from error
+
+
+async def state(connection: Connection, data_set: DataSet) -> Known:
+    """How far the import of `data_set` is. Raises `Misconfigured` when `users` holds anything else."""
+    has_rows = await connection.fetchval("SELECT EXISTS (SELECT FROM users)")
+    if not await connection.fetchval("SELECT to_regclass('users_seed') IS NOT NULL"):
+        if has_rows:
+            raise Misconfigured(f"users holds rows that no import put there; {_RESET}")
+        return Known()
+    [(text, is_finished)] = await connection.fetch("SELECT data_set, finished_at IS NOT NULL FROM users_seed")
+    if json.loads(text) != _parameters(data_set):
+        raise Misconfigured(f"users holds another data set; {_RESET}")
+    chunks = await connection.fetch("SELECT number, rows FROM users_seed_chunks")
+    if chunks and not has_rows:
+        raise Misconfigured(f"somebody emptied users after an import; {_RESET}")
+    return Known(
+        True, is_finished, frozenset(chunk["number"] for chunk in chunks), sum(chunk["rows"] for chunk in chunks)
+    )
+
+
+def _parameters(data_set: DataSet) -> dict[str, object]:
+    return {"format": FORMAT, **dataclasses.asdict(data_set)}
+
+
+async def begin(connection: Connection, data_set: DataSet) -> None:
+    """Take `users` out of use for the load of `data_set`, unless that is done. Raises `Misconfigured`."""
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        if (await state(connection, data_set)).is_begun:
+            return
+        await connection.execute(_MAKE)
+        await connection.execute("INSERT INTO users_seed (data_set) VALUES ($1)", json.dumps(_parameters(data_set)))
+        await connection.execute(_OUT_OF_USE)
+        # Rows that an application inserts meanwhile get ids beyond those of the data set.
+        await connection.fetchval(_NEXT_ID, data_set.rows)
+
+
+async def note_chunk(connection: Connection, file: ChunkFile) -> bool:
+    """Write down that a chunk is loaded, in the transaction that loads it; false where it is."""
+    status = await connection.execute(
+        "INSERT INTO users_seed_chunks VALUES ($1, $2) ON CONFLICT DO NOTHING", file.number, file.rows
+    )
+    return status == "INSERT 0 1"
+
+
+async def finish(connection: Connection, data_set: DataSet) -> None:
+    """Put `users` into use with all its rows claimable. Raises `JobError` when rows are missing or doubled."""
+    async with connection.transaction():
+        await connection.execute(_INTO_USE)
+        await _make_key(connection)
+        await connection.fetchval(_NEXT_ID, await connection.fetchval("SELECT max(id) FROM users"))
+        queued = await connection.fetchval("SELECT users_queue_rebuild()")
+        if queued < data_set.rows:
+            raise JobError(
+                f"{data_set.rows - queued:,} rows of the data set were deleted or changed during the import; {_RESET}"
+            )
+        await connection.execute("ANALYZE users, users_queue")
+        await connection.execute("UPDATE users_seed SET finished_at = now()")
+
+
+async def described(settings: PgSettings) -> str:
+    """What `reset` would empty, in a sentence."""
+    async with alone(settings) as connection:
+        rows = await connection.fetchval("SELECT reltuples::bigint FROM pg_class WHERE oid = 'users'::regclass")
+        database = await connection.fetchval("SELECT current_database()")
+    size = f"about {rows:,} rows" if rows >= 0 else "an unknown number of rows"
+    return f"The table users in the database {database} has {size}."
+
+
+async def reset(settings: PgSettings) -> int:
+    """Empty `users`, its queue and its batches, and forget its import; the number of batches that were there.
+
+    Raises `JobError` while workers have batches.
+    """
+    async with alone(settings) as connection, connection.transaction():
+        await connection.execute(_CLOSE_ALL)
+        running = await connection.fetchval(_AT_WORK, JOB.name)
+        if running:
+            raise JobError(f"workers are at work on {running} batches; stop them, then reset")
+        await connection.execute("TRUNCATE users, users_queue RESTART IDENTITY")
+        await connection.execute(_INTO_USE)
+        await _make_key(connection)
+        await connection.execute(_FORGET)
+        status = await connection.execute("DELETE FROM batch_jobs WHERE batch_name = $1", JOB.name)
+        return int(status.removeprefix("DELETE "))
+
+
+async def _make_key(connection: Connection) -> None:
+    if await connection.fetchval(_HAS_KEY):
+        return
+    await connection.execute(_FAST_INDEX)
+    try:
+        await connection.execute(_MAKE_KEY)
+    except pg.UniqueViolationError as error:
+        raise JobError(
+            f"{error.detail}: rows were inserted with ids of the data set during the import; {_RESET}"
+        ) from error

@@ -1,0 +1,152 @@
+"""The seed tool as a person runs it, and the database it fills."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from keda_jobs.settings import PgSettings
+from stack import PostgresServer, wait_until
+from users_batch.seed.data_set import DataSet
+from users_batch.seed.generate import generate
+
+# Big enough to be cut by an interruption, small enough to be quick.
+SMALL = DataSet(rows=6_000, chunk_rows=1_000, invalid_share=0.02)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+    @property
+    def last_line(self) -> str:
+        return self.stderr.splitlines()[-1]
+
+
+class Database:
+    """A database of this test, seen with the eyes of its owner."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+
+    @property
+    def settings(self) -> PgSettings:
+        return PgSettings.model_validate({"pg_dsn": self.dsn})
+
+    def fetch(self, sql: str, *arguments: object) -> list[tuple[Any, ...]]:
+        async def ask() -> list[tuple[Any, ...]]:
+            connection = await asyncpg.connect(self.dsn)
+            try:
+                return [tuple(row) for row in await connection.fetch(sql, *arguments)]
+            finally:
+                await connection.close()
+
+        return asyncio.run(ask())
+
+    def value(self, sql: str, *arguments: object) -> Any:
+        return self.fetch(sql, *arguments)[0][0]
+
+    @property
+    def claimable(self) -> int:
+        rows: int = self.value("SELECT rows FROM users_claimable")
+        return rows
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether `users` has key, trigger and autovacuum as a worker and an application need them."""
+        [(has_key, trigger, options)] = self.fetch(
+            "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = oid_ AND contype = 'p'),"
+            " (SELECT tgenabled FROM pg_trigger WHERE tgrelid = oid_ AND tgname = 'users_enqueue_inserted'),"
+            " (SELECT reloptions FROM pg_class WHERE oid = oid_) FROM (SELECT 'users'::regclass AS oid_) AS users"
+        )
+        return has_key and trigger == b"O" and not [option for option in options if "autovacuum_enabled" in option]
+
+
+class Tool:
+    """`tool("generate", "--rows", "10")` runs it to its end; `tool.start(…)` for one that is interrupted."""
+
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        self.environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "140"} | environment
+        self.folder = folder
+        self.started: list[subprocess.Popen[str]] = []
+
+    def __call__(self, *arguments: str, **environment: str) -> Outcome:
+        return self.finish(self.start(*arguments, **environment))
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [str(Path(sys.executable).with_name("users-batch-seed")), *arguments],
+            cwd=self.folder,
+            env=self.environment | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.started.append(process)
+        return process
+
+    def finish(self, process: subprocess.Popen[str]) -> Outcome:
+        stdout, stderr = process.communicate(timeout=100)
+        return Outcome(process.returncode, stdout, stderr)
+
+
+def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """The signal to every process of the tool, as a terminal sends Ctrl-C."""
+    os.killpg(process.pid, number)
+
+
+def waits_for_a_lock(database: Database, statement: str) -> None:
+    """Return once the tool waits for a lock in a statement that contains `statement`."""
+    wait_until(
+        lambda: database.fetch(
+            "SELECT FROM pg_stat_activity WHERE application_name = 'users-batch-seed' AND datname = current_database()"
+            " AND wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'",
+            statement,
+        )
+    )
+
+
+@pytest.fixture
+def seed_database(postgres_server: PostgresServer, database: str) -> Database:
+    """An empty database."""
+    return Database(postgres_server.dsn_of(database))
+
+
+@pytest.fixture
+def tool(seed_database: Database, tmp_path: Path) -> Iterator[Tool]:
+    """The tool with that database; its folder is empty."""
+    made = Tool({"PG_DSN": seed_database.dsn}, tmp_path)
+    yield made
+    for process in made.started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A folder with the data set `SMALL`."""
+    folder = tmp_path / "small"
+    generate(SMALL, folder)
+    return folder

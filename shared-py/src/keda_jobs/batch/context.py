@@ -1,0 +1,23 @@
+"""What a row's handler is given besides its row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic
+
+from typing_extensions import TypeVar
+
+from keda_jobs.cpu import Cpu
+from keda_jobs.settings import BatchSettings
+
+S = TypeVar("S", bound=BatchSettings, default=BatchSettings)
+R = TypeVar("R", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchContext(Generic[S, R]):
+    """One worker: its settings, CPU work beside the loop, and what the job opened at start (see `run_batch`)."""
+
+    settings: S
+    cpu: Cpu
+    resources: R

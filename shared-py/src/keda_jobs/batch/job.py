@@ -1,0 +1,78 @@
+"""A batch job as its author declares it: the columns come from the handler's signature."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from keda_jobs.batch.context import BatchContext
+from keda_jobs.claims.table import ClaimTable
+from keda_jobs.job import job_name
+from keda_jobs.settings import BatchSettings
+
+Row = TypeVar("Row", bound=tuple[Any, ...])
+Result = TypeVar("Result", bound=tuple[Any, ...] | None)
+S = TypeVar("S", bound=BatchSettings)
+R = TypeVar("R")
+
+RowHandler = Callable[[Any, Any], Awaitable[Any]]
+Resources = Callable[[Any], AbstractAsyncContextManager[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchJob:
+    """A row handler with what it needs to run.
+
+    `row` and `result` are the NamedTuples of the handler's signature: their fields are the columns it reads and
+    writes. `result` is None for a handler that writes none.
+    """
+
+    table: ClaimTable
+    handler: RowHandler
+    row: type[tuple[Any, ...]]
+    result: type[tuple[Any, ...]] | None
+    settings: type[BatchSettings]
+    resources: Resources | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of job, image and manifest."""
+        return self.table.batch_name
+
+
+def batch_job(
+    handler: Callable[[Row, BatchContext[S, R]], Awaitable[Result]],
+    settings: type[S],
+    *,
+    table: str,
+    key: str = "id",
+    resources: Callable[[S], AbstractAsyncContextManager[R]] | None = None,
+) -> BatchJob:
+    """The job of `handler(row, context)`, an async function from a NamedTuple of columns to one, or to None.
+
+    `key` is the table's integer key. `resources` makes, from the settings, an async context manager that is open
+    while a worker runs; its value is `BatchContext.resources`. Raises `TypeError` where the handler's signature does
+    not tell the columns.
+    """
+    hints = typing.get_type_hints(handler)
+    row = _named_tuple(hints.get(next(iter(inspect.signature(handler).parameters), "")))
+    result = _named_tuple(hints.get("return"))
+    if row is None:
+        raise TypeError(f"the first parameter of {handler.__qualname__} must be annotated with a NamedTuple of columns")
+    if result is None and hints.get("return") is not type(None):
+        raise TypeError(f"{handler.__qualname__} must be annotated to return a NamedTuple of columns, or None")
+    claim_table = ClaimTable(job_name(handler), table, key, _columns(row), _columns(result) if result else ())
+    return BatchJob(claim_table, handler, row, result, settings, resources)
+
+
+def _named_tuple(kind: object) -> type[tuple[Any, ...]] | None:
+    return kind if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields") else None
+
+
+def _columns(kind: type[tuple[Any, ...]]) -> tuple[str, ...]:
+    fields: tuple[str, ...] = getattr(kind, "_fields")  # noqa: B009 (mypy does not know that it has them)
+    return fields

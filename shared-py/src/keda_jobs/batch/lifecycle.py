@@ -1,0 +1,122 @@
+"""From the environment to a working process, and from an empty queue or SIGTERM to exit 0."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import time
+from contextlib import AsyncExitStack
+
+from keda_jobs import health, logs
+from keda_jobs.batch.context import BatchContext
+from keda_jobs.batch.job import BatchJob
+from keda_jobs.batch.metrics import BatchMetrics
+from keda_jobs.batch.patience import patience, until_answered
+from keda_jobs.batch.rows import RowRunner
+from keda_jobs.batch.stop import Stop
+from keda_jobs.batch.work import WRITERS
+from keda_jobs.batch.worker import Worker
+from keda_jobs.claims.queue import ClaimQueue
+from keda_jobs.cpu import CpuPool
+from keda_jobs.errors import Misconfigured, PlatformError
+from keda_jobs.policy import RetryPolicy
+from keda_jobs.postgres import pool
+from keda_jobs.settings import BatchSettings, load, shown
+
+# What is left of a grace that is over: to write and to give back, if PostgreSQL answers at all.
+_CLOSING_S = 5.0
+# A batch is a hundred thousand small objects without a circle among them. Python's default, to look for circles after
+# every 700 new ones, takes as long as all else the loop does for a row.
+_NEW_OBJECTS_BEFORE_GC = 50_000
+
+log = logging.getLogger(__name__)
+
+
+def serve(job: BatchJob) -> int:
+    """Run `job` until nothing is claimable or it is told to stop; the exit code."""
+    logs.setup(job.name)
+    gc.set_threshold(_NEW_OBJECTS_BEFORE_GC)
+    try:
+        settings = load(job.settings)
+        logging.getLogger().setLevel(settings.log_level)
+        asyncio.run(_Process(job, settings).run())
+    except Misconfigured as error:
+        log.critical("%s", error)
+        return 2
+    except PlatformError as error:
+        log.critical("%s", error)
+        return 1
+    except Exception:
+        log.critical("this is a bug; the rows in hand were given back", exc_info=True)
+        return 1
+    return 0
+
+
+class _Process:
+    """One worker process: what its probes look at, and what a signal ends."""
+
+    def __init__(self, job: BatchJob, settings: BatchSettings) -> None:
+        self._job = job
+        self._settings = settings
+        self._metrics = BatchMetrics(job.name)
+        self._stop = Stop(settings.shutdown_grace_s)
+        self._worker: Worker | None = None
+
+    async def run(self) -> None:
+        log.info("settings: %s", shown(self._settings))
+        main = asyncio.create_task(self._work())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._told_to_stop, main)
+        try:
+            await main
+        except asyncio.CancelledError:
+            if self._worker is None:
+                log.info("stopped before it was connected")
+            else:
+                log.warning("stopped without an answer; rows in hand go to others when their lease is over")
+
+    def _told_to_stop(self, main: asyncio.Task[None]) -> None:
+        self._stop.ask()
+        if self._worker is None:
+            main.cancel()
+        else:
+            left_s = self._stop.ends_at - time.monotonic() + _CLOSING_S
+            asyncio.get_running_loop().call_later(left_s, main.cancel)
+
+    def _ready(self) -> str | None:
+        if self._worker is None or not self._worker.has_claimed:
+            return "nothing claimed yet"
+        return "stopping" if self._stop.asked else None
+
+    async def _work(self) -> None:
+        async with AsyncExitStack() as stack:
+            # That it answers shows that the loop turns.
+            probes = health.serve(
+                self._settings.http_port, alive=lambda: None, ready=self._ready, registry=self._metrics.registry
+            )
+            log.info("probes and metrics on port %d", await stack.enter_async_context(probes))
+            self._worker = await self._connected(stack)
+            await self._worker.run()
+            log.info("told to stop" if self._stop.asked else "nothing left to claim")
+
+    async def _connected(self, stack: AsyncExitStack) -> Worker:
+        settings, job = self._settings, self._job
+        resources = await stack.enter_async_context(job.resources(settings)) if job.resources else None
+        # One connection for claims and heartbeats.
+        connections = await stack.enter_async_context(
+            pool(settings, name=job.name, connections=WRITERS + 1, call_s=settings.claim_timeout_s)
+        )
+        policy = RetryPolicy(settings.max_attempts, settings.retry_step_s)
+        give_up = time.monotonic() + settings.claim_timeout_s
+        queue = await until_answered(
+            lambda: ClaimQueue.bind(
+                connections, job.table, pod_name=settings.pod_name, lease_s=settings.lease_s, policy=policy
+            ),
+            patience(),
+            self._stop,
+            lambda: give_up,
+        )
+        runner = RowRunner(job, BatchContext(settings, CpuPool(), resources), policy, self._stop)
+        return Worker(queue, runner, settings, self._metrics, self._stop)

@@ -1,0 +1,94 @@
+"""From a claimed row to what is to be written of it; the one place where a row's exception becomes an outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from typing import Any
+
+from keda_jobs.batch.context import BatchContext
+from keda_jobs.batch.job import BatchJob
+from keda_jobs.batch.outcomes import Outcomes
+from keda_jobs.batch.stop import Stop
+from keda_jobs.claims.queue import Claimed, Done, Failure
+from keda_jobs.errors import JobError, PlatformError, Transient
+from keda_jobs.pause import Pause
+from keda_jobs.policy import RetryPolicy, describe
+
+# A handler without a single await would keep heartbeat and probes waiting for as long as its rows last.
+_LET_OTHERS_RUN_S = 0.02
+
+log = logging.getLogger(__name__)
+
+
+class HandlerQuit(Transient):
+    """The handler raised what ends a task or a process, and nobody had asked for an end."""
+
+
+class RowRunner:
+    """Runs the handler on rows, in as many tasks as `run` is called in."""
+
+    def __init__(self, job: BatchJob, context: BatchContext[Any, Any], policy: RetryPolicy, stop: Stop) -> None:
+        self._handler = job.handler
+        self._row = job.row
+        self._result = type(None) if job.result is None else job.result
+        self._context = context
+        self._policy = policy
+        self._stop = stop
+        self._pause = Pause()
+        # Each task has a turn before probes and heartbeat have theirs.
+        self._turn_s = _LET_OTHERS_RUN_S / context.settings.workers
+        self._bugs: set[type[BaseException]] = set()
+
+    async def run(self, waiting: deque[Claimed], outcomes: Outcomes) -> None:
+        """Run the rows that wait, until none does or a stop is asked for.
+
+        This is the inner loop: what it does is done a hundred thousand times a second.
+        """
+        handler, context, row_type, result_type = self._handler, self._context, self._row, self._result
+        turn_ends = 0.0
+        while waiting and not self._stop.asked:
+            claimed = waiting.popleft()
+            try:
+                result = await handler(tuple.__new__(row_type, claimed.values), context)
+                if type(result) is not result_type:
+                    raise TypeError(f"the handler returned {type(result).__name__}, not {result_type.__name__}")
+            except PlatformError as error:
+                waiting.appendleft(claimed)
+                await self._rest(error)
+            except Exception as error:
+                self._say_bug(error)
+                outcomes.failures.append(self.failure(claimed, error))
+            except (asyncio.CancelledError, SystemExit) as error:
+                if _is_cancelled():
+                    raise
+                outcomes.failures.append(self.failure(claimed, HandlerQuit(f"it raised {describe(error)}")))
+            else:
+                outcomes.done.append(Done(claimed, result or ()))
+                if self._pause.is_on:
+                    self._pause.over()
+            if time.monotonic() > turn_ends:
+                outcomes.look()
+                await asyncio.sleep(0)
+                turn_ends = time.monotonic() + self._turn_s
+
+    async def _rest(self, error: PlatformError) -> None:
+        self._pause.trouble(str(error))
+        await self._stop.rest(self._pause.left_s)
+
+    def failure(self, claimed: Claimed, error: Exception) -> Failure:
+        """The failure of a row by `error`: when it is tried again, if ever."""
+        return Failure.of(claimed, self._policy.after_failure(error, claimed.attempts + 1))
+
+    def _say_bug(self, error: Exception) -> None:
+        if not isinstance(error, JobError) and type(error) not in self._bugs:
+            self._bugs.add(type(error))
+            log.error("the handler raised; its later %s are not said", type(error).__name__, exc_info=error)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancelled this task; else its handler raised the error itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

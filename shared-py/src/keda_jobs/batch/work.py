@@ -1,0 +1,151 @@
+"""One batch in work: its rows, its heartbeat, and what is written of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from keda_jobs.batch.metrics import BatchMetrics
+from keda_jobs.batch.outcomes import Outcomes
+from keda_jobs.batch.patience import patience, until_answered
+from keda_jobs.batch.rows import RowRunner
+from keda_jobs.batch.stop import Stop
+from keda_jobs.claims.queue import Batch, ClaimQueue, Done, Failure, LeaseLost, Settled, ValuesRefused
+from keda_jobs.errors import DatabaseUnavailable
+from keda_jobs.policy import describe
+from keda_jobs.settings import BatchSettings
+
+WRITERS = 3
+"""Transactions of one batch at once; more gain nothing."""
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class BatchWork:
+    """Runs the rows of one batch and closes it."""
+
+    def __init__(
+        self,
+        queue: ClaimQueue,
+        batch: Batch,
+        runner: RowRunner,
+        settings: BatchSettings,
+        metrics: BatchMetrics,
+        stop: Stop,
+    ) -> None:
+        self._queue = queue
+        self._batch = batch
+        self._runner = runner
+        self._settings = settings
+        self._metrics = metrics
+        self._stop = stop
+        self._pause = patience()
+        self._outcomes = Outcomes()
+        self._lease_until = time.monotonic() + settings.lease_s
+        self._settled = Settled()
+
+    async def run(self) -> None:
+        """Return when the batch is closed, or left to other workers."""
+        began = time.monotonic()
+        try:
+            await self._run_rows()
+            returned = await self._surely(lambda: self._queue.close(self._batch))
+        except LeaseLost as lost:
+            self._leave(lost)
+        except Exception as error:
+            await self._close_as_failed(describe(error))
+            raise
+        else:
+            self._metrics.batch("completed")
+            self._report(returned, time.monotonic() - began)
+
+    async def _run_rows(self) -> None:
+        waiting = deque(self._batch.rows)
+        try:
+            async with asyncio.TaskGroup() as group:
+                in_work = min(self._settings.workers, len(waiting))
+                rows = [group.create_task(self._runner.run(waiting, self._outcomes)) for _ in range(in_work)]
+                writers = [group.create_task(self._write()) for _ in range(WRITERS)]
+                beside = [group.create_task(self._beat()), group.create_task(self._cancel_after_grace(rows))]
+                await asyncio.wait(rows)
+                self._outcomes.complete()
+                await asyncio.wait(writers)
+                for task in beside:
+                    task.cancel()
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+
+    async def _cancel_after_grace(self, rows: Sequence[asyncio.Task[None]]) -> None:
+        await self._stop.grace_over()
+        log.warning("rows still in work after SHUTDOWN_GRACE_S are given back")
+        for task in rows:
+            task.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease_s / 3)
+            await self._surely(lambda: self._queue.renew(self._batch))
+
+    async def _write(self) -> None:
+        while not self._outcomes.are_over:
+            done, failures = await self._outcomes.take()
+            if done or failures:
+                settled = await self._settle(done, failures)
+                self._metrics.settled(settled)
+                self._settled += settled
+
+    async def _settle(self, done: Sequence[Done], failures: Sequence[Failure]) -> Settled:
+        """Write all of them; a row whose values the table refuses fails, and no other with it."""
+        try:
+            return await self._surely(lambda: self._queue.settle(self._batch, done, failures))
+        except ValuesRefused as error:
+            if not done:
+                raise
+            if len(done) == 1:
+                return await self._settle((), [*failures, self._runner.failure(done[0].row, error)])
+            half = len(done) // 2
+            return await self._settle(done[:half], failures) + await self._settle(done[half:], ())
+
+    async def _surely(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The result of `call`, tried while the lease lasts, after a stop within the grace. Raises `LeaseLost`."""
+
+        async def attempt() -> T:
+            began = time.monotonic()
+            result = await call()
+            # Each call that is answered has renewed the lease, at some moment after it was sent.
+            self._lease_until = began + self._settings.lease_s
+            return result
+
+        try:
+            return await until_answered(
+                attempt, self._pause, self._stop, lambda: min(self._lease_until, self._stop.ends_at)
+            )
+        except DatabaseUnavailable as error:
+            raise LeaseLost(f"batch {self._batch.batch_id}: {error}") from error
+
+    def _leave(self, lost: LeaseLost) -> None:
+        log.warning("%s; what is not written of it goes to others when its lease is over", lost)
+        self._metrics.batch("lost")
+
+    async def _close_as_failed(self, error: str) -> None:
+        try:
+            await self._surely(lambda: self._queue.close(self._batch, error))
+        except LeaseLost as lost:
+            self._leave(lost)
+
+    def _report(self, returned: int, duration_s: float) -> None:
+        settled = self._settled
+        fields = {
+            "batch_id": self._batch.batch_id,
+            "completed": settled.completed,
+            "failed": settled.failed,
+            "given_up": settled.given_up,
+            "returned": returned,
+            "duration_s": round(duration_s, 3),
+        }
+        log.info("batch %d: %d rows", self._batch.batch_id, len(self._batch.rows), extra=fields)

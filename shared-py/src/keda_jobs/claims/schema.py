@@ -1,0 +1,220 @@
+"""Makes and changes the tables of a claim queue by numbered migrations, and gives its roles their rights.
+
+Three roles: `keda_jobs_owner` owns everything and cannot log in; `<table>_worker` claims and writes what the handler
+returns; `<table>_scaler` reads one number. A migration is a file `NNNN_name.sql`, applied once, in the order of its
+number, and not changed after.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+
+from asyncpg import exceptions as pg
+
+from keda_jobs.claims.table import STATUS_COLUMNS, ClaimTable
+from keda_jobs.errors import Misconfigured
+from keda_jobs.postgres import Connection, translated
+
+OWNER = "keda_jobs_owner"
+
+# Any number will do, as long as everybody who applies a schema takes the same one.
+_LOCK = 5_321_477_013
+
+_MIGRATIONS = """
+CREATE TABLE IF NOT EXISTS batch_migrations (
+  scope text NOT NULL,
+  number integer NOT NULL,
+  name text NOT NULL,
+  sha256 text NOT NULL,
+  applied_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (scope, number)
+)"""
+
+# What is wrong with a migration, not with the server.
+_FAULTS = (
+    pg.SyntaxOrAccessError,
+    pg.DataError,
+    pg.IntegrityConstraintViolationError,
+    pg.FeatureNotSupportedError,
+    pg.ObjectNotInPrerequisiteStateError,
+    pg.PLPGSQLError,
+)
+
+# For the scaler: KEDA keeps one connection a trigger and asks twice where the first try failed.
+_SCALER_LIMITS = "CONNECTION LIMIT 3"
+_SCALER_SETTINGS = {"statement_timeout": "5s", "lock_timeout": "1s", "default_transaction_read_only": "on"}
+_WORKER_SETTINGS = {"idle_in_transaction_session_timeout": "60s"}
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file, with the names filled in."""
+
+    scope: str
+    number: int
+    name: str
+    sql: str
+
+    @property
+    def sha256(self) -> str:
+        """The digest by which a change of an applied migration is noticed."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def worker_role(table: ClaimTable) -> str:
+    """The role that workers log in with."""
+    return f"{table.name}_worker"
+
+
+def scaler_role(table: ClaimTable) -> str:
+    """The role that KEDA logs in with."""
+    return f"{table.name}_scaler"
+
+
+async def apply(
+    connection: Connection,
+    table: ClaimTable,
+    migrations: Traversable,
+    passwords: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Bring the schema up to date; the migrations that were applied, none when there was nothing to do.
+
+    `migrations` is the job's own folder, which makes the table that the queue is put on. `passwords` are set for the
+    roles they name, as SCRAM verifiers made here. All of it is done or, with an error, none. Raises `Misconfigured`
+    for a missing right, a migration that fails and one that was changed after it was applied.
+    """
+    # The lock lasts as long as the transaction, as do role and path: a pooler may stand between.
+    with translated():
+        async with connection.transaction():
+            await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            schema = await _schema(connection)
+            await _make_roles(connection, table, schema, passwords or {})
+            await connection.execute(f"SET LOCAL ROLE {OWNER}; SET LOCAL search_path = {schema}; {_MIGRATIONS}")
+            applied = [
+                f"{migration.scope}/{migration.name}"
+                for migration in _all(table, schema, migrations)
+                if await _apply(connection, migration)
+            ]
+            await connection.execute(_filled(_house("roles.sql"), table, schema))
+            return applied
+
+
+async def _schema(connection: Connection) -> str:
+    # Not that of the role that happens to apply (`$user`): the other roles would not find it.
+    schema = await connection.fetchval(
+        "SELECT quote_ident(name) FROM unnest(current_schemas(false)) AS name WHERE name <> current_user LIMIT 1"
+    )
+    if schema is None:
+        raise Misconfigured("the search_path names no schema that exists")
+    return str(schema)
+
+
+def _house(path: str) -> Traversable:
+    return resources.files("keda_jobs.claims").joinpath("migrations", path)
+
+
+def _all(table: ClaimTable, schema: str, own: Traversable) -> Iterator[Migration]:
+    yield from _read("keda-jobs", _house("tracking"), table, schema)
+    yield from _read(table.batch_name, own, table, schema)
+    yield from _read(f"{table.name}_queue", _house("queue"), table, schema)
+
+
+def _read(scope: str, folder: Traversable, table: ClaimTable, schema: str) -> Iterator[Migration]:
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if not file.name.endswith(".sql"):
+            continue
+        number = file.name.partition("_")[0]
+        if not number.isdecimal():
+            raise Misconfigured(f"{scope}/{file.name}: the name of a migration is a number, _ and words: 0002_more.sql")
+        yield Migration(scope, int(number), file.name, _filled(file, table, schema))
+
+
+def _filled(file: Traversable, table: ClaimTable, schema: str) -> str:
+    names = {
+        "table": table.name,
+        "key": table.key,
+        "batch_name": table.batch_name,
+        "schema": schema,
+        "worker": worker_role(table),
+        "scaler": scaler_role(table),
+        "written": ", ".join(f'"{column}"' for column in (*STATUS_COLUMNS, *table.writes)),
+    }
+    text = file.read_text(encoding="utf-8")
+    for name, value in names.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
+
+
+async def _apply(connection: Connection, migration: Migration) -> bool:
+    known = await connection.fetchval(
+        "SELECT sha256 FROM batch_migrations WHERE scope = $1 AND number = $2", migration.scope, migration.number
+    )
+    if known == migration.sha256:
+        return False
+    name = f"{migration.scope}/{migration.name}"
+    if known is not None:
+        raise Misconfigured(
+            f"{name} is not what was applied as number {migration.number}; leave applied migrations as they were and"
+            " write changes as a new one with the next number"
+        )
+    try:
+        await connection.execute(migration.sql)
+    except pg.InsufficientPrivilegeError as error:
+        raise Misconfigured(f"{name}: {error}; make {OWNER} its owner, or a member of its owner's role") from error
+    except _FAULTS as error:
+        raise Misconfigured(f"{name}: {error}") from error
+    await connection.execute(
+        "INSERT INTO batch_migrations (scope, number, name, sha256) VALUES ($1, $2, $3, $4)",
+        migration.scope,
+        migration.number,
+        migration.name,
+        migration.sha256,
+    )
+    return True
+
+
+async def _make_roles(connection: Connection, table: ClaimTable, schema: str, passwords: Mapping[str, str]) -> None:
+    worker, scaler = worker_role(table), scaler_role(table)
+    try:
+        await _make_role(connection, OWNER, "NOLOGIN")
+        await _make_role(connection, worker, "LOGIN", _WORKER_SETTINGS)
+        await _make_role(connection, scaler, f"LOGIN {_SCALER_LIMITS}", _SCALER_SETTINGS)
+        if not await connection.fetchval("SELECT pg_has_role($1, 'USAGE')", OWNER):
+            await connection.execute(f"GRANT {OWNER} TO CURRENT_USER")
+        await connection.execute(f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {OWNER}")
+        for role, password in passwords.items():
+            await connection.execute(f"ALTER ROLE {role} PASSWORD '{_verifier(role, password)}'")
+    except pg.InsufficientPrivilegeError as error:
+        raise Misconfigured(
+            f"{error}; apply the schema as the database's owner, with the right to create the roles"
+            f" {OWNER}, {worker} and {scaler}"
+        ) from error
+
+
+async def _make_role(
+    connection: Connection, role: str, options: str, settings: Mapping[str, str] | None = None
+) -> None:
+    if await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
+        return
+    await connection.execute(f"CREATE ROLE {role} {options}")
+    for name, value in (settings or {}).items():
+        await connection.execute(f"ALTER ROLE {role} SET {name} = '{value}'")
+
+
+def _verifier(role: str, password: str) -> str:
+    """The SCRAM-SHA-256 verifier of `password`, so that the server's log never holds it (RFC 5803, RFC 7677)."""
+    if not (password and password.isascii() and password.isprintable()):
+        raise Misconfigured(f"the password of {role} must be of printable ASCII characters, at least one")
+    salt, iterations = os.urandom(16), 4096
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    salt64, stored64, server64 = (base64.b64encode(part).decode() for part in (salt, stored, server))
+    return f"SCRAM-SHA-256${iterations}:{salt64}${stored64}:{server64}"

@@ -1,0 +1,131 @@
+"""The SQL of a claim queue, written for one table. Names come from `ClaimTable`, which lets only identifiers in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from keda_jobs.claims.table import ClaimTable
+
+# The planner knows nothing of a status that changes by the thousand, and with yesterday's statistics it takes
+# nested loops that never end. Each statement here has one good plan, so the others are forbidden. A forbidden kind of
+# node that a small step still needs is priced beyond all measure; that must not set the compiler to work.
+_ALWAYS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_mergejoin": "off", "jit": "off"}
+# The table's triggers see to the ranges of rows that others change.
+_OURS = {"keda_jobs.claims": "on"}
+BY_RANGE = {**_ALWAYS, **_OURS, "enable_hashjoin": "off"}
+"""Plan of a claim: each held range looks its rows up by the key's index."""
+BY_KEYS = {**_ALWAYS, **_OURS, "enable_nestloop": "off"}
+"""Plan of a completion: the rows by one visit of the key's index, the values by a hash."""
+
+SET_LOCAL = "SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS setting (name, value)"
+
+# Without the length of `varchar(10)`: a cast to it cuts the value off, where an assignment refuses it.
+TYPES = """
+SELECT attname, format_type(atttypid, -1) FROM pg_attribute
+WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped"""
+
+RENEW = """
+UPDATE batch_jobs SET heartbeat_at = clock_timestamp(), lease_expires_at = clock_timestamp() + $2
+WHERE batch_id = $1 AND status = 'running' AND lease_expires_at > clock_timestamp()"""
+
+# KEY SHARE lets slices of one batch settle side by side and keeps `take_expired`, which asks for more, away.
+FENCE = """
+SELECT 1 FROM batch_jobs
+WHERE batch_id = $1 AND status = 'running' AND lease_expires_at > clock_timestamp() FOR KEY SHARE"""
+
+COUNT = """
+UPDATE batch_jobs SET
+  completed = completed + $2, failed = failed + $3, given_up = given_up + $4,
+  rows_per_s = (completed + $2 + failed + $3)
+    / greatest(0.001, extract(epoch FROM clock_timestamp() - started_at)),
+  heartbeat_at = clock_timestamp(), lease_expires_at = clock_timestamp() + $5
+WHERE batch_id = $1"""
+
+CLOSE = """
+UPDATE batch_jobs SET
+  status = $2, error = $3, failed = failed + $4, given_up = given_up + $5, returned = returned + $6,
+  finished_at = clock_timestamp()
+WHERE batch_id = $1"""
+
+OPEN = """
+INSERT INTO batch_jobs (batch_name, pod_name, lease_expires_at)
+VALUES ($1, $2, clock_timestamp() + $3) RETURNING batch_id"""
+
+SET_CLAIMED = "UPDATE batch_jobs SET claimed = $2 WHERE batch_id = $1"
+FORGET = "DELETE FROM batch_jobs WHERE batch_id = $1"
+
+
+class Statements:
+    """Every statement that names the table; `types` are the SQL types of the written columns."""
+
+    def __init__(self, table: ClaimTable, types: Mapping[str, str]) -> None:
+        name, key, queue = table.name, table.key, table.queue
+        self.claimable = f"SELECT rows FROM {table.claimable}"
+        # By name in SQL: the driver's own cursors leave a prepared statement behind on a pooler's connection.
+        self.open_ranges = f"""
+DECLARE ranges NO SCROLL CURSOR FOR
+SELECT range_id, lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect
+FROM {table.due} ORDER BY next_attempt_at, lo FOR UPDATE SKIP LOCKED"""
+        # The last id of the first $6 rows of a range.
+        self.cut = f"""
+SELECT {key} FROM {name}
+WHERE {key} BETWEEN $1 AND $2 AND batch_status = $3 AND next_attempt_at = $4 AND batch_id IS NOT DISTINCT FROM $5
+ORDER BY {key} OFFSET $6 - 1 LIMIT 1"""
+        self.shorten = f"UPDATE {queue} SET lo = $2, claimable = claimable - $3 WHERE range_id = $1"
+        self.split_off = f"""
+INSERT INTO {queue} (lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect)
+SELECT lo, $2, $3, batch_status, next_attempt_at, from_batch, is_suspect FROM {queue} WHERE range_id = $1
+RETURNING range_id"""
+        self.hold = f"UPDATE {queue} SET batch_id = $1 WHERE range_id = ANY($2)"
+        self.claim = f"""
+UPDATE {name} AS row SET batch_status = 'processing', batch_id = $1
+FROM {queue} AS held
+WHERE held.batch_id = $1 AND row.{key} BETWEEN held.lo AND held.hi AND row.batch_status = held.batch_status
+  AND row.next_attempt_at = held.next_attempt_at AND row.batch_id IS NOT DISTINCT FROM held.from_batch
+RETURNING {", ".join(f"row.{column}" for column in (key, "attempts", *table.reads))}"""
+        self.release = f"DELETE FROM {queue} WHERE batch_id = $1"
+        is_suspect = f"SELECT coalesce(bool_or(is_suspect), false) FROM {queue} WHERE batch_id = $1"
+        arrays = "".join(f", ${number}::{types[column]}[]" for number, column in enumerate(table.writes, 3))
+        values = "".join(f', "{column}" = done."{column}"' for column in table.writes)
+        columns = "".join(f', "{column}"' for column in table.writes)
+        self.complete = f"""
+UPDATE {name} AS row SET batch_status = 'completed', attempts = row.attempts + 1, error = NULL{values}
+FROM unnest($2::bigint[]{arrays}) AS done (key{columns})
+WHERE row.{key} = done.key AND row.{key} = ANY($2) AND row.batch_id = $1 AND row.batch_status = 'processing'"""
+        self.fail = f"""
+WITH gone AS (
+  UPDATE {name} AS row SET
+    batch_status = 'failed', attempts = row.attempts + 1, error = failure.error,
+    next_attempt_at = coalesce(now() + make_interval(secs => failure.delay_s), 'infinity')
+  FROM unnest($2::bigint[], $3::text[], $4::float8[]) AS failure (key, error, delay_s)
+  WHERE row.{key} = failure.key AND row.{key} = ANY($2) AND row.batch_id = $1 AND row.batch_status = 'processing'
+  RETURNING row.{key} AS key, row.next_attempt_at
+), waiting AS (
+  INSERT INTO {queue} (lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect)
+  SELECT ranges.lo, ranges.hi, ranges.claimable, 'failed', same.next_attempt_at, $1, ({is_suspect})
+  FROM (
+    SELECT next_attempt_at, array_agg(key) AS ids FROM gone WHERE next_attempt_at < 'infinity' GROUP BY 1
+  ) AS same, batch_ranges(same.ids) AS ranges
+)
+SELECT count(*) AS failed, count(*) FILTER (WHERE next_attempt_at = 'infinity') AS given_up FROM gone"""
+        self.give_back = f"""
+WITH given AS (
+  UPDATE {name} AS row SET batch_status = 'pending', next_attempt_at = now()
+  FROM {queue} AS held
+  WHERE held.batch_id = $1 AND row.{key} BETWEEN held.lo AND held.hi
+    AND row.batch_id = $1 AND row.batch_status = 'processing'
+  RETURNING row.{key} AS key
+), all_given AS (
+  SELECT array_agg(key) AS ids, count(*) AS number FROM given
+), waiting AS (
+  INSERT INTO {queue} (lo, hi, claimable, next_attempt_at, from_batch, is_suspect)
+  SELECT ranges.lo, ranges.hi, ranges.claimable, now(), $1, $2 OR ({is_suspect})
+  FROM all_given, batch_ranges(ids, most => greatest(1, ceil(number / $3::float8))::integer) AS ranges
+)
+SELECT number FROM all_given"""
+        self.take_expired = f"""
+SELECT batch_id, pod_name, claimed - completed - failed - returned AS rows
+FROM {table.expired} ORDER BY lease_expires_at LIMIT 1 FOR UPDATE SKIP LOCKED"""
+        self.only_row = f"""
+SELECT row.{key}, row.attempts FROM {queue} AS held JOIN {name} AS row ON row.{key} BETWEEN held.lo AND held.hi
+WHERE held.batch_id = $1 AND row.batch_id = $1 AND row.batch_status = 'processing'"""

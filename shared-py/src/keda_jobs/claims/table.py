@@ -1,0 +1,56 @@
+"""The table of a claim queue, as a value."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,40}")
+
+STATUS_COLUMNS = ("batch_status", "attempts", "next_attempt_at", "error", "batch_id")
+"""The columns that the queue adds to a table and writes itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimTable:
+    """A table with an integer key, the columns a job reads of a claimed row and those it writes back.
+
+    Raises `ValueError` for a name that is not a plain lower-case identifier, and for a written column that belongs
+    to the queue.
+    """
+
+    batch_name: str
+    name: str
+    key: str = "id"
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in (self.name, self.key, *self.reads, *self.writes):
+            if not _IDENTIFIER.fullmatch(name):
+                raise ValueError(f"{name!r} is not a plain lower-case name of at most 41 characters")
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,40}", self.batch_name):
+            raise ValueError(f"{self.batch_name!r} is not a job's name")
+        for name in (self.key, *STATUS_COLUMNS):
+            if name in self.writes:
+                raise ValueError(f"a handler cannot write {name}: it belongs to the queue")
+
+    @property
+    def queue(self) -> str:
+        """The table of waiting ranges."""
+        return f"{self.name}_queue"
+
+    @property
+    def due(self) -> str:
+        """The view of ranges that are claimable now."""
+        return f"{self.name}_queue_due"
+
+    @property
+    def expired(self) -> str:
+        """The view of running batches whose lease is over."""
+        return f"{self.name}_queue_expired"
+
+    @property
+    def claimable(self) -> str:
+        """The view with the number of claimable rows, which the scaler reads."""
+        return f"{self.name}_claimable"

@@ -1,0 +1,119 @@
+"""Counts a queue's rows: by reading them all, and by what the queue says of itself."""
+# ruff: noqa: S608 - names come from ClaimTable, which lets only identifiers in
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from keda_jobs.claims import ClaimTable
+from keda_jobs.claims.statements import SET_LOCAL
+from keda_jobs.cli.batch_progress import Counts
+from keda_jobs.postgres import Connection
+
+_MOST_REASONS = 10
+
+# Texts that differ in a value only are one reason: quoted text, unless it is a plain word, and what looks like an
+# address, a path, a long number or an id, become ….
+_REASON = r"""
+left(regexp_replace(error,
+  '''[^'']*[^A-Za-z_''][^'']*''|"[^"]*[^A-Za-z_"][^"]*"|\S+[@/]\S*|\S*[@/]\S+|\S*(\d{4}|[0-9a-f]{8}-)\S*', '…', 'g'), 200)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Failed rows with the same error, but for values in it; `given_up` of them for good."""
+
+    reason: str
+    rows: int
+    given_up: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The rows as they were at `at`, the commonest reasons of failures first, and the queue's books of then."""
+
+    at: datetime
+    duration_s: float
+    counts: Counts
+    books: Counts
+    reasons: tuple[Reason, ...]
+    other_reasons: int
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What the queue says of its rows, and when the next and the last waiting retry is due."""
+
+    counts: Counts
+    next_due: datetime | None
+    last_due: datetime | None
+
+
+async def read_books(connection: Connection, table: ClaimTable) -> Books:
+    """The books in the snapshot of the transaction."""
+    [batches] = await connection.fetch(
+        """
+SELECT
+  coalesce(sum(claimed - completed - failed - returned) FILTER (WHERE status = 'running'), 0)::bigint AS processing,
+  coalesce(sum(completed), 0)::bigint AS completed, coalesce(sum(given_up), 0)::bigint AS given_up
+FROM batch_jobs WHERE batch_name = $1""",
+        table.batch_name,
+    )
+    [ranges] = await connection.fetch(
+        f"""
+SELECT
+  coalesce(sum(claimable) FILTER (WHERE batch_status = 'pending'), 0)::bigint AS pending,
+  coalesce(sum(claimable) FILTER (WHERE batch_status = 'failed'), 0)::bigint AS waiting,
+  min(next_attempt_at) FILTER (WHERE batch_status = 'failed') AS next_due,
+  max(next_attempt_at) FILTER (WHERE batch_status = 'failed') AS last_due
+FROM {table.queue} WHERE batch_id IS NULL"""
+    )
+    counts = Counts(**batches, pending=ranges["pending"], waiting=ranges["waiting"])
+    return Books(counts, ranges["next_due"], ranges["last_due"])
+
+
+async def count(connection: Connection, table: ClaimTable, books: Counts, now: datetime) -> Counted:
+    """The rows by status and reason, in one pass over the table, in the transaction's snapshot, as `books` are."""
+    began = time.monotonic()
+    # There are few reasons, and the planner, who knows nothing of that, may sort the table instead.
+    await connection.execute(SET_LOCAL, ["enable_sort"], ["off"])
+    rows = await connection.fetch(_by_reason(table), _MOST_REASONS)
+    failed = [row for row in rows if row["batch_status"] == "failed"]
+    of_status = {row["batch_status"]: row["of_status"] for row in rows}
+    given_up = failed[0]["given_up_of_status"] if failed else 0
+    return Counted(
+        at=now,
+        duration_s=time.monotonic() - began,
+        counts=Counts(
+            pending=of_status.get("pending", 0),
+            processing=of_status.get("processing", 0),
+            completed=of_status.get("completed", 0),
+            waiting=of_status.get("failed", 0) - given_up,
+            given_up=given_up,
+        ),
+        books=books,
+        reasons=tuple(Reason(row["reason"], row["rows"], row["given_up"]) for row in failed),
+        other_reasons=failed[0]["reasons"] - len(failed) if failed else 0,
+    )
+
+
+def _by_reason(table: ClaimTable) -> str:
+    return f"""
+SELECT * FROM (
+  SELECT *,
+    row_number() OVER (PARTITION BY batch_status ORDER BY rows DESC, reason) AS place,
+    count(*) OVER of_status AS reasons,
+    (sum(rows) OVER of_status)::bigint AS of_status,
+    (sum(given_up) OVER of_status)::bigint AS given_up_of_status
+  FROM (
+    SELECT
+      batch_status,
+      CASE WHEN batch_status = 'failed' THEN coalesce({_REASON}, '') END AS reason,
+      count(*) AS rows,
+      count(*) FILTER (WHERE batch_status = 'failed' AND next_attempt_at = 'infinity') AS given_up
+    FROM {table.name} GROUP BY 1, 2
+  ) AS reasons
+  WINDOW of_status AS (PARTITION BY batch_status)
+) AS ranked WHERE place <= $1 ORDER BY batch_status, place"""

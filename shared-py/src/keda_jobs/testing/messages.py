@@ -1,0 +1,62 @@
+"""One delivery of a message to the handler of an event job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from keda_jobs.context import Context
+from keda_jobs.dead_letter import DeadLetter, dead_letter, read_letter
+from keda_jobs.events import Event
+from keda_jobs.job import Handler, event_type, job_name
+from keda_jobs.message import Message
+from keda_jobs.policy import Ack, Dead, Decision, RetryPolicy
+from keda_jobs.runner import Runner
+from keda_jobs.settings import JobSettings, StoreSettings
+from keda_jobs.testing.broker import MAX_PAYLOAD
+from keda_jobs.testing.bucket import InMemoryBucket
+from keda_jobs.testing.surroundings import default_settings, in_thread
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one delivery came to."""
+
+    decision: Decision
+    store: InMemoryBucket
+    letter: DeadLetter | None = None
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The events that are published."""
+        return self.decision.events if isinstance(self.decision, Ack) else ()
+
+
+async def run_one(
+    handler: Handler,
+    payload: Mapping[str, Any] | bytes,
+    *,
+    settings: JobSettings | None = None,
+    store: InMemoryBucket | None = None,
+    resources: Any = None,
+    attempt: int = 1,
+    headers: Mapping[str, str] | None = None,
+) -> Result:
+    """Deliver `payload` to `handler` once, as the loop would, and decide what becomes of it."""
+    settings = settings or default_settings(handler, JobSettings)
+    has_store = store is not None or isinstance(settings, StoreSettings)
+    store = store or InMemoryBucket()
+    event, job = event_type(handler), job_name(handler)
+    data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    message = Message(event.subject, data, headers or {}, f"{job}-1", attempt, 1, datetime.now(UTC))
+    context = Context(settings, message, in_thread, resources, store if has_store else None)
+    runner = Runner(event, handler, lambda _message: context, settings.handler_timeout_s)
+    policy = RetryPolicy(settings.retry_max_deliveries, settings.retry_step_s)
+    decision = policy.decide(await runner.outcome(message, MAX_PAYLOAD // 2), attempt)
+    if not isinstance(decision, Dead):
+        return Result(decision, store)
+    letter = dead_letter(message, job, decision, MAX_PAYLOAD, datetime.now(UTC))
+    return Result(decision, store, read_letter(2, datetime.now(UTC), letter.data, letter.headers))

