@@ -13,13 +13,13 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from stack import JobProcess, NatsServer, PostgresServer, S3Server
 from stack.streams import apply_streams
 
-# Its deadline is a wall-clock time, and the machine is busy with servers.
-settings.register_profile("keda-jobs", deadline=None)
+# Both go by the wall clock, and the machine is busy with servers.
+settings.register_profile("keda-jobs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("keda-jobs")
 
 

@@ -8,11 +8,13 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import batch
 import pictures
 import throughput
+from asyncpg import PostgresError
 from nats.errors import Error as NatsError
 from progress import progress
 from report import as_json, as_table
@@ -27,8 +29,12 @@ _FOLDER = ROOT / ".stack" / "bench"
 _RESULT = ROOT / ".stack" / "bench.json"
 _INTERRUPTED = 130
 
-Benchmark = Callable[[Path, int, Callable[[str], None]], Comparison]
-_BENCHMARKS: dict[str, Benchmark] = {"throughput": throughput.measure, "pictures": pictures.measure}
+Benchmark = Callable[[Path, int, Callable[[str], None]], Sequence[Comparison]]
+_BENCHMARKS: dict[str, Benchmark] = {
+    "throughput": throughput.measure,
+    "pictures": pictures.measure,
+    "batch": batch.measure,
+}
 
 
 def main() -> int:
@@ -39,7 +45,7 @@ def main() -> int:
     try:
         comparisons = _run(chosen, arguments.rounds)
         _write(comparisons, to_stdout=arguments.json)
-    except (StackError, JobError, NatsError, OSError) as error:
+    except (StackError, JobError, NatsError, PostgresError, OSError) as error:
         return _fails(safe(str(error)))
     except KeyboardInterrupt:
         print("bench: interrupted, everything is stopped", file=sys.stderr)
@@ -50,7 +56,7 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measure the jobs beside baselines, in turn in one run.")
-    parser.add_argument("--only", choices=list(_BENCHMARKS), help="one of the two benchmarks")
+    parser.add_argument("--only", choices=list(_BENCHMARKS), help="one of the benchmarks")
     parser.add_argument("--rounds", type=_rounds, default=3, metavar="N", help="how often each takes its turn (3)")
     parser.add_argument("--json", action="store_true", help="the result as JSON on stdout, instead of the table")
     return parser.parse_args()
@@ -66,11 +72,11 @@ def _run(chosen: list[str], rounds: int) -> list[Comparison]:
     """The results; each benchmark has servers of its own, whose logs stay when it fails."""
     shutil.rmtree(_FOLDER, ignore_errors=True)
     with progress() as say:
-        comparisons = []
+        comparisons: list[Comparison] = []
         for name in chosen:
             folder = _FOLDER / name
             folder.mkdir(parents=True)
-            comparisons.append(_BENCHMARKS[name](folder, rounds, say))
+            comparisons.extend(_BENCHMARKS[name](folder, rounds, say))
     shutil.rmtree(_FOLDER)
     return comparisons
 
@@ -83,7 +89,8 @@ def _write(comparisons: list[Comparison], *, to_stdout: bool) -> None:
         return
     show(as_table(comparisons))
     for comparison in comparisons:
-        print(comparison.note)
+        if comparison.note:
+            print(comparison.note)
     print(f"all figures: {os.path.relpath(_RESULT)}")
 
 

@@ -34,7 +34,7 @@ _NOTE = (
 )
 
 
-def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> Comparison:
+def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> list[Comparison]:
     """The CPU times, in milliseconds. Raises `StackError`."""
     if not cpu_time.readable():
         raise StackError("pictures: CPU times are read from /proc, as Linux has it; --only throughput works without")
@@ -50,7 +50,7 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> Comparison
     parts = [Series(job, tuple(times[job])) for job in _JOBS]
     ours = Series(_OURS, tuple(map(sum, zip(*(part.values for part in parts), strict=True))))
     baseline = Baseline(Series(_BARE, tuple(times[_BARE])), CPU_TO_BARE)
-    return Comparison("pictures", "CPU ms/picture", ours, [baseline], parts, _NOTE)
+    return [Comparison("pictures", "CPU ms/picture", ours, [baseline], parts, _NOTE)]
 
 
 class Origin(Script):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stack import Process
+from stack import Process, StackError
 
 HERE = Path(__file__).resolve().parent
 
@@ -34,3 +35,18 @@ class Script(Process):
 
     def answers(self) -> bool:
         return True
+
+
+def run_together(scripts: Sequence[Script], deadline_s: float) -> None:
+    """Start all of them and return when each has ended well. Raises `StackError`."""
+    try:
+        for script in scripts:
+            script.launch()
+        for script in scripts:
+            if code := script.wait(deadline_s):
+                raise StackError(f"{script.name} exited with {code}: {script.last_line()} (log: {script.log})")
+    except subprocess.TimeoutExpired:
+        raise StackError(f"{scripts[0].name} was not done within {deadline_s:g} s (log: {scripts[0].log})") from None
+    finally:
+        for script in scripts:
+            script.stop()

@@ -35,7 +35,7 @@ _NOTE = (
 )
 
 
-def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> Comparison:
+def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> list[Comparison]:
     """The rates, in messages per second. Raises `StackError`."""
     say(f"throughput: storing {_MESSAGES:,} messages")
     server = NatsServer(folder)
@@ -51,7 +51,7 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> Comparison
         Baseline(series[_DOCUMENTED]),
         Baseline(series[_SAME]),
     ]
-    return Comparison("throughput", "messages/s", series[_OURS], baselines, note=_NOTE)
+    return [Comparison("throughput", "messages/s", series[_OURS], baselines, note=_NOTE)]
 
 
 def _contestants(url: str, folder: Path) -> list[Script]:

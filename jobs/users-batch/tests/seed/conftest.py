@@ -5,19 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from keda_jobs.claims import schema
 from keda_jobs.settings import PgSettings
 from stack import PostgresServer, wait_until
+from users_batch.job import JOB
 from users_batch.seed.data_set import DataSet
 from users_batch.seed.generate import generate
 
@@ -65,6 +72,22 @@ class Database:
     def value(self, sql: str, *arguments: object) -> Any:
         return self.fetch(sql, *arguments)[0][0]
 
+    def run(self, script: str) -> None:
+        """Run a script of statements."""
+
+        async def execute() -> None:
+            connection = await asyncpg.connect(self.dsn)
+            await connection.execute(script)
+            await connection.close()
+
+        asyncio.run(execute())
+
+    def work(self) -> int:
+        """The exit code of a worker that has run to its end."""
+        command = [sys.executable, "-m", "users_batch"]
+        environment = os.environ | {"PG_DSN": self.dsn, "HTTP_PORT": "0"}
+        return subprocess.run(command, env=environment, check=False, timeout=60).returncode
+
     @property
     def claimable(self) -> int:
         rows: int = self.value("SELECT rows FROM users_claimable")
@@ -79,6 +102,30 @@ class Database:
             " (SELECT reloptions FROM pg_class WHERE oid = oid_) FROM (SELECT 'users'::regclass AS oid_) AS users"
         )
         return has_key and trigger == b"O" and not [option for option in options if "autovacuum_enabled" in option]
+
+
+@contextmanager
+def held(database: Database, statement: str) -> Iterator[None]:
+    """What `statement` locks stays locked during the block."""
+    locked, release = threading.Event(), threading.Event()
+
+    async def hold() -> None:
+        connection = await asyncpg.connect(database.dsn)
+        await connection.transaction().start()
+        await connection.execute(statement)
+        locked.set()
+        await asyncio.to_thread(release.wait)
+        # Not `close`: the server may be gone.
+        connection.terminate()
+
+    with ThreadPoolExecutor(1) as thread:
+        holding = thread.submit(asyncio.run, hold())
+        try:
+            wait_until(lambda: locked.is_set() or holding.done())
+            yield
+        finally:
+            release.set()
+            holding.result()
 
 
 class Tool:
@@ -145,8 +192,27 @@ def tool(seed_database: Database, tmp_path: Path) -> Iterator[Tool]:
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """A folder with the data set `SMALL`."""
-    folder = tmp_path / "small"
-    generate(SMALL, folder)
+def users(seed_database: Database) -> Database:
+    """The database with the table users and its queue, both empty."""
+
+    async def apply() -> None:
+        connection = await asyncpg.connect(seed_database.dsn)
+        await schema.apply(connection, JOB.table, resources.files("users_batch") / "migrations")
+        await connection.close()
+
+    asyncio.run(apply())
+    return seed_database
+
+
+@pytest.fixture(scope="session")
+def small_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data set `SMALL`, to be copied."""
+    folder = tmp_path_factory.mktemp("small")
+    generate(SMALL, folder, processes=1)
     return folder
+
+
+@pytest.fixture
+def small(small_once: Path, tmp_path: Path) -> Path:
+    """A folder of this test's own with the data set `SMALL`."""
+    return shutil.copytree(small_once, tmp_path / "small")

@@ -3,77 +3,64 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import signal
-import threading
 from collections import namedtuple
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from keda_jobs.errors import JobError, Misconfigured
+from keda_jobs.errors import DatabaseUnavailable, JobError, Misconfigured
+from stack import PostgresServer
+from users_batch.seed import manifest, tables
 from users_batch.seed.data_set import DataSet
 from users_batch.seed.disk import room_in_database
 from users_batch.seed.generate import generate
 from users_batch.seed.load import Loaded, load
 
-from .conftest import SMALL, Database, Tool, interrupt, waits_for_a_lock
+from .conftest import SMALL, Database, Tool, held, interrupt, waits_for_a_lock
 
 DiskUsage = namedtuple("DiskUsage", "total used free")  # noqa: PYI024 - as in shutil
 
-# A row in the middle of the third chunk that waits for whoever holds the lock, and its transaction with it.
-HOLD_A_CHUNK = """
+# A row in the middle of the third chunk waits for whoever holds the lock, and its chunk with it.
+STOP_IN_THE_THIRD_CHUNK = """
 CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM pg_advisory_xact_lock(77); RETURN NEW; END $$;
 CREATE TRIGGER wait BEFORE INSERT ON users FOR EACH ROW WHEN (NEW.id = 2500) EXECUTE FUNCTION wait()"""
-
-
-@contextmanager
-def held(database: Database, statement: str) -> Iterator[None]:
-    """What `statement` locks stays locked during the block."""
-    locked, release = threading.Event(), threading.Event()
-
-    async def hold() -> None:
-        connection = await asyncpg.connect(database.dsn)
-        async with connection.transaction():
-            await connection.execute(statement)
-            locked.set()
-            await asyncio.to_thread(release.wait)
-        await connection.close()
-
-    with ThreadPoolExecutor(1) as thread:
-        holding = thread.submit(asyncio.run, hold())
-        try:
-            assert locked.wait(20)
-            yield
-        finally:
-            release.set()
-            holding.result()
-
-
-@pytest.fixture
-def users(tool: Tool, seed_database: Database) -> Database:
-    """The database with its schema, without rows."""
-    assert tool("schema").code == 0
-    return seed_database
+STOP = "SELECT pg_advisory_xact_lock(77)"
 
 
 def run(database: Database, folder: Path) -> Loaded:
     return asyncio.run(load(database.settings, folder))
 
 
-def check_that_all_is_loaded(database: Database, data_set: DataSet) -> None:
+def run_fails(database: Database, folder: Path) -> str:
+    with pytest.raises(JobError) as failure:
+        run(database, folder)
+    return str(failure.value)
+
+
+@contextmanager
+def stopped_in_the_third_chunk(database: Database, folder: Path) -> Iterator[Future[Loaded]]:
+    """An import that stands still during the block."""
+    database.run(STOP_IN_THE_THIRD_CHUNK)
+    with ThreadPoolExecutor(1) as thread, held(database, STOP):
+        importing = thread.submit(run, database, folder)
+        waits_for_a_lock(database, "COPY")
+        yield importing
+
+
+def check_that_all_is_loaded(database: Database, data_set: DataSet = SMALL) -> None:
     rows = data_set.rows
-    ids = "SELECT count(*), count(DISTINCT id), min(id), max(id) FROM users"
-    assert database.fetch(ids) == [(rows, rows, 1, rows)]
-    assert database.claimable == rows
-    assert database.value("SELECT sum(claimable) FROM users_queue") == rows
+    assert database.fetch("SELECT count(*), count(DISTINCT id), min(id), max(id) FROM users") == [(rows, rows, 1, rows)]
+    assert database.claimable == database.value("SELECT sum(claimable) FROM users_queue") == rows
     assert database.is_in_use
-    # What an application inserts afterwards has the next id, and waits for a worker.
+    # What an application inserts afterwards has the next id and waits for a worker.
     assert database.value("INSERT INTO users (name, email) VALUES ('Ada', 'ada@example.com') RETURNING id") == rows + 1
     assert database.claimable == rows + 1
 
@@ -81,13 +68,12 @@ def check_that_all_is_loaded(database: Database, data_set: DataSet) -> None:
 def test_an_import_leaves_every_row_claimable_and_the_table_in_use(users: Database, small: Path) -> None:
     loaded = run(users, small)
     assert (loaded.rows, loaded.invalid, loaded.before, loaded.claimable) == (6_000, 120, 0, 6_000)
-    check_that_all_is_loaded(users, SMALL)
     assert users.value("SELECT reltuples FROM pg_class WHERE oid = 'users'::regclass") == 6_000
+    check_that_all_is_loaded(users)
 
 
-def test_an_import_loads_the_text_as_it_stands_in_the_files(users: Database, small: Path, tmp_path: Path) -> None:
+def test_the_table_holds_what_the_files_hold(users: Database, small: Path, tmp_path: Path) -> None:
     run(users, small)
-    text = b"".join(path.read_bytes().partition(b"\n")[2] for path in sorted(small.glob("*.csv")))
     copied = tmp_path / "copied.csv"
 
     async def copy() -> None:
@@ -96,62 +82,222 @@ def test_an_import_loads_the_text_as_it_stands_in_the_files(users: Database, sma
         await connection.close()
 
     asyncio.run(copy())
-    assert copied.read_bytes() == text
+    assert copied.read_bytes() == b"".join(
+        path.read_bytes().partition(b"\n")[2] for path in sorted(small.glob("*.csv"))
+    )
+
+
+def test_a_worker_completes_all_but_the_rows_that_were_made_invalid(users: Database, small: Path) -> None:
+    run(users, small)
+    assert users.work() == 0
+    assert users.fetch("SELECT batch_status, count(*) FROM users GROUP BY 1 ORDER BY 1") == [
+        ("completed", 5_880),
+        ("failed", 120),
+    ]
+    files = manifest.complete(small).files
+    assert users.fetch(
+        "SELECT substring(error FROM '(name|email):'), count(*) FROM users WHERE batch_status = 'failed'"
+        " GROUP BY 1 ORDER BY 1"
+    ) == [
+        ("email", sum(file.invalid_emails for file in files)),
+        ("name", sum(file.invalid_names for file in files)),
+    ]
 
 
 def test_a_second_import_finds_all_of_it_there(users: Database, small: Path) -> None:
     run(users, small)
     assert run(users, small).before == 6_000
-    check_that_all_is_loaded(users, SMALL)
+    check_that_all_is_loaded(users)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_an_import_that_is_stopped_within_a_chunk_is_taken_up(
+def test_an_import_stopped_within_a_chunk_goes_on_where_it_was(
     users: Database, small: Path, tool: Tool, number: signal.Signals
 ) -> None:
-    users.fetch("SELECT 1")
-    asyncio.run(execute(users, HOLD_A_CHUNK))
-    with held(users, "SELECT pg_advisory_xact_lock(77)"):
+    users.run(STOP_IN_THE_THIRD_CHUNK)
+    with held(users, STOP):
         importing = tool.start("import", "--out", str(small))
         waits_for_a_lock(users, "COPY")
         assert users.claimable == 0
         interrupt(importing, number)
         ended = tool.finish(importing)
-    assert users.value("SELECT count(*) FROM users WHERE id BETWEEN 2001 AND 3000") == 0
     if number == signal.SIGINT:
-        assert (ended.code, ended.last_line) == (
-            130,
-            "users-batch-seed: interrupted; the same command goes on where it was",
-        )
+        assert ended.code == 130
+        assert ended.last_line == "users-batch-seed: interrupted; the same command goes on where it was"
         assert "Traceback" not in ended.stderr
-
-    resumed = run(users, small)
-    assert 0 < resumed.before < 6_000
-    check_that_all_is_loaded(users, SMALL)
+    assert 0 < run(users, small).before < 6_000
+    check_that_all_is_loaded(users)
 
 
-# What the import waits for while the table is read: before its first change, and before the last step's key.
-@pytest.mark.parametrize("statement", ["LOCK TABLE users", "ADD CONSTRAINT users_pkey"])
-def test_an_import_that_is_killed_between_its_steps_is_taken_up(
-    users: Database, small: Path, tool: Tool, statement: str
-) -> None:
-    is_last = statement.startswith("ADD")
-    if is_last:
-        asyncio.run(execute(users, HOLD_A_CHUNK))
-    with held(users, "SELECT pg_advisory_xact_lock(77)") if is_last else held(users, "SELECT FROM users"):
+def test_an_import_killed_before_its_first_step_has_changed_nothing(users: Database, small: Path, tool: Tool) -> None:
+    with held(users, "LOCK TABLE users IN ACCESS SHARE MODE"):
         importing = tool.start("import", "--out", str(small))
-        waits_for_a_lock(users, "COPY" if is_last else statement)
-        if not is_last:
-            interrupt(importing, signal.SIGKILL)
-            tool.finish(importing)
-            assert users.is_in_use
-    if is_last:
-        pass
+        waits_for_a_lock(users, "LOCK TABLE users")
+        interrupt(importing, signal.SIGKILL)
+        tool.finish(importing)
+    assert users.is_in_use
+    assert run(users, small).before == 0
+    check_that_all_is_loaded(users)
+
+
+def test_an_import_killed_in_its_last_step_has_nothing_claimable_and_goes_on_with_that_step(
+    users: Database, small: Path, tool: Tool
+) -> None:
+    users.run(STOP_IN_THE_THIRD_CHUNK)
+    with ExitStack() as reading:
+        with held(users, STOP):
+            importing = tool.start("import", "--out", str(small))
+            waits_for_a_lock(users, "COPY")
+            reading.enter_context(held(users, "LOCK TABLE users IN ACCESS SHARE MODE"))
+        waits_for_a_lock(users, "ADD CONSTRAINT users_pkey")
+        assert users.value("SELECT sum(rows) FROM users_seed_chunks") == 6_000
+        assert users.claimable == 0
+        assert users.work() == 0
+        interrupt(importing, signal.SIGKILL)
+        tool.finish(importing)
+    assert users.value("SELECT count(*) FROM batch_jobs") == 0
+    assert run(users, small).before == 6_000
+    check_that_all_is_loaded(users)
+
+
+def test_a_server_that_goes_away_is_one_line_and_the_import_goes_on_when_it_is_back(
+    own_postgres_server: PostgresServer, small: Path, tool: Tool
+) -> None:
+    users = Database(own_postgres_server.dsn)
+    tool.environment |= own_postgres_server.environment()
+    assert tool("schema").code == 0
+    users.run(STOP_IN_THE_THIRD_CHUNK)
+    with held(users, STOP):
+        importing = tool.start("import", "--out", str(small))
+        waits_for_a_lock(users, "COPY")
+        own_postgres_server.stop_immediately()
+        ended = tool.finish(importing)
+    assert ended.code == 1
+    assert ended.last_line.startswith("users-batch-seed: PostgreSQL: ")
+    assert "Traceback" not in ended.stderr
+    own_postgres_server.start()
+    assert run(users, small).before < 6_000
+    check_that_all_is_loaded(users)
+
+
+def test_rows_that_an_application_inserts_meanwhile_are_claimable_afterwards(users: Database, small: Path) -> None:
+    with stopped_in_the_third_chunk(users, small) as importing:
+        assert users.value("INSERT INTO users (name, email) VALUES ('Ada', 'a@b.de') RETURNING id") == 6_001
+    assert importing.result().claimable == users.claimable == 6_001
+    assert users.value("INSERT INTO users (name, email) VALUES ('Ada', 'a@b.de') RETURNING id") == 6_002
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "reason"),
+    [
+        ("INSERT INTO users (id, name) VALUES (2700, 'Ada')", "Key (id)=(2700) is duplicated"),
+        ("DELETE FROM users WHERE id = (SELECT min(id) FROM users)", "1 rows of the data set were deleted or changed"),
+        (
+            "UPDATE users SET next_attempt_at = 'infinity', batch_status = 'failed'",
+            "were deleted or changed",
+        ),
+    ],
+)
+def test_data_that_somebody_changes_meanwhile_are_not_put_to_use(
+    users: Database, small: Path, meanwhile: str, reason: str
+) -> None:
+    with stopped_in_the_third_chunk(users, small) as importing:
+        users.run(meanwhile)
+    with pytest.raises(JobError, match=f"{re.escape(reason)}.*reset"):
+        importing.result()
+    assert users.claimable == 0
+    asyncio.run(tables.reset(users.settings))
     run(users, small)
-    check_that_all_is_loaded(users, SMALL)
+    check_that_all_is_loaded(users)
 
 
-async def execute(database: Database, script: str) -> None:
-    connection = await asyncpg.connect(database.dsn)
-    await connection.execute(script)
-    await connection.close()
+def test_a_table_with_rows_of_somebody_else_is_refused_and_left_alone(users: Database, small: Path) -> None:
+    users.run("INSERT INTO users (name, email) VALUES ('Ada', 'ada@example.com')")
+    with pytest.raises(Misconfigured, match="rows that no import put there; `users-batch-seed reset`"):
+        run(users, small)
+    assert users.is_in_use
+    assert users.claimable == 1
+
+
+def test_a_table_with_another_data_set_is_refused_and_left_alone(users: Database, small: Path, tmp_path: Path) -> None:
+    run(users, small)
+    generate(DataSet(100), tmp_path / "other")
+    with pytest.raises(Misconfigured, match="users holds another data set; `users-batch-seed reset`"):
+        run(users, tmp_path / "other")
+    check_that_all_is_loaded(users)
+
+
+def test_a_table_that_was_emptied_by_hand_is_not_taken_for_full(users: Database, small: Path) -> None:
+    run(users, small)
+    users.run("TRUNCATE users")
+    with pytest.raises(Misconfigured, match="somebody emptied users"):
+        run(users, small)
+
+
+def test_a_damaged_file_is_named_and_nothing_of_it_is_kept(users: Database, small: Path) -> None:
+    path = small / "users-00002.csv"
+    text = path.read_bytes()
+    path.write_bytes(text.replace(b"\n2500,", b"\n25x0,"))
+    assert "users-00002.csv is damaged" in run_fails(users, small)
+    path.write_bytes(re.sub(rb"\n(2500),(.*),", rb" \1 \2 ", text))
+    assert "users-00002.csv has not 1000 rows but 999" in run_fails(users, small)
+    assert users.value("SELECT count(*) FROM users WHERE id BETWEEN 2001 AND 3000") == 0
+    assert generate(SMALL, small).kept == 5_000
+    run(users, small)
+    check_that_all_is_loaded(users)
+
+
+def test_a_folder_without_a_whole_data_set_is_refused(users: Database, small: Path, tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="holds no data set; make one with `users-batch-seed generate"):
+        run(users, tmp_path)
+    (small / "users-00004.csv").unlink()
+    with pytest.raises(Misconfigured, match=r"users-00004\.csv is not what the manifest says"):
+        run(users, small)
+    found = manifest.read(small)
+    assert found is not None
+    found.having(found.files[:-1]).write(small)
+    with pytest.raises(Misconfigured, match="is not finished"):
+        run(users, small)
+
+
+def test_two_imports_do_not_run_at_once(users: Database, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with stopped_in_the_third_chunk(users, small) as importing:
+        monkeypatch.setattr(tables, "PATIENCE_S", 0.1)
+        assert "another import or reset is at work" in run_fails(users, small)
+    importing.result()
+    check_that_all_is_loaded(users)
+
+
+def test_a_table_that_somebody_reads_for_long_is_one_line(
+    users: Database, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "PATIENCE_S", 0.1)
+    with held(users, "LOCK TABLE users IN ACCESS SHARE MODE"):
+        assert "another transaction has held users" in run_fails(users, small)
+
+
+def test_a_disk_too_small_for_the_table_is_refused_before_anything_is_changed(
+    users: Database, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(10**12, 10**12, 10**6))
+    assert "too small for 6,000 rows in the database: about 2.0 MB of disk, 1.0 MB are free" in run_fails(users, small)
+    assert users.is_in_use
+
+
+def test_the_disk_that_is_asked_for_is_what_the_table_takes(users: Database, tmp_path: Path) -> None:
+    generate(DataSet(100_000), tmp_path)
+    asked = asyncio.run(room_in_database(users.settings, 100_000)).needed
+    run(users, tmp_path)
+    taken = users.value("SELECT pg_total_relation_size('users')")
+    assert taken <= asked <= 1.1 * taken
+
+
+def test_a_role_without_the_owners_rights_is_refused(users: Database, small: Path) -> None:
+    worker = Database(users.dsn.replace("keda_jobs@", "users_worker@"))
+    with pytest.raises(Misconfigured, match="permission denied"):
+        run(worker, small)
+
+
+def test_a_server_that_is_not_there_is_one_line(small: Path) -> None:
+    with pytest.raises(DatabaseUnavailable, match="PostgreSQL: "):
+        run(Database("postgresql://nobody@127.0.0.1:1/nothing"), small)

@@ -66,6 +66,8 @@ def batch_job(
     if result is None and hints.get("return") is not type(None):
         raise TypeError(f"{handler.__qualname__} must be annotated to return a NamedTuple of columns, or None")
     claim_table = ClaimTable(job_name(handler), table, key, _columns(row), _columns(result) if result else ())
+    if not inspect.iscoroutinefunction(handler):
+        raise TypeError(f"{handler.__qualname__} must be an async function")
     return BatchJob(claim_table, handler, row, result, settings, resources)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
@@ -22,10 +23,10 @@ from keda_jobs.claims.queue import ClaimQueue
 from keda_jobs.cpu import CpuPool
 from keda_jobs.errors import Misconfigured, PlatformError
 from keda_jobs.policy import RetryPolicy
-from keda_jobs.postgres import pool
+from keda_jobs.postgres import Pool, pool
 from keda_jobs.settings import BatchSettings, load, shown
 
-# What is left of a grace that is over: to write and to give back, if PostgreSQL answers at all.
+# After the grace: to write and to give back, if PostgreSQL answers at all.
 _CLOSING_S = 5.0
 # A batch is a hundred thousand small objects without a circle among them. Python's default, to look for circles after
 # every 700 new ones, takes as long as all else the loop does for a row.
@@ -62,6 +63,7 @@ class _Process:
         self._settings = settings
         self._metrics = BatchMetrics(job.name)
         self._stop = Stop(settings.shutdown_grace_s)
+        self._connections: Pool | None = None
         self._worker: Worker | None = None
 
     async def run(self) -> None:
@@ -69,21 +71,22 @@ class _Process:
         main = asyncio.create_task(self._work())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._told_to_stop, main)
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await main
-        except asyncio.CancelledError:
-            if self._worker is None:
-                log.info("stopped before it was connected")
-            else:
-                log.warning("stopped without an answer; rows in hand go to others when their lease is over")
 
     def _told_to_stop(self, main: asyncio.Task[None]) -> None:
         self._stop.ask()
         if self._worker is None:
+            self._hang_up()
             main.cancel()
         else:
             left_s = self._stop.ends_at - time.monotonic() + _CLOSING_S
-            asyncio.get_running_loop().call_later(left_s, main.cancel)
+            asyncio.get_running_loop().call_later(left_s, self._hang_up)
+
+    def _hang_up(self) -> None:
+        """End every call to PostgreSQL that has no answer; cancelling one would wait for the server too."""
+        if self._connections is not None:
+            self._connections.terminate()
 
     def _ready(self) -> str | None:
         if self._worker is None or not self._worker.has_claimed:
@@ -97,7 +100,11 @@ class _Process:
                 self._settings.http_port, alive=lambda: None, ready=self._ready, registry=self._metrics.registry
             )
             log.info("probes and metrics on port %d", await stack.enter_async_context(probes))
-            self._worker = await self._connected(stack)
+            try:
+                self._worker = await self._connected(stack)
+            except asyncio.CancelledError:
+                log.info("stopped before it was connected")
+                raise
             await self._worker.run()
             log.info("told to stop" if self._stop.asked else "nothing left to claim")
 
@@ -105,7 +112,7 @@ class _Process:
         settings, job = self._settings, self._job
         resources = await stack.enter_async_context(job.resources(settings)) if job.resources else None
         # One connection for claims and heartbeats.
-        connections = await stack.enter_async_context(
+        connections = self._connections = await stack.enter_async_context(
             pool(settings, name=job.name, connections=WRITERS + 1, call_s=settings.claim_timeout_s)
         )
         policy = RetryPolicy(settings.max_attempts, settings.retry_step_s)

@@ -17,14 +17,33 @@ from keda_jobs.errors import JobError, PlatformError, Transient
 from keda_jobs.pause import Pause
 from keda_jobs.policy import RetryPolicy, describe
 
-# A handler without a single await would keep heartbeat and probes waiting for as long as its rows last.
-_LET_OTHERS_RUN_S = 0.02
+# Between two turns of the rows, heartbeat, writes and probes have theirs.
+_TURN_S = 0.02
 
 log = logging.getLogger(__name__)
 
 
 class HandlerQuit(Transient):
     """The handler raised what ends a task or a process, and nobody had asked for an end."""
+
+
+class _Turn:
+    """The time in which rows run, one for all tasks: a handler without a single await would not end it otherwise."""
+
+    def __init__(self) -> None:
+        self.ends_at = 0.0
+        self._came = asyncio.Event()
+        self._came.set()
+
+    async def comes_again(self) -> None:
+        """Return when the others of the loop have had their turn."""
+        if not self._came.is_set():
+            await self._came.wait()
+            return
+        self._came.clear()
+        asyncio.get_running_loop().call_soon(self._came.set)
+        await self._came.wait()
+        self.ends_at = time.monotonic() + _TURN_S
 
 
 class RowRunner:
@@ -38,8 +57,7 @@ class RowRunner:
         self._policy = policy
         self._stop = stop
         self._pause = Pause()
-        # Each task has a turn before probes and heartbeat have theirs.
-        self._turn_s = _LET_OTHERS_RUN_S / context.settings.workers
+        self._turn = _Turn()
         self._bugs: set[type[BaseException]] = set()
 
     async def run(self, waiting: deque[Claimed], outcomes: Outcomes) -> None:
@@ -48,8 +66,12 @@ class RowRunner:
         This is the inner loop: what it does is done a hundred thousand times a second.
         """
         handler, context, row_type, result_type = self._handler, self._context, self._row, self._result
-        turn_ends = 0.0
+        turn = self._turn
         while waiting and not self._stop.asked:
+            if time.monotonic() > turn.ends_at:
+                outcomes.look()
+                await turn.comes_again()
+                continue
             claimed = waiting.popleft()
             try:
                 result = await handler(tuple.__new__(row_type, claimed.values), context)
@@ -69,10 +91,6 @@ class RowRunner:
                 outcomes.done.append(Done(claimed, result or ()))
                 if self._pause.is_on:
                     self._pause.over()
-            if time.monotonic() > turn_ends:
-                outcomes.look()
-                await asyncio.sleep(0)
-                turn_ends = time.monotonic() + self._turn_s
 
     async def _rest(self, error: PlatformError) -> None:
         self._pause.trouble(str(error))

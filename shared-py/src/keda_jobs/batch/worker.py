@@ -54,6 +54,7 @@ class Worker:
                     return batch
                 if time.monotonic() > give_up:
                     raise DatabaseUnavailable("every claimable row is locked by another transaction")
+                log.debug("every claimable row is locked by another transaction, for now")
                 await self._stop.rest(_OTHERS_CLAIM_S * random.uniform(0.5, 1.5))
         except DatabaseUnavailable:
             if not self._stop.asked:

@@ -27,11 +27,11 @@ class _Range:
 
 async def pick(connection: Connection, sql: Statements, most: int) -> list[int]:
     """The ids of ranges of `most` rows in all: locked, the first that are free, the last one split if too long."""
-    await connection.execute(sql.open_ranges)
+    await connection.execute(sql.open_waiting)
     picked: list[int] = []
     wanted, keys, step = most, _MOST_KEYS, 1
     while True:
-        ranges = [_Range(*record) for record in await connection.fetch(f"FETCH {step} FROM ranges")]
+        ranges = [_Range(*record) for record in await connection.fetch(f"FETCH {step} FROM waiting")]
         for found in ranges:
             if wanted <= 0 or keys <= 0 or (picked and found.is_suspect):
                 return picked

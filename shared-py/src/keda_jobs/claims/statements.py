@@ -61,11 +61,11 @@ class Statements:
     def __init__(self, table: ClaimTable, types: Mapping[str, str]) -> None:
         name, key, queue = table.name, table.key, table.queue
         self.claimable = f"SELECT rows FROM {table.claimable}"
-        # By name in SQL: the driver's own cursors leave a prepared statement behind on a pooler's connection.
-        self.open_ranges = f"""
-DECLARE ranges NO SCROLL CURSOR FOR
+        self.waiting = f"""
 SELECT range_id, lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect
 FROM {table.due} ORDER BY next_attempt_at, lo FOR UPDATE SKIP LOCKED"""
+        # In SQL: a cursor of the driver's leaves a prepared statement behind, on whichever connection of a pooler.
+        self.open_waiting = f"DECLARE waiting NO SCROLL CURSOR FOR {self.waiting}"
         # The last id of the first $6 rows of a range.
         self.cut = f"""
 SELECT {key} FROM {name}

@@ -16,9 +16,15 @@ _MOST_REASONS = 10
 
 # Texts that differ in a value only are one reason: quoted text, unless it is a plain word, and what looks like an
 # address, a path, a long number or an id, become ….
-_REASON = r"""
-left(regexp_replace(error,
-  '''[^'']*[^A-Za-z_''][^'']*''|"[^"]*[^A-Za-z_"][^"]*"|\S+[@/]\S*|\S*[@/]\S+|\S*(\d{4}|[0-9a-f]{8}-)\S*', '…', 'g'), 200)"""
+_VALUE = "|".join(
+    (
+        r"'[^']*[^A-Za-z_'][^']*'",
+        r'"[^"]*[^A-Za-z_"][^"]*"',
+        r"\S+[@/]\S*",
+        r"\S*[@/]\S+",
+        r"\S*(\d{4}|[0-9a-f]{8}-)\S*",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ async def count(connection: Connection, table: ClaimTable, books: Counts, now: d
     began = time.monotonic()
     # There are few reasons, and the planner, who knows nothing of that, may sort the table instead.
     await connection.execute(SET_LOCAL, ["enable_sort"], ["off"])
-    rows = await connection.fetch(_by_reason(table), _MOST_REASONS)
+    rows = await connection.fetch(_by_reason(table), _MOST_REASONS, _VALUE)
     failed = [row for row in rows if row["batch_status"] == "failed"]
     of_status = {row["batch_status"]: row["of_status"] for row in rows}
     given_up = failed[0]["given_up_of_status"] if failed else 0
@@ -110,7 +116,7 @@ SELECT * FROM (
   FROM (
     SELECT
       batch_status,
-      CASE WHEN batch_status = 'failed' THEN coalesce({_REASON}, '') END AS reason,
+      CASE WHEN batch_status = 'failed' THEN coalesce(left(regexp_replace(error, $2, '…', 'g'), 200), '') END AS reason,
       count(*) AS rows,
       count(*) FILTER (WHERE batch_status = 'failed' AND next_attempt_at = 'infinity') AS given_up
     FROM {table.name} GROUP BY 1, 2

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import nats
@@ -24,7 +25,9 @@ from keda_jobs.cli import app
 from keda_jobs.dead_letter import dead_letter
 from keda_jobs.message import Message
 from keda_jobs.policy import Dead
-from stack import NatsServer
+from stack import NatsServer, PostgresServer
+
+from .batch_table import BatchTable
 
 T = TypeVar("T")
 STREAM = "keda-jobs-events"
@@ -163,6 +166,26 @@ class Server:
 @pytest.fixture
 def cli(nats_server: NatsServer) -> Iterator[Cli]:
     made = Cli(nats_server.url)
+    yield made
+    for process in made.started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def batch_table(postgres_server: PostgresServer, database: str, tmp_path: Path) -> BatchTable:
+    """The table `words`, empty, in a database of its own."""
+    made = BatchTable(postgres_server.dsn_of(database))
+    made.make(tmp_path / "words")
+    return made
+
+
+@pytest.fixture
+def batch_cli(request: pytest.FixtureRequest) -> Iterator[Cli]:
+    """The CLI with the database of `batch_table`, where the test has one, and without NATS."""
+    made = Cli("")
+    if "batch_table" in request.fixturenames:
+        made.environment["PG_DSN"] = request.getfixturevalue("batch_table").dsn
     yield made
     for process in made.started:
         process.kill()

@@ -16,8 +16,9 @@ def main() -> None:
 
         app(prog_name="users-batch-seed")
     except ModuleNotFoundError as error:
-        if error.name not in _NEEDED:
+        if str(error.name).partition(".")[0] not in _NEEDED:
             raise
-        sys.exit("users-batch-seed: the seed tool is not installed; run `pip install 'users-batch[seed]'`")
+        sys.stderr.write("users-batch-seed: the seed tool is not installed; run `pip install 'users-batch[seed]'`\n")
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)

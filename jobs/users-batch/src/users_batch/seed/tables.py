@@ -26,6 +26,9 @@ _NAME = "users-batch-seed"
 # Any number will do; the same one for imports and resets.
 _LOCK = 5_321_477_014
 
+# For the server, which takes a moment to notice that an interrupted run is gone, and for other people's queries.
+PATIENCE_S = 10
+
 # The server would build an index to its end for a client that was killed.
 _NOTICE_DEATH = """
 SELECT set_config(name, '2s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'"""
@@ -85,8 +88,7 @@ async def opened(settings: PgSettings) -> AsyncIterator[Connection]:
 async def alone(settings: PgSettings) -> AsyncIterator[Connection]:
     """A connection while no other import or reset runs. Raises `JobError` when one does."""
     async with opened(settings) as connection:
-        # Patience for the server, which takes a moment to notice that an interrupted run is gone.
-        await connection.execute("SET lock_timeout = '10s'")
+        await connection.execute(f"SET lock_timeout = '{PATIENCE_S}s'")
         try:
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         except pg.LockNotAvailableError as error:
@@ -94,7 +96,7 @@ async def alone(settings: PgSettings) -> AsyncIterator[Connection]:
         try:
             yield connection
         except pg.LockNotAvailableError as error:
-            raise JobError("another transaction uses users for more than 10 s; end it, then try again") from error
+            raise JobError(f"another transaction has held users for {PATIENCE_S} s; end it, then try again") from error
 
 
 async def state(connection: Connection, data_set: DataSet) -> Known:

@@ -1,0 +1,138 @@
+"""`reset`: what is empty afterwards, and when it does nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stack import wait_until
+from users_batch.seed import tables
+from users_batch.seed.load import load
+
+from .conftest import Database, Tool, held
+
+
+@pytest.fixture
+def filled(users: Database, small: Path) -> Database:
+    """The database with the data set `SMALL` imported."""
+    asyncio.run(load(users.settings, small))
+    return users
+
+
+Answer = Callable[[str], tuple[int, str]]
+
+
+@pytest.fixture
+def answered(tool: Tool) -> Answer:
+    """The exit code and the screen of a `reset` on a terminal, where that is typed."""
+
+    def reset(typed: str) -> tuple[int, str]:
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [str(Path(sys.executable).with_name("users-batch-seed")), "reset"],
+            env=tool.environment,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        screen = ""
+        try:
+            while "Empty it for good?" not in screen:
+                screen += os.read(ours, 4096).decode()
+            os.write(ours, typed.encode())
+            code = process.wait(30)
+            with_rest = os.read(ours, 4096).decode()
+        finally:
+            os.close(ours)
+        return code, screen + with_rest
+
+    return reset
+
+
+def is_empty(database: Database) -> bool:
+    counts = (
+        "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM users_queue), (SELECT count(*) FROM batch_jobs)"
+    )
+    state = "SELECT to_regclass('users_seed'), to_regclass('users_seed_chunks')"
+    return database.fetch(counts) == [(0, 0, 0)] and database.fetch(state) == [(None, None)] and database.is_in_use
+
+
+def test_all_is_empty_afterwards_and_an_import_can_begin(filled: Database, small: Path, tool: Tool) -> None:
+    assert filled.work() == 0
+    done = tool("reset", "--yes", "--json")
+    assert (done.code, done.json) == (0, {"reset": True, "batches": 1})
+    assert is_empty(filled)
+    assert filled.claimable == 0
+    assert filled.value("INSERT INTO users (name) VALUES ('Ada') RETURNING id") == 1
+    filled.run("TRUNCATE users")
+    assert asyncio.run(load(filled.settings, small)).claimable == 6_000
+
+
+def test_an_import_that_was_interrupted_leaves_nothing(users: Database, small: Path) -> None:
+    (small / "users-00003.csv").write_bytes((small / "users-00003.csv").read_bytes().replace(b"\n", b" "))
+    with pytest.raises(Exception, match="users-00003"):
+        asyncio.run(load(users.settings, small))
+    assert not users.is_in_use
+    asyncio.run(tables.reset(users.settings))
+    assert is_empty(users)
+
+
+def test_it_asks_on_a_terminal_and_no_means_no(filled: Database, answered: Answer) -> None:
+    code, screen = answered("n\n")
+    assert code == 1
+    assert "users in the database test_" in screen
+    assert "about 6,000 rows" in screen
+    assert "nothing was changed" in screen
+    assert filled.claimable == 6_000
+
+
+def test_it_asks_on_a_terminal_and_yes_means_yes(filled: Database, answered: Answer) -> None:
+    code, _ = answered("y\n")
+    assert code == 0
+    assert is_empty(filled)
+
+
+def test_without_a_terminal_it_wants_to_be_told(filled: Database, tool: Tool) -> None:
+    refused = tool("reset")
+    assert (refused.code, refused.stdout) == (2, "")
+    assert refused.stderr == (
+        "users-batch-seed: reset asks before it empties users, and nobody can answer here: pass --yes\n"
+    )
+    assert filled.claimable == 6_000
+
+
+def test_it_refuses_while_a_worker_has_a_batch(filled: Database, tool: Tool) -> None:
+    filled.run(
+        "INSERT INTO batch_jobs (batch_name, pod_name, lease_expires_at)"
+        " VALUES ('users-batch', 'pod-1', now() + interval '1 minute')"
+    )
+    refused = tool("reset", "--yes")
+    assert (refused.code, refused.last_line) == (
+        1,
+        "users-batch-seed: workers are at work on 1 batches; stop them, then reset",
+    )
+    assert filled.claimable == 6_000
+    filled.run("UPDATE batch_jobs SET lease_expires_at = now()")
+    assert tool("reset", "--yes").code == 0
+    assert is_empty(filled)
+
+
+def test_it_waits_for_a_query_that_uses_the_table(filled: Database, tool: Tool) -> None:
+    with held(filled, "LOCK TABLE users IN ACCESS SHARE MODE"):
+        resetting = tool.start("reset", "--yes")
+        wait_until(
+            lambda: filled.fetch(
+                "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+        )
+    assert tool.finish(resetting).code == 0
+    assert is_empty(filled)

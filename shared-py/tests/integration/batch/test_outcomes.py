@@ -1,0 +1,176 @@
+"""What becomes of a row, by what its handler does."""
+
+from __future__ import annotations
+
+import pytest
+
+from stack import until
+
+from .parcels import Parcels
+from .workers import Start, Steering
+
+
+async def test_a_result_is_written(parcels: Parcels, start: Start) -> None:
+    await parcels.insert(fine=1)
+    assert await start().ended() == 0
+    row = await parcels.of("fine")
+    assert (row["batch_status"], row["label"], row["size"]) == ("completed", f"parcel {row['id']}", 1)
+    assert (row["attempts"], row["error"]) == (1, None)
+
+
+async def test_a_permanent_error_fails_a_row_for_good_at_once(parcels: Parcels, start: Start) -> None:
+    await parcels.insert(is_refused=1)
+    assert await start().ended() == 0
+    row = await parcels.of("is refused")
+    assert (row["batch_status"], row["attempts"], row["is_given_up"]) == ("failed", 1, True)
+    assert row["error"] == "Permanent: no such street"
+    batch = await parcels.batch()
+    assert (batch["completed"], batch["failed"], batch["given_up"]) == (0, 1, 1)
+
+
+async def test_any_other_error_is_tried_again_later_each_time_and_given_up_at_last(
+    parcels: Parcels, start: Start
+) -> None:
+    await parcels.insert(fails=1)
+    waits_s = []
+    for attempt in (1, 2, 3):
+        assert await start(RETRY_STEP_S="100s", MAX_ATTEMPTS="3").ended() == 0
+        row = await parcels.of("fails")
+        assert (row["batch_status"], row["attempts"]) == ("failed", attempt)
+        assert row["error"] == "Transient: the scales are broken"
+        assert await parcels.claimable() == 0
+        waits_s.append(row["wait_s"])
+        await parcels.make_due()
+        assert await parcels.claimable() == (1 if attempt < 3 else 0)
+    # What has passed between the write and our look at it is missing.
+    assert 100 >= waits_s[0] > 60
+    assert 200 >= waits_s[1] > 160
+    assert (await parcels.of("fails"))["is_given_up"]
+
+
+async def test_with_one_attempt_the_first_failure_is_for_good(parcels: Parcels, start: Start) -> None:
+    await parcels.insert(fails=1)
+    assert await start(MAX_ATTEMPTS="1").ended() == 0
+    assert (await parcels.of("fails"))["is_given_up"]
+
+
+async def test_a_due_retry_is_claimed_by_the_worker_that_is_there(parcels: Parcels, start: Start) -> None:
+    await parcels.insert(fails_once=1, fine=1)
+    while (await parcels.of("fails once"))["batch_status"] != "completed":
+        assert await start(RETRY_STEP_S="0.01").ended() == 0
+    row = await parcels.of("fails once")
+    assert (row["attempts"], row["error"]) == (2, None)
+
+
+async def test_a_row_waits_as_long_as_the_other_side_asked_for(parcels: Parcels, start: Start) -> None:
+    await parcels.insert(is_told_to_rest=1)
+    assert await start(RETRY_STEP_S="10").ended() == 0
+    assert 500 >= (await parcels.of("is told to rest"))["wait_s"] > 450
+
+
+async def test_an_error_may_lower_the_limit(parcels: Parcels, start: Start) -> None:
+    await parcels.insert(has_two_tries=1)
+    assert await start(MAX_ATTEMPTS="5").ended() == 0
+    assert not (await parcels.of("has two tries"))["is_given_up"]
+    await parcels.make_due()
+    assert await start(MAX_ATTEMPTS="5").ended() == 0
+    row = await parcels.of("has two tries")
+    assert (row["attempts"], row["is_given_up"]) == (2, True)
+
+
+async def test_while_the_platform_is_in_trouble_rows_stay_in_hand_and_no_try_is_used_up(
+    parcels: Parcels, start: Start, steering: Steering
+) -> None:
+    await parcels.insert(needs_the_store=5)
+    worker = start(LEASE_S="1")
+    await until(lambda: len(worker.said("WARNING")) >= 3)
+    heartbeat = (await parcels.batch())["heartbeat_at"]
+
+    async def a_heartbeat_later() -> bool:
+        return bool((await parcels.batch())["heartbeat_at"] > heartbeat)
+
+    await until(a_heartbeat_later)
+    assert await parcels.statuses() == {"processing": 5}
+    steering.open_the_gate()
+    assert await worker.ended() == 0
+    assert (await parcels.all("SELECT DISTINCT batch_status, attempts, error FROM parcels")) == [
+        {"batch_status": "completed", "attempts": 1, "error": None}
+    ]
+    assert all("no try is used up: the store is away" in said for said in worker.said("WARNING"))
+    assert any("going on" in said for said in worker.said("INFO"))
+    assert len(await parcels.batches()) == 1
+
+
+POISON = {
+    "has a bug": "AttributeError: 'Parcel' object has no attribute 'weight'",
+    "returns something else": "TypeError: the handler returned Parcel, not Sticker",
+    "cancels": "HandlerQuit: it raised CancelledError",
+    "asks to exit": "HandlerQuit: it raised SystemExit: enough",
+    "has a NUL": "ValuesRefused: invalid byte sequence",
+    "is too long": "ValuesRefused: value too long for type character varying(20)",
+    "is forbidden": "ValuesRefused: forbidden goods",
+    "is alien": "ValuesRefused: alien goods",
+    "is too large": "ValuesRefused: ",
+    "is no number": "ValuesRefused: ",
+}
+
+
+@pytest.mark.parametrize(("kind", "error"), POISON.items(), ids=POISON)
+async def test_a_poisoned_row_fails_alone(parcels: Parcels, start: Start, kind: str, error: str) -> None:
+    await parcels.insert(fine=40)
+    await parcels.insert(**{kind: 1})
+    await parcels.insert(fine=60)
+    worker = start()
+    assert await worker.ended() == 0
+    assert await parcels.statuses() == {"completed": 100, "failed": 1}
+    row = await parcels.of(kind)
+    assert row["error"].startswith(error)
+    assert row["label"] is None
+    assert (row["attempts"], row["is_given_up"]) == (1, False)
+    assert await parcels.written_twice() == []
+    assert [batch["status"] for batch in await parcels.batches()] == ["completed"]
+
+
+async def test_of_rows_that_exclude_each_other_one_is_written(parcels: Parcels, start: Start) -> None:
+    await parcels.insert(fine=10, is_a_twin=3)
+    assert await start().ended() == 0
+    assert await parcels.statuses() == {"completed": 11, "failed": 2}
+    errors = await parcels.all("SELECT error FROM parcels WHERE batch_status = 'failed'")
+    assert all("ValuesRefused: duplicate key value" in row["error"] for row in errors)
+
+
+async def test_many_poisoned_rows_fail_and_no_other_with_them(parcels: Parcels, start: Start) -> None:
+    for _ in range(10):
+        await parcels.insert(fine=20, is_too_long=1, has_a_NUL=1, has_a_bug=1, is_refused=1, is_alien=1)
+    assert await start().ended() == 0
+    assert await parcels.statuses() == {"completed": 200, "failed": 50}
+    batch = await parcels.batch()
+    assert (batch["completed"], batch["failed"], batch["given_up"], batch["returned"]) == (200, 50, 10, 0)
+
+
+async def test_a_bug_is_said_once_with_its_traceback(parcels: Parcels, start: Start) -> None:
+    await parcels.insert(has_a_bug=20, fails=20)
+    worker = start()
+    assert await worker.ended() == 0
+    [line] = [line for line in worker.lines if line["level"] == "ERROR"]
+    assert "AttributeError" in line["message"]
+    assert "parcel.weight" in line["exception"]
+
+
+@pytest.mark.parametrize("kind", ["exits", "kills its process"])
+async def test_a_row_that_kills_its_worker_is_cornered_and_given_up(parcels: Parcels, start: Start, kind: str) -> None:
+    await parcels.insert(fine=20)
+    await parcels.insert(**{kind: 1})
+    await parcels.insert(fine=20)
+    environment = {"CLAIM_SIZE": "20", "WORKERS": "1", "LEASE_S": "1", "RETRY_STEP_S": "0.1", "MAX_ATTEMPTS": "2"}
+    deaths = 0
+    while (await parcels.statuses()) != {"completed": 40, "failed": 1} or not (await parcels.of(kind))["is_given_up"]:
+        await until(parcels.claimable)
+        deaths += await start(**environment).ended() != 0
+    row = await parcels.of(kind)
+    assert row["attempts"] == 2
+    assert row["error"].startswith("WorkerDied: ")
+    assert deaths <= 6
+    assert await parcels.written_twice() == []
+    assert {batch["status"] for batch in await parcels.batches()} == {"completed", "abandoned"}
+    assert await parcels.claimable() == 0

@@ -1,0 +1,70 @@
+"""`/healthz`, `/readyz` and `/metrics` of a worker."""
+
+from __future__ import annotations
+
+import re
+
+from stack import until
+
+from .parcels import Parcels
+from .workers import Start, Steering, Worker, get
+
+
+def metric(worker: Worker, name: str) -> float:
+    [value] = re.findall(rf"^{re.escape(name)} (\S+)$", get(f"{worker.http_url}/metrics")[1], re.MULTILINE)
+    return float(value)
+
+
+async def test_a_worker_is_ready_from_its_first_claim_on(parcels: Parcels, start: Start, steering: Steering) -> None:
+    await parcels.insert(waits=1)
+    async with parcels.owner.transaction():
+        await parcels.owner.execute("LOCK TABLE parcels_queue")
+        worker = start()
+        await until(lambda: get(f"{worker.http_url}/healthz") == (200, "ok\n"))
+        assert get(f"{worker.http_url}/readyz") == (503, "nothing claimed yet\n")
+    await until(lambda: get(f"{worker.http_url}/readyz") == (200, "ok\n"))
+    assert await parcels.statuses() == {"processing": 1}
+    steering.open_the_gate()
+    assert await worker.ended() == 0
+
+
+async def test_metrics_tell_rows_by_outcome_batches_and_claims(
+    parcels: Parcels, start: Start, steering: Steering
+) -> None:
+    await parcels.insert(fine=10, fails=3, is_refused=2, waits=1)
+    worker = start(CLAIM_SIZE="8")
+    labels = f'{{job="{worker.name}",outcome='
+
+    def all_but_one() -> bool:
+        return (
+            get(f"{worker.http_url}/readyz")[0] == 200
+            and metric(worker, f'keda_jobs_rows_total{labels}"completed"}}') == 10
+            and metric(worker, f'keda_jobs_rows_total{labels}"retry"}}') == 3
+            and metric(worker, f'keda_jobs_rows_total{labels}"given_up"}}') == 2
+        )
+
+    await until(all_but_one)
+    assert metric(worker, f'keda_jobs_batches_total{labels}"completed"}}') == 1
+    assert metric(worker, f'keda_jobs_claim_duration_seconds_count{{job="{worker.name}"}}') == 2
+    steering.open_the_gate()
+    assert await worker.ended() == 0
+
+
+async def test_a_handler_that_never_awaits_starves_neither_probes_nor_heartbeat(
+    parcels: Parcels, start: Start, steering: Steering
+) -> None:
+    await parcels.insert(spins=20_000)
+    worker = start(LEASE_S="3", WORKERS="64")
+    await until(lambda: len(steering.runs) > 10)
+    first = (await parcels.batch())["heartbeat_at"]
+
+    async def answers_and_beats() -> bool:
+        assert get(f"{worker.http_url}/healthz") == (200, "ok\n")
+        return bool((await parcels.batch())["heartbeat_at"] > first)
+
+    await until(answers_and_beats)
+    assert len(steering.runs) < 20_000
+    steering.open_the_gate()
+    assert await worker.ended() == 0
+    assert await parcels.statuses() == {"completed": 20_000}
+    assert len(await parcels.batches()) == 1

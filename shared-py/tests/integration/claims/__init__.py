@@ -1,0 +1,1 @@
+"""The claim queue on a real PostgreSQL server."""

@@ -1,0 +1,161 @@
+"""What the roles of a queue may do, and how they log in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import asyncpg
+import pytest
+from asyncpg import exceptions as pg
+
+from keda_jobs.claims import schema
+from keda_jobs.errors import Misconfigured
+from stack import PostgresServer
+from stack.postgres import DATABASE
+
+from .conftest import migrations_of
+from .rig import Rig
+from .subjects import USERS
+
+_SECRET = "p4ss'w\"ord \\ $1"
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        "DELETE FROM users",
+        "INSERT INTO users (name) VALUES ('x')",
+        "UPDATE users SET name = 'x'",
+        "TRUNCATE users",
+        "SELECT * FROM others",
+        "SELECT * FROM batch_migrations",
+        "DELETE FROM batch_queues",
+        "SELECT users_queue_rebuild()",
+        "CREATE TABLE mine (a text)",
+        "ALTER TABLE users ADD COLUMN a text",
+        "DROP TABLE users_queue",
+        "SET ROLE keda_jobs_owner",
+    ],
+)
+async def test_a_worker_may_not(own_users: Rig, forbidden: str) -> None:
+    await own_users.owner.execute("CREATE TABLE others (a text)")
+    worker = await own_users.connect("users_worker")
+    with pytest.raises(pg.InsufficientPrivilegeError):
+        await worker.execute(forbidden)
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    ["SELECT * FROM users", "SELECT * FROM users_queue", "SELECT * FROM batch_jobs", "SELECT users_queue_rebuild()"],
+)
+async def test_the_scaler_may_not(users: Rig, forbidden: str) -> None:
+    with pytest.raises(pg.InsufficientPrivilegeError):
+        await (await users.scaler()).execute(forbidden)
+
+
+async def test_the_scaler_reads_its_number_and_nothing_can_make_it_a_burden(users: Rig) -> None:
+    await users.insert([1, 2])
+    scaler = await users.scaler()
+    assert await scaler.fetchval("SELECT rows FROM users_claimable") == 2
+    shown = [
+        await scaler.fetchval(f"SHOW {name}") for name in ("statement_timeout", "lock_timeout", "transaction_read_only")
+    ]
+    assert shown == ["5s", "1s", "on"]
+    await users.scaler()
+    await users.scaler()
+    with pytest.raises(pg.TooManyConnectionsError):
+        await users.scaler()
+
+
+async def test_a_worker_that_hangs_in_a_transaction_is_cut_off(users: Rig) -> None:
+    worker = await users.connect("users_worker")
+    assert await worker.fetchval("SHOW idle_in_transaction_session_timeout") == "1min"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The migrations of the job on `users`."""
+    return migrations_of(USERS, tmp_path / "migrations")
+
+
+@pytest.fixture
+async def connections() -> AsyncIterator[AsyncExitStack]:
+    """Connections to be ended with the test."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+async def connect(
+    connections: AsyncExitStack, server: PostgresServer, role: str, password: str = ""
+) -> asyncpg.Connection[asyncpg.Record]:
+    connection = await asyncpg.connect(server.dsn_of(DATABASE, role), password=password or None, ssl=False)
+    connections.callback(connection.terminate)
+    return connection
+
+
+async def test_the_owner_of_a_database_who_may_make_roles_needs_to_be_no_superuser(
+    own_postgres_server: PostgresServer, connections: AsyncExitStack, folder: Path
+) -> None:
+    superuser = await connect(connections, own_postgres_server, "keda_jobs")
+    await superuser.execute(f"CREATE ROLE boss LOGIN CREATEROLE; ALTER DATABASE {DATABASE} OWNER TO boss")
+    boss = await connect(connections, own_postgres_server, "boss")
+    assert len(await schema.apply(boss, USERS.table, folder, {"users_worker": "secret"})) == 3
+    (folder / "0002_phone.sql").write_text("ALTER TABLE users ADD COLUMN phone text")
+    again = await connect(connections, own_postgres_server, "boss")
+    assert await schema.apply(again, USERS.table, folder, {"users_worker": "other"}) == ["users-batch/0002_phone.sql"]
+    await boss.execute("INSERT INTO users (name) VALUES ('Ada')")
+    worker = await connect(connections, own_postgres_server, "users_worker")
+    assert await worker.fetchval("SELECT rows FROM users_claimable") == 1
+
+
+async def test_who_may_not_make_roles_is_told_so_in_one_line(
+    own_postgres_server: PostgresServer, connections: AsyncExitStack, folder: Path
+) -> None:
+    superuser = await connect(connections, own_postgres_server, "keda_jobs")
+    await superuser.execute(f"CREATE ROLE clerk LOGIN; ALTER DATABASE {DATABASE} OWNER TO clerk")
+    clerk = await connect(connections, own_postgres_server, "clerk")
+    with pytest.raises(
+        Misconfigured, match="with the right to create the roles keda_jobs_owner, users_worker and"
+    ) as told:
+        await schema.apply(clerk, USERS.table, folder)
+    assert "\n" not in str(told.value)
+
+
+async def test_a_password_works_by_scram_and_is_never_in_the_servers_log(
+    own_postgres_server: PostgresServer, connections: AsyncExitStack, folder: Path
+) -> None:
+    owner = await connect(connections, own_postgres_server, "keda_jobs")
+    await owner.execute("ALTER SYSTEM SET log_statement = 'all'")
+    access = Path(await owner.fetchval("SHOW hba_file"))
+    access.write_text(f"host all users_worker,users_scaler all scram-sha-256\n{access.read_text()}")
+    await owner.execute("SELECT pg_reload_conf()")
+    await schema.apply(owner, USERS.table, folder, {"users_worker": _SECRET, "users_scaler": "other"})
+
+    worker = await connect(connections, own_postgres_server, "users_worker", _SECRET)
+    assert await worker.fetchval("SELECT current_user") == "users_worker"
+    with pytest.raises(pg.InvalidPasswordError):
+        await connect(connections, own_postgres_server, "users_worker", "other")
+    log = own_postgres_server.log.read_text()
+    assert "ALTER ROLE users_worker PASSWORD" in log
+    assert _SECRET not in log
+    assert _SECRET.partition("'")[0] not in log
+
+
+@pytest.mark.parametrize("password", ["", "pässword", "two\nlines", "nul\0"])
+async def test_a_password_that_clients_would_read_in_different_ways_is_refused(
+    users: Rig, folder: Path, password: str
+) -> None:
+    with pytest.raises(Misconfigured, match="the password of users_worker must be of printable ASCII characters"):
+        await schema.apply(users.owner, USERS.table, folder, {"users_worker": password})
+
+
+async def test_rights_that_were_taken_away_come_back_with_the_next_apply(own_users: Rig, folder: Path) -> None:
+    await own_users.insert([1])
+    await own_users.owner.execute("REVOKE ALL ON users, users_queue, batch_jobs, users_claimable FROM users_worker")
+    worker = await own_users.worker()
+    with pytest.raises(Misconfigured, match=r"permission denied for .*; use the role that the schema made for this"):
+        await worker.claim(1)
+    await schema.apply(own_users.owner, USERS.table, folder)
+    assert await own_users.drain(worker) == 1

@@ -1,0 +1,197 @@
+"""Making a claim queue, changing it later, and putting one on a table that has been there for long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from keda_jobs.claims import schema
+from keda_jobs.errors import Misconfigured
+from stack import PostgresServer
+
+from .conftest import migrations_of
+from .rig import Owner, Rig, keys_of
+from .subjects import INVOICES, USERS
+
+_HOUSE = ["keda-jobs/0001_batches.sql", "users-batch/0001_users.sql", "users_queue/0001_queue.sql"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The migrations of the job on `users`."""
+    return migrations_of(USERS, tmp_path / "migrations")
+
+
+@pytest.fixture
+async def owner(postgres_server: PostgresServer, database: str) -> AsyncIterator[Owner]:
+    """The owner's connection to an empty database."""
+    connection = await asyncpg.connect(postgres_server.dsn_of(database))
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def other_owner(postgres_server: PostgresServer, database: str) -> AsyncIterator[Owner]:
+    """A second connection to the same database."""
+    connection = await asyncpg.connect(postgres_server.dsn_of(database))
+    yield connection
+    await connection.close()
+
+
+async def test_all_migrations_are_applied_once(owner: Owner, folder: Path) -> None:
+    assert await schema.apply(owner, USERS.table, folder) == _HOUSE
+    assert await schema.apply(owner, USERS.table, folder) == []
+    assert await owner.fetchval("SELECT count(*) FROM batch_migrations") == 3
+
+
+async def test_two_who_apply_at_once_do_it_once(owner: Owner, other_owner: Owner, folder: Path) -> None:
+    applied = await asyncio.gather(
+        schema.apply(owner, USERS.table, folder), schema.apply(other_owner, USERS.table, folder)
+    )
+    assert sorted(applied) == [[], _HOUSE]
+
+
+async def test_a_second_queue_joins_the_first(owner: Owner, folder: Path, tmp_path: Path) -> None:
+    await schema.apply(owner, USERS.table, folder)
+    more = migrations_of(INVOICES, tmp_path / "more")
+    assert await schema.apply(owner, INVOICES.table, more) == [
+        "invoice-reminders/0001_invoices.sql",
+        "invoices_queue/0001_queue.sql",
+    ]
+    await owner.execute(INVOICES.insert, [1, 2])
+    assert await owner.fetchval("SELECT rows FROM invoices_claimable") == 2
+    assert await owner.fetchval("SELECT rows FROM users_claimable") == 0
+
+
+async def test_a_new_migration_is_applied_once(owner: Owner, folder: Path) -> None:
+    await schema.apply(owner, USERS.table, folder)
+    (folder / "0002_phone.sql").write_text("ALTER TABLE users ADD COLUMN phone text")
+    (folder / "README.md").write_text("not a migration")
+    assert await schema.apply(owner, USERS.table, folder) == ["users-batch/0002_phone.sql"]
+    assert await schema.apply(owner, USERS.table, folder) == []
+
+
+async def test_a_migration_that_was_changed_after_it_was_applied_is_refused(owner: Owner, folder: Path) -> None:
+    await schema.apply(owner, USERS.table, folder)
+    (folder / "0001_users.sql").write_text(USERS.ddl + " -- changed")
+    with pytest.raises(Misconfigured) as refused:
+        await schema.apply(owner, USERS.table, folder)
+    assert str(refused.value) == (
+        "users-batch/0001_users.sql is not what was applied as number 1; leave applied migrations as they were and"
+        " write changes as a new one with the next number"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "sql", "reason"),
+    [
+        ("0002_bad.sql", "ALTER TABEL users", r'users-batch/0002_bad\.sql: syntax error at or near "TABEL"'),
+        ("0002_bad.sql", "SELECT 1 / 0", r"users-batch/0002_bad\.sql: division by zero"),
+        ("0002_bad.sql", "DO $$ BEGIN RAISE 'not so'; END $$", r"users-batch/0002_bad\.sql: not so"),
+        (
+            "0002_bad.sql",
+            "ALTER TABLE others ADD b text",
+            r"0002_bad\.sql: must be owner of table others; make keda_jobs_owner",
+        ),
+        ("more.sql", "SELECT 1", r"users-batch/more\.sql: the name of a migration is a number, _ and words"),
+    ],
+)
+async def test_a_migration_that_fails_is_told_in_one_line_and_nothing_is_applied(
+    owner: Owner, folder: Path, name: str, sql: str, reason: str
+) -> None:
+    await owner.execute("CREATE TABLE others (a text)")
+    (folder / name).write_text(sql)
+    with pytest.raises(Misconfigured, match=reason) as refused:
+        await schema.apply(owner, USERS.table, folder)
+    assert "\n" not in str(refused.value)
+    assert await owner.fetchval("SELECT to_regclass('users') IS NULL AND to_regclass('batch_jobs') IS NULL")
+    assert await owner.fetchval("SELECT current_user = session_user")
+
+
+@pytest.mark.parametrize(
+    "ddl",
+    [
+        "CREATE TABLE users (id uuid PRIMARY KEY)",
+        "CREATE TABLE users (id bigint NOT NULL)",
+        "CREATE TABLE users (id bigint UNIQUE)",
+        "CREATE TABLE users (id bigint NOT NULL, part integer, UNIQUE (id, part))",
+    ],
+)
+async def test_a_table_without_a_unique_integer_key_is_refused(owner: Owner, folder: Path, ddl: str) -> None:
+    (folder / "0001_users.sql").write_text(ddl)
+    with pytest.raises(Misconfigured, match="users needs id as an integer primary key, or a unique index on it"):
+        await schema.apply(owner, USERS.table, folder)
+
+
+async def test_a_queue_is_put_on_a_table_that_has_rows(owner: Owner, tmp_path: Path) -> None:
+    await owner.execute(f"""
+CREATE ROLE shop NOLOGIN; CREATE SCHEMA AUTHORIZATION shop; GRANT CREATE ON SCHEMA public TO shop;
+SET ROLE shop; SET search_path = public; {INVOICES.ddl}; RESET ROLE; RESET search_path""")
+    await owner.execute(INVOICES.insert, list(range(1, 25_002)))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(Misconfigured, match="must be owner of table invoices; make keda_jobs_owner its owner, or"):
+        await schema.apply(owner, INVOICES.table, empty)
+    await owner.execute("GRANT shop TO keda_jobs_owner")
+    try:
+        await schema.apply(owner, INVOICES.table, empty)
+        assert await owner.fetchval("SELECT rows FROM invoices_claimable") == 25_001
+        assert [row[0] for row in await owner.fetch("SELECT claimable FROM invoices_queue ORDER BY lo")] == [
+            20_000,
+            5001,
+        ]
+        await owner.execute("SET ROLE shop; INSERT INTO invoices VALUES (30000, 'late', 1); RESET ROLE")
+        assert await owner.fetchval("SELECT rows FROM invoices_claimable") == 25_002
+    finally:
+        await owner.execute("DROP OWNED BY keda_jobs_owner CASCADE; DROP OWNED BY shop CASCADE; DROP ROLE shop")
+
+
+async def test_a_schema_of_another_name_can_hold_it(owner: Owner, folder: Path) -> None:
+    await owner.execute('CREATE SCHEMA "Batch Work"; SET search_path = "Batch Work"')
+    await schema.apply(owner, USERS.table, folder)
+    await owner.execute(USERS.insert, [1, 2, 3])
+    await owner.execute("RESET search_path")
+    assert await owner.fetchval('SELECT rows FROM "Batch Work".users_claimable') == 3
+    assert await owner.fetchval("SELECT to_regclass('users') IS NULL")
+
+
+async def test_the_schema_that_only_who_applies_would_find_is_not_taken(owner: Owner, folder: Path) -> None:
+    await owner.execute("CREATE SCHEMA AUTHORIZATION CURRENT_USER")
+    await schema.apply(owner, USERS.table, folder)
+    assert await owner.fetchval("SELECT to_regclass('public.users_claimable') IS NOT NULL")
+
+
+async def test_a_search_path_of_nothing_is_told(owner: Owner, folder: Path) -> None:
+    await owner.execute("SET search_path = nowhere")
+    with pytest.raises(Misconfigured, match="the search_path names no schema that exists"):
+        await schema.apply(owner, USERS.table, folder)
+
+
+async def test_a_written_column_may_have_a_reserved_word_as_its_name(invoices: Rig) -> None:
+    await invoices.insert([1])
+    assert "end" in invoices.table.writes
+    assert await invoices.drain(await invoices.worker()) == 1
+
+
+async def test_claims_go_on_while_the_schema_is_applied_and_changed(own_users: Rig, tmp_path: Path) -> None:
+    await own_users.insert(range(1, 301))
+    worker = await own_users.worker()
+    folder = migrations_of(USERS, tmp_path / "migrations")
+
+    async def change() -> None:
+        for number in range(2, 12):
+            (folder / f"{number:04}_more.sql").write_text(f"ALTER TABLE users ADD COLUMN more_{number} text")
+            await schema.apply(own_users.owner, USERS.table, folder)
+
+    changing = asyncio.create_task(change())
+    claimed = []
+    while (batch := await worker.claim(10)) is not None or await worker.claimable():
+        if batch is not None:
+            claimed += keys_of(batch)
+            await own_users.settle_all(worker, batch)
+    await changing
+    assert claimed == list(range(1, 301))

@@ -1,0 +1,158 @@
+"""A table that is a claim queue, as a test fills it, works on it and checks it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from keda_jobs.claims import Batch, ClaimQueue, ClaimTable, Failure, schema
+from keda_jobs.claims.queue import Done
+from keda_jobs.policy import RetryPolicy
+from keda_jobs.postgres import Connection, connected, pool
+from keda_jobs.settings import PgSettings
+
+T = TypeVar("T")
+WAIT = 3600.0
+"""Seconds until the retry of a row that waits."""
+
+# What each row's own state says, beside what the ranges and the view say of it.
+_RANGES = """
+SELECT range.lo, range.hi, range.claimable, count(row.word_id)
+FROM words_queue AS range LEFT JOIN words AS row ON row.word_id BETWEEN range.lo AND range.hi
+  AND row.batch_status = range.batch_status AND row.next_attempt_at = range.next_attempt_at
+  AND row.batch_id IS NOT DISTINCT FROM range.from_batch
+WHERE range.batch_id IS NULL GROUP BY range.range_id HAVING range.claimable <> count(row.word_id)"""
+_HOMELESS = """
+SELECT row.word_id, count(range.range_id)
+FROM words AS row LEFT JOIN words_queue AS range ON row.word_id BETWEEN range.lo AND range.hi
+  AND row.batch_status = range.batch_status AND row.next_attempt_at = range.next_attempt_at
+  AND row.batch_id IS NOT DISTINCT FROM range.from_batch AND range.batch_id IS NULL
+WHERE row.batch_status IN ('pending', 'failed') AND row.next_attempt_at < 'infinity'
+GROUP BY 1 HAVING count(range.range_id) <> 1"""
+_CLAIMABLE = """
+SELECT (SELECT rows FROM words_claimable) AS seen, (
+  SELECT count(*) FROM words WHERE batch_status IN ('pending', 'failed') AND next_attempt_at <= now()
+) + (
+  SELECT count(*) FROM words JOIN batch_jobs USING (batch_id)
+  WHERE batch_status = 'processing' AND status = 'running' AND lease_expires_at <= now()
+) AS counted"""
+
+
+@dataclass(frozen=True)
+class BatchTable:
+    """The table `words` with the key `word_id`, queue of the job `words-batch`."""
+
+    dsn: str
+
+    table = ClaimTable("words-batch", "words", "word_id", reads=("word",), writes=("length",))
+
+    @property
+    def settings(self) -> PgSettings:
+        return PgSettings.model_validate({"pg_dsn": self.dsn})
+
+    def make(self, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "0001_words.sql").write_text("CREATE TABLE words (word_id bigint PRIMARY KEY, word text, length int)")
+        self.do(lambda connection: schema.apply(connection, self.table, folder))
+
+    def do(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        async def run() -> T:
+            async with connected(self.settings, name="test") as connection:
+                return await work(connection)
+
+        return asyncio.run(run())
+
+    def rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
+        async def fetch(connection: Connection) -> list[tuple[Any, ...]]:
+            return [tuple(record) for record in await connection.fetch(query, *arguments)]
+
+        return self.do(fetch)
+
+    def insert(self, *keys: int) -> None:
+        self.rows("INSERT INTO words SELECT key, 'word ' || key FROM unnest($1::bigint[]) AS key", list(keys))
+
+    def queue(self, work: Callable[[ClaimQueue], Awaitable[T]], lease_s: float = 600) -> T:
+        async def run() -> T:
+            async with pool(self.settings, name="test", connections=2, call_s=30) as connections:
+                queue = await ClaimQueue.bind(
+                    connections, self.table, pod_name="pod-1", lease_s=lease_s, policy=RetryPolicy()
+                )
+                return await work(queue)
+
+        return asyncio.run(run())
+
+    def claim(self, most: int, lease_s: float = 600) -> Batch:
+        batch = self.queue(lambda queue: queue.claim(most), lease_s)
+        assert batch is not None
+        return batch
+
+    def settle(
+        self, batch: Batch, *, given_up: Iterable[int] = (), waiting: Iterable[int] = (), error: str = "Bad: it"
+    ) -> None:
+        """Fail these rows of the batch, complete the others, and close it."""
+        fates = dict.fromkeys(given_up, None) | dict.fromkeys(waiting, WAIT)
+        failures = [Failure(key, error, delay_s) for key, delay_s in fates.items()]
+        done = [Done(row, (len(row.values[0]),)) for row in batch.rows if row.key not in fates]
+
+        async def work(queue: ClaimQueue) -> None:
+            await queue.settle(batch, done, failures)
+            await queue.close(batch)
+
+        self.queue(work)
+
+    def fill(self) -> Batch:
+        """Ten rows in every state; the batch of the one in work.
+
+        1 and 2 are completed, 3 to 5 given up, 6 and 7 wait for a retry, 8 is in work, 9 and 10 are pending.
+        """
+        self.insert(*range(1, 11))
+        self.settle(self.claim(4), given_up=(3, 4), error="Bad: email: missing")
+        self.settle(self.claim(1), given_up=(5,), error="Bad: 'five@5.example' is no word")
+        self.settle(self.claim(2), waiting=(6, 7), error="TimeoutError: no answer")
+        return self.claim(1)
+
+    def make_due(self) -> None:
+        """Make every waiting row due now, as an hour would."""
+        self.rows(
+            "UPDATE words SET next_attempt_at = next_attempt_at - make_interval(secs => $1)"
+            " WHERE batch_status = 'failed' AND next_attempt_at < 'infinity'",
+            WAIT,
+        )
+
+    def move_batch(self, batch_id: int, *, began_s_ago: float, ended_s_ago: float) -> None:
+        """Give a batch that ended another time."""
+        self.rows(
+            "UPDATE batch_jobs SET started_at = now() - make_interval(secs => $2),"
+            " finished_at = now() - make_interval(secs => $3) WHERE batch_id = $1",
+            batch_id,
+            began_s_ago,
+            ended_s_ago,
+        )
+
+    def statuses(self) -> dict[int, str]:
+        """`pending`, `processing`, `completed`, `waiting` or `given up`, by key."""
+        return dict(
+            self.rows(
+                "SELECT word_id, CASE WHEN batch_status <> 'failed' THEN batch_status"
+                " WHEN next_attempt_at = 'infinity' THEN 'given up' ELSE 'waiting' END FROM words ORDER BY 1"
+            )
+        )
+
+    def check(self) -> None:
+        """The ranges hold what they say, each waiting row is in one of them, and the scaler sees what is claimable."""
+        assert self.rows(_RANGES) == []
+        assert self.rows(_HOMELESS) == []
+        ((seen, counted),) = self.rows(_CLAIMABLE)
+        assert seen == counted
+
+
+async def waits_for_a_lock(connection: Connection) -> bool:
+    """Whether some other connection to this database does."""
+    return bool(
+        await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+    )

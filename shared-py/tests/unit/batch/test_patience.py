@@ -1,0 +1,60 @@
+"""How long a call is tried while PostgreSQL is away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from keda_jobs.batch.patience import patience, until_answered
+from keda_jobs.batch.stop import Stop
+from keda_jobs.errors import DatabaseUnavailable
+from keda_jobs.pause import Pause
+
+
+class Server:
+    """Away for the first calls."""
+
+    def __init__(self, away_for: int) -> None:
+        self.calls = 0
+        self._away_for = away_for
+
+    async def call(self) -> str:
+        self.calls += 1
+        if self.calls <= self._away_for:
+            raise DatabaseUnavailable("PostgreSQL: refused")
+        return "answer"
+
+
+async def test_a_call_is_tried_until_it_is_answered() -> None:
+    server = Server(away_for=3)
+    answer = await until_answered(server.call, Pause(most_s=0.01), Stop(0), lambda: time.monotonic() + 60)
+    assert (answer, server.calls) == ("answer", 4)
+
+
+async def test_a_call_is_tried_once_at_least() -> None:
+    server = Server(away_for=0)
+    assert await until_answered(server.call, patience(), Stop(0), lambda: 0.0) == "answer"
+
+
+async def test_the_last_try_is_made_at_the_deadline_and_no_rest_goes_beyond_it() -> None:
+    server = Server(away_for=1000)
+    give_up = time.monotonic() + 0.1  # shorter than the first rest
+    with pytest.raises(DatabaseUnavailable, match="refused"):
+        await until_answered(server.call, Pause(most_s=3600), Stop(0), lambda: give_up)
+    assert time.monotonic() >= give_up
+    assert server.calls == 2
+
+
+async def test_a_stop_has_it_tried_again_at_once() -> None:
+    server = Server(away_for=1)
+    stop = Stop(grace_s=3600)
+    pause = Pause(most_s=3600)
+    pause.trouble("long ago")
+    pause._until = time.monotonic() + 3600
+    waiting = asyncio.create_task(until_answered(server.call, pause, stop, lambda: time.monotonic() + 3600))
+    await asyncio.sleep(0)
+    assert (server.calls, waiting.done()) == (1, False)
+    stop.ask()
+    assert await waiting == "answer"

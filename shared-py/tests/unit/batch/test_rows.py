@@ -1,0 +1,183 @@
+"""The inner loop: rows in turn, outcomes, and what is not a row's fault."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from keda_jobs import Permanent
+from keda_jobs.batch import BatchContext, BatchSettings, batch_job
+from keda_jobs.batch.outcomes import Outcomes
+from keda_jobs.batch.rows import RowRunner
+from keda_jobs.batch.stop import Stop
+from keda_jobs.claims.queue import Claimed
+from keda_jobs.cpu import CpuPool
+from keda_jobs.errors import StoreUnavailable
+from keda_jobs.policy import RetryPolicy
+
+
+class Order(NamedTuple):
+    number: int
+
+
+Handler = Callable[[Order, BatchContext], Awaitable[None]]
+
+
+class Bench:
+    """A runner with rows that wait."""
+
+    def __init__(self, handler: Handler, rows: int, workers: int = 1) -> None:
+        settings = BatchSettings.model_validate({"pg_dsn": "postgresql://nowhere/test", "workers": workers})
+        job = batch_job(handler, BatchSettings, table="orders")
+        self.stop = Stop(grace_s=60)
+        self.waiting = deque(Claimed(number, 0, (number,)) for number in range(rows))
+        self.outcomes = Outcomes()
+        self.runner = RowRunner(job, BatchContext(settings, CpuPool(), None), RetryPolicy(3, 60), self.stop)
+
+    async def run(self) -> None:
+        await self.runner.run(self.waiting, self.outcomes)
+
+    @property
+    def done(self) -> list[int]:
+        return [done.row.key for done in self.outcomes.done]
+
+
+async def succeed(_order: Order, _job: BatchContext) -> None:
+    return None
+
+
+async def test_each_row_is_run_once_in_its_order() -> None:
+    bench = Bench(succeed, 1000)
+    await bench.run()
+    assert bench.done == list(range(1000))
+    assert not bench.waiting
+
+
+async def test_tasks_share_the_rows() -> None:
+    bench = Bench(succeed, 1000, workers=8)
+    await asyncio.gather(*(bench.run() for _ in range(8)))
+    assert sorted(bench.done) == list(range(1000))
+
+
+async def test_after_a_stop_no_further_row_is_begun() -> None:
+    async def succeed_three_times(order: Order, _job: BatchContext) -> None:
+        if order.number == 2:
+            bench.stop.ask()
+
+    bench = Bench(succeed_three_times, 10)
+    await bench.run()
+    assert bench.done == [0, 1, 2]
+    assert len(bench.waiting) == 7
+
+
+async def test_the_loop_turns_while_rows_never_await() -> None:
+    others_turns: list[int] = []
+
+    async def spin(order: Order, _job: BatchContext) -> None:
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + 0.002
+        while loop.time() < ends:
+            pass
+
+    bench = Bench(spin, 200, workers=8)
+
+    async def other() -> None:
+        while bench.waiting:
+            others_turns.append(len(bench.done))
+            await asyncio.sleep(0)
+
+    await asyncio.gather(other(), *(bench.run() for _ in range(8)))
+    # 2 ms a row and 20 ms a turn of all tasks: hardly more than 16 rows between two turns of the loop.
+    between = [after - before for before, after in itertools.pairwise(others_turns)]
+    assert max(between) <= 24
+
+
+async def test_a_platform_in_trouble_costs_no_row_and_no_try(caplog: pytest.LogCaptureFixture) -> None:
+    troubles = iter([True, True, False])
+
+    async def need_the_store(_order: Order, _job: BatchContext) -> None:
+        if next(troubles, False):
+            raise StoreUnavailable("the store is away")
+
+    bench = Bench(need_the_store, 3)
+    with caplog.at_level(logging.INFO):
+        await bench.run()
+    assert bench.done == [0, 1, 2]
+    assert not bench.outcomes.failures
+    said = [record.message for record in caplog.records]
+    assert all("no try is used up: the store is away" in line for line in said[:-1])
+    assert said[-1] == "going on after 2 pauses"
+
+
+async def test_a_stop_ends_the_rest_and_leaves_the_row() -> None:
+    async def need_the_store(_order: Order, _job: BatchContext) -> None:
+        bench.stop.ask()
+        raise StoreUnavailable("the store is away")
+
+    bench = Bench(need_the_store, 3)
+    await bench.run()
+    assert len(bench.waiting) == 3
+    assert not bench.done
+    assert not bench.outcomes.failures
+
+
+async def test_a_cancelled_task_takes_nothing_for_a_failure() -> None:
+    begun = asyncio.Event()
+
+    async def hang(_order: Order, _job: BatchContext) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    bench = Bench(hang, 3)
+    task = asyncio.create_task(bench.run())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not bench.outcomes.failures
+
+
+async def test_a_handler_that_cancels_something_of_its_own_fails_its_row_only() -> None:
+    async def cancel(order: Order, _job: BatchContext) -> None:
+        if order.number == 1:
+            task = asyncio.create_task(asyncio.sleep(60))
+            task.cancel()
+            await task
+
+    bench = Bench(cancel, 3)
+    await bench.run()
+    assert bench.done == [0, 2]
+    [failure] = bench.outcomes.failures
+    assert (failure.key, failure.error, failure.delay_s) == (1, "HandlerQuit: it raised CancelledError", 60)
+
+
+async def test_bugs_are_said_once_for_each_class_and_failures_never(caplog: pytest.LogCaptureFixture) -> None:
+    errors: list[Exception] = [KeyError("a"), KeyError("b"), ZeroDivisionError(), Permanent("no street"), KeyError("c")]
+
+    async def fail(order: Order, _job: BatchContext) -> None:
+        raise errors[order.number]
+
+    bench = Bench(fail, len(errors))
+    await bench.run()
+    assert len(bench.outcomes.failures) == 5
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [KeyError, ZeroDivisionError]
+    assert len(caplog.records) == 2
+
+
+async def test_what_is_not_of_the_declared_type_is_a_failure() -> None:
+    async def answer(_order: Order, _job: BatchContext) -> Any:
+        return 42
+
+    async def declared(order: Order, job: BatchContext) -> None:
+        return await answer(order, job)  # type: ignore[no-any-return]
+
+    bench = Bench(declared, 1)
+    await bench.run()
+    [failure] = bench.outcomes.failures
+    assert failure.error == "TypeError: the handler returned int, not NoneType"

@@ -1,0 +1,97 @@
+"""The databases of `bench batch`: filled once, copied for each turn, so that all turns begin with the same pages."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from stack import PostgresServer, StackError
+from stack.postgres import DATABASE
+from stack.postgres_programs import program
+from stack.schema import apply_schemas
+
+_TURN = "turn"
+_COPY = "\\copy users (id, name, email) FROM '{file}' WITH (FORMAT csv, HEADER true)"
+
+# The same columns and key, without what makes the table a claim queue.
+_WITHOUT_QUEUE = """
+ALTER TABLE users RENAME TO loaded;
+CREATE TABLE users (LIKE loaded INCLUDING DEFAULTS INCLUDING INDEXES);
+INSERT INTO users SELECT * FROM loaded;
+DROP TABLE loaded CASCADE"""
+
+
+class Databases:
+    """The databases of one server; each is named by what it holds."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+
+    def dsn(self, database: str, role: str | None = None) -> str:
+        """How the owner, or `role`, connects."""
+        return self._server.dsn_of(database, role) if role else self._server.dsn_of(database)
+
+    async def copy(self, template: str, name: str) -> None:
+        """Make the database `name`; the server writes a checkpoint before and after."""
+        await self.run(DATABASE, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+
+    @asynccontextmanager
+    async def fresh(self, template: str) -> AsyncIterator[str]:
+        """A copy of `template` for the time of the block."""
+        await self.copy(template, _TURN)
+        try:
+            yield _TURN
+        finally:
+            await self.run(DATABASE, f"DROP DATABASE {_TURN} WITH (FORCE)")
+
+    async def run(self, database: str, *statements: str) -> None:
+        """Run `statements` as the owner, one after the other."""
+        async with self.connected(database) as connection:
+            for statement in statements:
+                await connection.execute(statement)
+
+    async def row(self, database: str, query: str) -> Sequence[Any]:
+        """The first row of what `query` finds."""
+        async with self.connected(database) as connection:
+            found = await connection.fetchrow(query)
+        if found is None:
+            raise StackError(f"batch: nothing found by {query}")
+        return tuple(found)
+
+    @asynccontextmanager
+    async def connected(self, database: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        """A connection of the owner."""
+        connection = await asyncpg.connect(self.dsn(database))
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def psql(self, database: str, files: Sequence[Path]) -> None:
+        r"""Load `files` with psql's \copy, one after the other. Raises `StackError`."""
+        copies = [part for file in files for part in ("-c", _COPY.format(file=file))]
+        command = [str(program("psql")), "-Xq", "-v", "ON_ERROR_STOP=1", self.dsn(database), *copies]
+        ended = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            raise StackError(f"batch: psql: {(ended.stderr.strip() or 'failed').splitlines()[-1]}")
+
+
+async def make_templates(databases: Databases, files: Sequence[Path]) -> None:
+    """The databases that turns copy.
+
+    `empty` has the schema; `loaded` holds the rows of `files` too; `bare` holds them in a table of the same columns
+    that is no claim queue.
+    """
+    await databases.copy("template1", "empty")
+    await apply_schemas(databases.dsn("empty"))
+    await databases.copy("empty", "loaded")
+    await databases.psql("loaded", files)
+    await databases.run("loaded", "VACUUM ANALYZE")
+    await databases.copy("loaded", "bare")
+    await databases.run("bare", _WITHOUT_QUEUE, "VACUUM ANALYZE")

@@ -1,0 +1,44 @@
+"""The two drivers for PostgreSQL with the statements of users-batch: why it is asyncpg."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from batch_databases import Databases
+from results import Baseline, Comparison, Series
+from scripts import HERE, Script, run_together
+from turns import in_turn
+
+_DEADLINE_S = 120.0
+_ASYNCPG, _PSYCOPG = "asyncpg", "psycopg 3, binary"
+_NOTE = (
+    "Our claim and completion of every row over one connection, no handler between. Both drivers get results in binary "
+    "and keep no statement prepared."
+)
+
+
+async def measure_drivers(
+    databases: Databases, folder: Path, rounds: int, say: Callable[[str], None]
+) -> list[Comparison]:
+    """Rows per second, and the client's CPU time a row. Raises `StackError`."""
+    cpu_us: dict[str, list[float]] = {_ASYNCPG: [], _PSYCOPG: []}
+
+    async def turn(name: str) -> float:
+        async with databases.fresh("loaded") as database:
+            dsn = databases.dsn(database, "users_worker")
+            arguments = [str(HERE / "claim_loop.py"), name.partition(" ")[0], dsn]
+            script = Script(name, arguments, folder / "claim-loop.log")
+            await asyncio.to_thread(run_together, [script], _DEADLINE_S)
+        rows, seconds, cpu_s = map(float, script.last_line().split())
+        cpu_us[name].append(1e6 * cpu_s / rows)
+        return rows / seconds
+
+    rates = await in_turn("drivers", {name: partial(turn, name) for name in cpu_us}, rounds, say)
+    cpu = {name: Series(name, tuple(values)) for name, values in cpu_us.items()}
+    return [
+        Comparison("drivers", "rows/s", rates[_ASYNCPG], [Baseline(rates[_PSYCOPG])], note=_NOTE),
+        Comparison("drivers, CPU", "client µs/row", cpu[_ASYNCPG], [Baseline(cpu[_PSYCOPG])]),
+    ]

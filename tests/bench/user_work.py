@@ -1,0 +1,50 @@
+"""One user by a general job queue: the handler of users-batch between one SELECT and one UPDATE."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from keda_jobs.batch import BatchContext
+from keda_jobs.cpu import CpuPool
+from users_batch.errors import InvalidUser
+from users_batch.handler import User, normalize
+from users_batch.settings import Settings
+
+_CONNECTIONS = 10
+
+_READ = "SELECT name, email FROM users WHERE id = $1"
+_COMPLETE = """
+UPDATE users SET batch_status = 'completed', attempts = attempts + 1,
+  normalized_name = $2, normalized_email = $3, email_domain = $4, country = $5
+WHERE id = $1"""
+_FAIL = "UPDATE users SET batch_status = 'failed', attempts = attempts + 1, error = $2 WHERE id = $1"
+
+
+class Users:
+    """The table, behind a pool of connections whose statements stay prepared."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], dsn: str) -> None:
+        self._pool = pool
+        self._context = BatchContext(Settings.model_validate({"pg_dsn": dsn}), CpuPool(), None)
+
+    async def normalize(self, user_id: int) -> None:
+        """Read, normalise and write one user; an invalid one is noted and its job succeeds, which costs least."""
+        async with self._pool.acquire() as connection:
+            row = await connection.fetchrow(_READ, user_id)
+            if row is None:
+                raise LookupError(f"no user {user_id}")
+            try:
+                profile = await normalize(User(*row), self._context)
+            except InvalidUser as error:
+                await connection.execute(_FAIL, user_id, str(error))
+            else:
+                await connection.execute(_COMPLETE, user_id, *profile)
+
+
+async def _nothing(_connection: object) -> None:
+    """Instead of asyncpg's RESET after each use, which would cost every job a round trip."""
+
+
+def pool(dsn: str) -> asyncpg.Pool[asyncpg.Record]:
+    """The pool of one worker."""
+    return asyncpg.create_pool(dsn, min_size=_CONNECTIONS, max_size=_CONNECTIONS, reset=_nothing)

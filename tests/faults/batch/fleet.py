@@ -1,0 +1,75 @@
+"""Worker processes, started as KEDA starts them: as long as rows are claimable, up to so many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from stack import JobProcess, until
+
+from .queue_view import QueueView
+
+
+class Worker(JobProcess):
+    """One process; `name` is its job and `pod` its name in `batch_jobs`."""
+
+    def __init__(self, job: str, pod: str, environment: Mapping[str, str], folder: Path) -> None:
+        super().__init__(job, {**environment, "POD_NAME": pod}, folder / f"{pod}.log")
+        self.pod = pod
+
+    def says(self, text: str) -> bool:
+        """Whether its log has `text`."""
+        return text in self.log.read_text(errors="replace")
+
+
+class Fleet:
+    """The workers of one job on one server, the dead ones included."""
+
+    def __init__(self, queue: QueueView, job: str, folder: Path, environment: Mapping[str, str]) -> None:
+        self._queue = queue
+        self._job = job
+        self._folder = folder
+        self._environment = environment
+        self.workers: list[Worker] = []
+        self.killed: list[Worker] = []
+
+    @property
+    def alive(self) -> list[Worker]:
+        """The workers that run."""
+        return [worker for worker in self.workers if worker.alive]
+
+    async def add(self, **environment: str) -> Worker:
+        """Start a worker, without waiting for its first claim."""
+        environment = {**self._environment, **environment}
+        worker = Worker(self._job, f"pod-{len(self.workers)}", environment, self._folder)
+        await asyncio.to_thread(worker.launch)
+        self.workers.append(worker)
+        return worker
+
+    async def scale(self, most: int, rows_per_worker: int) -> None:
+        """Start what the scaler's query asks for, less those that have not claimed yet (KEDA's `accurate`)."""
+        wanted = math.ceil(await self._queue.claimable() / rows_per_worker)
+        claimed = await self._queue.pods()
+        pending = sum(worker.pod not in claimed for worker in self.alive)
+        for _ in range(min(wanted - pending, most - len(self.alive))):
+            await self.add()
+
+    async def kill(self, worker: Worker) -> None:
+        """SIGKILL it; `exit_code` tells whether it had ended by itself."""
+        await asyncio.to_thread(worker.kill)
+        if worker.exit_code == -signal.SIGKILL:
+            self.killed.append(worker)
+
+    async def ended(self, deadline_s: float = 60.0) -> None:
+        """Wait until all have ended by themselves; fail unless those that nobody killed did so well."""
+        await until(lambda: not self.alive, deadline_s)
+        codes = {worker.pod: worker.exit_code for worker in self.workers if worker not in self.killed}
+        assert set(codes.values()) <= {0}, codes
+
+    def kill_all(self) -> None:
+        """Leave nothing behind."""
+        for worker in self.workers:
+            worker.kill()

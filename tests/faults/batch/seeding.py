@@ -1,0 +1,54 @@
+"""Users to work on, some of them invalid: by the seed tool, or so that a test knows which."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from users_batch.job import JOB
+
+from .queue_view import QueueView
+
+# Of thirty, one has no name and one has no e-mail.
+_USERS = """
+INSERT INTO users (id, name, email)
+SELECT
+  id, CASE id % 30 WHEN 15 THEN ' ' ELSE 'First' || id % 997 || '  Last' || id % 1009 END,
+  CASE id % 30 WHEN 0 THEN 'nobody' ELSE 'First.Last' || id || '@Example' || id % 50 || '.com' END
+FROM generate_series(1, $1::bigint) AS id"""
+_MISJUDGED = "SELECT count(*) FROM users WHERE (batch_status = 'failed') <> (id % 15 = 0)"
+
+
+async def seed_by_tool(queue: QueueView, rows: int, folder: Path) -> int:
+    """Fill an empty database as a person does; the number of invalid users."""
+    command = [
+        str(Path(sys.executable).with_name("users-batch-seed")),
+        "all",
+        "--rows",
+        str(rows),
+        "--out",
+        str(folder),
+    ]
+    environment = {**os.environ, **queue.server.environment()}
+    told = await asyncio.to_thread(subprocess.check_output, [*command, "--json"], env=environment, text=True)
+    await queue.connect()
+    return int(json.loads(told)["import"]["invalid"])
+
+
+async def seed(queue: QueueView, rows: int) -> int:
+    """Fill an empty database with users of whom every fifteenth is invalid; their number."""
+    await queue.make(JOB.table)
+    await queue.owner.execute(_USERS, rows)
+    await queue.owner.execute("ANALYZE users")
+    # What the server has to do again after a crash begins here.
+    await queue.owner.execute("CHECKPOINT")
+    return rows // 15
+
+
+async def misjudged(queue: QueueView) -> int:
+    """Valid users of `seed` that failed, and invalid ones that did not."""
+    return int(await queue.owner.fetchval(_MISJUDGED))

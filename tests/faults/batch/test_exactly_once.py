@@ -1,0 +1,40 @@
+"""A million rows and four workers: each row is processed exactly once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stack import until
+from users_batch.job import JOB
+
+from .conftest import FleetOf
+from .ledger import Ledger
+from .queue_view import QueueView
+from .seeding import seed_by_tool
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+ROWS = 1_000_000
+WORKERS = 4
+
+
+async def test_four_workers_process_each_of_a_million_rows_exactly_once(
+    queue: QueueView, fleet_of: FleetOf, tmp_path: Path
+) -> None:
+    invalid = await seed_by_tool(queue, ROWS, tmp_path / "seed")
+    assert invalid > 0
+    assert await queue.claimable() == ROWS
+    ledger = Ledger(queue)
+    await ledger.open()
+
+    fleet = fleet_of(JOB.name)
+    for _ in range(WORKERS):
+        await fleet.add()
+    await until(queue.is_done, deadline_s=200)
+    await fleet.ended()
+
+    run = await ledger.balances(ROWS, invalid)
+    assert (run.abandoned, run.returned) == (0, 0)
+    assert len(await queue.pods()) == WORKERS

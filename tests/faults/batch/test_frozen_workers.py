@@ -1,0 +1,95 @@
+"""Workers that are stopped for longer than their lease, and go on as if nothing had been."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from faults.waiting import came_true
+from stack import until
+from users_batch.job import JOB
+
+from . import obedient
+from .conftest import FleetOf
+from .fleet import Worker
+from .ledger import Ledger
+from .queue_view import QueueView
+from .seeding import misjudged, seed
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+ROWS = 200_000
+CLAIM_SIZE = 5_000
+LEASE_LOST = "the lease of {} s ran out"
+
+
+async def test_a_worker_that_lost_its_lease_writes_no_row_of_its_batch_any_more(
+    queue: QueueView, fleet_of: FleetOf, tmp_path: Path
+) -> None:
+    await queue.make(obedient.TABLE)
+    ledger = Ledger(queue)
+    await ledger.open()
+    await obedient.insert(queue, fine=3_000, waits=1_000)
+    job = obedient.ObedientJob(tmp_path / "job")
+    fleet = fleet_of(obedient.JOB, LEASE_S="2", **job.environment)
+    frozen = await fleet.add()
+
+    async def only_those_that_wait_are_left() -> bool:
+        return await queue.settled_rows() == 3_000
+
+    async def others_have_done_them() -> bool:
+        await fleet.scale(2, CLAIM_SIZE)
+        return await queue.is_done()
+
+    await until(only_those_that_wait_are_left)
+    frozen.signal(signal.SIGSTOP)
+    job.open_the_gate()
+    await until(others_have_done_them, deadline_s=60)
+    entries = await ledger.entries()
+    frozen.signal(signal.SIGCONT)
+    await fleet.ended()
+    assert frozen.says(LEASE_LOST.format(2))
+    assert await ledger.entries() == entries
+    assert len(entries) == len({entry["user_id"] for entry in entries}) == 4_000
+    [batch] = await queue.owner.fetch("SELECT * FROM batch_jobs WHERE pod_name = $1", frozen.pod)
+    assert (batch["status"], batch["completed"], batch["returned"]) == ("abandoned", 3_000, 1_000)
+
+
+async def test_nothing_is_lost_or_done_twice_while_workers_are_frozen_at_any_moment(
+    queue: QueueView, fleet_of: FleetOf
+) -> None:
+    invalid = await seed(queue, ROWS)
+    ledger = Ledger(queue)
+    await ledger.open()
+    fleet = fleet_of(JOB.name, CLAIM_SIZE=str(CLAIM_SIZE), LEASE_S="1", RETRY_STEP_S="1")
+    rng = random.Random(4)
+
+    async def done() -> bool:
+        await fleet.scale(3, CLAIM_SIZE)
+        return await queue.is_done()
+
+    async def freeze(worker: Worker) -> None:
+        async def its_lease_is_over() -> bool:
+            return not await queue.owner.fetchval(
+                "SELECT EXISTS (SELECT FROM batch_jobs WHERE pod_name = $1 AND lease_expires_at > clock_timestamp())",
+                worker.pod,
+            )
+
+        worker.signal(signal.SIGSTOP)
+        await until(its_lease_is_over)
+        worker.signal(signal.SIGCONT)
+
+    while not await came_true(done, within_s=rng.uniform(0.1, 0.6)):
+        holders = await queue.holders()
+        at_work = [worker for worker in fleet.alive if worker.pod in holders]
+        if at_work:
+            await freeze(rng.choice(at_work))
+    await fleet.ended()
+
+    run = await ledger.balances(ROWS, invalid)
+    assert await misjudged(queue) == 0
+    assert run.abandoned > 0
+    assert any(worker.says(LEASE_LOST.format(1)) for worker in fleet.workers)

@@ -1,0 +1,51 @@
+"""A million rows whose workers are killed and whose server crashes: nothing is lost, and nothing ends twice."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from stack import until
+from users_batch.job import JOB
+
+from .conftest import FleetOf
+from .ledger import Ledger
+from .mischief import SPOTS, Crashes, Kills
+from .queue_view import QueueView
+from .seeding import misjudged, seed
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+ROWS = 1_000_000
+WORKERS = 4
+CLAIM_SIZE = 20_000
+# A worker takes a second to start, so more kills would leave no time to work.
+PAUSES_S = (0.2, 1.8)
+
+
+async def test_nothing_is_lost_or_done_twice_while_workers_are_killed_and_the_server_crashes(
+    queue: QueueView, fleet_of: FleetOf
+) -> None:
+    invalid = await seed(queue, ROWS)
+    ledger = Ledger(queue)
+    await ledger.open()
+    fleet = fleet_of(JOB.name, CLAIM_SIZE=str(CLAIM_SIZE), LEASE_S="2", RETRY_STEP_S="1")
+    kills = Kills(queue, fleet, random.Random(4), PAUSES_S)
+    crashes = Crashes(queue, at=(ROWS // 3, ROWS * 2 // 3))
+
+    async def done() -> bool:
+        await fleet.scale(WORKERS, CLAIM_SIZE)
+        await kills.strike_when_due()
+        await crashes.strike_when_due()
+        return await queue.is_done()
+
+    await until(done, deadline_s=300)
+    await fleet.ended()
+
+    run = await ledger.balances(ROWS, invalid)
+    assert await misjudged(queue) == 0
+    print(run, kills.hits, "kills", len(fleet.killed), "workers", len(fleet.workers))
+    assert crashes.left == 0
+    assert set(kills.hits) == set(SPOTS), kills.hits
+    assert run.abandoned_half_done > 0

@@ -1,0 +1,117 @@
+"""The number that KEDA starts workers by: what a full count of the users finds, at every moment."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from stack import until
+
+from . import obedient
+from .conftest import FleetOf
+from .obedient import ObedientJob
+from .queue_view import Moment, QueueView
+
+pytestmark = pytest.mark.timeout(180)
+
+MOMENTS = 300
+CLAIM_SIZE = 2_000
+
+
+@pytest.fixture
+async def job(queue: QueueView, tmp_path: Path) -> ObedientJob:
+    """The obedient job, with its queue made."""
+    await queue.make(obedient.TABLE)
+    return ObedientJob(tmp_path / "job")
+
+
+@pytest.mark.slow
+async def test_it_agrees_with_a_full_count_at_every_moment_of_an_interrupted_run(
+    queue: QueueView, fleet_of: FleetOf, job: ObedientJob
+) -> None:
+    fleet = fleet_of(obedient.JOB, CLAIM_SIZE=str(CLAIM_SIZE), LEASE_S="1", RETRY_STEP_S="1", **job.environment)
+    rng = random.Random(4)
+    moments: list[Moment] = []
+
+    async def interrupt() -> None:
+        workers = [worker for worker in fleet.alive if worker.pod in await queue.holders()]
+        match rng.choice(("kill", "kill", "stop", "insert", "insert")):
+            case "insert":
+                await obedient.insert(queue, fine=4_000, refused=200, fails=200, fails_once=400, slow=600)
+            case "kill" if workers:
+                await fleet.kill(rng.choice(workers))
+            case "stop" if workers:
+                rng.choice(workers).signal(signal.SIGTERM)
+
+    async def done() -> bool:
+        if len(moments) < MOMENTS and rng.random() < 0.1:
+            await interrupt()
+        await fleet.scale(3, CLAIM_SIZE)
+        moment = await queue.moment()
+        assert moment.claimable == moment.counted, moment
+        moments.append(moment)
+        return len(moments) >= MOMENTS and await queue.is_done()
+
+    await until(done, deadline_s=120)
+    await fleet.ended()
+    print(
+        "killed",
+        len(fleet.killed),
+        "workers",
+        len(fleet.workers),
+        "moments",
+        len(moments),
+        {k: sum(getattr(m, k) > 0 for m in moments) for k in ("pending", "due_again", "orphaned", "resting")},
+        await queue.one("select count(*) from users"),
+    )
+    assert fleet.killed
+    for kind in ("pending", "due_again", "orphaned", "resting"):
+        assert any(getattr(moment, kind) for moment in moments), f"no moment with {kind} rows"
+    assert await queue.claimable() == 0
+
+
+async def test_finished_and_given_up_rows_are_never_counted(
+    queue: QueueView, fleet_of: FleetOf, job: ObedientJob
+) -> None:
+    await obedient.insert(queue, fine=30, refused=20, fails=10)
+    assert await queue.claimable() == 60
+    fleet = fleet_of(obedient.JOB, MAX_ATTEMPTS="1", **job.environment)
+    await fleet.add()
+    await fleet.ended()
+    states = await queue.owner.fetch("SELECT batch_status, count(*) FROM users GROUP BY 1 ORDER BY 1")
+    assert [tuple(state) for state in states] == [("completed", 30), ("failed", 30)]
+    assert await queue.claimable() == 0
+
+
+@pytest.mark.slow
+async def test_a_dead_workers_rows_are_counted_when_its_lease_is_over_and_not_before(
+    queue: QueueView, fleet_of: FleetOf, job: ObedientJob
+) -> None:
+    await obedient.insert(queue, fine=3_000, waits=1_000)
+    fleet = fleet_of(obedient.JOB, LEASE_S="3", **job.environment)
+    only = await fleet.add()
+    seen: dict[bool, set[int]] = {False: set(), True: set()}
+
+    async def only_those_that_wait_are_left() -> bool:
+        return await queue.settled_rows() == 3_000
+
+    async def its_lease_is_over() -> bool:
+        # One statement, so that both speak of one moment.
+        moment = await queue.one("SELECT rows, lease_expires_at <= now() AS is_over FROM users_claimable, batch_jobs")
+        seen[moment["is_over"]].add(moment["rows"])
+        return bool(moment["is_over"])
+
+    await until(only_those_that_wait_are_left)
+    await fleet.kill(only)
+    await until(its_lease_is_over)
+    assert seen == {False: {0}, True: {1_000}}
+
+    job.open_the_gate()
+    await fleet.add()
+    await until(queue.is_done)
+    await fleet.ended()
+    assert await queue.claimable() == 0
+    assert await queue.owner.fetchval("SELECT count(*) FROM users WHERE batch_status = 'completed'") == 4_000

@@ -1,0 +1,79 @@
+"""What the scaler's query costs: it reads ranges and open batches, never the users, however many there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from users_batch.job import JOB
+
+from .queue_view import SCALERS_QUERY, QueueView
+
+# What 50 million users are while all of them wait, and the batches they have been once all are done.
+RANGES = 2_500
+# 8 KB each; measured: 43 to 54 as loaded, 199 as the claims leave them.
+MOST_BUFFERS = 400
+
+_RANGES = """
+INSERT INTO users_queue (lo, hi, claimable, next_attempt_at)
+SELECT number * 20000 + 1, (number + 1) * 20000, 20000, now() FROM generate_series(0, $1::bigint - 1) AS number"""
+_BATCHES = """
+INSERT INTO batch_jobs (batch_name, pod_name, claimed, lease_expires_at)
+SELECT 'users-batch', 'users-batch-x7k2p', 20000, now() + interval '1 min' FROM generate_series(1, $1::int)"""
+# What the claims of nearly all ranges do, and no vacuum comes between.
+_CLAIMS = """
+UPDATE users_queue SET batch_id = range_id WHERE range_id > 5;
+DELETE FROM users_queue WHERE batch_id IS NOT NULL;
+UPDATE batch_jobs SET completed = completed + 10000, heartbeat_at = now();
+UPDATE batch_jobs SET completed = completed + 10000, heartbeat_at = now();
+UPDATE batch_jobs SET status = 'completed', finished_at = now()"""
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The node and all below it."""
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+async def explained(queue: QueueView) -> dict[str, Any]:
+    """The plan by which the scaler's role has just run its query, with what it read."""
+    text = await queue.scaler.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {SCALERS_QUERY}")
+    plan: dict[str, Any] = json.loads(text)[0]["Plan"]
+    return plan
+
+
+async def it_is_cheap(queue: QueueView) -> None:
+    plan = await explained(queue)
+    assert {node["Relation Name"] for node in nodes(plan) if "Relation Name" in node} == {"users_queue", "batch_jobs"}
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= MOST_BUFFERS
+
+
+async def test_it_reads_no_user_and_few_pages_of_the_ranges_of_50_million(queue: QueueView) -> None:
+    await queue.make(JOB.table)
+    await queue.owner.execute(_RANGES, RANGES)
+    assert await queue.claimable() == RANGES * 20_000
+    await it_is_cheap(queue)
+    await queue.owner.execute("ANALYZE users_queue, batch_jobs")
+    await it_is_cheap(queue)
+
+
+async def test_it_stays_as_cheap_once_nearly_all_of_50_million_are_done(queue: QueueView) -> None:
+    await queue.make(JOB.table)
+    await queue.owner.execute(_RANGES, RANGES)
+    await queue.owner.execute(_BATCHES, RANGES)
+    await queue.owner.execute(_CLAIMS)
+    await it_is_cheap(queue)
+    assert await queue.claimable() == 5 * 20_000
+
+
+@pytest.mark.parametrize("users", [100, 20_000])
+async def test_its_cost_does_not_grow_with_the_users(queue: QueueView, users: int) -> None:
+    await queue.make(JOB.table)
+    await queue.owner.execute("INSERT INTO users (name) SELECT 'x' FROM generate_series(1, $1::int)", users)
+    assert await queue.claimable() == users
+    plan = await explained(queue)
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= 10
