@@ -16,7 +16,7 @@ from stack import PostgresServer
 from users_batch.seed.data_set import DataSet
 from users_batch.seed.generate import generate
 
-_ROWS = 400_000
+_ROWS = 500_000
 _SERVER = "PostgreSQL: the local stack's settings (shared_buffers 256MB, fsync and full_page_writes off)."
 
 

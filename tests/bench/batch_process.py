@@ -70,7 +70,7 @@ class Processing:
         for name, jobs in _JOBS.items():
             await self._databases.copy("bare", name)
             arguments = [self._databases.dsn(name), str(jobs)]
-            await asyncio.to_thread(run_together, [self._app(name, *arguments)], _DEADLINE_S)
+            await run_together([self._app(name, *arguments)], _DEADLINE_S)
             await self._databases.run(name, "VACUUM ANALYZE")
 
     def contestants(self) -> list[Contestant]:
@@ -123,7 +123,7 @@ class Processing:
         return await self._measured(database, workers, seconds)
 
     async def _measured(self, database: str, workers: Sequence[Script], seconds: str) -> float:
-        await asyncio.to_thread(run_together, workers, _DEADLINE_S)
+        await run_together(workers, _DEADLINE_S)
         (taken,) = await self._databases.row(database, seconds)
         return float(taken)
 

@@ -1,4 +1,4 @@
-"""Claims and completes all of `users` over one connection. Usage: claim_loop.py asyncpg|psycopg DSN
+"""Claims and completes ROWS users over one connection. Usage: claim_loop.py asyncpg|psycopg DSN ROWS
 
 The statements and their transactions are those of users-batch, without a handler between. Prints the rows, the seconds
 they took, and this process's CPU time in seconds.
@@ -88,15 +88,15 @@ async def complete(driver: Driver, batch_id: int, rows: Rows) -> None:
     await driver.execute("COMMIT")
 
 
-async def main(name: str, dsn: str) -> None:
+async def main(name: str, dsn: str, most: int) -> None:
     driver = await connected(name, dsn)
     began, cpu_began = time.perf_counter(), time.process_time()
     done, batch_id = 0, 0
-    while rows := await claim(driver, batch_id := batch_id + 1):
+    while done < most and (rows := await claim(driver, batch_id := batch_id + 1)):
         for first in range(0, len(rows), SLICE):
             await complete(driver, batch_id, rows[first : first + SLICE])
         done += len(rows)
     print(done, time.perf_counter() - began, time.process_time() - cpu_began)
 
 
-asyncio.run(main(*sys.argv[1:]))
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))

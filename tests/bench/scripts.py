@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stack import Process, StackError
+from stack import Process, StackError, until
 
 HERE = Path(__file__).resolve().parent
 
@@ -37,16 +36,16 @@ class Script(Process):
         return True
 
 
-def run_together(scripts: Sequence[Script], deadline_s: float) -> None:
+async def run_together(scripts: Sequence[Script], deadline_s: float) -> None:
     """Start all of them and return when each has ended well. Raises `StackError`."""
     try:
         for script in scripts:
             script.launch()
-        for script in scripts:
-            if code := script.wait(deadline_s):
-                raise StackError(f"{script.name} exited with {code}: {script.last_line()} (log: {script.log})")
-    except subprocess.TimeoutExpired:
+        await until(lambda: not any(script.alive for script in scripts), deadline_s)
+    except TimeoutError:
         raise StackError(f"{scripts[0].name} was not done within {deadline_s:g} s (log: {scripts[0].log})") from None
     finally:
-        for script in scripts:
-            script.stop()
+        codes = [script.kill() for script in scripts]
+    for script, code in zip(scripts, codes, strict=True):
+        if code:
+            raise StackError(f"{script.name} exited with {code}: {script.last_line()} (log: {script.log})")

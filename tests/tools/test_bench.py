@@ -114,22 +114,32 @@ async def test_contestants_take_turns(bench: Callable[[str], ModuleType]) -> Non
     ]
 
 
-def test_programs_run_together_until_each_has_ended(bench: Callable[[str], ModuleType], tmp_path: Path) -> None:
+async def test_programs_run_together_until_each_has_ended(bench: Callable[[str], ModuleType], tmp_path: Path) -> None:
     scripts = bench("scripts")
     both = [scripts.Script(name, ["-c", f"print('{name}')"], tmp_path / name) for name in ("one", "two")]
 
-    scripts.run_together(both, deadline_s=20)
+    await scripts.run_together(both, deadline_s=20)
 
     assert [script.last_line() for script in both] == ["one", "two"]
 
 
-def test_a_program_that_fails_is_named_with_its_last_words(bench: Callable[[str], ModuleType], tmp_path: Path) -> None:
+async def test_a_program_that_fails_is_named_with_its_last_words(
+    bench: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
     scripts = bench("scripts")
-    waits = scripts.Script("waits", ["-c", "import signal; signal.pause()"], tmp_path / "waits.log")
+    works = scripts.Script("works", ["-c", "pass"], tmp_path / "works.log")
     fails = scripts.Script("fails", ["-c", "raise SystemExit('no rows')"], tmp_path / "fails.log")
 
     with pytest.raises(StackError, match=r"fails exited with 1: no rows"):
-        scripts.run_together([fails, waits], deadline_s=20)
+        await scripts.run_together([works, fails], deadline_s=20)
+
+
+async def test_programs_that_take_too_long_are_ended(bench: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    scripts = bench("scripts")
+    waits = scripts.Script("waits", ["-c", "import signal; signal.pause()"], tmp_path / "waits.log")
+
+    with pytest.raises(StackError, match=r"waits was not done within 0\.1 s"):
+        await scripts.run_together([waits], deadline_s=0.1)
 
     assert not waits.alive
 

@@ -42,8 +42,8 @@ _AS_NOBODY = (
     f"--reuid={_NOBODY}",
     f"--regid={_NOBODY}",
     "--clear-groups",
-    "--inh-caps=+dac_override",
-    "--ambient-caps=+dac_override",
+    "--inh-caps=+dac_read_search",
+    "--ambient-caps=+dac_read_search",
 )
 
 

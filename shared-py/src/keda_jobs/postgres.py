@@ -57,23 +57,25 @@ def translated() -> Iterator[None]:
         pg.InvalidAuthorizationSpecificationError,
         pg.InvalidCatalogNameError,
     ) as error:
-        raise Misconfigured(f"PG_DSN: {_line(error)}") from error
+        raise Misconfigured(f"PG_DSN: {one_line(error)}") from error
     except (pg.UndefinedTableError, pg.UndefinedColumnError, pg.UndefinedFunctionError) as error:
-        raise Misconfigured(f"{_line(error)}; apply the job's schema first") from error
+        raise Misconfigured(f"{one_line(error)}; apply the job's schema first") from error
     except pg.InsufficientPrivilegeError as error:
         raise Misconfigured(
-            f"{_line(error)}; use the role that the schema made for this, or apply the schema again"
+            f"{one_line(error)}; use the role that the schema made for this, or apply the schema again"
         ) from error
     except pg.SyntaxOrAccessError as error:
-        raise Misconfigured(_line(error)) from error
+        raise Misconfigured(one_line(error)) from error
     except _AWAY as error:
-        raise DatabaseUnavailable(f"PostgreSQL: {_line(error)}") from error
+        raise DatabaseUnavailable(f"PostgreSQL: {one_line(error)}") from error
 
 
-def _line(error: BaseException) -> str:
+def one_line(error: Exception) -> str:
+    """What `error` says, without PostgreSQL's DETAIL, which may show a whole row."""
     if isinstance(error, TimeoutError) and not str(error):
         return "no answer in time"
-    return " ".join(str(error).split()) or type(error).__name__
+    text = error.args[0] if isinstance(error, pg.PostgresError | pg.InterfaceError) else error
+    return " ".join(str(text).split()) or type(error).__name__
 
 
 async def connect(settings: PgSettings, *, name: str, timeout_s: float = _CONNECT_S) -> Connection:
@@ -140,8 +142,8 @@ async def _open(dsn: str | None = None, **options: Any) -> asyncpg.Connection[as
     try:
         return await asyncpg.connect(**(options | _arguments(dsn or "")))
     except (pg.ClientConfigurationError, pg.UndefinedObjectError, pg.DataError, ssl.SSLCertVerificationError) as error:
-        raise Misconfigured(f"PG_DSN: {_line(error)}") from error
-    except ValueError:
+        raise Misconfigured(f"PG_DSN: {one_line(error)}") from error
+    except (ValueError, OverflowError):  # the latter for a port beyond 65535
         # Its text may hold a part of the password.
         raise Misconfigured(
             "PG_DSN cannot be read as a URL; write characters such as @ : / # ? % in user and password as %40 and so on"

@@ -35,6 +35,13 @@ CREATE TRIGGER wait BEFORE INSERT ON users FOR EACH ROW WHEN (NEW.id = 2500) EXE
 STOP = "SELECT pg_advisory_xact_lock(77)"
 
 
+# Rows that a claim finds: each in one range that agrees with it.
+FOUND = """
+SELECT count(*), max(claimable) <= 20000 FROM users AS row JOIN users_queue AS range ON id BETWEEN lo AND hi
+  AND row.next_attempt_at = range.next_attempt_at AND row.batch_status = range.batch_status
+  AND row.batch_id IS NOT DISTINCT FROM range.from_batch"""
+
+
 def run(database: Database, folder: Path) -> Loaded:
     return asyncio.run(load(database.settings, folder))
 
@@ -59,6 +66,7 @@ def check_that_all_is_loaded(database: Database, data_set: DataSet = SMALL) -> N
     rows = data_set.rows
     assert database.fetch("SELECT count(*), count(DISTINCT id), min(id), max(id) FROM users") == [(rows, rows, 1, rows)]
     assert database.claimable == database.value("SELECT sum(claimable) FROM users_queue") == rows
+    assert database.fetch(FOUND) == [(rows, True)]
     assert database.is_in_use
     # What an application inserts afterwards has the next id and waits for a worker.
     assert database.value("INSERT INTO users (name, email) VALUES ('Ada', 'ada@example.com') RETURNING id") == rows + 1
@@ -70,6 +78,21 @@ def test_an_import_leaves_every_row_claimable_and_the_table_in_use(users: Databa
     assert (loaded.rows, loaded.invalid, loaded.before, loaded.claimable) == (6_000, 120, 0, 6_000)
     assert users.value("SELECT reltuples FROM pg_class WHERE oid = 'users'::regclass") == 6_000
     check_that_all_is_loaded(users)
+
+
+def test_a_chunk_of_many_rows_becomes_ranges_of_twenty_thousand(users: Database, tmp_path: Path) -> None:
+    data_set = DataSet(95_000, chunk_rows=50_000)
+    generate(data_set, tmp_path)
+    run(users, tmp_path)
+    assert users.fetch("SELECT lo, hi, claimable FROM users_queue ORDER BY lo") == [
+        (1, 20_000, 20_000),
+        (20_001, 40_000, 20_000),
+        (40_001, 50_000, 10_000),
+        (50_001, 70_000, 20_000),
+        (70_001, 90_000, 20_000),
+        (90_001, 95_000, 5_000),
+    ]
+    check_that_all_is_loaded(users, data_set)
 
 
 def test_the_table_holds_what_the_files_hold(users: Database, small: Path, tmp_path: Path) -> None:
@@ -184,6 +207,7 @@ def test_rows_that_an_application_inserts_meanwhile_are_claimable_afterwards(use
     with stopped_in_the_third_chunk(users, small) as importing:
         assert users.value("INSERT INTO users (name, email) VALUES ('Ada', 'a@b.de') RETURNING id") == 6_001
     assert importing.result().claimable == users.claimable == 6_001
+    assert users.fetch(FOUND) == [(6_001, True)]
     assert users.value("INSERT INTO users (name, email) VALUES ('Ada', 'a@b.de') RETURNING id") == 6_002
 
 

@@ -21,7 +21,7 @@ from keda_jobs.batch.work import WRITERS
 from keda_jobs.batch.worker import Worker
 from keda_jobs.claims.queue import ClaimQueue
 from keda_jobs.cpu import CpuPool
-from keda_jobs.errors import Misconfigured, PlatformError
+from keda_jobs.errors import DatabaseUnavailable, Misconfigured
 from keda_jobs.policy import RetryPolicy
 from keda_jobs.postgres import Pool, pool
 from keda_jobs.settings import BatchSettings, load, shown
@@ -46,11 +46,11 @@ def serve(job: BatchJob) -> int:
     except Misconfigured as error:
         log.critical("%s", error)
         return 2
-    except PlatformError as error:
-        log.critical("%s", error)
+    except DatabaseUnavailable as error:
+        log.critical("%s; given up after CLAIM_TIMEOUT_S", error)
         return 1
     except Exception:
-        log.critical("this is a bug; the rows in hand were given back", exc_info=True)
+        log.critical("the worker ends by an error that is a bug", exc_info=True)
         return 1
     return 0
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from keda_jobs.batch.stop import Stop
+from keda_jobs.batch.stop import Stop, is_cancelled
 from keda_jobs.errors import DatabaseUnavailable
 from keda_jobs.pause import Pause
 
@@ -27,6 +28,8 @@ async def until_answered(call: Callable[[], Awaitable[T]], pause: Pause, stop: S
         try:
             result = await call()
         except DatabaseUnavailable as error:
+            if is_cancelled():  # and rolling back met a dead connection
+                raise asyncio.CancelledError from error
             left_s = give_up() - time.monotonic()
             if left_s <= 0:
                 raise

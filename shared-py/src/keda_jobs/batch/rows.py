@@ -11,7 +11,7 @@ from typing import Any
 from keda_jobs.batch.context import BatchContext
 from keda_jobs.batch.job import BatchJob
 from keda_jobs.batch.outcomes import Outcomes
-from keda_jobs.batch.stop import Stop
+from keda_jobs.batch.stop import Stop, is_cancelled
 from keda_jobs.claims.queue import Claimed, Done, Failure
 from keda_jobs.errors import JobError, PlatformError, Transient
 from keda_jobs.pause import Pause
@@ -84,7 +84,7 @@ class RowRunner:
                 self._say_bug(error)
                 outcomes.failures.append(self.failure(claimed, error))
             except (asyncio.CancelledError, SystemExit) as error:
-                if _is_cancelled():
+                if is_cancelled():
                     raise
                 outcomes.failures.append(self.failure(claimed, HandlerQuit(f"it raised {describe(error)}")))
             else:
@@ -104,9 +104,3 @@ class RowRunner:
         if not isinstance(error, JobError) and type(error) not in self._bugs:
             self._bugs.add(type(error))
             log.error("the handler raised; its later %s are not said", type(error).__name__, exc_info=error)
-
-
-def _is_cancelled() -> bool:
-    """Whether somebody cancelled this task; else its handler raised the error itself."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

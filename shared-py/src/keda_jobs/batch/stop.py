@@ -44,3 +44,9 @@ async def _until(event: asyncio.Event, at_most_s: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(at_most_s):
             await event.wait()
+
+
+def is_cancelled() -> bool:
+    """Whether somebody cancelled the running task; what it raised instead must not hide that."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -22,7 +22,7 @@ from keda_jobs.claims.table import ClaimTable
 from keda_jobs.cpu import WorkerDied
 from keda_jobs.errors import JobError, Misconfigured
 from keda_jobs.policy import Dead, Retry, RetryPolicy
-from keda_jobs.postgres import Connection, Pool, transaction
+from keda_jobs.postgres import Connection, Pool, one_line, transaction
 
 # A dead worker's batch comes back in this many parts, each claimed alone: the row that kills is cornered in
 # log16(CLAIM_SIZE) more deaths, and its neighbours are done meanwhile.
@@ -176,7 +176,7 @@ class ClaimQueue:
                 failed, given_up = await self._fail(connection, batch.batch_id, failures)
                 await connection.execute(statements.COUNT, batch.batch_id, completed, failed, given_up, self._lease)
         except _REFUSALS as error:  # at the end of the transaction, where a constraint is deferred
-            raise ValuesRefused(str(error)) from error
+            raise ValuesRefused(one_line(error)) from error
         return Settled(completed, failed, given_up)
 
     async def close(self, batch: Batch, error: str | None = None) -> int:

@@ -20,7 +20,7 @@ from asyncpg import exceptions as pg
 
 from keda_jobs.claims.table import STATUS_COLUMNS, ClaimTable
 from keda_jobs.errors import Misconfigured
-from keda_jobs.postgres import Connection, translated
+from keda_jobs.postgres import Connection, one_line, translated
 
 OWNER = "keda_jobs_owner"
 
@@ -167,9 +167,11 @@ async def _apply(connection: Connection, migration: Migration) -> bool:
     try:
         await connection.execute(migration.sql)
     except pg.InsufficientPrivilegeError as error:
-        raise Misconfigured(f"{name}: {error}; make {OWNER} its owner, or a member of its owner's role") from error
+        raise Misconfigured(
+            f"{name}: {one_line(error)}; make {OWNER} its owner, or a member of its owner's role"
+        ) from error
     except _FAULTS as error:
-        raise Misconfigured(f"{name}: {error}") from error
+        raise Misconfigured(f"{name}: {one_line(error)}") from error
     await connection.execute(
         "INSERT INTO batch_migrations (scope, number, name, sha256) VALUES ($1, $2, $3, $4)",
         migration.scope,
@@ -193,7 +195,7 @@ async def _make_roles(connection: Connection, table: ClaimTable, schema: str, pa
             await connection.execute(f"ALTER ROLE {role} PASSWORD '{_verifier(role, password)}'")
     except pg.InsufficientPrivilegeError as error:
         raise Misconfigured(
-            f"{error}; apply the schema as the database's owner, with the right to create the roles"
+            f"{one_line(error)}; apply the schema as the database's owner, with the right to create the roles"
             f" {OWNER}, {worker} and {scaler}"
         ) from error
 

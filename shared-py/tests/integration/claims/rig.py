@@ -15,7 +15,7 @@ from keda_jobs.claims.schema import scaler_role, worker_role
 from keda_jobs.policy import RetryPolicy
 from keda_jobs.postgres import pool
 from keda_jobs.settings import PgSettings
-from stack import PostgresServer
+from stack import PostgresServer, until
 
 from .subjects import Subject
 
@@ -116,6 +116,17 @@ SELECT (SELECT rows FROM {self.table.claimable}), (
 )""")
         return counts[0], counts[1]
 
+    async def until_blocked(self, number: int = 1) -> list[int]:
+        """The processes of the server that wait for a lock, once there are `number` of them."""
+
+        async def blocked() -> list[int] | None:
+            found = await self.owner.fetch(
+                "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            return [row[0] for row in found] if len(found) >= number else None
+
+        return list(await until(blocked))
+
     async def rows(self, columns: str, where: str = "true") -> list[tuple[Any, ...]]:
         """Columns of the table's rows, in the order of the key."""
         found = await self.owner.fetch(
@@ -152,12 +163,13 @@ SELECT (SELECT rows FROM {self.table.claimable}), (
 
     async def make_due(self) -> None:
         """As if every row that waits for its retry had waited long enough."""
-        for table in (self.table.queue, self.table.name):
-            await self.owner.execute(f"""
-SET keda_jobs.claims = 'on';
-UPDATE {table} SET next_attempt_at = next_attempt_at - interval '1 year'
-WHERE batch_status = 'failed' AND next_attempt_at > now() AND next_attempt_at < 'infinity';
-RESET keda_jobs.claims""")
+        moved = "; ".join(
+            f"UPDATE {table} SET next_attempt_at = next_attempt_at - interval '1 year'"
+            " WHERE batch_status = 'failed' AND next_attempt_at > now() AND next_attempt_at < 'infinity'"
+            for table in (self.table.queue, self.table.name)
+        )
+        async with self.owner.transaction():
+            await self.owner.execute(f"SET LOCAL keda_jobs.claims = 'on'; {moved}")
 
     async def settle_all(self, worker: ClaimQueue, batch: Batch) -> None:
         """Complete every row of the batch and close it."""

@@ -112,8 +112,7 @@ async def test_a_row_whose_range_is_being_claimed_can_be_set_back_without_a_dead
     async with person.transaction():
         await person.execute(f"UPDATE {rig.table.name} SET next_attempt_at = next_attempt_at WHERE {rig.table.key} = 3")
         claim = asyncio.create_task(worker.claim(10))
-        while not await rig.owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            await asyncio.sleep(0.01)
+        await rig.until_blocked()
         await person.execute(
             f"UPDATE {rig.table.name} SET batch_status = 'pending', next_attempt_at = now() WHERE {rig.table.key} = 3"
         )

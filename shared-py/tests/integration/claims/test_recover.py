@@ -9,9 +9,9 @@ from keda_jobs.claims import Batch, ClaimQueue
 from .rig import BatchRow, Rig, failures, keys_of
 
 
-async def claimed(rig: Rig, number: int, **settings: int) -> tuple[ClaimQueue, Batch]:
+async def claimed(rig: Rig, number: int) -> tuple[ClaimQueue, Batch]:
     await rig.insert(range(1, number + 1))
-    worker = await rig.worker(**settings)
+    worker = await rig.worker()
     batch = await worker.claim(number)
     assert batch is not None
     return worker, Batch(batch.batch_id, sorted(batch.rows))

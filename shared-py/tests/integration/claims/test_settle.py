@@ -221,8 +221,7 @@ async def test_slices_of_a_batch_are_settled_side_by_side(rig: Rig) -> None:
     async with person.transaction():
         await person.execute(f"SELECT FROM {rig.table.name} WHERE {rig.table.key} = 1 FOR UPDATE")
         stuck = asyncio.create_task(worker.settle(batch, [rig.subject.done(row) for row in batch.rows[:10]], []))
-        while not await rig.owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            await asyncio.sleep(0.01)
+        await rig.until_blocked()
         second = await worker.settle(batch, [rig.subject.done(row) for row in batch.rows[10:]], [])
         await worker.renew(batch)
         assert second == Settled(completed=10)
@@ -237,8 +236,7 @@ async def test_a_batch_whose_rows_are_being_written_is_not_taken_over_though_its
     async with person.transaction():
         await person.execute(f"SELECT FROM {rig.table.name} WHERE {rig.table.key} = 1 FOR UPDATE")
         writing = asyncio.create_task(worker.settle(batch, [rig.subject.done(row) for row in batch.rows], []))
-        while not await rig.owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            await asyncio.sleep(0.01)
+        await rig.until_blocked()
         await rig.expire_leases()
         assert await other.recover() is None
     assert await writing == Settled(completed=10)
@@ -253,8 +251,7 @@ async def test_writing_waits_for_a_takeover_and_then_writes_nothing(rig: Rig) ->
         await taking.execute("SELECT FROM batch_jobs FOR UPDATE")
         writing = asyncio.create_task(worker.settle(batch, [rig.subject.done(row) for row in batch.rows], []))
         beating = asyncio.create_task(worker.renew(batch))
-        while await rig.owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < 2:
-            await asyncio.sleep(0.01)
+        await rig.until_blocked(2)
         await taking.execute("UPDATE batch_jobs SET status = 'abandoned'")
     results = await asyncio.gather(writing, beating, return_exceptions=True)
     assert [type(result) for result in results] == [LeaseLost, LeaseLost]
@@ -299,8 +296,7 @@ async def test_a_connection_cut_in_the_middle_leaves_a_worker_that_works_on(rig:
     async with person.transaction():
         await person.execute(f"SELECT FROM {rig.table.name} WHERE {rig.table.key} = 1 FOR UPDATE")
         writing = asyncio.create_task(worker.settle(batch, [rig.subject.done(row) for row in batch.rows], []))
-        while not (pid := await rig.owner.fetchval("SELECT pid FROM pg_locks WHERE NOT granted LIMIT 1")):
-            await asyncio.sleep(0.01)
+        [pid] = await rig.until_blocked()
         await rig.owner.execute("SELECT pg_terminate_backend($1)", pid)
         [error] = await asyncio.gather(writing, return_exceptions=True)
     assert type(error).__name__ == "DatabaseUnavailable"

@@ -58,3 +58,22 @@ async def test_a_stop_has_it_tried_again_at_once() -> None:
     assert (server.calls, waiting.done()) == (1, False)
     stop.ask()
     assert await waiting == "answer"
+
+
+async def test_who_is_cancelled_does_not_try_again_though_the_error_is_another() -> None:
+    called = asyncio.Event()
+
+    async def roll_back_on_a_dead_connection() -> None:
+        try:
+            called.set()
+            await asyncio.Event().wait()
+        finally:
+            raise DatabaseUnavailable("PostgreSQL: the underlying connection is closed")
+
+    waiting = asyncio.create_task(
+        until_answered(roll_back_on_a_dead_connection, patience(), Stop(0), lambda: time.monotonic() + 3600)
+    )
+    await called.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

@@ -33,11 +33,31 @@ PATIENCE_S = 10
 _NOTICE_DEATH = """
 SELECT set_config(name, '2s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'"""
 
-# A chunk's row is written in the transaction that loads the chunk: it is in `users` if and only if it is here.
+# A chunk's row is written in the transaction that loads the chunk: it is in `users` if and only if it is here, and
+# `loaded_at` is the `next_attempt_at` of its rows.
 _MAKE = """
 CREATE TABLE users_seed (data_set jsonb NOT NULL, finished_at timestamptz);
-CREATE TABLE users_seed_chunks (number integer PRIMARY KEY, rows integer NOT NULL)"""
+CREATE TABLE users_seed_chunks (
+  number integer PRIMARY KEY,
+  first_id bigint NOT NULL,
+  rows integer NOT NULL,
+  loaded_at timestamptz NOT NULL DEFAULT now()
+)"""
 _FORGET = "DROP TABLE IF EXISTS users_seed, users_seed_chunks"
+_NOTE = "INSERT INTO users_seed_chunks (number, first_id, rows) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+
+# `fresh` rows are as the import put them there.
+_COUNT = """
+SELECT count(*) AS rows, count(*) FILTER (WHERE id <= $1 AND batch_status = 'pending' AND batch_id IS NULL) AS fresh
+FROM users"""
+
+# What users_queue_rebuild() would find, without reading every row for it, which takes longer than the load.
+_QUEUE = """
+INSERT INTO users_queue (lo, hi, claimable, next_attempt_at)
+SELECT lo, hi, hi - lo + 1, loaded_at
+FROM users_seed_chunks, generate_series(first_id, first_id + rows - 1, 20000) AS lo,
+  least(lo + 19999, first_id + rows - 1) AS hi"""
+_QUEUE_WITH_OTHERS = "SELECT users_queue_rebuild()"
 
 # Without the key and the trigger a load takes half the time, and nothing of it is claimable before all is.
 _OUT_OF_USE = """
@@ -130,16 +150,15 @@ async def begin(connection: Connection, data_set: DataSet) -> None:
         await connection.execute(_MAKE)
         await connection.execute("INSERT INTO users_seed (data_set) VALUES ($1)", json.dumps(_parameters(data_set)))
         await connection.execute(_OUT_OF_USE)
+        # Of rows that are no more.
+        await connection.execute("DELETE FROM users_queue")
         # Rows that an application inserts meanwhile get ids beyond those of the data set.
         await connection.fetchval(_NEXT_ID, data_set.rows)
 
 
 async def note_chunk(connection: Connection, file: ChunkFile) -> bool:
     """Write down that a chunk is loaded, in the transaction that loads it; false where it is."""
-    status = await connection.execute(
-        "INSERT INTO users_seed_chunks VALUES ($1, $2) ON CONFLICT DO NOTHING", file.number, file.rows
-    )
-    return status == "INSERT 0 1"
+    return await connection.execute(_NOTE, file.number, file.first_id, file.rows) == "INSERT 0 1"
 
 
 async def finish(connection: Connection, data_set: DataSet) -> None:
@@ -148,11 +167,11 @@ async def finish(connection: Connection, data_set: DataSet) -> None:
         await connection.execute(_INTO_USE)
         await _make_key(connection)
         await connection.fetchval(_NEXT_ID, await connection.fetchval("SELECT max(id) FROM users"))
-        queued = await connection.fetchval("SELECT users_queue_rebuild()")
-        if queued < data_set.rows:
-            raise JobError(
-                f"{data_set.rows - queued:,} rows of the data set were deleted or changed during the import; {_RESET}"
-            )
+        [(rows, fresh)] = await connection.fetch(_COUNT, data_set.rows)
+        if fresh < data_set.rows:
+            changed = data_set.rows - fresh
+            raise JobError(f"{changed:,} rows of the data set were deleted or changed during the import; {_RESET}")
+        await connection.execute(_QUEUE if rows == fresh else _QUEUE_WITH_OTHERS)
         await connection.execute("ANALYZE users, users_queue")
         await connection.execute("UPDATE users_seed SET finished_at = now()")
 

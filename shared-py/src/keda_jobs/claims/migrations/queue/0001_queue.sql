@@ -106,12 +106,18 @@ BEGIN
     DELETE FROM {table}_queue WHERE range_id = its_range.range_id AND its_range.claimable = 1;
     UPDATE {table}_queue SET claimable = claimable - 1 WHERE range_id = its_range.range_id;
   END IF;
-  IF NEW.batch_status = 'pending' AND (OLD.batch_status = 'completed' OR OLD.next_attempt_at = 'infinity')
-    AND (NEW.attempts > 0 OR NEW.next_attempt_at = 'infinity')
+  IF NEW.batch_status = 'pending' AND (OLD.batch_status IN ('processing', 'completed') OR OLD.next_attempt_at = 'infinity')
   THEN
-    -- Where that changes the time, this trigger fires again and queues the row.
-    UPDATE {table} SET attempts = 0, next_attempt_at = coalesce(nullif(next_attempt_at, 'infinity'), now())
-    WHERE {key} = NEW.{key};
+    -- With the time it had, the row could be taken for one of an older range.
+    IF NEW.next_attempt_at IN (OLD.next_attempt_at, 'infinity') THEN
+      NEW.next_attempt_at := now();
+    END IF;
+    IF OLD.batch_status <> 'processing' THEN
+      NEW.attempts := 0;
+    END IF;
+    PERFORM set_config('keda_jobs.claims', 'on', true);
+    UPDATE {table} SET attempts = NEW.attempts, next_attempt_at = NEW.next_attempt_at WHERE {key} = NEW.{key};
+    PERFORM set_config('keda_jobs.claims', '', true);
   END IF;
   INSERT INTO {table}_queue (lo, hi, claimable, batch_status, next_attempt_at, from_batch)
   SELECT NEW.{key}, NEW.{key}, 1, NEW.batch_status, NEW.next_attempt_at, NEW.batch_id
