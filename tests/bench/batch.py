@@ -16,8 +16,7 @@ from stack import PostgresServer
 from users_batch.seed.data_set import DataSet
 from users_batch.seed.generate import generate
 
-_ROWS = 500_000
-_SERVER = "PostgreSQL: the local stack's settings (shared_buffers 256MB, fsync and full_page_writes off)."
+_ROWS = 1_000_000
 
 
 def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> list[Comparison]:

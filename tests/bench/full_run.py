@@ -20,11 +20,12 @@ from pathlib import Path
 
 import asyncpg
 
-from stack import PostgresServer, StackError
+from stack import PostgresServer, StackError, until
 from stack.servers import binary
 
 _LOOK_EVERY_S = 0.5
 _NEARLY_DONE = 0.95
+_LONGEST_S = 6 * 3600.0
 _COUNTS = "SELECT batch_status, count(*) FROM users GROUP BY 1 ORDER BY 1"
 _SIZE = "SELECT pg_database_size(current_database())"
 _ENDED = "SELECT coalesce(sum(completed + given_up), 0) FROM batch_jobs"
@@ -60,7 +61,7 @@ def _pss(pid: int) -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
-async def step(name: str, commands: Sequence[Sequence[str]], environment: dict[str, str], folder: Path) -> str:
+def step(name: str, commands: Sequence[Sequence[str]], environment: dict[str, str], folder: Path) -> str:
     """Run the commands side by side and print what they took; the output of the last."""
     began = time.monotonic()
     log = (folder / f"{name}.log").open("wb")
@@ -68,7 +69,7 @@ async def step(name: str, commands: Sequence[Sequence[str]], environment: dict[s
     peak = Peak(processes)
     while any(process.poll() is None for process in processes):
         peak.look()
-        await asyncio.sleep(_LOOK_EVERY_S)
+        time.sleep(_LOOK_EVERY_S)
     if any(process.returncode for process in processes):
         raise StackError(f"{name} failed; see {folder / f'{name}.log'}")
     megabytes = ", ".join(f"{peak_bytes / 1e6:.0f} MB" for peak_bytes in peak.each)
@@ -80,8 +81,11 @@ async def step(name: str, commands: Sequence[Sequence[str]], environment: dict[s
 async def trigger_query(dsn: str, rows: int) -> str:
     """The plan of the scaler's query, with times, once nearly all rows have ended."""
     connection = await asyncpg.connect(dsn)
-    while await connection.fetchval(_ENDED) < rows * _NEARLY_DONE:
-        await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def is_nearly_done() -> bool:
+        return bool(await connection.fetchval(_ENDED) >= rows * _NEARLY_DONE)
+
+    await until(is_nearly_done, deadline_s=_LONGEST_S)
     plan = await connection.fetch(_TRIGGER_QUERY)
     await connection.close()
     return "\n".join(line[0] for line in plan)
@@ -94,18 +98,20 @@ async def run(folder: Path, rows: int, workers: int) -> None:
     try:
         environment = {**os.environ, **server.environment(), "HTTP_PORT": "0"}
         seed, data = binary("users-batch-seed"), str(folder / "data")
-        await step("schema", [[seed, "schema"]], environment, folder)
-        await step("generate", [[seed, "generate", f"--rows={rows}", "--out", data]], environment, folder)
-        print(await step("import", [[seed, "import", "--out", data, "--json"]], environment, folder))
+        await asyncio.to_thread(step, "schema", [[seed, "schema"]], environment, folder)
+        await asyncio.to_thread(
+            step, "generate", [[seed, "generate", f"--rows={rows}", "--out", data]], environment, folder
+        )
+        print(await asyncio.to_thread(step, "import", [[seed, "import", "--out", data, "--json"]], environment, folder))
         connection = await asyncpg.connect(server.dsn)
         print(f"database   {await connection.fetchval(_SIZE) / 1e9:.2f} GB")
         plan = asyncio.create_task(trigger_query(server.dsn, rows))
         worker = [sys.executable, "-m", "users_batch"]
         began = time.monotonic()
-        await step("process", [worker] * workers, environment, folder)
+        await asyncio.to_thread(step, "process", [worker] * workers, environment, folder)
         print(f"           {rows / (time.monotonic() - began):,.0f} rows/s")
         print(f"database   {await connection.fetchval(_SIZE) / 1e9:.2f} GB")
-        print(json.dumps(dict(await connection.fetch(_COUNTS))))
+        print(json.dumps(dict(map(tuple, await connection.fetch(_COUNTS)))))
         hot = "SELECT n_tup_hot_upd::float / n_tup_upd FROM pg_stat_user_tables WHERE relname = 'users'"
         print(f"HOT        {await connection.fetchval(hot):.3f} of the updates")
         print(await plan)

@@ -74,6 +74,8 @@ def one_line(error: Exception) -> str:
     """What `error` says, without PostgreSQL's DETAIL, which may show a whole row."""
     if isinstance(error, TimeoutError) and not str(error):
         return "no answer in time"
+    if isinstance(error, pg.InterfaceError) and isinstance(error.__context__, pg.PostgresError):
+        error = error.__context__  # the server ended the connection, and the transaction could not be ended
     text = error.args[0] if isinstance(error, pg.PostgresError | pg.InterfaceError) else error
     return " ".join(str(text).split()) or type(error).__name__
 
@@ -125,8 +127,7 @@ async def pool(settings: PgSettings, *, name: str, connections: int, call_s: flo
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """A transaction on a connection of `pool`; inside, errors are translated.
 
-    A pooler in transaction mode may stand between, so statements with parameters run in nothing else: they are sent
-    in two steps, and outside a transaction each might reach another connection.
+    A pooler in transaction mode may stand between, so nothing may be set or prepared for longer than this.
     """
     with translated():
         async with pool.acquire() as connection, connection.transaction():

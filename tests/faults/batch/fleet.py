@@ -50,7 +50,11 @@ class Fleet:
         return worker
 
     async def scale(self, most: int, rows_per_worker: int) -> None:
-        """Start what the scaler's query asks for, less those that have not claimed yet (KEDA's `accurate`)."""
+        """Start what the scaler's query asks for, less those that have not claimed yet (KEDA's `accurate`).
+
+        Fails when a worker has failed, which would be started for ever.
+        """
+        self._none_failed()
         wanted = math.ceil(await self._queue.claimable() / rows_per_worker)
         claimed = await self._queue.pods()
         pending = sum(worker.pod not in claimed for worker in self.alive)
@@ -66,8 +70,12 @@ class Fleet:
     async def ended(self, deadline_s: float = 60.0) -> None:
         """Wait until all have ended by themselves; fail unless those that nobody killed did so well."""
         await until(lambda: not self.alive, deadline_s)
-        codes = {worker.pod: worker.exit_code for worker in self.workers if worker not in self.killed}
-        assert set(codes.values()) <= {0}, codes
+        self._none_failed()
+
+    def _none_failed(self) -> None:
+        for worker in self.workers:
+            if worker not in self.killed and not worker.alive:
+                assert worker.exit_code == 0, f"{worker.pod} exited with {worker.exit_code}: {worker.last_line()}"
 
     def kill_all(self) -> None:
         """Leave nothing behind."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
 from pathlib import Path
@@ -82,11 +83,12 @@ async def test_nothing_is_lost_or_done_twice_while_workers_are_frozen_at_any_mom
         await until(its_lease_is_over)
         worker.signal(signal.SIGCONT)
 
-    while not await came_true(done, within_s=rng.uniform(0.1, 0.6)):
-        holders = await queue.holders()
-        at_work = [worker for worker in fleet.alive if worker.pod in holders]
-        if at_work:
-            await freeze(rng.choice(at_work))
+    async with asyncio.timeout(120):
+        while not await came_true(done, within_s=rng.uniform(0.1, 0.6)):
+            holders = await queue.holders()
+            at_work = [worker for worker in fleet.alive if worker.pod in holders]
+            if at_work:
+                await freeze(rng.choice(at_work))
     await fleet.ended()
 
     run = await ledger.balances(ROWS, invalid)

