@@ -45,7 +45,6 @@ async def test_nothing_is_lost_or_done_twice_while_workers_are_killed_and_the_se
 
     run = await ledger.balances(ROWS, invalid)
     assert await misjudged(queue) == 0
-    print(run, kills.hits, "kills", len(fleet.killed), "workers", len(fleet.workers))
     assert crashes.left == 0
     assert set(kills.hits) == set(SPOTS), kills.hits
     assert run.abandoned_half_done > 0

@@ -57,16 +57,6 @@ async def test_it_agrees_with_a_full_count_at_every_moment_of_an_interrupted_run
 
     await until(done, deadline_s=120)
     await fleet.ended()
-    print(
-        "killed",
-        len(fleet.killed),
-        "workers",
-        len(fleet.workers),
-        "moments",
-        len(moments),
-        {k: sum(getattr(m, k) > 0 for m in moments) for k in ("pending", "due_again", "orphaned", "resting")},
-        await queue.one("select count(*) from users"),
-    )
     assert fleet.killed
     for kind in ("pending", "due_again", "orphaned", "resting"):
         assert any(getattr(moment, kind) for moment in moments), f"no moment with {kind} rows"

@@ -82,8 +82,10 @@ class BatchWork:
 
     async def _cancel_after_grace(self, rows: Sequence[asyncio.Task[None]]) -> None:
         await self._stop.grace_over()
-        log.warning("rows still in work after SHUTDOWN_GRACE_S are given back")
-        for task in rows:
+        running = [task for task in rows if not task.done()]
+        if running:
+            log.warning("%d rows in work at the end of SHUTDOWN_GRACE_S are given back", len(running))
+        for task in running:
             task.cancel()
 
     async def _beat(self) -> None:

@@ -152,7 +152,7 @@ class ClaimQueue:
                 await connection.execute(self._sql.hold, batch_id, picked)
                 rows = await connection.fetch(self._sql.claim, batch_id)
                 if rows:
-                    await connection.execute(statements.SET_CLAIMED, batch_id, len(rows))
+                    await connection.execute(statements.SET_CLAIMED, batch_id, len(rows), self._lease)
                     return Batch(batch_id, [Claimed(row[0], row[1], row[2:]) for row in rows])
                 # Its rows were deleted since they were queued.
                 await connection.execute(self._sql.release, batch_id)
@@ -160,31 +160,29 @@ class ClaimQueue:
 
     async def renew(self, batch: Batch) -> None:
         """The sign of life. Raises `LeaseLost`."""
-        async with transaction(self._pool) as connection:
-            done = await connection.execute(statements.RENEW, batch.batch_id, self._lease)
-        if done != "UPDATE 1":
-            raise self._lost(batch)
+        async with self._fenced(batch, BY_KEYS) as (connection, is_closed):
+            if not is_closed:
+                await connection.execute(statements.RENEW, batch.batch_id, self._lease)
 
     async def settle(self, batch: Batch, done: Sequence[Done], failures: Sequence[Failure]) -> Settled:
-        """Write results and failures of rows of the batch.
+        """Write results and failures of rows of the batch; with the last of them the batch is closed.
 
         Raises `LeaseLost`, and `ValuesRefused` where the table does not take what a handler returned.
         """
         try:
-            async with self._fenced(batch, BY_KEYS) as connection:
-                completed = await self._complete(connection, batch.batch_id, done)
-                failed, given_up = await self._fail(connection, batch.batch_id, failures)
-                await connection.execute(statements.COUNT, batch.batch_id, completed, failed, given_up, self._lease)
+            async with self._fenced(batch, BY_KEYS) as (connection, is_closed):
+                return Settled() if is_closed else await self._settle(connection, batch.batch_id, done, failures)
         except _REFUSALS as error:  # at the end of the transaction, where a constraint is deferred
             raise ValuesRefused(one_line(error)) from error
-        return Settled(completed, failed, given_up)
 
     async def close(self, batch: Batch, error: str | None = None) -> int:
         """End the batch: `failed` with an error, else `completed`. Rows still in hand go back; returns their number.
 
         Raises `LeaseLost`.
         """
-        async with self._fenced(batch, BY_RANGE) as connection:
+        async with self._fenced(batch, BY_RANGE) as (connection, is_closed):
+            if is_closed:
+                return 0
             return await self._end(connection, batch.batch_id, "failed" if error else "completed", error, Settled())
 
     async def recover(self) -> int | None:
@@ -202,6 +200,18 @@ class ClaimQueue:
             reason = f"the lease of {expired['pod_name']} ran out"
             await self._end(connection, batch_id, "abandoned", reason, failed, parts=_PARTS)
             return rows
+
+    async def _settle(
+        self, connection: Connection, batch_id: int, done: Sequence[Done], failures: Sequence[Failure]
+    ) -> Settled:
+        completed = await self._complete(connection, batch_id, done)
+        failed, given_up = await self._fail(connection, batch_id, failures)
+        was_last = await connection.fetchval(statements.COUNT, batch_id, completed, failed, given_up, self._lease)
+        # In this transaction: of a worker that died before a later one no row would be left to call another for.
+        if was_last:
+            await connection.execute(self._sql.release, batch_id)
+            await connection.execute(statements.CLOSE, batch_id, "completed", None, 0, 0, 0)
+        return Settled(completed, failed, given_up)
 
     async def _complete(self, connection: Connection, batch_id: int, done: Sequence[Done]) -> int:
         if not done:
@@ -252,11 +262,14 @@ class ClaimQueue:
             yield connection
 
     @asynccontextmanager
-    async def _fenced(self, batch: Batch, plan: Mapping[str, str]) -> AsyncIterator[Connection]:
+    async def _fenced(self, batch: Batch, plan: Mapping[str, str]) -> AsyncIterator[tuple[Connection, bool]]:
+        """A transaction in which nobody can take the batch, and whether it is closed: only its holder does that."""
         async with self._transaction(plan) as connection:
-            if not await connection.fetchval(statements.FENCE, batch.batch_id):
+            found = await connection.fetchrow(statements.FENCE, batch.batch_id)
+            is_closed = found is not None and found["status"] in ("completed", "failed")
+            if not is_closed and (found is None or not found["is_ours"]):
                 raise self._lost(batch)
-            yield connection
+            yield connection, is_closed
 
     def _lost(self, batch: Batch) -> LeaseLost:
         return LeaseLost(f"batch {batch.batch_id}: the lease of {self._lease.total_seconds():g} s ran out")

@@ -30,8 +30,8 @@ WHERE batch_id = $1 AND status = 'running' AND lease_expires_at > clock_timestam
 
 # KEY SHARE lets slices of one batch settle side by side and keeps `take_expired`, which asks for more, away.
 FENCE = """
-SELECT 1 FROM batch_jobs
-WHERE batch_id = $1 AND status = 'running' AND lease_expires_at > clock_timestamp() FOR KEY SHARE"""
+SELECT status, status = 'running' AND lease_expires_at > clock_timestamp() AS is_ours
+FROM batch_jobs WHERE batch_id = $1 FOR KEY SHARE"""
 
 COUNT = """
 UPDATE batch_jobs SET
@@ -39,7 +39,8 @@ UPDATE batch_jobs SET
   rows_per_s = (completed + $2 + failed + $3)
     / greatest(0.001, extract(epoch FROM clock_timestamp() - started_at)),
   heartbeat_at = clock_timestamp(), lease_expires_at = clock_timestamp() + $5
-WHERE batch_id = $1"""
+WHERE batch_id = $1
+RETURNING completed + failed + returned = claimed"""
 
 CLOSE = """
 UPDATE batch_jobs SET
@@ -51,7 +52,8 @@ OPEN = """
 INSERT INTO batch_jobs (batch_name, pod_name, lease_expires_at)
 VALUES ($1, $2, clock_timestamp() + $3) RETURNING batch_id"""
 
-SET_CLAIMED = "UPDATE batch_jobs SET claimed = $2 WHERE batch_id = $1"
+# A claim of many rows takes its time, and the lease begins when they are had.
+SET_CLAIMED = "UPDATE batch_jobs SET claimed = $2, lease_expires_at = clock_timestamp() + $3 WHERE batch_id = $1"
 FORGET = "DELETE FROM batch_jobs WHERE batch_id = $1"
 
 

@@ -68,7 +68,7 @@ async def test_a_row_that_outlasts_the_grace_is_cancelled_and_goes_back(
     assert await worker.stopped() == 0
     assert await parcels.statuses() == {"completed": 5, "pending": 1}
     assert await given_back(parcels) == [GIVEN_BACK]
-    assert "rows still in work after SHUTDOWN_GRACE_S are given back" in worker.said("WARNING")
+    assert "1 rows in work at the end of SHUTDOWN_GRACE_S are given back" in worker.said("WARNING")
     batch = await parcels.batch()
     assert (batch["status"], batch["completed"], batch["returned"]) == ("completed", 5, 1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from keda_jobs.claims import Batch, ClaimQueue
+from keda_jobs.claims import Batch, ClaimQueue, Settled
 
 from .rig import BatchRow, Rig, failures, keys_of
 
@@ -73,15 +73,26 @@ async def test_the_last_sign_of_life_of_a_dead_worker_stays_on_record(rig: Rig) 
     assert await rig.owner.fetchval("SELECT heartbeat_at = '2020-01-01' FROM batch_jobs")
 
 
-async def test_a_batch_whose_rows_were_all_settled_is_only_closed(rig: Rig) -> None:
+async def test_a_worker_that_dies_right_after_its_last_row_leaves_no_open_batch(rig: Rig) -> None:
     worker, batch = await claimed(rig, 3)
-    await worker.settle(batch, [rig.subject.done(row) for row in batch.rows], [])
+    done = [rig.subject.done(row) for row in batch.rows]
+    await worker.settle(batch, done[:1], [])
+    await worker.settle(batch, done[1:], [])
+    assert await rig.batches() == [BatchRow("completed", 3, 3, 0, 0, 0, None)]
+    assert await rig.owner.fetchval(f"SELECT count(*) FROM {rig.table.queue}") == 0
     await rig.expire_leases()
     assert await rig.claimable() == await rig.counted() == 0
-    assert await worker.recover() == 0
-    assert await rig.statuses() == {"completed": 3}
-    assert await rig.batches() == [BatchRow("abandoned", 3, 3, 0, 0, 0, "the lease of pod-1 ran out")]
-    assert await rig.owner.fetchval(f"SELECT count(*) FROM {rig.table.queue}") == 0
+    assert await (await rig.worker("pod-2")).recover() is None
+
+
+async def test_a_batch_that_closed_with_its_last_row_takes_the_rest_of_its_workers_calls(rig: Rig) -> None:
+    worker, batch = await claimed(rig, 2)
+    done = [rig.subject.done(row) for row in batch.rows]
+    await worker.settle(batch, done, [])
+    assert await worker.settle(batch, done, []) == Settled()
+    await worker.renew(batch)
+    assert await worker.close(batch) == 0
+    assert await rig.batches() == [BatchRow("completed", 2, 2, 0, 0, 0, None)]
 
 
 async def test_a_dead_workers_rows_come_back_in_sixteen_parts_each_claimed_alone(rig: Rig) -> None:

@@ -95,6 +95,10 @@ async def connect(
     return connection
 
 
+def require_passwords(access: Path) -> None:
+    access.write_text(f"host all users_worker,users_scaler all scram-sha-256\n{access.read_text()}")
+
+
 async def test_the_owner_of_a_database_who_may_make_roles_needs_to_be_no_superuser(
     own_postgres_server: PostgresServer, connections: AsyncExitStack, folder: Path
 ) -> None:
@@ -128,8 +132,7 @@ async def test_a_password_works_by_scram_and_is_never_in_the_servers_log(
 ) -> None:
     owner = await connect(connections, own_postgres_server, "keda_jobs")
     await owner.execute("ALTER SYSTEM SET log_statement = 'all'")
-    access = Path(await owner.fetchval("SHOW hba_file"))
-    access.write_text(f"host all users_worker,users_scaler all scram-sha-256\n{access.read_text()}")
+    require_passwords(Path(await owner.fetchval("SHOW hba_file")))
     await owner.execute("SELECT pg_reload_conf()")
     await schema.apply(owner, USERS.table, folder, {"users_worker": _SECRET, "users_scaler": "other"})
 
