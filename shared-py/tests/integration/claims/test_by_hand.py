@@ -75,7 +75,7 @@ async def test_all_waiting_rows_are_tried_now_when_their_time_is_set_to_now(rig:
     await failed_rows(rig)
     await by_hand(rig, "next_attempt_at = now()", "batch_status = 'failed'")
     assert await rig.claimable() == await rig.counted() == 5
-    assert len(await rig.ranges()) == 5
+    assert await rig.ranges() == [(1, 5, 5)]
     assert await rig.drain(await rig.worker()) == 5
 
 
@@ -137,6 +137,45 @@ async def test_an_application_without_rights_on_the_queue_can_set_a_row_back(use
         f"UPDATE users SET batch_status = 'pending' WHERE id = 2; RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}"
     )
     assert await users.claimable() == await users.counted() == 1
+
+
+async def test_thousands_of_rows_set_back_by_one_statement_are_a_few_ranges(users: Rig) -> None:
+    await users.insert(range(1, 5001))
+    worker = await users.worker()
+    batch = await worker.claim(5000)
+    assert batch is not None
+    done = [users.subject.done(row) for row in batch.rows if row.key <= 2000]
+    await worker.settle(batch, done, failures(batch, 600, range(4001, 5001)))
+    await by_hand(users, "batch_status = 'pending'", "id % 7 > 0 AND id <= 4000")
+    await by_hand(users, "batch_status = 'pending', next_attempt_at = now()", "id > 4000")
+    assert await users.claimable() == await users.counted() == 4000 - 4000 // 7 + 1000
+    assert await users.ranges() == [(1, 4000, 4000 - 4000 // 7), (4001, 5000, 1000)]
+    assert await worker.close(batch) == 2000 // 7 + 1
+    assert (await users.batches())[0].adds_up
+
+
+async def test_rows_set_back_and_forth_in_one_transaction_are_queued_as_they_end(rig: Rig) -> None:
+    await rig.insert(range(1, 6))
+    worker = await rig.worker()
+    await rig.drain(worker)
+    async with rig.owner.transaction():
+        await by_hand(rig, "batch_status = 'pending'")
+        await by_hand(rig, "batch_status = 'failed', next_attempt_at = 'infinity'", f"{rig.table.key} < 3")
+        await by_hand(rig, "next_attempt_at = '2020-01-01'", f"{rig.table.key} = 4")
+    assert await rig.claimable() == await rig.counted() == 3
+    assert keys_of(await worker.claim(10)) == [3, 4, 5]
+
+
+async def test_a_change_by_hand_that_is_rolled_back_changes_nothing(rig: Rig) -> None:
+    await rig.insert(range(1, 6))
+    worker = await rig.worker()
+    await rig.drain(worker)
+    transaction = rig.owner.transaction()
+    await transaction.start()
+    await by_hand(rig, "batch_status = 'pending'")
+    await transaction.rollback()
+    await by_hand(rig, "batch_status = 'pending'", f"{rig.table.key} = 2")
+    assert await rig.claimable() == await rig.counted() == 1
 
 
 async def test_a_deleted_row_is_counted_until_the_next_claim_at_the_latest(rig: Rig) -> None:

@@ -95,6 +95,25 @@ async def test_a_batch_that_closed_with_its_last_row_takes_the_rest_of_its_worke
     assert await rig.batches() == [BatchRow("completed", 2, 2, 0, 0, 0, None)]
 
 
+async def test_closing_twice_and_settling_after_it_change_nothing(rig: Rig) -> None:
+    worker, batch = await claimed(rig, 3)
+    assert await worker.close(batch) == 3
+    assert await worker.close(batch) == 0
+    assert await worker.settle(batch, [rig.subject.done(row) for row in batch.rows], []) == Settled()
+    assert await rig.batches() == [BatchRow("completed", 3, 0, 0, 0, 3, None)]
+    assert await rig.claimable() == await rig.counted() == 3
+
+
+async def test_a_batch_whose_last_rows_were_deleted_is_closed_by_who_takes_it_over(rig: Rig) -> None:
+    worker, batch = await claimed(rig, 3)
+    await worker.settle(batch, [rig.subject.done(batch.rows[0])], [])
+    await rig.owner.execute(f"DELETE FROM {rig.table.name} WHERE {rig.table.key} > 1")
+    await rig.expire_leases()
+    assert await worker.recover() == 2
+    assert await rig.claimable() == await rig.counted() == 0
+    assert await rig.batches() == [BatchRow("abandoned", 3, 1, 0, 0, 0, "the lease of pod-1 ran out")]
+
+
 async def test_a_dead_workers_rows_come_back_in_sixteen_parts_each_claimed_alone(rig: Rig) -> None:
     worker, _ = await claimed(rig, 160)
     await rig.insert(range(1001, 1011))
