@@ -148,7 +148,9 @@ class _Reports:
 
     async def keep(self, error: Exception) -> None:
         """Without waiting, the caller is told by one exception, which says more than "no servers available"."""
-        self.last = error
+        # A server that refuses us closes the connection too, and which of the two is heard last is chance.
+        if not isinstance(self.last, NatsError) or isinstance(error, NatsError):
+            self.last = error
 
     async def error(self, error: Exception) -> None:
         line = _text(error)
