@@ -9,4 +9,5 @@ CPU_TO_BARE = Bound(most=3.5)
 # 1.5 million rows a second on two cores, where one core writes 3.8 million lines without drawing anything.
 TO_PLAIN_CSV = Bound(least=0.4)
 TO_PSQL_COPY = Bound(least=1)
-TO_PLAIN_DESIGN = Bound(least=3)
+# Ours is at 3.6 to 4.4; the rest is room for a busy machine.
+TO_PLAIN_DESIGN = Bound(least=2.5)
