@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,6 +125,30 @@ def test_a_seed_tool_that_fails_is_one_line(tmp_path: Path, capfd: pytest.Captur
         seed(PostgresServer(tmp_path), 10, tmp_path / "users")
 
     assert capfd.readouterr().err
+
+
+def test_an_interrupt_that_comes_while_the_seed_tool_starts_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    tool = tmp_path / "seed"
+    tool.write_text("#!/bin/sh\nexec sleep 60\n")
+    tool.chmod(0o700)
+    monkeypatch.setattr("demo_batch.seed.binary", lambda _name: str(tool))
+    monkeypatch.setattr("demo_batch.seed._STOP_S", 1.0)
+
+    with pytest.raises(KeyboardInterrupt):
+        seed(PostgresServer(tmp_path), 10, tmp_path / "users")
+
+    assert [process.poll() is not None for process in started] == [True]
 
 
 def test_nothing_falls_short_when_the_invalid_users_failed_and_the_others_completed() -> None:

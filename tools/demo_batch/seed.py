@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stack import PostgresServer, StackError
 from stack.jobs import led_to
+from stack.process import signals_later
 from stack.servers import binary
 
 _STOP_S = 10.0
@@ -34,11 +35,14 @@ def seed(postgres: PostgresServer, rows: int, folder: Path) -> Seeded:
 
 def _run(command: Sequence[str], postgres: PostgresServer) -> None:
     # In a session of its own, so that Ctrl-C comes to it once, from here, and is waited for.
-    tool = subprocess.Popen(command, env=led_to(postgres.environment()), start_new_session=True)
+    tool = None
     try:
+        with signals_later():
+            tool = subprocess.Popen(command, env=led_to(postgres.environment()), start_new_session=True)
         code = tool.wait()
     except BaseException:
-        _stop(tool)
+        if tool is not None:
+            _stop(tool)
         raise
     if code:
         raise StackError(f"users-batch-seed exited with {code}; what it said stands above")

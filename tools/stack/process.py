@@ -62,7 +62,7 @@ class Process(ABC):
         self.kill()
         self.prepare()
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log, _signals_later():
+        with self.log.open("ab") as log, signals_later():
             self._running = subprocess.Popen(
                 self.command(),
                 stdin=subprocess.DEVNULL,
@@ -193,7 +193,7 @@ class _Owned:
 
 
 @contextlib.contextmanager
-def _signals_later() -> Iterator[None]:
+def signals_later() -> Iterator[None]:
     """Act upon SIGINT and SIGTERM after the block: a child whose start was not yet noted would be orphaned."""
     if threading.current_thread() is not threading.main_thread():
         yield
