@@ -8,11 +8,16 @@ export PYTHONPATH := $(CURDIR)/tools
 ARGS ?=
 # One URL of yours for `make demo`; without it the demo brings its own pictures. With ARGS too, only pictures are shown.
 URL ?=
+# What `make build`, `push-all` and `deploy` are about: one job; where its images live; which version.
+JOB ?=
+export REGISTRY ?=
+export TAG ?=
+export BASE ?=
 
 ##@ Run
 .PHONY: help
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Make .venv: locked dependencies, servers, all jobs (PYTHON=python3.12 picks one)
@@ -54,6 +59,44 @@ fmt: setup ## Format and fix what ruff can
 bench: ## Measure against the baselines
 	@tools/setup.sh bench
 	@python tests/bench $(ARGS)
+
+##@ Build
+.PHONY: build
+build: ## Build the image of one job: JOB=image-resize (REGISTRY=, TAG= name it, BASE= is what it stands on)
+	@tools/build.sh "$(JOB)"
+
+.PHONY: build-all
+build-all: ## Build the images of all jobs
+	@tools/build.sh --all
+
+.PHONY: push-all
+push-all: ## Build the images of all jobs and push them to REGISTRY=
+	@tools/build.sh --all --push
+
+.PHONY: build-test-servers
+build-test-servers: ## Build keda-jobs-test-servers, the S3 and picture server of test clusters
+	@tools/build.sh --test-servers
+
+.PHONY: test-images
+test-images: setup ## Try each job's image <job>:dev with Docker and the local stack
+	@python -m pytest tests/images $(ARGS)
+
+##@ Deploy
+.PHONY: deploy
+deploy: setup ## Apply the manifests of one job with its image: JOB=, REGISTRY=, TAG= (ARGS=--dry-run shows them)
+	@tools/deploy.sh "$(JOB)" $(ARGS)
+
+.PHONY: manifests
+manifests: setup ## Check every manifest
+	@tools/manifests.sh $(ARGS)
+
+.PHONY: cluster
+cluster: ## Make a kind cluster with everything in it
+	@k8s/setup-scripts/kind-cluster.sh $(ARGS)
+
+.PHONY: e2e
+e2e: setup ## Tests on the cluster of KUBECONFIG
+	@python -m pytest tests/e2e $(ARGS)
 
 ##@ Maintain
 .PHONY: lock

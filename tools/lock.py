@@ -37,6 +37,7 @@ def locks(root: Path = ROOT) -> list[Lock]:
     return [
         Lock("requirements/dev.txt", ("requirements/dev.in", *jobs), house="./shared-py[cli]"),
         Lock("requirements/uv.txt", ("requirements/uv.in",), options=agree),
+        Lock("requirements/test-servers.txt", ("requirements/test-servers.in",), options=agree),
         Lock("requirements/demo.txt", ("requirements/demo.in",), options=("--no-deps",)),
         Lock("requirements/bench.txt", ("requirements/bench.in",), options=agree),
         *(Lock(job.replace("pyproject.toml", "requirements.txt"), (job,), "./shared-py", agree) for job in jobs),

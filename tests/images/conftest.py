@@ -1,0 +1,106 @@
+"""Docker and the images `<job>:dev`, which `make build-all` makes; nothing here builds one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+
+import docker
+import pytest
+from docker.errors import DockerException, ImageNotFound
+from docker.models.images import Image
+
+from stack import free_port
+from stack.servers import HOST
+
+from . import containers
+from .containers import JOBS, Running
+
+TEST_SERVERS = "keda-jobs-test-servers:dev"
+BASE = os.environ.get("BASE") or "python:3.13-slim-trixie"
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[docker.DockerClient]:
+    """The Docker daemon."""
+    try:
+        client = docker.from_env()
+    except DockerException:
+        pytest.exit("Docker does not answer; start it, or name it by DOCKER_HOST", returncode=1)
+    yield client
+    client.close()
+
+
+def existing(client: docker.DockerClient, name: str, way_out: str) -> Image:
+    """The image `name`; the test fails with one line when it is not there."""
+    with contextlib.suppress(ImageNotFound):
+        return client.images.get(name)
+    pytest.fail(f"there is no image {name}; make it: {way_out}", pytrace=False)
+
+
+@pytest.fixture(params=JOBS)
+def job(request: pytest.FixtureRequest) -> str:
+    """Each job in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def image(client: docker.DockerClient, job: str) -> Image:
+    """The image of `job`."""
+    return existing(client, f"{job}:dev", f"make build JOB={job}")
+
+
+@pytest.fixture
+def base(client: docker.DockerClient) -> Image:
+    """What the images stand on."""
+    return existing(client, BASE, f"docker pull {BASE}")
+
+
+@pytest.fixture
+def servers_image(client: docker.DockerClient) -> str:
+    """The name of the image with the servers of test clusters."""
+    existing(client, TEST_SERVERS, "make build-test-servers")
+    return TEST_SERVERS
+
+
+@pytest.fixture(scope="session")
+def files_of(client: docker.DockerClient) -> Callable[[Image], Mapping[str, tarfile.TarInfo]]:
+    """Reads the file system of an image, once a session."""
+    known: dict[str, Mapping[str, tarfile.TarInfo]] = {}
+
+    def read(image: Image) -> Mapping[str, tarfile.TarInfo]:
+        name = str(image.id)
+        if name not in known:
+            known[name] = containers.files_of(client, name)
+        return known[name]
+
+    return read
+
+
+@pytest.fixture
+def start(client: docker.DockerClient) -> Iterator[Callable[..., Running]]:
+    """Starts a container: `start("image-resize:dev", environment)`, `start(image, {}, "rclone", "serve", …)`."""
+    started: list[Running] = []
+
+    def start_one(image: str, environment: Mapping[str, str], *command: str) -> Running:
+        started.append(containers.start(client, image, environment, list(command)))
+        return started[-1]
+
+    yield start_one
+    for running in started:
+        running.container.remove(force=True)
+
+
+@pytest.fixture
+def nowhere() -> dict[str, str]:
+    """All that any job needs to start, led to servers that are not there."""
+    return {
+        "NATS_URL": f"nats://{HOST}:{free_port()}",
+        "R2_ENDPOINT_URL": f"http://{HOST}:{free_port()}",
+        "R2_ACCESS_KEY_ID": "key",
+        "R2_SECRET_ACCESS_KEY": "secret",
+        "R2_BUCKET": "bucket",
+        "PG_DSN": f"postgresql://worker@{HOST}:{free_port()}/database",
+    }

@@ -1,0 +1,92 @@
+"""Containers of the jobs' images, restricted as the manifests restrict their pods."""
+
+from __future__ import annotations
+
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import docker
+from docker.models.containers import Container
+
+from stack import free_port, wait_until
+from stack.jobs import ROOT
+from stack.servers import HOST, http_status
+
+JOBS = sorted(path.parent.name for path in ROOT.glob("jobs/*/Dockerfile"))
+
+# That of every manifest is longer than a job's SHUTDOWN_GRACE_S.
+GRACE_S = 40
+USER = "10001"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A started container on the host's network, and where its probes answer."""
+
+    container: Container
+    http_port: int
+
+    def status(self, path: str) -> int | None:
+        """The status of a probe, None when nothing answers. Raises `AssertionError` when the container has ended."""
+        self.container.reload()
+        assert self.container.status == "running", self.log()
+        return http_status(f"http://{HOST}:{self.http_port}{path}")
+
+    def wait_for(self, path: str) -> None:
+        """Return once that probe says 200. Raises `TimeoutError`."""
+        wait_until(lambda: self.status(path) == 200, 30)
+
+    def log(self) -> str:
+        """What the process wrote."""
+        return b"".join(self.container.logs(stream=True, follow=False)).decode()
+
+    def python(self, program: str) -> str:
+        """What `program` prints, run inside beside the job. Raises `AssertionError` when it fails."""
+        code, output = self.container.exec_run(["python", "-c", program])
+        assert isinstance(output, bytes)
+        assert code == 0, output.decode()
+        return output.decode().strip()
+
+    def exit_code(self, deadline_s: float = 60) -> int:
+        """The exit code, once the process has ended by itself."""
+        return int(self.container.wait(timeout=deadline_s)["StatusCode"])
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code, 137 when the process needed longer than the grace."""
+        self.container.stop(timeout=GRACE_S)
+        return self.exit_code()
+
+
+def start(client: docker.DockerClient, image: str, environment: Mapping[str, str], command: list[str]) -> Running:
+    """Start a container on the host's network."""
+    port = free_port()
+    container = client.containers.run(
+        image,
+        command,
+        detach=True,
+        network_mode="host",
+        environment={**environment, "HTTP_PORT": str(port)},
+        read_only=True,
+        tmpfs={"/tmp": "size=64m"},
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+        mem_limit="512m",
+    )
+    return Running(container, port)
+
+
+def files_of(client: docker.DockerClient, image: str) -> dict[str, tarfile.TarInfo]:
+    """Everything in the file system of `image`, by its path."""
+    container = client.containers.create(image, ["none"])
+    try:
+        with tempfile.TemporaryFile() as archive:
+            for piece in container.export():
+                archive.write(cast("bytes", piece))
+            archive.seek(0)
+            with tarfile.open(fileobj=archive) as members:
+                return {f"/{member.name}": member for member in members}
+    finally:
+        container.remove()

@@ -1,0 +1,88 @@
+"""What is in the images: little, nobody's to change, with labels, and nothing of the machine that built them."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Callable, Mapping
+from tarfile import TarInfo
+
+import pytest
+from docker.models.images import Image
+
+from stack.jobs import package_of
+
+FilesOf = Callable[[Image], Mapping[str, TarInfo]]
+
+LARGEST_OVER_BASE = 150_000_000
+OURS = ("/app", "/venv")
+TOOLS = re.compile(r".*/(pip[0-9.]*|setuptools|wheel|uv|gcc|g\+\+|cc|make|git|curl|wget)$")
+FOR_DEVELOPMENT = re.compile(r"/app/.*(/tests?/|/test_|conftest|/testing/|/cli/|/seed/).*")
+SECRET = re.compile(r".*/(\.env|\.netrc|\.git|pip\.conf|id_[a-z0-9]+|[^/]*\.key|kubeconfig)$")
+
+
+def added(image: Image, base: Image, files_of: FilesOf) -> dict[str, TarInfo]:
+    """The files and folders of `image` that `base` does not have."""
+    before = files_of(base)
+    return {path: file for path, file in files_of(image).items() if path not in before}
+
+
+def test_it_is_small(image: Image, base: Image, job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    size, over = image.attrs["Size"], image.attrs["Size"] - base.attrs["Size"]
+    with capsys.disabled():
+        print(f"\n{job}: {size / 1e6:.0f} MB, {over / 1e6:.0f} MB over its base")
+    assert over < LARGEST_OVER_BASE
+
+
+def test_it_stands_on_the_base(image: Image, base: Image) -> None:
+    layers = base.attrs["RootFS"]["Layers"]
+    assert image.attrs["RootFS"]["Layers"][: len(layers)] == layers
+
+
+def test_nothing_added_can_be_changed_or_gives_rights(image: Image, base: Image, files_of: FilesOf) -> None:
+    too_much = stat.S_ISUID | stat.S_ISGID | stat.S_IWOTH
+    files = {path: file for path, file in added(image, base, files_of).items() if not file.issym()}
+    assert [path for path, file in files.items() if file.mode & too_much] == []
+    assert [path for path, file in files.items() if (file.uid, file.gid) != (0, 0)] == []
+    assert [path for path, file in files.items() if not file.mode & stat.S_IROTH] == []
+
+
+def test_folders_of_the_base_stay_as_they_were(image: Image, base: Image, files_of: FilesOf) -> None:
+    before, after = files_of(base), files_of(image)
+    assert [path for path in before if path not in after] == []
+    changed = [path for path, file in before.items() if (file.mode, file.uid) != (after[path].mode, after[path].uid)]
+    assert changed == []
+
+
+def test_only_the_job_and_its_packages_are_added(image: Image, base: Image, files_of: FilesOf) -> None:
+    paths = [path for path in added(image, base, files_of) if not path.endswith(".pyc")]
+    assert [path for path in paths if not path.startswith(OURS) and "/__pycache__" not in path] == []
+    assert [path for path in paths if TOOLS.fullmatch(path)] == []
+    assert [path for path in paths if FOR_DEVELOPMENT.fullmatch(path)] == []
+    assert [path for path in paths if SECRET.fullmatch(path)] == []
+
+
+def test_no_other_job_is_in_it(job: str, image: Image, base: Image, files_of: FilesOf) -> None:
+    packages = {path.split("/")[2] for path in added(image, base, files_of) if path.startswith("/app/")}
+    assert packages == {"keda_jobs", package_of(job)}
+
+
+def test_everything_is_compiled(image: Image, base: Image, files_of: FilesOf) -> None:
+    files = files_of(image)
+    sources = [path for path in added(image, base, files_of) if path.startswith("/app/") and path.endswith(".py")]
+    compiled = {re.sub(r"/__pycache__/(\w+)\.cpython-\d+\.pyc$", r"/\1.py", path) for path in files}
+    assert sources
+    assert [path for path in sources if path not in compiled] == []
+
+
+def test_the_package_index_of_the_builder_is_not_in_it(image: Image) -> None:
+    told = f"{image.attrs['Config']} {image.history()}"
+    assert re.findall(r"PIP_(?:INDEX_URL|EXTRA_INDEX_URL|TRUSTED_HOST)[^ ]*", told) == []
+
+
+def test_labels_say_what_it_is(job: str, image: Image) -> None:
+    labels = {name.removeprefix("org.opencontainers.image."): value for name, value in image.labels.items()}
+    assert labels["title"] == job
+    assert re.fullmatch(r"[0-9a-f]{40}", labels["revision"])
+    assert labels["version"]
+    assert re.fullmatch(r"(https?://[^@]+)?", labels["source"])

@@ -1,0 +1,68 @@
+"""Each image as a process: it starts before its servers, says what is missing, has few rights, and ends when told."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable
+
+import pytest
+from docker.models.images import Image
+
+from keda_jobs.settings import Settings
+from stack.jobs import package_of
+
+from .containers import USER, Running
+
+Start = Callable[..., Running]
+
+MAY_WRITE = """
+import os
+for folder in ("/", "/app", "/venv", "/tmp"):
+    try:
+        open(os.path.join(folder, "probe"), "w").close()
+        print(folder)
+    except OSError:
+        pass
+"""
+
+
+def required(job: str) -> list[str]:
+    """The variables without which `job` does not start."""
+    settings: type[Settings] = importlib.import_module(f"{package_of(job)}.settings").Settings
+    return [name.upper() for name, field in settings.model_fields.items() if field.is_required()]
+
+
+@pytest.mark.usefixtures("image")
+def test_it_is_alive_before_any_server_is_there_and_ends_on_sigterm(
+    job: str, start: Start, nowhere: dict[str, str]
+) -> None:
+    running = start(f"{job}:dev", nowhere)
+    running.wait_for("/healthz")
+    assert running.status("/readyz") == 503
+    assert running.stop() == 0
+
+
+@pytest.mark.usefixtures("image")
+def test_a_missing_setting_is_named_in_one_line(job: str, start: Start, nowhere: dict[str, str]) -> None:
+    for missing in required(job):
+        running = start(f"{job}:dev", {name: value for name, value in nowhere.items() if name != missing})
+        assert running.exit_code() == 2
+        (line,) = running.log().splitlines()
+        assert json.loads(line)["message"] == f"{missing} is not set"
+
+
+@pytest.mark.usefixtures("image")
+def test_it_has_no_rights_and_writes_to_tmp_only(job: str, start: Start, nowhere: dict[str, str]) -> None:
+    running = start(f"{job}:dev", nowhere)
+    running.wait_for("/healthz")
+    status = dict(line.split(":\t", 1) for line in running.python("print(open('/proc/1/status').read())").splitlines())
+    assert set(status["Uid"].split()) | set(status["Gid"].split()) == {USER}
+    assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+    assert status["NoNewPrivs"] == "1"
+    assert running.python(MAY_WRITE) == "/tmp"
+
+
+def test_it_runs_as_its_user_without_anyone_saying_so(image: Image) -> None:
+    assert image.attrs["Config"]["User"] == f"{USER}:{USER}"
+    assert image.attrs["Config"].get("Healthcheck") is None

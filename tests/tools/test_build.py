@@ -1,0 +1,85 @@
+"""What tools/build.sh and tools/deploy.sh refuse, and what deploy.sh renders; tests/images tries the images."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+import yaml
+
+from stack import batch_jobs, event_jobs
+from stack.jobs import ROOT
+
+JOBS = sorted([*event_jobs(), *batch_jobs()])
+THERE_ARE = f"there are: {' '.join(JOBS)}"
+DIGEST = f"sha256:{'0' * 64}"
+
+
+def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    own = {name: value for name, value in os.environ.items() if name not in ("REGISTRY", "TAG", "BASE", "DOCKER")}
+    return subprocess.run(
+        [str(ROOT / "tools" / script), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**own, "TAG": "v1", **environment},
+    )
+
+
+def refusal(script: str, *arguments: str, **environment: str) -> str:
+    """The one line in which the script says why it does nothing."""
+    ended = run(script, *arguments, **environment)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.count("\n") == 1
+    return ended.stderr.strip()
+
+
+def images(job: str, **environment: str) -> set[str]:
+    """The images of the containers that deploying `job` would run."""
+    ended = run("deploy.sh", job, "--dry-run", **environment)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return {image for manifest in yaml.safe_load_all(ended.stdout) for image in _images(manifest)}
+
+
+def _images(node: object) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["image"]] if isinstance(node.get("image"), str) else []
+        return own + [image for value in node.values() for image in _images(value)]
+    return [image for value in node for image in _images(value)] if isinstance(node, list) else []
+
+
+def test_every_job_is_found_by_its_folder() -> None:
+    assert refusal("build.sh") == f"build: name a job, or --all; {THERE_ARE}"
+    assert refusal("deploy.sh") == f"deploy: there is no job ''; {THERE_ARE}"
+
+
+@pytest.mark.parametrize("script", ["build.sh", "deploy.sh"])
+def test_an_unknown_job_is_refused_naming_those_there_are(script: str) -> None:
+    assert refusal(script, "video-probe").endswith(f"there is no job 'video-probe'; {THERE_ARE}")
+
+
+@pytest.mark.parametrize("script", ["build.sh", "deploy.sh"])
+def test_latest_is_no_version(script: str) -> None:
+    assert "TAG=latest" in refusal(script, JOBS[0], TAG="latest")
+
+
+def test_pushing_needs_a_registry() -> None:
+    assert refusal("build.sh", "--all", "--push") == "build: pushing needs REGISTRY=<host>/<path>"
+
+
+def test_a_docker_that_is_not_there_or_does_not_run_is_one_line() -> None:
+    assert refusal("build.sh", JOBS[0], DOCKER="no-docker") == "build: no-docker is not installed"
+    assert refusal("build.sh", JOBS[0], DOCKER="false").startswith("build: false does not answer; start it")
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_is_deployed_with_the_image_that_was_built(job: str) -> None:
+    assert images(job) == {f"{job}:v1"}
+    assert images(job, REGISTRY="registry.example:5000/team") == {f"registry.example:5000/team/{job}:v1"}
+    assert images(job, TAG="2026") == {f"{job}:2026"}
+    assert images(job, TAG=DIGEST, REGISTRY="registry.example") == {f"registry.example/{job}@{DIGEST}"}
+
+
+def test_what_deploy_does_not_know_it_does_not_take_for_a_dry_run() -> None:
+    assert "--dry" in refusal("deploy.sh", JOBS[0], "--dry")

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Applies the manifests of one job, with its image as [REGISTRY/]<job>:TAG, to the cluster of KUBECONFIG.
+# Usage: tools/deploy.sh JOB [--dry-run]      --dry-run prints what would be applied
+# Environment: REGISTRY; TAG (git describe, as `make build`; sha256:… for a digest).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH=$PWD/.venv/bin:$PATH
+
+REGISTRY=${REGISTRY:-}
+TAG=${TAG:-$(git describe --tags --always --dirty)}
+
+fail() {
+  echo "deploy: $1" >&2
+  exit 1
+}
+
+all_jobs() {
+  local file
+  for file in jobs/*/kustomization.yaml; do basename "$(dirname "$file")"; done
+}
+
+# A kustomization on top of the job's own, which stays as it is in the repository.
+rendered() {
+  local job=$1 folder=.build/deploy/$1 version="newTag: \"$TAG\""
+  if [[ $TAG == sha256:* ]]; then version="digest: $TAG"; fi
+  mkdir -p "$folder"
+  cat >"$folder/kustomization.yaml" <<YAML
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources:
+  - ../../../jobs/$job
+images:
+  - name: $job
+    newName: ${REGISTRY:+$REGISTRY/}$job
+    $version
+YAML
+  kubectl kustomize "$folder"
+}
+
+job=${1:-}
+dry_run=false
+case ${2:-} in
+  --dry-run) dry_run=true ;;
+  ?*) fail "unknown argument '$2'; usage: tools/deploy.sh JOB [--dry-run]" ;;
+esac
+if [ -z "$job" ] || [ ! -f "jobs/$job/kustomization.yaml" ]; then
+  fail "there is no job '$job'; there are: $(all_jobs | paste -sd ' ')"
+fi
+[ "$TAG" != latest ] || fail "TAG=latest says nothing about what is in an image; name a version"
+command -v kubectl >/dev/null || fail "kubectl is not installed; run \`make setup\`"
+
+manifests=$(rendered "$job") || fail "the manifests of $job cannot be rendered, see above"
+if $dry_run; then
+  echo "$manifests"
+  exit
+fi
+context=$(kubectl config current-context 2>/dev/null) || fail "there is no cluster; name one by KUBECONFIG"
+echo "deploy: $job as ${REGISTRY:+$REGISTRY/}$job:$TAG to $context"
+kubectl apply -f - <<<"$manifests"
