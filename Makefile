@@ -87,8 +87,8 @@ deploy: setup ## Apply the manifests of one job with its image: JOB=, REGISTRY=,
 	@tools/deploy.sh "$(JOB)" $(ARGS)
 
 .PHONY: manifests
-manifests: setup ## Check every manifest
-	@tools/manifests.sh $(ARGS)
+manifests: setup ## Check every manifest against schemas, house rules and what the jobs declare
+	@python -m pytest tests/manifests $(ARGS)
 
 .PHONY: cluster
 cluster: ## Make a kind cluster with everything in it
