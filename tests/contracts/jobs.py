@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keda_jobs import Event, JobSettings
-from keda_jobs.job import event_type
+from keda_jobs.job import emitted_types, event_type
 from stack import event_jobs
-from stack.jobs import ROOT
+from stack.jobs import ROOT, handler_of, package_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class EventJob:
     @property
     def package(self) -> str:
         """The name it is imported by."""
-        return self.name.replace("-", "_")
+        return package_of(self.name)
 
     @property
     def declared(self) -> dict[str, Any]:
@@ -46,23 +45,12 @@ class EventJob:
     @property
     def read(self) -> type[Event]:
         """The event that its handler is annotated with."""
-        module = importlib.import_module(f"{self.package}.handler")
-        [handler] = [value for value in vars(module).values() if _is_handler(value, module.__name__)]
-        return event_type(handler)
+        return event_type(handler_of(self.name))
 
     @property
     def written(self) -> list[type[Event]]:
-        """The events of its own that it does not read."""
-        module = importlib.import_module(f"{self.package}.events")
-        events = [value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, Event)]
-        return [event for event in events if event.__module__ == module.__name__ and event is not self.read]
-
-
-def _is_handler(value: object, module: str) -> bool:
-    """Whether it is an async function of an event and a context, made in `module`."""
-    if not (inspect.iscoroutinefunction(value) and value.__module__ == module):
-        return False
-    return len(inspect.signature(value).parameters) == 2
+        """The events that its handler returns."""
+        return emitted_types(handler_of(self.name))
 
 
 JOBS = [EventJob(name) for name in event_jobs()]

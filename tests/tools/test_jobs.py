@@ -11,7 +11,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from keda_jobs.job import job_name
 from stack import BatchWorker, JobProcess, PostgresServer, StackError, batch_jobs, event_jobs
+from stack.jobs import handler_of
 from stack.schema import apply_schemas
 
 COMPLETED_WHEN_UNLOCKED = """
@@ -37,6 +39,36 @@ def test_every_package_with_migrations_is_a_batch_job_and_no_event_job(tmp_path:
     assert batch_jobs(tmp_path) == ["a", "b-2"]
     assert event_jobs(tmp_path) == []
     assert "users-batch" in batch_jobs()
+
+
+@pytest.mark.parametrize("job", event_jobs())
+def test_the_handler_of_a_job_is_found(job: str) -> None:
+    assert job_name(handler_of(job)) == job
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "async def one(event, job): ...\nasync def two(event, job): ...",
+            "async function of an event and a context; it has 2",
+        ),
+        (
+            "async def part(event): ...\ndef plain(event, job): ...",
+            "async function of an event and a context; it has 0",
+        ),
+        ("import a_package_that_is_not_there", "cannot be imported"),
+    ],
+)
+def test_a_job_without_one_handler_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
+) -> None:
+    package = f"job_{abs(hash(text))}"
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "handler.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(StackError, match=rf"^{package}: {package}\.handler .*{reason}"):
+        handler_of(package)
 
 
 @pytest.mark.parametrize("job", event_jobs())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from stack.process import Process
+from keda_jobs.job import Handler
+from stack.process import Process, StackError
 from stack.servers import HOST, free_port, http_status, refuse_busy_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +33,24 @@ def batch_jobs(root: Path = ROOT) -> list[str]:
 def package_of(job: str) -> str:
     """The Python package of a job."""
     return job.replace("-", "_")
+
+
+def handler_of(job: str) -> Handler:
+    """The handler of an event job: what its package's module `handler` makes of an event and a context.
+
+    Raises `StackError`.
+    """
+    name = f"{package_of(job)}.handler"
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        raise StackError(f"{job}: {name} cannot be imported ({error}); run `make setup`") from error
+    functions = [found for _, found in inspect.getmembers(module, inspect.iscoroutinefunction)]
+    made_there: list[Handler] = [found for found in functions if found.__module__ == name]
+    handlers = [found for found in made_there if len(inspect.signature(found).parameters) == 2]
+    if len(handlers) != 1:
+        raise StackError(f"{job}: {name} needs one async function of an event and a context; it has {len(handlers)}")
+    return handlers[0]
 
 
 def led_to(environment: Mapping[str, str]) -> dict[str, str]:

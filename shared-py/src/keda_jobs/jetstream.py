@@ -181,7 +181,8 @@ async def connect(settings: NatsSettings, *, name: str, wait: bool) -> AsyncIter
         await client.connect(
             servers=settings.nats_url.split(","),
             name=name,
-            inbox_prefix=f"_INBOX_{name}",
+            # A user may hear no inbox but its own, else it would hear what the server answers to others.
+            inbox_prefix=f"_INBOX_{settings.nats_user or name}",
             allow_reconnect=wait,
             # nats-py tries a server that refuses once more than this, and for ever where it is -1 or 0.
             max_reconnect_attempts=-1 if wait else 1,

@@ -46,3 +46,23 @@ def event_type(handler: Handler) -> type[Event]:
     if not (isinstance(event, type) and issubclass(event, Event)):
         raise TypeError(f"the first parameter of {handler.__qualname__} must be annotated with its Event")
     return event
+
+
+def emitted_types(handler: Handler) -> list[type[Event]]:
+    """The events that the handler's return annotation names: one, several in a list or a union, or none.
+
+    Raises `TypeError` where the annotation leaves open which.
+    """
+    named = dict.fromkeys(_leaves(typing.get_type_hints(handler).get("return")))
+    for event in named:
+        if not (isinstance(event, type) and issubclass(event, Event) and hasattr(event, "subject")):
+            raise TypeError(f"the events that {handler.__qualname__} returns must be named in its annotation")
+    return list(named)
+
+
+def _leaves(annotation: Any) -> list[Any]:
+    """What stands in an annotation at its ends, such as `A` and `B` in `list[A | B] | None`."""
+    if annotation in (type(None), Ellipsis):
+        return []
+    arguments = typing.get_args(annotation)
+    return [leaf for argument in arguments for leaf in _leaves(argument)] if arguments else [annotation]

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nats.aio.client import Client
 
 from keda_jobs import stream_changes
-from keda_jobs.errors import Misconfigured
+from keda_jobs.errors import BrokerUnavailable, Misconfigured
 from keda_jobs.jetstream import STREAM
 from keda_jobs.jetstream_api import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, ApiError, ask
 from keda_jobs.message import due_subject
@@ -23,6 +23,10 @@ from keda_jobs.stream_changes import Action, Change, merged, normal
 from keda_jobs.subjects import covers, overlap
 
 Config = Mapping[str, Any]
+
+# In a cluster the copies of what is new elect a leader first, which may take longer than an answer is waited for. Until
+# then nobody answers, and asking again for the same does no harm.
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,11 @@ def read_declaration(jobs: Path) -> Declaration:
     if mistakes:
         raise Misconfigured("; ".join(mistakes))
     return Declaration(stream, tuple(found.values()))
+
+
+def with_replicas(declaration: Declaration, replicas: int) -> Declaration:
+    """`declaration` with so many copies of the stream; one that names no number keeps what the server has."""
+    return replace(declaration, stream={**declaration.stream, "num_replicas": replicas})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -135,8 +144,19 @@ async def apply(client: Client, declaration: Declaration, *, dry_run: bool = Fal
         raise RefusedChange(changes)
     if not dry_run:
         for change in changes.pending:
-            await ask(client, *_request(change))
+            await _ask(client, *_request(change))
     return changes
+
+
+async def _ask(client: Client, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    for _ in range(_TRIES - 1):
+        try:
+            return await ask(client, verb, body)
+        except ApiError:
+            raise
+        except BrokerUnavailable:
+            continue
+    return await ask(client, verb, body)
 
 
 async def _stream_change(client: Client, declared: Config) -> Change:
@@ -151,7 +171,7 @@ async def _stream_change(client: Client, declared: Config) -> Change:
 
 
 async def _still_held(client: Client, removed: str, declared: list[str]) -> list[str]:
-    info = await ask(client, f"STREAM.INFO.{STREAM}", {"subjects_filter": removed})
+    info = await _ask(client, f"STREAM.INFO.{STREAM}", {"subjects_filter": removed})
     counts: dict[str, int] = info["state"].get("subjects") or {}
     held = sum(count for subject, count in counts.items() if not any(covers(kept, subject) for kept in declared))
     if not held:
@@ -191,7 +211,7 @@ def _request(change: Change) -> tuple[str, dict[str, Any]]:
 
 async def _actual_stream(client: Client) -> dict[str, Any] | None:
     try:
-        config: dict[str, Any] = (await ask(client, f"STREAM.INFO.{STREAM}"))["config"]
+        config: dict[str, Any] = (await _ask(client, f"STREAM.INFO.{STREAM}"))["config"]
     except ApiError as error:
         if error.code == STREAM_NOT_FOUND:
             return None

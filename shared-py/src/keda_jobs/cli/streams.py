@@ -23,12 +23,23 @@ JobsOption = Annotated[
         "--jobs", metavar="DIR", help="Folder with stream.json; by default the nearest jobs/ upward.", exists=True
     ),
 ]
+ReplicasOption = Annotated[
+    int | None,
+    typer.Option(
+        "--replicas",
+        metavar="N",
+        min=1,
+        max=5,
+        help="Copies of the stream, on as many servers; by default what the server has, and 1 for a new stream.",
+    ),
+]
 _STYLES = {Action.CREATE: "green", Action.UPDATE: "yellow", Action.SAME: "dim", Action.UNDECLARED: "magenta"}
 
 
 @app.command()
 def apply(
     jobs: JobsOption = None,
+    replicas: ReplicasOption = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     server: ServerOption = None,
@@ -44,10 +55,14 @@ def apply(
 
     - `keda-jobs streams apply --jobs deploy/jobs`
 
+    - `keda-jobs streams apply --replicas 3`
+
     JSON: `{"dry_run", "changes": [{"action", "kind", "name", "fields": [{"key", "before", "after"}], "refusals"}]}`;
     `action` is create, update, same or undeclared.
     """
     declaration = streams.read_declaration(jobs or streams.find_jobs(Path.cwd()))
+    if replicas is not None:
+        declaration = streams.with_replicas(declaration, replicas)
 
     async def work(client: Client) -> Changes:
         try:

@@ -108,3 +108,26 @@ def test_a_wrong_declaration_reaches_no_server(cli: Cli, bare_server: Server, jo
     assert done.code == 2
     assert "image-download/consumer.json: " in done.stderr
     assert bare_server.api(f"STREAM.INFO.{STREAM}")["error"]["err_code"] == 10059
+
+
+@pytest.mark.parametrize("exists", [False, True], ids=["created", "updated"])
+def test_a_single_server_refuses_to_keep_three_copies_in_one_line(
+    cli: Cli, bare_server: Server, jobs: Path, exists: bool
+) -> None:
+    verb = "UPDATE" if exists else "CREATE"
+    if exists:
+        cli("streams", "apply", "--jobs", str(jobs))
+
+    done = cli("streams", "apply", "--jobs", str(jobs), "--replicas", "3")
+
+    assert done.code == 1
+    reason = "replicas > 1 not supported in non-clustered mode"
+    assert done.stderr == f"keda-jobs: NATS refuses STREAM.{verb}.{STREAM}: {reason}\n"
+
+
+@pytest.mark.parametrize("number", ["0", "6", "three"])
+def test_a_number_of_copies_that_no_server_takes_is_refused(cli: Cli, jobs: Path, number: str) -> None:
+    done = cli("streams", "apply", "--jobs", str(jobs), "--replicas", number)
+
+    assert done.code == 2
+    assert "--replicas" in done.stderr

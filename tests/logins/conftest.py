@@ -1,0 +1,53 @@
+"""A server that knows the users of the cluster, and connections as each of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+
+from keda_jobs.jetstream import connect
+from keda_jobs.settings import NatsSettings
+from stack import NatsServer
+from stack.streams import apply_streams
+
+from .secrets_tool import NOTHING, by_name, content, made_of
+
+Login = Callable[[str], AbstractAsyncContextManager[Client]]
+
+
+@pytest.fixture(scope="session")
+def made() -> dict[str, Any]:
+    """What the tool makes for an empty cluster."""
+    return made_of(NOTHING)
+
+
+@pytest.fixture
+def server(tmp_path: Path, made: dict[str, Any]) -> Iterator[NatsServer]:
+    """A server that knows these users and has the declared stream and consumers."""
+    server = NatsServer(tmp_path / "nats", extra=content(by_name(made)["nats-auth"])["auth.conf"])
+    server.start()
+    admin = content(by_name(made)["nats-admin"])
+    url = server.url.replace("//", f"//{admin['NATS_USER']}:{admin['NATS_PASSWORD']}@")
+    asyncio.run(apply_streams(url))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def login(server: NatsServer, made: dict[str, Any]) -> Login:
+    """Connects as a user, as the jobs and our tools do: `async with login("publisher") as client`."""
+
+    def connected(user: str) -> AbstractAsyncContextManager[Client]:
+        secret = content(by_name(made)[f"nats-{user}"])
+        settings = NatsSettings(
+            nats_url=server.url, nats_user=secret["NATS_USER"], nats_password=secret["NATS_PASSWORD"]
+        )
+        return connect(settings, name=user, wait=True)
+
+    return connected

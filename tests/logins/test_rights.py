@@ -1,0 +1,147 @@
+"""What each user is refused, and that nobody gets in without a password."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import urllib.request
+from typing import Any
+
+import nats
+import pytest
+
+from keda_jobs.errors import BrokerUnavailable
+from keda_jobs.jetstream import STREAM, connect
+from keda_jobs.settings import NatsSettings
+from stack import NatsServer, until
+from stack.jobs import ROOT
+
+from .conftest import Login
+from .secrets_tool import JOBS, by_name, content
+
+
+def reading(consumer: str) -> list[str]:
+    """What reads or changes a consumer, or could stand in for it."""
+    return [
+        f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{consumer}",
+        f"$JS.ACK.{STREAM}.{consumer}.1.1.1.1.1",
+        f"$JS.API.CONSUMER.INFO.{STREAM}.{consumer}",
+        f"$JS.API.CONSUMER.DELETE.{STREAM}.{consumer}",
+        f"$JS.API.CONSUMER.CREATE.{STREAM}.{consumer}",
+        f"$JS.API.CONSUMER.DURABLE.CREATE.{STREAM}.{consumer}",
+    ]
+
+
+_STREAM_VERBS = ("CREATE", "UPDATE", "DELETE", "PURGE", "INFO", "MSG.GET", "MSG.DELETE", "SNAPSHOT", "RESTORE")
+STREAM_REQUESTS = [
+    *(f"$JS.API.STREAM.{verb}.{STREAM}" for verb in _STREAM_VERBS),
+    "$JS.API.INFO",
+    "$JS.API.STREAM.NAMES",
+    f"$JS.API.DIRECT.GET.{STREAM}",
+    f"$JS.API.CONSUMER.LIST.{STREAM}",
+]
+
+
+async def violations(server: NatsServer, secret: dict[str, str], publish: list[str], subscribe: list[str]) -> set[str]:
+    """Those of the subjects that the server refuses to this user."""
+    refused: set[str] = set()
+
+    async def heard(error: Exception) -> None:
+        found = re.search(r'permissions violation for (?:publish|subscription) to "(.+?)"', str(error), re.IGNORECASE)
+        assert found, error
+        refused.add(found[1].lower())
+
+    client = await nats.connect(server.url, user=secret["NATS_USER"], password=secret["NATS_PASSWORD"], error_cb=heard)
+    for subject in publish:
+        await client.publish(subject, b"{}")
+    for subject in subscribe:
+        await client.subscribe(subject)
+    # Nobody may publish this, and the server refuses in the order in which it is asked.
+    await client.publish("the.end")
+    await until(lambda: "the.end" in refused)
+    await client.close()
+    return refused - {"the.end"}
+
+
+@pytest.mark.parametrize("job", JOBS)
+async def test_a_job_is_refused_what_is_not_its_own(server: NatsServer, made: dict[str, Any], job: str) -> None:
+    others = [other for other in JOBS if other != job]
+    declared = json.loads((ROOT / "jobs" / job / "consumer.json").read_text())["filter_subjects"]
+    publish = [
+        *reading("new-consumer"),
+        *(request for other in others for request in reading(f"{other}-consumer")),
+        *(request for request in reading(f"{job}-consumer")[2:]),
+        *STREAM_REQUESTS,
+        *declared,
+        *(f"retry.{kind}.{other}.1" for kind in ("wait", "due") for other in others),
+        *(f"_INBOX_{other}.1" for other in others),
+        "_INBOX.1",
+    ]
+    subscribe = [
+        ">",
+        "_INBOX.>",
+        "dead-letter",
+        "$JS.>",
+        "retry.>",
+        *declared,
+        *(f"_INBOX_{other}.>" for other in [*others, "admin", "publisher"]),
+    ]
+    secret = content(by_name(made)[f"nats-{job}"])
+    assert await violations(server, secret, publish, subscribe) == {name.lower() for name in [*publish, *subscribe]}
+
+
+async def test_the_publisher_may_publish_what_jobs_read_and_nothing_else(
+    server: NatsServer, made: dict[str, Any]
+) -> None:
+    secret = content(by_name(made)["nats-publisher"])
+    mine = [
+        subject
+        for job in JOBS
+        for subject in json.loads((ROOT / "jobs" / job / "consumer.json").read_text())["filter_subjects"]
+        if not subject.startswith("retry.")
+    ]
+    publish = [
+        *(request for job in JOBS for request in reading(f"{job}-consumer")),
+        *STREAM_REQUESTS,
+        *(f"retry.{kind}.{job}.1" for kind in ("wait", "due") for job in JOBS),
+        "dead-letter",
+    ]
+    subscribe = [">", "_INBOX.>", *mine, *(f"_INBOX_{job}.>" for job in [*JOBS, "admin"])]
+    assert await violations(server, secret, mine, ["_INBOX_publisher.>"]) == set()
+    assert await violations(server, secret, publish, subscribe) == {name.lower() for name in [*publish, *subscribe]}
+
+
+def test_an_application_publishes_as_the_publisher_by_our_cli(server: NatsServer, made: dict[str, Any]) -> None:
+    ended = subprocess.run(
+        ["keda-jobs", "pub", "image-download", '{"url": "https://example.org"}'],
+        env={**os.environ, "NATS_URL": server.url, **content(by_name(made)["nats-publisher"])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("login", [{}, {"nats_user": "admin"}, {"nats_user": "admin", "nats_password": "guessed"}])
+async def test_without_its_password_nobody_gets_in(server: NatsServer, login: dict[str, Any]) -> None:
+    with pytest.raises(BrokerUnavailable, match="Authorization Violation"):
+        async with connect(NatsSettings(nats_url=server.url, **login), name="stranger", wait=False):
+            pass
+
+
+async def test_keda_finds_the_consumers_in_the_default_account(server: NatsServer, login: Login) -> None:
+    async with login("publisher") as publisher:
+        await publisher.jetstream().publish("image-download", b'{"url": "https://example.org"}')
+
+    def asked() -> Any:
+        with urllib.request.urlopen(f"{server.monitor_url}/jsz?acc=$G&consumers=true&config=true") as response:
+            return json.load(response)
+
+    [account] = (await asyncio.to_thread(asked))["account_details"]
+    [stream] = account["stream_detail"]
+    assert (account["name"], stream["name"]) == ("$G", STREAM)
+    pending = {consumer["name"]: consumer["num_pending"] for consumer in stream["consumer_detail"]}
+    assert pending == {f"{job}-consumer": int(job == "image-download") for job in JOBS}

@@ -1,0 +1,69 @@
+"""The Secrets of the NATS users: one for each login, and a second run changes nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import Any
+
+import pytest
+
+from .secrets_tool import JOBS, as_kubectl_lists, by_name, content, made_of, run_tool
+
+
+def test_every_job_and_those_outside_have_a_secret_where_they_look_for_it(made: dict[str, Any]) -> None:
+    places = {secret["metadata"]["name"]: secret["metadata"]["namespace"] for secret in made["items"]}
+    outside = {"nats-auth": "nats", "nats-admin": "nats", "nats-publisher": "nats"}
+    assert places == outside | {f"nats-{job}": "keda-jobs-prod" for job in JOBS}
+    for name, secret in by_name(made).items():
+        assert secret["metadata"]["labels"]["app.kubernetes.io/part-of"] == "keda-jobs"
+        if name != "nats-auth":
+            login = content(secret)
+            assert secret["metadata"]["labels"]["keda-jobs/nats-user"] == login["NATS_USER"] == name[len("nats-") :]
+            assert re.fullmatch(r"[\w-]{32,}", login["NATS_PASSWORD"])
+
+
+def test_a_second_run_changes_nothing(made: dict[str, Any]) -> None:
+    assert made_of(as_kubectl_lists(made)) == made
+
+
+def test_who_deletes_a_secret_gets_a_new_password_and_the_others_keep_theirs(made: dict[str, Any]) -> None:
+    kept = [secret for secret in made["items"] if secret["metadata"]["name"] != "nats-image-resize"]
+    again = made_of(as_kubectl_lists({**made, "items": kept}))
+    before, after = by_name(made), by_name(again)
+    assert {name for name in before if before[name] != after[name]} == {"nats-auth", "nats-image-resize"}
+    assert content(after["nats-image-resize"])["NATS_PASSWORD"] in content(after["nats-auth"])["auth.conf"]
+
+
+def test_the_secret_of_a_job_that_is_gone_is_named_and_left_alone(made: dict[str, Any]) -> None:
+    listed = as_kubectl_lists(made)
+    [gone] = [json.loads(json.dumps(secret)) for secret in listed["items"] if "resize" in secret["metadata"]["name"]]
+    gone["metadata"]["name"] = "nats-video-probe"
+    done = run_tool(json.dumps({**listed, "items": [*listed["items"], gone]}))
+    assert done.stderr == (
+        "nats-users: no job uses it any more: kubectl delete secret -n keda-jobs-prod nats-video-probe\n"
+    )
+    assert json.loads(done.stdout) == made
+
+
+@pytest.mark.parametrize("listed", ["", "error: no such host", "[]", '{"items": 3}', '{"items": [{}]}'])
+def test_what_is_no_list_of_secrets_is_one_line_and_makes_no_new_passwords(listed: str) -> None:
+    done = run_tool(listed)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"nats-users: the input is no list of Secrets: kubectl get .*\n", done.stderr)
+
+
+@pytest.mark.parametrize("password", ["short-and-secret", 'quoted"' * 8, "$2a$" + "hash" * 10, ""])
+def test_a_password_that_cannot_be_kept_is_one_line_without_it(made: dict[str, Any], password: str) -> None:
+    listed = as_kubectl_lists(made)
+    listed["items"][0] = {
+        **listed["items"][0],
+        "data": {"NATS_PASSWORD": base64.b64encode(password.encode()).decode()},
+    }
+    done = run_tool(json.dumps(listed))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(
+        r"nats-users: Secret nats/nats-admin: NATS_PASSWORD is not .* delete the Secret .*\n", done.stderr
+    )
+    assert not password or password not in done.stderr
