@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Runs a command, or a shell, with port-forwards to the cluster's NATS and, where PG_DSN names a service, PostgreSQL.
+# Usage: k8s/connect.sh [COMMAND…]      such as: k8s/connect.sh keda-jobs dlq ls
+# COMMAND finds them by NATS_URL, NATS_USER, NATS_PASSWORD (of the administrator) and PG_DSN (of the database's owner,
+# from k8s/.env or else the environment).
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=setup-scripts/progress.sh
+source "$(dirname "$0")/setup-scripts/progress.sh"
+case ${1:-} in
+  -h | --help)
+    usage
+    exit
+    ;;
+esac
+command -v keda-jobs >/dev/null || fail "keda-jobs is not installed; run \`make setup\` first"
+exec python -m cluster.connect "$@"

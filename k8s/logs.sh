@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Follows the logs of all pods of a job; waits for the first where there is none.
+# Usage: k8s/logs.sh JOB [OPTION of kubectl logs…]      (make -C k8s logs JOB=…)
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=setup-scripts/progress.sh
+source "$(dirname "$0")/setup-scripts/progress.sh"
+# shellcheck source-path=SCRIPTDIR source=setup-scripts/deployed.sh
+source "$root/k8s/setup-scripts/deployed.sh"
+
+job=${1:-}
+case $job in
+  -h | --help)
+    usage
+    exit
+    ;;
+esac
+deployed "$job" >/dev/null
+
+started() {
+  kubectl get pods --namespace "$JOBS_NAMESPACE" --selector "app=$job" --field-selector status.phase!=Pending --output name
+}
+
+if [ -z "$(started)" ]; then
+  echo "logs: $job is at zero; waiting for a pod (Ctrl-C ends)" >&2
+  until [ -n "$(started)" ]; do sleep 1; done
+fi
+# As many pods as KEDA may start, which is more than the five that kubectl follows by itself.
+exec kubectl logs --namespace "$JOBS_NAMESPACE" --selector "app=$job" --follow --prefix --max-log-requests 100 \
+  --tail 100 "${@:2}"

@@ -1,0 +1,13 @@
+# What the S3 server and the PostgreSQL of a test cluster ask for: the same that r2 and PG_DSN say.
+apiVersion: v1
+kind: Secret
+metadata:
+  name: test-servers
+  namespace: keda-jobs-test
+  labels: {app.kubernetes.io/part-of: keda-jobs}
+type: Opaque
+data:
+  S3_AUTH_KEY: ${S3_AUTH_KEY}
+  POSTGRES_USER: ${POSTGRES_USER}
+  POSTGRES_PASSWORD: ${POSTGRES_PASSWORD}
+  POSTGRES_DB: ${POSTGRES_DB}

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Makes a kind cluster on this machine with everything in it: images, platform, test servers, all jobs. Run again, it
+# builds and loads what changed. `make cluster` is the same; `kind delete cluster --name keda-jobs` removes it.
+# Usage: k8s/setup-scripts/kind-cluster.sh
+# Environment: KIND_CLUSTER (keda-jobs); ENV_FILE and KEDA_MANIFEST as for setup-all.sh.
+# shellcheck disable=SC2154  # root, name: of progress.sh
+set -euo pipefail
+here=$(dirname "$0")
+# shellcheck source-path=SCRIPTDIR source=progress.sh
+source "$here/progress.sh"
+
+readonly KIND_FLOOR=0.20
+readonly POLICY_FLOOR=0.24 # from then on its network enforces NetworkPolicies
+cluster=${KIND_CLUSTER:-keda-jobs}
+case ${1:-} in
+  -h | --help)
+    usage
+    exit
+    ;;
+  ?*) fail "unknown option '$1'; --help lists them" ;;
+esac
+
+check() {
+  local missing=() version
+  docker info >/dev/null 2>&1 || missing+=("Docker does not answer: install and start it")
+  command -v kubectl >/dev/null || missing+=("kubectl is not installed: make setup")
+  version=$(kind version 2>/dev/null | sed -n 's/^kind v\([0-9.]*\).*/\1/p')
+  if ! at_least "${version:-0}" "$KIND_FLOOR"; then
+    missing+=("kind $KIND_FLOOR or later is not installed: https://kind.sigs.k8s.io/docs/user/quick-start")
+  elif ! at_least "$version" "$POLICY_FLOOR"; then
+    say "kind $version does not enforce NetworkPolicies; $POLICY_FLOOR and later do"
+  fi
+  [ ${#missing[@]} -eq 0 ] || {
+    printf '  ✗ %s\n' "${missing[@]}"
+    fail "${#missing[@]} of the prerequisites are missing, listed above; nothing was changed"
+  }
+}
+
+make_cluster() {
+  if ! kind get clusters 2>/dev/null | grep -qx "$cluster"; then
+    kind create cluster --name "$cluster" --wait 180s || fail "kind made no cluster, see above"
+  fi
+  kubectl config use-context "kind-$cluster"
+}
+
+load_images() {
+  make -C "$root" --no-print-directory build-all build-test-servers
+  local images=(keda-jobs-test-servers:dev) file
+  for file in "$root"/jobs/*/Dockerfile; do images+=("$(basename "$(dirname "$file")"):dev"); done
+  # NATS and PostgreSQL are public, the cluster pulls them.
+  kind load docker-image --name "$cluster" "${images[@]}" || fail "the images did not get into the cluster, see above"
+}
+
+# The jobs refuse private addresses; the test cluster's own pictures are the exception.
+allow_pictures() {
+  local address
+  address=$(kubectl get service pictures --namespace keda-jobs-test --output 'jsonpath={.spec.clusterIP}')
+  kubectl apply --server-side --filename - <<END
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: image-download
+  namespace: keda-jobs-prod
+  labels: {app: image-download, app.kubernetes.io/part-of: keda-jobs}
+data:
+  DOWNLOAD_ALLOW_ADDRESSES: "$address:80"
+END
+}
+
+deploy_jobs() {
+  local file
+  for file in "$root"/jobs/*/service.yaml; do kubectl apply --filename "$file"; done
+}
+
+check
+make_cluster
+load_images
+"$root/k8s/setup-scripts/setup-all.sh" --overlay test
+allow_pictures
+deploy_jobs
+make -C "$root/k8s" --no-print-directory status
+cat <<'END'
+
+Try it: k8s/connect.sh keda-jobs pub image-download '{"url": "http://pictures.keda-jobs-test.svc/picture/1.png"}'
+        make -C k8s logs JOB=image-download
+END

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Sourced by the scripts here: where the repository is, what is printed, and how to wait.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+name=$(basename "$0" .sh)
+export PATH="$root/.venv/bin:$PATH" PYTHONPATH="$root/tools"
+export ENV_FILE=${ENV_FILE:-$root/k8s/.env}
+# As it is shown.
+# shellcheck disable=SC2034
+env_file=${ENV_FILE#"$root"/}
+
+say() { echo "$name: $1"; }
+
+# fail WHAT [SEE]: one line, and what to look at.
+fail() {
+  echo "$name: $1${2:+; see: $2}" >&2
+  exit 1
+}
+
+usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$0"; }
+
+# await DEADLINE_S WHAT SEE COMMAND…: until COMMAND succeeds; says every ten seconds what it waits for.
+await() {
+  local deadline=$((SECONDS + $1)) next=$SECONDS
+  until "${@:4}" >/dev/null 2>&1; do
+    [ "$SECONDS" -lt "$deadline" ] || fail "$2: not within $1 s" "$3"
+    if [ "$SECONDS" -ge "$next" ]; then
+      say "waiting for $2"
+      next=$((SECONDS + 10))
+    fi
+    sleep 1
+  done
+}
+
+# rolled_out NAMESPACE KIND/NAME DEADLINE_S: wait until all its pods are ready; kubectl says what for.
+rolled_out() {
+  kubectl rollout status --namespace "$1" "$2" --timeout="${3}s" | said_once ||
+    fail "$2 is not ready" "kubectl -n $1 describe pods"
+}
+
+said_once() { awk -v name="$name" 'sub(/^Waiting/, name ": waiting") && !said[$0]++ { print; fflush() }'; }
+
+# applied WHAT COMMAND…: apply, and say how many objects that were.
+applied() {
+  local lines
+  lines=$("${@:2}") || fail "$1 could not be applied, see above"
+  say "$1: $(grep -c . <<<"$lines") objects as declared"
+}
+
+# at_least VERSION FLOOR
+at_least() { printf '%s\n%s\n' "$2" "$1" | sort -V -C; }

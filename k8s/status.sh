@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The platform on one screen: its parts, what scales the jobs, lag, waiting retries, dead letters, the jobs' pods.
+# Usage: k8s/status.sh      (make -C k8s status)
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=setup-scripts/progress.sh
+source "$(dirname "$0")/setup-scripts/progress.sh"
+case ${1:-} in
+  -h | --help)
+    usage
+    exit
+    ;;
+esac
+command -v keda-jobs >/dev/null || fail "keda-jobs is not installed; run \`make setup\` first"
+exec python -m cluster.status

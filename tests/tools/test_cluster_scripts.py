@@ -1,0 +1,152 @@
+"""The scripts of k8s/ as far as they go without a cluster: use, prerequisites, help, the order of kind-cluster."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stack.jobs import ROOT
+
+TOOLS = ("awk", "basename", "bash", "cat", "dirname", "grep", "mktemp", "paste", "python", "rm", "sed", "sort")
+
+
+def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A script of k8s/, led to no cluster."""
+    nowhere = {"KUBECONFIG": "/nowhere"} | environment
+    return subprocess.run(
+        [ROOT / "k8s" / script, *arguments],
+        env=os.environ | nowhere,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "script", ["setup-scripts/setup-all.sh", "setup-scripts/teardown-all.sh", "setup-scripts/secrets.sh",
+               "setup-scripts/kind-cluster.sh", "connect.sh", "status.sh", "pause.sh", "logs.sh"]
+)  # fmt: skip
+def test_every_script_tells_its_use(script: str) -> None:
+    done = run(script, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Usage: k8s/{script}" in done.stdout
+
+
+@pytest.mark.parametrize("script", ["setup-all", "teardown-all", "secrets", "kind-cluster"])
+def test_an_unknown_option_is_one_line(script: str) -> None:
+    done = run(f"setup-scripts/{script}.sh", "--nonsense")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"{script}: unknown option '--nonsense'; --help lists them\n"
+
+
+@pytest.mark.parametrize("arguments", [("--overlay",), ("--overlay", "staging")])
+def test_an_overlay_that_there_is_not_is_one_line(arguments: tuple[str, ...]) -> None:
+    done = run("setup-scripts/setup-all.sh", *arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith("setup-all: --overlay ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.fixture
+def bare_machine(tmp_path: Path) -> Path:
+    """A copy of the scripts, without a .venv, and beside it a folder `bin` with the commonest programs only."""
+    shutil.copytree(ROOT / "k8s", tmp_path / "repo/k8s", ignore=shutil.ignore_patterns(".env"))
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in TOOLS:
+        (tools / tool).symlink_to(str(shutil.which(tool)))
+    return tmp_path
+
+
+def test_all_that_is_missing_is_told_at_once(bare_machine: Path) -> None:
+    done = subprocess.run(
+        [bare_machine / "repo/k8s/setup-scripts/setup-all.sh"],
+        env={"PATH": str(bare_machine / "bin")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    for program in ("envsubst", "keda-jobs", "kubectl"):
+        assert f"  ✗ {program} is not installed\n" in done.stdout
+    assert done.stderr == "setup-all: 3 of the prerequisites are missing, listed above; nothing was changed\n"
+
+
+def test_a_cluster_that_does_not_answer_is_told_with_its_context(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("R2_BUCKET=<bucket>\n")
+    done = run("setup-scripts/setup-all.sh", ENV_FILE=str(tmp_path / ".env"))
+    assert done.returncode == 1
+    assert "✗ the cluster of context (none) does not answer" in done.stdout
+    assert "R2_BUCKET is still the placeholder" in done.stdout
+    assert "nothing was changed" in done.stderr
+
+
+@pytest.mark.parametrize("target", [("status",), ("logs", "JOB=x"), ("pause", "JOB=x"), ("resume", "JOB=x")])
+def test_without_a_cluster_each_target_says_so(target: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        ["make", "--silent", "-C", ROOT / "k8s", *target],
+        env=os.environ | {"KUBECONFIG": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_make_lists_every_target() -> None:
+    listed = subprocess.run(["make", "--silent", "-C", ROOT / "k8s"], capture_output=True, text=True, check=True).stdout
+    for target in ("status", "logs", "port-forward", "pause", "resume", "secrets"):
+        assert f"  {target} " in listed
+
+
+KIND = """#!/usr/bin/env bash
+echo "$(basename "$0") $*" >>"$CALLS"
+case "$*" in
+  version) echo "kind v0.33.0 go1.26.8 linux/amd64" ;;
+  "get clusters") echo "$CLUSTERS" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(("clusters", "made"), [("", True), ("keda-jobs", False)])
+def test_kind_cluster_does_its_steps_in_order(bare_machine: Path, clusters: str, made: bool) -> None:
+    """With stand-ins that write down their calls: there is no kind to be had where this runs."""
+    calls = bare_machine / "calls"
+    for program in ("kind", "docker", "kubectl", "make"):
+        (bare_machine / "bin" / program).write_text(KIND)
+        (bare_machine / "bin" / program).chmod(0o755)
+    scripts = bare_machine / "repo/k8s/setup-scripts"
+    (scripts / "setup-all.sh").write_text(KIND)
+    for job in ("image-download", "users-batch"):
+        (bare_machine / "repo/jobs" / job).mkdir(parents=True)
+        for file in ("Dockerfile", "service.yaml"):
+            (bare_machine / "repo/jobs" / job / file).touch()
+    subprocess.run(
+        [scripts / "kind-cluster.sh"],
+        env={"PATH": str(bare_machine / "bin"), "CALLS": str(calls), "CLUSTERS": clusters},
+        capture_output=True,
+        check=True,
+    )
+    told = calls.read_text().replace(str(bare_machine / "repo"), "REPO").splitlines()
+    create = ["kind create cluster --name keda-jobs --wait 180s"] if made else []
+    assert told == [
+        "docker info",
+        "kind version",
+        "kind get clusters",
+        *create,
+        "kubectl config use-context kind-keda-jobs",
+        "make -C REPO --no-print-directory build-all build-test-servers",
+        "kind load docker-image --name keda-jobs keda-jobs-test-servers:dev image-download:dev users-batch:dev",
+        "setup-all.sh --overlay test",
+        "kubectl get service pictures --namespace keda-jobs-test --output jsonpath={.spec.clusterIP}",
+        "kubectl apply --server-side --filename -",
+        "kubectl apply --filename REPO/jobs/image-download/service.yaml",
+        "kubectl apply --filename REPO/jobs/users-batch/service.yaml",
+        "make -C REPO/k8s --no-print-directory status",
+    ]

@@ -1,0 +1,126 @@
+"""Runs a command, or a shell, with port-forwards to the cluster's NATS and, where PG_DSN names a service, to it.
+
+The command finds them by NATS_URL, NATS_USER, NATS_PASSWORD and PG_DSN.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import IO
+
+from cluster import database, env_file
+from cluster.errors import ClusterError, run
+from cluster.kubernetes import decoded, kubectl
+from stack.waiting import wait_until
+
+_NAMESPACE = "nats"
+_DEADLINE_S = 20.0
+_LISTENS = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
+
+
+@contextmanager
+def forwarded(namespace: str, service: str, port: int) -> Iterator[int]:
+    """A port of 127.0.0.1 that leads to `port` of a service, for the time of the block. Raises `ClusterError`."""
+    command = ["kubectl", "port-forward", f"--namespace={namespace}", "--address=127.0.0.1", f"service/{service}"]
+    with tempfile.TemporaryFile() as log:  # a pipe that nobody reads would be full after some thousand connections
+        process = subprocess.Popen(
+            [*command, f":{port}"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the command
+        )
+        try:
+            yield _port(process, log, f"service {service} of namespace {namespace}")
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _port(process: subprocess.Popen[bytes], log: IO[bytes], what: str) -> int:
+    """The port that `process` listens on."""
+
+    def said() -> str:
+        return os.pread(log.fileno(), 4096, 0).decode()
+
+    try:
+        wait_until(lambda: _LISTENS.search(said()) or process.poll() is not None, _DEADLINE_S)
+    except TimeoutError:
+        raise ClusterError(f"{what}: no port-forward within {_DEADLINE_S:g} s") from None
+    listens = _LISTENS.search(said())
+    if listens is None:
+        raise ClusterError(f"{what} cannot be reached: {_last_line(said())}")
+    return int(listens[1])
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["kubectl port-forward ended"])[-1].removeprefix("error: ")
+
+
+@contextmanager
+def connected() -> Iterator[dict[str, str]]:
+    """The variables by which a command finds the cluster's servers. Raises `ClusterError`."""
+    admin = decoded(json.loads(kubectl("get", "secret", "nats-admin", "--namespace", _NAMESPACE, "--output=json")))
+    dsn = env_file.values().get("PG_DSN")
+    with ExitStack() as forwards:
+        port = forwards.enter_context(forwarded(_NAMESPACE, "nats", 4222))
+        found = {**admin, "NATS_URL": f"nats://127.0.0.1:{port}"}
+        if dsn:
+            found["PG_DSN"] = _led_to(dsn, forwards)
+        yield found
+
+
+def _led_to(dsn: str, forwards: ExitStack) -> str:
+    """`dsn`, through a port-forward where it names a service of the cluster."""
+    try:
+        named = database.read(dsn)
+    except ClusterError:
+        return dsn  # the command may make something of it
+    if named.service is None:
+        return dsn
+    service, namespace = named.service
+    try:
+        return named.by_port(forwards.enter_context(forwarded(namespace, service, named.port)))
+    except ClusterError as error:  # most commands need NATS only
+        print(f"connect: no PG_DSN: {error}", file=sys.stderr)
+        return dsn
+
+
+def call(command: list[str], environment: dict[str, str]) -> int:
+    """The exit code of `command`, as a shell has it; Ctrl-C and SIGTERM are the command's."""
+    process: subprocess.Popen[bytes] | None = None
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        if process is not None:
+            process.send_signal(number)
+
+    signal.signal(signal.SIGINT, lambda *_: None)  # the terminal sends it to the command too
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, pass_on)
+    try:
+        process = subprocess.Popen(command, env={**os.environ, **environment})
+    except OSError as error:
+        raise ClusterError(f"{command[0]}: {error.strerror}") from None
+    code = process.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _main() -> int:
+    command = sys.argv[1:]
+    with connected() as environment:
+        if not command:
+            print(f"connect: NATS is at {environment['NATS_URL']}; leave by `exit`", file=sys.stderr)
+        return call(command or [os.environ.get("SHELL", "sh")], environment)
+
+
+if __name__ == "__main__":
+    sys.exit(run("connect", _main))

@@ -1,0 +1,39 @@
+"""The database roles of every batch job, and their passwords. The jobs are found by their folders."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import secrets
+from collections.abc import Mapping
+
+from cluster.errors import ClusterError
+from keda_jobs.claims.schema import scaler_role, worker_role
+from keda_jobs.claims.table import ClaimTable
+from stack.jobs import batch_jobs, package_of
+
+# Pods compose a URL of it by $(VARIABLE), which quotes nothing.
+_URL_SAFE = re.compile(r"[A-Za-z0-9_.~-]+")
+_BYTES = 24
+
+
+def tables() -> dict[str, ClaimTable]:
+    """The table of each batch job."""
+    return {job: importlib.import_module(f"{package_of(job)}.job").JOB.table for job in batch_jobs()}
+
+
+def roles() -> list[str]:
+    """The roles that log in, of all batch jobs."""
+    return [role(table) for table in tables().values() for role in (worker_role, scaler_role)]
+
+
+def passwords(given: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str]:
+    """A password a role: `<ROLE>_PASSWORD` of `given`, else that of `kept`, else a new one. Raises `ClusterError`."""
+    found = {}
+    for role in roles():
+        variable = f"{role.upper()}_PASSWORD"
+        password = given.get(variable) or kept.get(role) or secrets.token_urlsafe(_BYTES)
+        if not _URL_SAFE.fullmatch(password):
+            raise ClusterError(f"{variable} may have letters, digits and _ . ~ - only: it becomes part of a URL")
+        found[role] = password
+    return found

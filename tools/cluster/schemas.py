@@ -1,0 +1,47 @@
+"""The tables, queues and roles of every batch job in the database at PG_DSN.
+
+Stdin is the Secret `postgres`, from which the roles get their passwords.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from importlib import resources
+
+from cluster import roles
+from cluster.errors import ClusterError, run
+from cluster.kubernetes import secret_of_stdin
+from keda_jobs.claims import schema
+from keda_jobs.errors import JobError
+from keda_jobs.postgres import connected
+from keda_jobs.settings import PgSettings, load
+from stack.jobs import package_of
+
+
+async def apply_all(settings: PgSettings, passwords: Mapping[str, str]) -> dict[str, list[str]]:
+    """The migrations that were applied, by batch job. Raises `JobError`."""
+    applied = {}
+    async with connected(settings, name="keda-jobs-setup") as connection:
+        for job, table in roles.tables().items():
+            own = {role: passwords[role] for role in (schema.worker_role(table), schema.scaler_role(table))}
+            applied[job] = await schema.apply(connection, table, resources.files(package_of(job)) / "migrations", own)
+    return applied
+
+
+def _main() -> int:
+    passwords = secret_of_stdin()
+    if missing := [role for role in roles.roles() if role not in passwords]:
+        raise ClusterError(f"the Secret postgres has no {', '.join(missing)}; run: make -C k8s secrets")
+    try:
+        applied = asyncio.run(apply_all(load(PgSettings), passwords))
+    except JobError as error:
+        raise ClusterError(str(error)) from error
+    for job, migrations in applied.items():
+        print(f"{job}: {', '.join(migrations) or 'up to date'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run("schemas", _main))

@@ -1,0 +1,167 @@
+"""Secrets from `k8s/.env`: what a test cluster's file holds, whether one is filled in, and the manifests made of it.
+
+Values go to envsubst by its environment and to kubectl by a pipe: never on a screen, in an argument or in a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from cluster import database, env_file, roles
+from cluster.errors import ClusterError, run
+from cluster.kubernetes import encoded, secret_of_stdin
+from stack.jobs import ROOT
+
+_VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
+_TEMPLATE = ROOT / "k8s/.env.template"
+_TEST_NAMESPACE = "keda-jobs-test"
+
+Values = Mapping[str, str]
+
+# Those that no file holds, each with what it is made of.
+_MADE_OF = {
+    "POSTGRES_DATA": {"PG_DSN"},
+    "S3_AUTH_KEY": {"R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY"},
+    "POSTGRES_USER": {"PG_DSN"},
+    "POSTGRES_PASSWORD": {"PG_DSN"},
+    "POSTGRES_DB": {"PG_DSN"},
+}
+
+
+def postgres_data(values: Values, kept: Values) -> dict[str, str]:
+    """The values of the Secret `postgres`: the parts of PG_DSN without its owner, and a password a role.
+
+    Raises `ClusterError`.
+    """
+    found = database.read(values["PG_DSN"])
+    if found.is_loopback:
+        raise ClusterError(f"PG_DSN names {found.host}, which is each pod itself; name a host that pods can reach")
+    where = {"PG_HOST": found.host, "PG_PORT": str(found.port), "PG_DATABASE": found.name, "PG_SSLMODE": found.sslmode}
+    return where | roles.passwords(values, kept)
+
+
+def _made(name: str, values: Values, kept: Values) -> str:
+    if name == "POSTGRES_DATA":
+        return json.dumps({key: encoded(value) for key, value in postgres_data(values, kept).items()})
+    if name == "S3_AUTH_KEY":
+        return _quoted(f"{values['R2_ACCESS_KEY_ID']},{values['R2_SECRET_ACCESS_KEY']}")
+    found = database.read(values["PG_DSN"])
+    parts: dict[str, Callable[[], str]] = {
+        "POSTGRES_USER": lambda: found.user,
+        "POSTGRES_PASSWORD": lambda: found.password,
+        "POSTGRES_DB": lambda: found.name,
+    }
+    return _quoted(parts[name]())
+
+
+def _quoted(value: str) -> str:
+    """`value` for a Secret's `data`, quoted for YAML: base64 may look like a number."""
+    return json.dumps(encoded(value))
+
+
+def render(templates: list[Path], values: Values, kept: Values) -> str:
+    """The manifests of `templates`, one document each. `kept` is the Secret `postgres` as it is.
+
+    Raises `ClusterError` that names every variable which is missing or still a placeholder.
+    """
+    texts = [template.read_text(encoding="utf-8") for template in templates]
+    names = {name for text in texts for name in _VARIABLE.findall(text)}
+    needed = {one for name in names for one in _MADE_OF.get(name, {name})}
+    if faults := env_file.faults(dict(values), needed):
+        raise ClusterError(f"{env_file.shown(env_file.path())}: {'; '.join(faults)}")
+    filled = {name: _made(name, values, kept) if name in _MADE_OF else _quoted(values[name]) for name in names}
+    return "---\n".join(_substituted(text, filled) for text in texts)
+
+
+def _substituted(text: str, filled: Values) -> str:
+    only = " ".join(f"${{{name}}}" for name in filled)
+    try:
+        return subprocess.run(
+            ["envsubst", only],
+            input=text,
+            env={**os.environ, **filled},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+    except FileNotFoundError:
+        raise ClusterError("envsubst is not installed; install gettext (Debian: gettext-base)") from None
+
+
+def make_test_file(file: Path) -> None:
+    """Write the template filled in for the servers of a test cluster, with random credentials, unless it is there."""
+    known = {
+        "R2_ENDPOINT_URL": f"http://s3.{_TEST_NAMESPACE}.svc:9000",
+        "R2_ACCESS_KEY_ID": secrets.token_hex(10),
+        "R2_SECRET_ACCESS_KEY": secrets.token_hex(20),
+        "R2_BUCKET": "keda-jobs",
+        "PG_DSN": f"postgresql://keda_jobs:{secrets.token_hex(20)}@postgres.{_TEST_NAMESPACE}.svc:5432/keda_jobs"
+        "?sslmode=disable",
+    }
+    text = re.sub(
+        r"^([A-Z0-9_]+)=.*$", lambda line: f"{line[1]}={known[line[1]]}", _TEMPLATE.read_text(), flags=re.MULTILINE
+    )
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+        opened.write(text)
+
+
+def faults_for(overlay: str, values: Values) -> list[str]:
+    """What speaks against using these values with `overlay`, one line each."""
+    lines = env_file.faults(dict(values), set(env_file.parse(_TEMPLATE.read_text(), _TEMPLATE.name)))
+    is_test = [f".{_TEST_NAMESPACE}.svc" in values.get(name, "") for name in ("R2_ENDPOINT_URL", "PG_DSN")]
+    if overlay == "prod" and any(is_test):
+        lines.append(f"it leads to the test servers in {_TEST_NAMESPACE}; put it away and fill in a new one")
+    if overlay == "test" and not lines and not all(is_test):
+        lines.append("it does not lead to the test servers; put it away, and one that does is made")
+    try:
+        if not lines:
+            postgres_data(values, {})
+    except ClusterError as error:
+        lines.append(str(error))
+    return lines
+
+
+def _check(overlay: str) -> int:
+    faults = faults_for(overlay, env_file.values())
+    print("\n".join(faults), end="\n" if faults else "")
+    return 1 if faults else 0
+
+
+def _render(templates: list[Path]) -> int:
+    if env_file.is_open_to_others():
+        name = env_file.shown(env_file.path())
+        print(f"secrets: {name} may be read by others; run: chmod 600 {name}", file=sys.stderr)
+    print(render(templates, env_file.values(), secret_of_stdin()), end="")
+    return 0
+
+
+def main() -> int:
+    """The commands, for the scripts in k8s/."""
+    parser = argparse.ArgumentParser(prog="python -m cluster.secrets", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    render_ = commands.add_parser("render", help="the manifests, on stdout; stdin is the Secret postgres as it is")
+    render_.add_argument("templates", nargs="+", type=Path)
+    check = commands.add_parser("check", help="a line for each thing that is wrong with the file")
+    check.add_argument("overlay", choices=("prod", "test"))
+    commands.add_parser("make-test-file", help="a file for a test cluster, with random credentials")
+    given = parser.parse_args()
+    match given.command:
+        case "render":
+            return _render(given.templates)
+        case "check":
+            return _check(given.overlay)
+        case _:
+            make_test_file(env_file.path())
+            return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run("secrets", main))

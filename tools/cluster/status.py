@@ -1,0 +1,171 @@
+"""The platform on one screen: its parts, what scales the jobs, the lag, and the pods."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
+
+from pydantic import SecretStr
+from rich.table import Table
+from rich.text import Text
+
+from cluster import roles
+from cluster.connect import connected
+from cluster.errors import ClusterError, run
+from cluster.kubernetes import items, kubectl
+from keda_jobs import postgres
+from keda_jobs.claims.table import ClaimTable
+from keda_jobs.cli.terminal import add_row, show, table
+from keda_jobs.errors import JobError
+from keda_jobs.settings import PgSettings
+
+_JOBS = "keda-jobs-prod"
+_PARTS = ("keda", "nats", "keda-jobs-test")
+_PAUSED = ("autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas")
+
+Object = dict[str, Any]
+
+
+def parts_table(workloads: list[Object]) -> Table:
+    """Deployments and StatefulSets of the platform: ready of wanted."""
+    made = table("namespace", "part", "ready", right=("ready",))
+    for one in sorted(workloads, key=lambda one: _PARTS.index(one["metadata"]["namespace"])):
+        wanted, ready = one["spec"].get("replicas", 1), one["status"].get("readyReplicas", 0)
+        cell = Text(f"{ready}/{wanted}", style="green" if ready == wanted else "red")
+        add_row(made, one["metadata"]["namespace"], one["metadata"]["name"], cell)
+    return made
+
+
+def scaled_table(scaled: list[Object], replicas: dict[str, int]) -> Table:
+    """ScaledObjects and ScaledJobs; `replicas` are the pods or Jobs that each has now."""
+    made = table("job", "kind", "ready", "active", "paused", "min", "max", "now", right=("min", "max", "now"))
+    for one in scaled:
+        name, spec = one["metadata"]["name"], one["spec"]
+        add_row(
+            made,
+            name,
+            one["kind"],
+            *(_condition(one, kind) for kind in ("Ready", "Active")),
+            "paused" if is_paused(one) else "-",
+            spec.get("minReplicaCount", 0),
+            spec.get("maxReplicaCount", 100),
+            replicas.get(name, 0),
+        )
+    return made
+
+
+def _condition(one: Object, kind: str) -> Text:
+    found = {each["type"]: each["status"] for each in one.get("status", {}).get("conditions", [])}.get(kind, "Unknown")
+    words = {"True": ("yes", "green"), "False": ("no", "red" if kind == "Ready" else "")}
+    return Text(*words.get(found, ("?", "yellow")))
+
+
+def is_paused(one: Object) -> bool:
+    """Whether KEDA is told by an annotation not to scale it."""
+    annotations = one["metadata"].get("annotations", {})
+    return any(annotations.get(name, "false") != "false" for name in _PAUSED)
+
+
+def pods_table(pods: list[Object]) -> Table:
+    """The jobs' pods, counted by job and phase."""
+    made = table("job", "phase", "pods", right=("pods",))
+    found = Counter((one["metadata"].get("labels", {}).get("app", "-"), phase_of(one)) for one in pods)
+    for (job, phase), count in sorted(found.items()):
+        add_row(made, job, phase, count)
+    return made
+
+
+def phase_of(pod: Object) -> str:
+    """The phase, or what a container waits for or that the pod is about to go, where that says more."""
+    if "deletionTimestamp" in pod["metadata"]:
+        return "Terminating"
+    statuses = pod["status"].get("containerStatuses", [])
+    reasons = [one["state"]["waiting"].get("reason") for one in statuses if "waiting" in one.get("state", {})]
+    return str(next(filter(None, reasons), pod["status"].get("phase", "Unknown")))
+
+
+def _replicas(deployments: list[Object], jobs: list[Object]) -> dict[str, int]:
+    running = Counter(
+        one["metadata"].get("labels", {}).get("scaledjob.keda.sh/name", "")
+        for one in jobs
+        for _ in range(one["status"].get("active", 0))
+    )
+    return {one["metadata"]["name"]: one["status"].get("replicas", 0) for one in deployments} | running
+
+
+def _show_parts(workloads: list[Object]) -> None:
+    show("")
+    parts = [one for one in workloads if one["metadata"]["namespace"] in _PARTS]
+    show(parts_table(parts))
+    missing = {"keda", "nats"} - {one["metadata"]["namespace"] for one in parts}
+    if missing:
+        show(f"nothing runs in {' and '.join(sorted(missing))}; run: k8s/setup-scripts/setup-all.sh")
+
+
+def _show_scaled(workloads: list[Object]) -> None:
+    show("")
+    try:
+        scaled = items("scaledobjects,scaledjobs", "--namespace", _JOBS)
+    except ClusterError as error:
+        show(f"no ScaledObjects: {error}")
+        return
+    if not scaled:
+        show("no job is deployed; run: kubectl apply -f jobs/<job>/service.yaml")
+        return
+    deployments = [one for one in workloads if one["metadata"]["namespace"] == _JOBS]
+    show(scaled_table(scaled, _replicas(deployments, items("jobs", "--namespace", _JOBS))))
+
+
+def _show_pods() -> None:
+    show("")
+    pods = items("pods", "--namespace", _JOBS)
+    show(pods_table(pods) if pods else "no pods: every job is at zero")
+
+
+def _show_queues() -> None:
+    """What `keda-jobs status` shows, and the rows that wait for batch jobs, through port-forwards."""
+    show("")
+    try:
+        with connected() as environment:
+            sys.stdout.flush()
+            subprocess.run(["keda-jobs", "status"], env={**os.environ, **environment}, check=False)
+            if "PG_DSN" in environment:
+                show("")
+                show(asyncio.run(_claimable(PgSettings(pg_dsn=SecretStr(environment["PG_DSN"])))))
+    except ClusterError as error:
+        show(f"no lag: {error}")
+
+
+async def _claimable(settings: PgSettings) -> str:
+    try:
+        async with postgres.connected(settings, name="keda-jobs-status") as connection:
+            with postgres.translated():
+                return "\n".join([await _line(connection, *one) for one in roles.tables().items()])
+    except JobError as error:
+        return f"no batch queue: {error}"
+
+
+async def _line(connection: postgres.Connection, job: str, claimed: ClaimTable) -> str:
+    rows = await connection.fetchval(f"SELECT rows FROM {claimed.claimable}")  # noqa: S608
+    running = await connection.fetchval(
+        "SELECT count(*) FROM batch_jobs WHERE batch_name = $1 AND status = 'running'", job
+    )
+    return f"{job}: {int(rows):,} rows claimable, {running} batches in work"
+
+
+def _main() -> int:
+    show(Text(f"context {kubectl('config', 'current-context').strip()}", style="bold"))
+    workloads = items("deployments,statefulsets", "--all-namespaces")
+    _show_parts(workloads)
+    _show_scaled(workloads)
+    _show_pods()
+    _show_queues()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run("status", _main))
