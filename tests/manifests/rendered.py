@@ -1,0 +1,93 @@
+"""Every manifest of the repository, rendered as people apply it. Nothing lists them: they are found by their names."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stack.jobs import ROOT
+
+Object = dict[str, Any]
+
+BASE = ROOT / "k8s/kustomize/base"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A folder for `kubectl apply -k`, or a file for `kubectl apply -f`."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Its path in the repository."""
+        return self.path.relative_to(ROOT).as_posix()
+
+    @property
+    def objects(self) -> list[Object]:
+        """What it holds once it is rendered. Raises `AssertionError` with kubectl's complaint."""
+        text = _rendered(self.path) if self.path.is_dir() else self.path.read_text()
+        return [thing for thing in _documents(text) if thing]
+
+
+def of_kind(objects: list[Object], kind: str) -> list[Object]:
+    """Those of that kind."""
+    return [thing for thing in objects if thing["kind"] == kind]
+
+
+def shown(thing: Object) -> str:
+    """`Deployment keda-jobs-prod/image-resize`, for failures."""
+    metadata = thing["metadata"]
+    return f"{thing['kind']} {metadata.get('namespace', '-')}/{metadata['name']}"
+
+
+def text_files() -> list[Path]:
+    """The files that the manifests are written in."""
+    return sorted([*ROOT.glob("k8s/**/*.yaml"), *ROOT.glob("jobs/*/*.yaml")])
+
+
+@cache
+def _documents(text: str) -> list[Object]:
+    return list(yaml.safe_load_all(text))
+
+
+@cache
+def _rendered(folder: Path) -> str:
+    if _is_component(folder):
+        with tempfile.TemporaryDirectory() as scratch:
+            return _kustomize(_with_base(folder, Path(scratch).resolve()))
+    return _kustomize(folder)
+
+
+def _is_component(folder: Path) -> bool:
+    return bool(yaml.safe_load((folder / "kustomization.yaml").read_text())["kind"] == "Component")
+
+
+def _with_base(component: Path, folder: Path) -> Path:
+    """A component says what is to be changed: it is rendered on top of base."""
+    resources, components = (os.path.relpath(path, folder) for path in (BASE, component))
+    (folder / "kustomization.yaml").write_text(f"resources: [{resources}]\ncomponents: [{components}]\n")
+    return folder
+
+
+def _kustomize(folder: Path) -> str:
+    ended = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, f"kubectl kustomize {folder}: {ended.stderr}"
+    return ended.stdout
+
+
+def _found() -> Iterator[Source]:
+    for pattern in ("k8s/**/kustomization.yaml", "jobs/*/kustomization.yaml"):
+        yield from (Source(path.parent) for path in sorted(ROOT.glob(pattern)))
+    yield from (Source(path) for path in sorted(ROOT.glob("jobs/*/service.yaml")))
+
+
+SOURCES = list(_found())

@@ -1,0 +1,63 @@
+"""What the manifests say about NATS agrees with its configuration."""
+
+from __future__ import annotations
+
+import re
+
+from stack.jobs import ROOT
+
+from .jobs import EVENT_JOBS, quantity
+from .pods import PodTemplate, pods
+from .rendered import Object, Source, of_kind
+
+OBJECTS = Source(ROOT / "k8s/nats").objects
+CONFIGURATION = (ROOT / "k8s/nats/config/nats.conf").read_text()
+
+
+def test_it_is_given_longer_to_end_than_lame_duck_takes() -> None:
+    assert server().spec["terminationGracePeriodSeconds"] > float(configured("lame_duck_duration").removesuffix("s"))
+
+
+def test_the_store_fits_on_its_volume() -> None:
+    [claim] = server().owner["spec"]["volumeClaimTemplates"]
+    volume = quantity(claim["spec"]["resources"]["requests"]["storage"])
+    assert quantity(configured("max_file_store").removesuffix("B")) < volume
+
+
+def test_the_memory_that_go_may_use_is_less_than_the_pod_gets() -> None:
+    [container] = server().containers
+    [limit] = [one["value"] for one in container["env"] if one["name"] == "GOMEMLIMIT"]
+    assert quantity(limit.removesuffix("B")) < quantity(container["resources"]["limits"]["memory"])
+
+
+def test_every_confirmed_publish_survives_a_power_cut() -> None:
+    assert configured("sync_interval") == "always"
+
+
+def test_jobs_and_keda_ask_for_services_that_are_there() -> None:
+    ports = {
+        (name_of(service), port["port"]) for service in of_kind(OBJECTS, "Service") for port in service["spec"]["ports"]
+    }
+    for job in EVENT_JOBS:
+        host, _, port = job.trigger("ScaledObject")["natsServerMonitoringEndpoint"].partition(":")
+        url = re.fullmatch(r"nats://([\w-]+)\.nats\.svc\.cluster\.local:(\d+)", str(job.environment["NATS_URL"]))
+        assert url, job.environment["NATS_URL"]
+        assert (url[1], int(url[2])) in ports
+        assert host.endswith(".nats.svc.cluster.local")
+        assert (host.split(".")[0], int(port)) in ports
+
+
+def server() -> PodTemplate:
+    [pod] = pods(OBJECTS)
+    return pod
+
+
+def configured(name: str) -> str:
+    """The value of a line of nats.conf."""
+    found = re.search(rf"^\s*{name}: (\S+)", CONFIGURATION, re.MULTILINE)
+    assert found, name
+    return found[1]
+
+
+def name_of(thing: Object) -> str:
+    return str(thing["metadata"]["name"])

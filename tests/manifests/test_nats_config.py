@@ -1,0 +1,159 @@
+"""The configuration of NATS as it stands in its ConfigMap, taken by a real server, with the users of the tool."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+import urllib.request
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+from nats_users import users, wanted
+from stack import NatsServer, until
+from stack.jobs import ROOT
+from stack.servers import HOST, binary
+
+from .rendered import Source, of_kind
+
+SINGLE = ROOT / "k8s/nats"
+CLUSTER = ROOT / "k8s/kustomize/components/nats-cluster"
+ENVIRONMENT = {"POD_NAME": "nats-0"}
+
+
+def config_map(folder: Path) -> dict[str, str]:
+    """What stands in the ConfigMap of these manifests."""
+    [found] = [one for one in of_kind(Source(folder).objects, "ConfigMap") if one["metadata"]["name"] == "nats-config"]
+    data: dict[str, str] = found["data"]
+    return data
+
+
+def users_config() -> str:
+    """The configuration of the users, with new passwords."""
+    [secret] = [secret for secret in wanted(users(), {}) if secret["metadata"]["name"] == "nats-auth"]
+    return base64.b64decode(secret["data"]["auth.conf"]).decode()
+
+
+def mounted(folder: Path, config: Mapping[str, str], auth: str) -> Path:
+    """The main file of what a pod sees under `/etc/nats`."""
+    for name, text in {**{f"config/{name}": text for name, text in config.items()}, "auth/auth.conf": auth}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder / "config/nats.conf"
+
+
+class Configured(NatsServer):
+    """A server with that configuration, but on free ports of this machine."""
+
+    def __init__(self, folder: Path, config: Path) -> None:
+        super().__init__(folder)
+        self._mounted = config
+
+    def prepare(self) -> None:
+        """The configuration is written already."""
+
+    def command(self) -> list[str]:
+        here = ["--addr", HOST, "--port", str(self.port), "--http_port", str(self.monitor_port)]
+        return [binary("nats-server"), "--config", str(self._mounted), *here]
+
+    def process_environment(self) -> Mapping[str, str]:
+        return os.environ | ENVIRONMENT
+
+
+@pytest.fixture
+def auth() -> str:
+    """The configuration of the users."""
+    return users_config()
+
+
+@pytest.fixture
+def config(tmp_path: Path, auth: str) -> Path:
+    """The main file of a single server, with its store in a folder of the test's."""
+    store = f"store_dir: {tmp_path}/store"
+    texts = {name: text.replace("store_dir: /data", store) for name, text in config_map(SINGLE).items()}
+    return mounted(tmp_path / "etc", texts, auth)
+
+
+@pytest.fixture
+def server(tmp_path: Path, config: Path) -> Iterator[NatsServer]:
+    """A single server as the pod runs it."""
+    server = Configured(tmp_path / "server", config)
+    server.start()
+    yield server
+    server.kill()
+
+
+def password(auth: str, user: str) -> str:
+    """The password of a user in that configuration."""
+    found = re.search(rf'user: "{user}"\s+password: "(.+)"', auth)
+    assert found, user
+    return found[1]
+
+
+@pytest.fixture
+async def admin(server: NatsServer, auth: str) -> AsyncIterator[Client]:
+    """The one who may all."""
+    client = await nats.connect(server.url, user="admin", password=password(auth, "admin"))
+    yield client
+    await client.close()
+
+
+@pytest.mark.parametrize("folder", [SINGLE, CLUSTER], ids=["single", "cluster"])
+def test_the_server_takes_the_configuration(tmp_path: Path, folder: Path) -> None:
+    config = mounted(tmp_path, config_map(folder), users_config())
+    command = [binary("nats-server"), "--config", str(config), "-t"]
+    tried = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=30, check=False)
+    assert tried.returncode == 0, tried.stderr
+
+
+def test_a_cluster_does_not_open_the_store_of_a_single_server() -> None:
+    """A server that joins a cluster deletes the streams that it had alone."""
+    configs = (config_map(folder)["servers.conf"] for folder in (SINGLE, CLUSTER))
+    stores = [re.findall(r"^store_dir: (\S+)$", config, re.MULTILINE) for config in configs]
+    assert stores == [["/data"], ["/data/cluster"]]
+
+
+def test_a_cluster_has_a_route_to_each_of_its_servers() -> None:
+    [servers] = of_kind(Source(CLUSTER).objects, "StatefulSet")
+    names = re.findall(r"nats://([\w-]+)\.([\w-]+):(\d+)", config_map(CLUSTER)["servers.conf"])
+    wanted_names = [(f"nats-{n}", servers["spec"]["serviceName"], "6222") for n in range(servers["spec"]["replicas"])]
+    assert names == wanted_names
+
+
+def test_the_settings_arrive(server: NatsServer) -> None:
+    with urllib.request.urlopen(f"{server.monitor_url}/varz") as response:
+        found = json.load(response)
+    store = found["jetstream"]["config"]
+    assert (found["server_name"], found["max_payload"]) == ("nats-0", 2**20)
+    assert (store["sync_always"], store["max_storage"], store["max_memory"]) == (True, 8 * 2**30, 64 * 2**20)
+
+
+async def test_a_new_user_gets_in_after_a_reload_and_nobody_is_sent_away(
+    server: NatsServer, config: Path, auth: str, admin: Client
+) -> None:
+    mounted(config.parents[1], {}, auth.replace('"publisher"', '"newcomer"'))
+    server.signal(signal.SIGHUP)
+    await until(lambda: "Reloaded server configuration" in server.log.read_text())
+    newcomer = await nats.connect(server.url, user="newcomer", password=password(auth, "publisher"))
+    await newcomer.close()
+    await admin.flush()
+    assert admin.stats["reconnects"] == 0
+
+
+async def test_a_lame_duck_tells_its_clients_and_ends_by_itself_whatever_sigterm_says(
+    server: NatsServer, admin: Client
+) -> None:
+    server.signal(signal.SIGUSR2)
+    await until(lambda: "Entering lame duck mode" in server.log.read_text())
+    server.signal(signal.SIGTERM)
+    assert await asyncio.to_thread(server.wait) == 0
+    assert "Closing existing clients" in server.log.read_text()
+    await until(lambda: not admin.is_connected)

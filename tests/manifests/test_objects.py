@@ -1,0 +1,136 @@
+"""What holds for every object, whatever it is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from kubernetes_validate.utils import SchemaNotFoundError, ValidationError, validate
+
+from stack.jobs import ROOT
+
+from .rendered import SOURCES, Object, Source, of_kind, shown, text_files
+
+KUBERNETES = "1.34"
+NAMESPACES = {"nats", "keda-jobs-prod", "keda-jobs-test"}
+CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass"}
+
+# No schema of theirs comes with Kubernetes: the API server and KEDA's webhook judge them, in tests/e2e/test_1_setup.py.
+# Here only the Job that a ScaledJob makes.
+JUDGED_IN_E2E = {"keda.sh"}
+
+TUNED = (
+    *("activeDeadlineSeconds", "backoffLimit", "cooldownPeriod", "lagThreshold", "limits", "maxReplicaCount"),
+    *("pollingInterval", "stabilizationWindowSeconds", "targetQueryValue", "terminationGracePeriodSeconds"),
+    "ttlSecondsAfterFinished",
+)
+
+EACH_SOURCE = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+
+
+def test_the_manifests_are_found() -> None:
+    found = {source.name for source in SOURCES}
+    folders = {path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("jobs/*/Dockerfile")}
+    platform = {"k8s/nats", "k8s/kustomize/base", "k8s/kustomize/overlays/prod", "k8s/kustomize/overlays/test"}
+    assert found >= platform | folders | {f"{folder}/service.yaml" for folder in folders}
+
+
+@EACH_SOURCE
+def test_every_object_has_the_fields_that_kubernetes_knows(source: Source) -> None:
+    faults = [f"{shown(thing)}: {fault}" for thing in source.objects if (fault := schema_fault(thing))]
+    assert not faults, "\n".join(faults)
+
+
+@EACH_SOURCE
+def test_nothing_is_named_twice(source: Source) -> None:
+    names = [shown(thing) for thing in source.objects]
+    assert sorted(set(names)) == sorted(names)
+
+
+@EACH_SOURCE
+def test_every_object_says_that_it_is_ours(source: Source) -> None:
+    unlabelled = [shown(thing) for thing in with_claim_templates(source) if not is_ours(thing)]
+    assert not unlabelled, f"without the label app.kubernetes.io/part-of: keda-jobs: {unlabelled}"
+
+
+@EACH_SOURCE
+def test_every_object_is_in_a_namespace_of_ours(source: Source) -> None:
+    elsewhere = [shown(thing) for thing in source.objects if thing["kind"] not in CLUSTER_WIDE and not at_home(thing)]
+    foreign = [shown(thing) for thing in of_kind(source.objects, "Namespace") if namespace_of(thing) not in NAMESPACES]
+    assert not elsewhere + foreign, f"only {sorted(NAMESPACES)} are ours: {elsewhere + foreign}"
+
+
+@EACH_SOURCE
+def test_every_namespace_enforces_the_restricted_pod_security_of_one_version(source: Source) -> None:
+    wanted = {"enforce": "restricted", "enforce-version": f"v{KUBERNETES}", "audit": "restricted", "warn": "restricted"}
+    for thing in of_kind(source.objects, "Namespace"):
+        labels = thing["metadata"]["labels"]
+        given = {key: labels.get(f"pod-security.kubernetes.io/{key}") for key in wanted}
+        assert given == wanted, shown(thing)
+
+
+@EACH_SOURCE
+def test_every_namespace_denies_what_no_policy_allows(source: Source) -> None:
+    denying = [namespace_of(policy) for policy in of_kind(source.objects, "NetworkPolicy") if denies_all(policy)]
+    namespaces = {namespace_of(thing) for thing in of_kind(source.objects, "Namespace")}
+    assert namespaces <= set(denying), f"without a default-deny policy: {sorted(namespaces - set(denying))}"
+
+
+@EACH_SOURCE
+def test_no_service_account_hands_out_a_token(source: Source) -> None:
+    accounts = of_kind(source.objects, "ServiceAccount")
+    handing_out = [shown(thing) for thing in accounts if thing.get("automountServiceAccountToken") is not False]
+    assert not handing_out, f"without automountServiceAccountToken: false: {handing_out}"
+
+
+@pytest.mark.parametrize("file", text_files(), ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_a_comment_stands_beside_every_tuned_number(file: Path) -> None:
+    lines = file.read_text().splitlines()
+    bare = [f"{file.name}:{number + 1}: {line.strip()}" for number, line in enumerate(lines) if is_bare(lines, number)]
+    assert not bare, "no comment on this line or above it says why:\n" + "\n".join(bare)
+
+
+def schema_fault(thing: Object) -> str | None:
+    """What Kubernetes would say against the object's fields."""
+    if thing["kind"] == "ScaledJob":
+        thing = {**thing, "apiVersion": "batch/v1", "kind": "Job", "spec": thing["spec"]["jobTargetRef"]}
+    if thing["apiVersion"].partition("/")[0] in JUDGED_IN_E2E:
+        return None
+    try:
+        validate(thing, KUBERNETES, strict=True)
+    except SchemaNotFoundError as error:
+        return str(error.message)
+    except ValidationError as error:
+        return f"{'.'.join(map(str, error.path))}: {error.message}"
+    return None
+
+
+def with_claim_templates(source: Source) -> list[Object]:
+    """The objects, and the claims that StatefulSets make."""
+    sets = of_kind(source.objects, "StatefulSet")
+    claims = [{"kind": "claim template", **one} for thing in sets for one in thing["spec"]["volumeClaimTemplates"]]
+    return source.objects + claims
+
+
+def is_ours(thing: Object) -> bool:
+    return bool(thing["metadata"].get("labels", {}).get("app.kubernetes.io/part-of") == "keda-jobs")
+
+
+def at_home(thing: Object) -> bool:
+    return thing["metadata"].get("namespace") in NAMESPACES
+
+
+def namespace_of(thing: Object) -> str:
+    """The namespace that it is in, or is."""
+    return str(thing["metadata"].get("namespace", thing["metadata"]["name"]))
+
+
+def denies_all(policy: Object) -> bool:
+    return bool(policy["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})
+
+
+def is_bare(lines: list[str], number: int) -> bool:
+    """Whether the line sets a tuned number, and neither it nor the one above has a comment of its own."""
+    sets_one = re.match(rf"\s*(- )?({'|'.join(TUNED)}): \S", lines[number])
+    return bool(sets_one) and " #" not in lines[number] and not lines[number - 1].strip().startswith("#")

@@ -1,0 +1,147 @@
+"""House rules for pods: Pod Security "restricted" and what we ask beyond it. A rule tells what is wrong with a pod."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from .pods import PodTemplate, pods
+from .rendered import SOURCES, Object, Source, shown
+
+Rule = Callable[[PodTemplate], Iterator[str]]
+
+_VOLUMES = {"configMap", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+
+
+def users_and_seccomp_are_restricted(pod: PodTemplate) -> Iterator[str]:
+    security = pod.spec.get("securityContext", {})
+    yield from expected(security, "runAsNonRoot", True)
+    yield from expected(security, "seccompProfile", {"type": "RuntimeDefault"})
+    if not security.get("runAsUser"):
+        yield "securityContext.runAsUser has to be a number that is not root's"
+
+
+def no_container_gets_more_rights(pod: PodTemplate) -> Iterator[str]:
+    for container in pod.containers:
+        security = container.get("securityContext", {})
+        wanted = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+        for key, value in wanted.items():
+            yield from expected(security, key, value, container)
+        for key in security.keys() & {"privileged", "procMount", "runAsNonRoot", "runAsUser", "seccompProfile"}:
+            yield f"container {container['name']} sets {key}: leave that to the pod"
+
+
+def nothing_of_the_node_is_shared(pod: PodTemplate) -> Iterator[str]:
+    for key in pod.spec.keys() & {"hostNetwork", "hostPID", "hostIPC", "hostUsers"}:
+        yield f"{key} is set"
+    for container in pod.containers:
+        if any("hostPort" in port for port in container.get("ports", ())):
+            yield f"container {container['name']} takes a port of the node"
+    for volume in pod.volumes:
+        for kind in volume.keys() - {"name"} - _VOLUMES:
+            yield f"volume {volume['name']} is a {kind}"
+
+
+def the_cluster_is_not_told_to_it(pod: PodTemplate) -> Iterator[str]:
+    yield from expected(pod.spec, "automountServiceAccountToken", False)
+    yield from expected(pod.spec, "enableServiceLinks", False)
+
+
+def resources_are_requested_and_limited(pod: PodTemplate) -> Iterator[str]:
+    for container in pod.containers:
+        for bound in ("requests", "limits"):
+            given = container.get("resources", {}).get(bound, {})
+            for resource in ("cpu", "memory"):
+                if resource not in given:
+                    yield f"container {container['name']} has no resources.{bound}.{resource}"
+
+
+def scratch_space_is_limited(pod: PodTemplate) -> Iterator[str]:
+    for volume in pod.volumes:
+        if "emptyDir" in volume and "sizeLimit" not in (volume["emptyDir"] or {}):
+            yield f"emptyDir {volume['name']} has no sizeLimit"
+
+
+def probes_tell_whether_it_lives_and_is_ready(pod: PodTemplate) -> Iterator[str]:
+    for container in pod.spec["containers"]:
+        for probe in ("livenessProbe", "readinessProbe"):
+            if probe not in container:
+                yield f"container {container['name']} has no {probe}"
+
+
+def its_end_has_a_time(pod: PodTemplate) -> Iterator[str]:
+    if "terminationGracePeriodSeconds" not in pod.spec:
+        yield "terminationGracePeriodSeconds is not set"
+
+
+def images_are_of_one_version(pod: PodTemplate) -> Iterator[str]:
+    for container in pod.containers:
+        name, tag, digest = parts_of_image(container["image"])
+        if not digest and tag in ("", "latest"):
+            yield f"container {container['name']}: image {name} needs a tag that stays, not {tag or 'none'}"
+
+
+def its_owner_finds_it_by_its_app(pod: PodTemplate) -> Iterator[str]:
+    name = pod.owner["metadata"]["name"]
+    yield from expected(pod.labels, "app", name)
+    yield from expected(pod.labels, "app.kubernetes.io/part-of", "keda-jobs")
+    selector = pod.owner["spec"].get("selector")
+    if selector not in (None, {"matchLabels": {"app": name}}):
+        yield f"selector is {selector}, not the label app"
+
+
+RULES: list[Rule] = [
+    users_and_seccomp_are_restricted,
+    no_container_gets_more_rights,
+    nothing_of_the_node_is_shared,
+    the_cluster_is_not_told_to_it,
+    resources_are_requested_and_limited,
+    scratch_space_is_limited,
+    probes_tell_whether_it_lives_and_is_ready,
+    its_end_has_a_time,
+    images_are_of_one_version,
+    its_owner_finds_it_by_its_app,
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+def test_every_pod_keeps_the_rule(source: Source, rule: Rule) -> None:
+    faults = [f"{pod}: {fault}" for pod in pods(source.objects) for fault in rule(pod)]
+    assert not faults, "\n".join(faults)
+
+
+def test_pods_are_found_in_every_kind_that_makes_one() -> None:
+    objects = [thing for source in SOURCES for thing in source.objects]
+    found = {shown(pod.owner) for pod in pods(objects)}
+    assert {shown(thing) for thing in objects if '"containers"' in str(thing).replace("'", '"')} == found
+
+
+@pytest.mark.parametrize(
+    ("image", "parts"),
+    [
+        ("nats", ("nats", "", "")),
+        ("nats:latest", ("nats", "latest", "")),
+        ("registry:5000/team/nats", ("registry:5000/team/nats", "", "")),
+        ("registry:5000/nats:2.15-alpine", ("registry:5000/nats", "2.15-alpine", "")),
+        ("nats@sha256:1f", ("nats", "", "sha256:1f")),
+    ],
+)
+def test_an_image_is_taken_apart(image: str, parts: tuple[str, str, str]) -> None:
+    assert parts_of_image(image) == parts
+
+
+def expected(given: Object, key: str, value: Any, container: Object | None = None) -> Iterator[str]:
+    if given.get(key) != value:
+        where = f"container {container['name']}: " if container else ""
+        yield f"{where}{key} has to be {value}, not {given.get(key)}"
+
+
+def parts_of_image(image: str) -> tuple[str, str, str]:
+    """Name, tag and digest; empty where there is none."""
+    found = re.fullmatch(r"(.+?)(?::([\w.-]+))?(?:@(.+))?", image)
+    assert found, image
+    return found[1], found[2] or "", found[3] or ""
