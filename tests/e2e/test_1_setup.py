@@ -1,0 +1,175 @@
+"""The platform stands after setup-all.sh, a second run changes nothing, and the API server accepts every manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.manifests.pods import PodTemplate, pods
+from tests.manifests.rendered import SOURCES, Source
+
+from stack.jobs import ROOT
+
+from .cluster import (
+    JOBS,
+    NATS,
+    TEST,
+    CommandFailed,
+    Object,
+    is_current,
+    is_ready,
+    kubectl,
+    name_of,
+    objects,
+    run,
+    until,
+)
+from .inventory import differences, fingerprints
+
+pytestmark = pytest.mark.timeout(900)
+
+JOB_FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("jobs/*/service.yaml"))
+DEPLOYER = f"system:serviceaccount:{JOBS}:deployer"
+SCALED = ("scaledobjects", "scaledjobs")
+
+# Warnings are failures: "would violate PodSecurity" is one.
+APPLY = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--warnings-as-errors", "-f", "-")
+CREATE = ("create", "--dry-run=server", "--warnings-as-errors", "-f", "-")
+
+EACH_SOURCE = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+
+
+def test_a_second_setup_changes_nothing(platform: None) -> None:
+    before = fingerprints()
+    said = run("k8s/setup-scripts/setup-all.sh", "--overlay", "test", deadline_s=600)
+    changed = differences(before, fingerprints())
+    assert not changed, "\n".join([*changed, said])
+
+
+@pytest.mark.parametrize("namespace", [NATS, "keda", TEST])
+def test_every_pod_is_ready(platform: None, namespace: str) -> None:
+    there = objects("pods", namespace)
+    not_ready = [name_of(pod) for pod in there if not is_ready(pod)]
+    assert there
+    assert not not_ready, kubectl("get", "pods", "-n", namespace, "-o", "wide")
+
+
+def test_jobs_that_were_applied_are_scaled_by_keda_and_have_no_pods(deployed: None) -> None:
+    until("KEDA scales every job", lambda: not unscaled(), 120)
+    assert {name_of(thing) for kind in SCALED for thing in objects(kind, JOBS)} >= {
+        Path(one).parent.name for one in JOB_FILES
+    }
+    until("no job pod is left", lambda: not any(map(is_current, objects("pods", JOBS))), 180)
+
+
+@EACH_SOURCE
+def test_the_api_server_accepts_every_manifest(deployed: None, source: Source) -> None:
+    kubectl(*APPLY, given=yaml.safe_dump_all(source.objects))
+
+
+def test_the_api_server_accepts_production_with_three_nats_servers(deployed: None, tmp_path: Path) -> None:
+    kubectl(*APPLY, given=run("kubectl", "kustomize", str(with_three_nats_servers(tmp_path))))
+
+
+@EACH_SOURCE
+def test_pod_security_admits_the_pod_of_every_template(deployed: None, source: Source) -> None:
+    """A ScaledJob's pod is in a kind that Pod Security does not look into."""
+    for pod in pods(source.objects):
+        kubectl(*CREATE, given=json.dumps(as_pod(pod)))
+
+
+def test_a_field_that_keda_does_not_know_is_refused(deployed: None) -> None:
+    misspelt = scaled_object(name="misspelt", target="nothing")
+    misspelt["spec"]["maxReplicas"] = 3
+    with pytest.raises(CommandFailed, match=r'unknown field "spec\.maxReplicas"'):
+        kubectl(*CREATE, given=json.dumps(misspelt))
+
+
+def test_a_second_scaled_object_for_a_deployment_is_refused(deployed: None) -> None:
+    """By KEDA's webhook, which is there, then: it is ignored where it does not answer."""
+    with pytest.raises(CommandFailed, match="already managed by the ScaledObject"):
+        kubectl(*CREATE, given=json.dumps(scaled_object(name="second", target="image-resize")))
+
+
+@pytest.mark.parametrize("file", JOB_FILES)
+def test_who_deploys_may_apply_every_job(deployed: None, file: str) -> None:
+    kubectl("apply", "--dry-run=server", f"--as={DEPLOYER}", "-f", file)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        ("get", "secrets"),
+        ("list", "secrets"),
+        ("create", "secrets"),
+        ("create", "pods"),
+        ("create", "pods/exec"),
+        ("create", "pods/portforward"),
+        ("create", "rolebindings"),
+        ("delete", "deployments"),
+    ],
+    ids=" ".join,
+)
+def test_who_deploys_may_do_nothing_else(deployed: None, what: tuple[str, str]) -> None:
+    assert not may(DEPLOYER, *what)
+    assert may(DEPLOYER, "patch", "deployments")
+    assert not may(DEPLOYER, "patch", "deployments", namespace=NATS)
+
+
+@pytest.mark.parametrize("job", ["image-download", "image-resize", "users-batch", "default"])
+def test_the_jobs_themselves_may_do_nothing(deployed: None, job: str) -> None:
+    account = f"system:serviceaccount:{JOBS}:{job}"
+    allowed = [what for what in ("get pods", "get secrets", "create pods") if may(account, *what.split())]
+    assert not allowed
+
+
+def unscaled() -> list[str]:
+    """The jobs whose ScaledObject or ScaledJob is not ready."""
+    return [name_of(thing) for kind in SCALED for thing in objects(kind, JOBS) if not is_ready(thing)]
+
+
+def as_pod(pod: PodTemplate) -> Object:
+    """The pod itself, the first where there may be several."""
+    owner = pod.owner["metadata"]
+    metadata = {"name": "admitted", "namespace": owner["namespace"], "labels": pod.labels}
+    names = [name_of(claim) for claim in pod.owner["spec"].get("volumeClaimTemplates", ())]
+    claimed = [{"name": name, "persistentVolumeClaim": {"claimName": f"{name}-{owner['name']}-0"}} for name in names]
+    spec = {"restartPolicy": "Never"} | pod.spec | {"volumes": pod.volumes + claimed}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def with_three_nats_servers(folder: Path) -> Path:
+    """Production, with the component."""
+    parts = {"resources": "overlays/prod", "components": "components/nats-cluster"}
+    relative = {key: [os.path.relpath(ROOT / "k8s/kustomize" / part, folder.resolve())] for key, part in parts.items()}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(relative))
+    return folder
+
+
+def scaled_object(name: str, target: str) -> Object:
+    """The ScaledObject of image-resize, with another name and target."""
+    [made] = [thing for thing in Source(ROOT / "jobs/image-resize").objects if thing["kind"] == "ScaledObject"]
+    metadata = made["metadata"] | {"name": name}
+    return made | {"metadata": metadata, "spec": made["spec"] | {"scaleTargetRef": {"name": target}}}
+
+
+def may(user: str, verb: str, resource: str, namespace: str = JOBS) -> bool:
+    """Whether the API server would let `user` do it."""
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": user, "resourceAttributes": attributes(verb, resource, namespace)},
+    }
+    answer = json.loads(kubectl("create", "-o", "json", "-f", "-", given=json.dumps(review)))
+    return bool(answer["status"]["allowed"])
+
+
+def attributes(verb: str, resource: str, namespace: str) -> Mapping[str, str]:
+    """A request, as a review names it."""
+    name, _, part = resource.partition("/")
+    group = {"deployments": "apps", "rolebindings": "rbac.authorization.k8s.io"}.get(name, "")
+    return {"verb": verb, "group": group, "resource": name, "subresource": part, "namespace": namespace}
