@@ -49,6 +49,13 @@ make_namespaces() {
     applied namespaces kubectl apply --server-side --filename -
 }
 
+# A teardown may not be over yet, and nothing can be made in a namespace that goes.
+nothing_goes() {
+  local phases
+  phases=$(kubectl get namespaces keda nats keda-jobs-prod keda-jobs-test --ignore-not-found --output 'jsonpath={.items[*].status.phase}')
+  [[ $phases != *Terminating* ]]
+}
+
 say_what_is_next() {
   cat <<END
 $name: done. Next:
@@ -60,6 +67,7 @@ END
 }
 
 check_prerequisites
+nothing_goes || await 300 "the last teardown to end" "kubectl get namespaces" nothing_goes
 install_keda
 make_namespaces
 make_nats_users

@@ -99,8 +99,8 @@ def _panel(panel: Panel, axes: _Axes) -> Iterator[str]:
     yield from _grid(axes)
     for line in panel.lines:
         yield from _line(line, axes)
-    for mark in panel.marks:
-        yield from _mark(mark, axes)
+    for row, mark in enumerate(panel.marks, start=len(panel.bands)):
+        yield from _mark(mark, row, axes)
 
 
 def _grid(axes: _Axes) -> Iterator[str]:
@@ -123,11 +123,11 @@ def _band(band: Band, axes: _Axes) -> Iterator[str]:
     yield _text((left + right) / 2, _TOP + 15, band.text, anchor="middle")
 
 
-def _mark(mark: Mark, axes: _Axes) -> Iterator[str]:
-    x = axes.x(mark.at_s)
+def _mark(mark: Mark, row: int, axes: _Axes) -> Iterator[str]:
+    x, top = axes.x(mark.at_s), _TOP + 17 * row
     is_late = x + _LETTER * len(mark.text) > axes.x(axes.last_s)
-    yield _stroke(x, _TOP, x, axes.bottom, _INK, dashes="4 3")
-    yield _text(x + (-5 if is_late else 5), _TOP + 32, mark.text, anchor="end" if is_late else "start")
+    yield _stroke(x, top, x, axes.bottom, _INK, dashes="4 3")
+    yield _text(x + (-5 if is_late else 5), top + 15, mark.text, anchor="end" if is_late else "start")
 
 
 def _line(line: Line, axes: _Axes) -> Iterator[str]:
