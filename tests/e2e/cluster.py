@@ -64,7 +64,7 @@ def is_current(pod: Object) -> bool:
 
 def is_ready(pod: Object) -> bool:
     """Whether the pod's readiness probe is content."""
-    conditions = pod["status"].get("conditions", [])
+    conditions = pod.get("status", {}).get("conditions", [])
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 

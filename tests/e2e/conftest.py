@@ -11,7 +11,7 @@ import pytest
 
 from stack.jobs import ROOT
 
-from .cluster import JOBS, kubectl, pictures_address, pods, run, settings, until
+from .cluster import JOBS, is_at_zero, kubectl, pictures_address, run, settings, until
 
 REPORT = ROOT / ".stack" / "e2e"
 EVENT_JOBS = ("image-download", "image-resize")
@@ -52,6 +52,6 @@ def at_rest(deployed: None) -> Iterator[None]:
     """The event jobs at zero, allowed to download from the picture server, with the manifests' own settings else."""
     settings("image-download", DOWNLOAD_ALLOW_ADDRESSES=pictures_address())
     settings("image-resize")
-    until("no pod of an event job is left", lambda: not any(map(pods, EVENT_JOBS)), 180)
+    until("no pod of an event job is left", lambda: all(map(is_at_zero, EVENT_JOBS)), 180)
     yield
     kubectl("delete", "configmap", *EVENT_JOBS, "-n", JOBS, "--ignore-not-found")

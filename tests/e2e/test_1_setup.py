@@ -20,7 +20,6 @@ from .cluster import (
     TEST,
     CommandFailed,
     Object,
-    is_current,
     is_ready,
     kubectl,
     name_of,
@@ -63,7 +62,18 @@ def test_jobs_that_were_applied_are_scaled_by_keda_and_have_no_pods(deployed: No
     assert {name_of(thing) for kind in SCALED for thing in objects(kind, JOBS)} >= {
         Path(one).parent.name for one in JOB_FILES
     }
-    until("no job pod is left", lambda: not any(map(is_current, objects("pods", JOBS))), 180)
+    until("no job pod is left", lambda: not unfinished_pods(), 180)
+
+
+def test_a_pod_that_is_deleted_while_it_starts_ends_at_once(deployed: None) -> None:
+    """Not when its grace is over: process 1 hears no SIGTERM as long as it has not said what to do then."""
+    manifest = next(thing for thing in Source(ROOT / "jobs/image-resize").objects if thing["kind"] == "Deployment")
+    [pod] = pods([manifest])
+    single = as_pod(pod)
+    kubectl("create", "-f", "-", given=json.dumps(single))
+    until("its container runs", lambda: is_running(name_of(single)), 60, every_s=0.05)
+    kubectl("delete", "pod", name_of(single), "-n", JOBS, "--wait=false")
+    until("it is gone", lambda: not unfinished_pods(), pod.spec["terminationGracePeriodSeconds"] / 2)
 
 
 @EACH_SOURCE
@@ -125,6 +135,16 @@ def test_the_jobs_themselves_may_do_nothing(deployed: None, job: str) -> None:
     account = f"system:serviceaccount:{JOBS}:{job}"
     allowed = [what for what in ("get pods", "get secrets", "create pods") if may(account, *what.split())]
     assert not allowed
+
+
+def is_running(pod: str) -> bool:
+    """Whether its first container was started."""
+    return "running" in kubectl("get", "pod", pod, "-n", JOBS, "-o", "jsonpath={.status.containerStatuses[0].state}")
+
+
+def unfinished_pods() -> list[str]:
+    """The pods of jobs, also those that are ending, without those of Jobs that have ended."""
+    return [name_of(pod) for pod in objects("pods", JOBS) if pod["status"].get("phase") in ("Pending", "Running")]
 
 
 def unscaled() -> list[str]:

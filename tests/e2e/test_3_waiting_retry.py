@@ -114,6 +114,7 @@ def write(report: Path, run: Run) -> None:
     for app in run.due_s:
         figures[f"most {app} pods"] = run.curve.highest(app)
         figures[f"fewest {app} pods while the retry waits"] = fewest_while_waiting(run, app)
+        figures[f"{app} pods when the retry is due"] = run.curve.between(0, run.due_s[app])[-1].running[app]
     woken_s = run.curve.first_running_s(JOB, after_s=run.due_s[JOB]) - run.due_s[JOB]
     figures["first pod running, s after the retry was due"] = round(woken_s, 1)
     record(report, "waiting-retry", figures, run.curve)

@@ -50,6 +50,12 @@ def the_cluster_is_not_told_to_it(pod: PodTemplate) -> Iterator[str]:
     yield from expected(pod.spec, "enableServiceLinks", False)
 
 
+def a_job_hears_a_sigterm_from_its_first_moment(pod: PodTemplate) -> Iterator[str]:
+    """The kernel keeps a signal from process 1 as long as that has not said what to do then."""
+    if pod.owner["metadata"]["namespace"] == "keda-jobs-prod":
+        yield from expected(pod.spec, "shareProcessNamespace", True)
+
+
 def resources_are_requested_and_limited(pod: PodTemplate) -> Iterator[str]:
     for container in pod.containers:
         for bound in ("requests", "limits"):
@@ -98,6 +104,7 @@ RULES: list[Rule] = [
     no_container_gets_more_rights,
     nothing_of_the_node_is_shared,
     the_cluster_is_not_told_to_it,
+    a_job_hears_a_sigterm_from_its_first_moment,
     resources_are_requested_and_limited,
     scratch_space_is_limited,
     probes_tell_whether_it_lives_and_is_ready,
