@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import secrets
 from collections.abc import Mapping
 
 from cluster.errors import ClusterError
-from keda_jobs.claims.schema import scaler_role, worker_role
-from keda_jobs.claims.table import ClaimTable
-from stack.jobs import batch_jobs, package_of
+from keda_jobs.claims.schema import login_roles
+from stack.schema import tables
 
 # Pods compose a URL of it by $(VARIABLE), which quotes nothing.
 _URL_SAFE = re.compile(r"[A-Za-z0-9_.~-]+")
 _BYTES = 24
 
 
-def tables() -> dict[str, ClaimTable]:
-    """The table of each batch job."""
-    return {job: importlib.import_module(f"{package_of(job)}.job").JOB.table for job in batch_jobs()}
-
-
 def roles() -> list[str]:
     """The roles that log in, of all batch jobs."""
-    return [role(table) for table in tables().values() for role in (worker_role, scaler_role)]
+    return [role for table in tables().values() for role in login_roles(table)]
 
 
 def passwords(given: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str]:

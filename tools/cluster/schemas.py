@@ -8,26 +8,20 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
-from importlib import resources
 
 from cluster import roles
 from cluster.errors import ClusterError, run
 from cluster.kubernetes import secret_of_stdin
-from keda_jobs.claims import schema
 from keda_jobs.errors import JobError
 from keda_jobs.postgres import connected
 from keda_jobs.settings import PgSettings, load
-from stack.jobs import package_of
+from stack.schema import apply_each
 
 
 async def apply_all(settings: PgSettings, passwords: Mapping[str, str]) -> dict[str, list[str]]:
     """The migrations that were applied, by batch job. Raises `JobError`."""
-    applied = {}
     async with connected(settings, name="keda-jobs-setup") as connection:
-        for job, table in roles.tables().items():
-            own = {role: passwords[role] for role in (schema.worker_role(table), schema.scaler_role(table))}
-            applied[job] = await schema.apply(connection, table, resources.files(package_of(job)) / "migrations", own)
-    return applied
+        return await apply_each(connection, passwords)
 
 
 def _main() -> int:

@@ -13,7 +13,6 @@ from pydantic import SecretStr
 from rich.table import Table
 from rich.text import Text
 
-from cluster import roles
 from cluster.connect import connected
 from cluster.errors import ClusterError, run
 from cluster.kubernetes import items, kubectl
@@ -22,6 +21,7 @@ from keda_jobs.claims.table import ClaimTable
 from keda_jobs.cli.terminal import add_row, show, table
 from keda_jobs.errors import JobError
 from keda_jobs.settings import PgSettings
+from stack.schema import tables
 
 _JOBS = "keda-jobs-prod"
 _PARTS = ("keda", "nats", "keda-jobs-test")
@@ -144,7 +144,7 @@ async def _claimable(settings: PgSettings) -> str:
     try:
         async with postgres.connected(settings, name="keda-jobs-status") as connection:
             with postgres.translated():
-                return "\n".join([await _line(connection, *one) for one in roles.tables().items()])
+                return "\n".join([await _line(connection, *one) for one in tables().items()])
     except JobError as error:
         return f"no batch queue: {error}"
 

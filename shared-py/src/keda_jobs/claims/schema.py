@@ -78,6 +78,11 @@ def scaler_role(table: ClaimTable) -> str:
     return f"{table.name}_scaler"
 
 
+def login_roles(table: ClaimTable) -> tuple[str, str]:
+    """Both of them: those that need a password."""
+    return worker_role(table), scaler_role(table)
+
+
 async def apply(
     connection: Connection,
     table: ClaimTable,
