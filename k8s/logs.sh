@@ -7,13 +7,8 @@ source "$(dirname "$0")/setup-scripts/progress.sh"
 # shellcheck source-path=SCRIPTDIR source=setup-scripts/deployed.sh
 source "$root/k8s/setup-scripts/deployed.sh"
 
+help_or_go_on "$@"
 job=${1:-}
-case $job in
-  -h | --help)
-    usage
-    exit
-    ;;
-esac
 deployed "$job" >/dev/null
 
 started() {

@@ -4,11 +4,6 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=setup-scripts/progress.sh
 source "$(dirname "$0")/setup-scripts/progress.sh"
-case ${1:-} in
-  -h | --help)
-    usage
-    exit
-    ;;
-esac
-command -v keda-jobs >/dev/null || fail "keda-jobs is not installed; run \`make setup\` first"
+help_or_go_on "$@"
+needs_setup
 exec python -m cluster.status

@@ -19,6 +19,19 @@ fail() {
 
 usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$0"; }
 
+# help_or_go_on "$@": with -h or --help as the first argument, how the script is used, and its end.
+help_or_go_on() {
+  case ${1:-} in
+    -h | --help)
+      usage
+      exit
+      ;;
+  esac
+}
+
+# Of what needs more than kubectl.
+needs_setup() { command -v keda-jobs >/dev/null || fail "keda-jobs is not installed; run \`make setup\` first"; }
+
 # await DEADLINE_S WHAT SEE COMMAND…: until COMMAND succeeds; says every ten seconds what it waits for.
 await() {
   local deadline=$((SECONDS + $1)) next=$SECONDS
