@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from stack.jobs import ROOT
+from stack.jobs import ROOT, event_jobs
 
 from .cluster import JOBS, is_at_zero, kubectl, pictures_address, run, settings, until
 
 REPORT = ROOT / ".stack" / "e2e"
-EVENT_JOBS = ("image-download", "image-resize")
+EVENT_JOBS = event_jobs()
 JOB_IMAGES = [f"{path.parent.name}:dev" for path in sorted(ROOT.glob("jobs/*/Dockerfile"))]
 IMAGES = [*JOB_IMAGES, "keda-jobs-test-servers:dev", "nats:2.15-alpine", "postgres:17"]
 
