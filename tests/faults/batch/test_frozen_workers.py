@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from .seeding import misjudged, seed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-ROWS = 200_000
+ROWS = 800_000
 CLAIM_SIZE = 5_000
 LEASE_LOST = "the lease of {} s ran out"
 
@@ -72,19 +74,37 @@ async def test_nothing_is_lost_or_done_twice_while_workers_are_frozen_at_any_mom
         await fleet.scale(3, CLAIM_SIZE)
         return await queue.is_done()
 
-    async def freeze(worker: Worker) -> None:
-        async def its_lease_is_over() -> bool:
-            return not await queue.owner.fetchval(
-                "SELECT EXISTS (SELECT FROM batch_jobs WHERE pod_name = $1 AND lease_expires_at > clock_timestamp())",
-                worker.pod,
+    async def can_be_taken_over(worker: Worker) -> bool:
+        """Whether it holds a batch, and no transaction with which it holds off the others."""
+        return bool(
+            await queue.owner.fetch(
+                "SELECT FROM batch_jobs WHERE pod_name = $1 AND status = 'running' FOR UPDATE SKIP LOCKED", worker.pod
             )
+        )
 
+    async def its_lease_is_over(worker: Worker) -> bool:
+        return not await queue.owner.fetchval(
+            "SELECT EXISTS (SELECT FROM batch_jobs WHERE pod_name = $1 AND lease_expires_at > clock_timestamp())",
+            worker.pod,
+        )
+
+    async def others_have_its_rows(worker: Worker) -> bool:
+        await fleet.scale(3, CLAIM_SIZE)
+        return worker.pod not in await queue.holders()
+
+    # It goes on when others have long taken its rows, or in the very moment in which they may.
+    moments = itertools.cycle([others_have_its_rows, its_lease_is_over])
+
+    async def freeze(worker: Worker) -> None:
         worker.signal(signal.SIGSTOP)
-        await until(its_lease_is_over)
+        if await can_be_taken_over(worker):
+            await came_true(partial(next(moments), worker), within_s=10)
+        elif rng.random() < 0.1:
+            await until(partial(its_lease_is_over, worker))
         worker.signal(signal.SIGCONT)
 
     async with asyncio.timeout(120):
-        while not await came_true(done, within_s=rng.uniform(0.1, 0.6)):
+        while not await came_true(done, within_s=rng.uniform(0.01, 0.2)):
             holders = await queue.holders()
             at_work = [worker for worker in fleet.alive if worker.pod in holders]
             if at_work:
