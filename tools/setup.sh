@@ -31,10 +31,11 @@ find_python() {
   fail "needs Python 3.11 or later; install it, or name it: make setup PYTHON=/path/to/python3"
 }
 
-# stamped NAME INPUT...: whether step NAME was done with these inputs and packages, in this folder.
+# stamped NAME INPUT...: whether step NAME was done with these inputs, in this folder.
 stamped() { [ "$(cat ".venv/stamp-$1" 2>/dev/null)" = "$(fingerprint "${@:2}")" ]; }
 stamp() { fingerprint "${@:2}" >".venv/stamp-$1"; }
-fingerprint() { (pwd && echo jobs/*/src/* && cat "$@") | cksum; }
+fingerprint() { (pwd && cat "$@") | cksum; }
+packages() { echo jobs/*/src/*; }
 
 # logged COMMAND...: run it; when it fails, say why in one line.
 logged() {
@@ -64,7 +65,7 @@ install_all() {
   local editable=()
   for project in "${projects[@]}"; do editable+=(--editable "$(dirname "$project")"); done
   logged .venv/bin/uv pip install --python .venv/bin/python --no-deps --no-build-isolation --offline "${editable[@]}"
-  stamp dev requirements/dev.txt "${projects[@]}"
+  stamp dev requirements/dev.txt "${projects[@]}" <(packages)
 }
 
 # uv does not read pip's settings; a machine that has an index of its own names it there.
@@ -83,7 +84,7 @@ fi
 if ! { stamped venv requirements/uv.txt && .venv/bin/python -c '' 2>/dev/null; }; then
   make_venv
 fi
-if ! stamped dev requirements/dev.txt "${projects[@]}"; then
+if ! stamped dev requirements/dev.txt "${projects[@]}" <(packages); then
   use_index_of_pip
   install_all
 fi
