@@ -17,7 +17,9 @@ from keda_jobs.jetstream import STREAM
 from stack import JobProcess, NatsServer, S3Server, until
 
 from .conftest import Login
-from .secrets_tool import JOBS, by_name, content
+from .secrets_tool import by_name, content
+
+JOBS = ("image-download", "image-resize")
 
 
 def png() -> bytes:
@@ -48,7 +50,7 @@ async def picture_server() -> AsyncIterator[str]:
 async def jobs_at_work(
     server: NatsServer, s3_server: S3Server, made: dict[str, Any], folder: Path, allowed: str
 ) -> AsyncIterator[list[JobProcess]]:
-    """Every event job, as its own user."""
+    """Both picture jobs, each as its own user."""
     started = []
     try:
         for job in JOBS:

@@ -39,10 +39,10 @@ def test_who_deletes_a_secret_gets_a_new_password_and_the_others_keep_theirs(mad
 def test_the_secret_of_a_job_that_is_gone_is_named_and_left_alone(made: dict[str, Any]) -> None:
     listed = as_kubectl_lists(made)
     [gone] = [json.loads(json.dumps(secret)) for secret in listed["items"] if "resize" in secret["metadata"]["name"]]
-    gone["metadata"]["name"] = "nats-video-probe"
+    gone["metadata"]["name"] = "nats-no-such-job"
     done = run_tool(json.dumps({**listed, "items": [*listed["items"], gone]}))
     assert done.stderr == (
-        "nats-users: no job uses it any more: kubectl delete secret -n keda-jobs-prod nats-video-probe\n"
+        "nats-users: no job uses it any more: kubectl delete secret -n keda-jobs-prod nats-no-such-job\n"
     )
     assert json.loads(done.stdout) == made
 

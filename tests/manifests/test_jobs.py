@@ -12,7 +12,7 @@ from keda_jobs.claims import schema
 from stack.jobs import ROOT
 
 from .jobs import BATCH_JOBS, EVENT_JOBS, JOBS, JobManifest
-from .rendered import of_kind
+from .rendered import of_kind, shown
 
 EACH_JOB = pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
 EACH_EVENT_JOB = pytest.mark.parametrize("job", EVENT_JOBS, ids=lambda job: job.name)
@@ -27,10 +27,15 @@ WORKER_AT_REST = 60 * 2**20
 @EACH_JOB
 def test_everything_bears_the_folders_name(job: JobManifest) -> None:
     named = {thing["kind"]: thing["metadata"]["name"] for thing in job.objects}
-    authentication = {"TriggerAuthentication": "pgconn"} if job in BATCH_JOBS else {}
-    assert named == dict.fromkeys(named, job.name) | authentication
+    named.pop("TriggerAuthentication", None)
+    assert named == dict.fromkeys(named, job.name)
     assert {thing["metadata"]["labels"]["app"] for thing in job.objects} == {job.name}
     assert {thing["metadata"]["namespace"] for thing in job.objects} == {"keda-jobs-prod"}
+
+
+def test_no_two_jobs_have_an_object_of_the_same_name() -> None:
+    names = [shown(thing) for job in JOBS for thing in job.objects]
+    assert sorted(set(names)) == sorted(names)
 
 
 @EACH_JOB
@@ -120,7 +125,10 @@ def test_keda_counts_what_workers_claim_in_parts_of_a_claim(job: JobManifest) ->
 @EACH_BATCH_JOB
 def test_keda_and_workers_log_in_by_the_passwords_of_their_roles(job: JobManifest) -> None:
     worker, scaler = schema.worker_role(job.batch_job.table), schema.scaler_role(job.batch_job.table)
-    read = {one["parameter"]: one["key"] for one in job.one("TriggerAuthentication")["spec"]["secretTargetRef"]}
+    authentication = job.one("TriggerAuthentication")
+    read = {one["parameter"]: one["key"] for one in authentication["spec"]["secretTargetRef"]}
+    [trigger] = job.one("ScaledJob")["spec"]["triggers"]
+    assert trigger["authenticationRef"] == {"name": authentication["metadata"]["name"]}
     assert read["password"] == scaler
     assert str(job.environment["PG_DSN"]).startswith(f"postgresql://{worker}:$({worker.upper()}_PASSWORD)@")
     [password] = [one for one in job.container["env"] if one["name"] == f"{worker.upper()}_PASSWORD"]

@@ -56,7 +56,7 @@ def test_every_job_is_found_by_its_folder() -> None:
 
 @pytest.mark.parametrize("script", ["build.sh", "deploy.sh"])
 def test_an_unknown_job_is_refused_naming_those_there_are(script: str) -> None:
-    assert refusal(script, "video-probe").endswith(f"there is no job 'video-probe'; {THERE_ARE}")
+    assert refusal(script, "no-such-job").endswith(f"there is no job 'no-such-job'; {THERE_ARE}")
 
 
 @pytest.mark.parametrize("script", ["build.sh", "deploy.sh"])

@@ -132,7 +132,7 @@ def test_the_database_owner_never_gets_into_the_cluster() -> None:
 
 
 def test_a_role_keeps_its_password_unless_another_is_given() -> None:
-    kept = {"users_worker": "kept-one", "users_scaler": "kept-two"}
+    kept = {role: f"kept-{number}" for number, role in enumerate(roles())}
     assert passwords({}, kept) == kept
     assert passwords({"USERS_WORKER_PASSWORD": "given"}, kept) == kept | {"users_worker": "given"}
     made = passwords({}, {})

@@ -51,7 +51,7 @@ def _what_to_try(state: State, folder: Path) -> str:
     if nats != f"nats://{HOST}:{Ports().nats}":
         cli = f"NATS_URL={nats} {cli}"
     files = os.path.relpath(folder)
-    jobs = "\n".join(f"  {job:<16}{url}/metrics" for job, url in state.jobs.items())
+    jobs = "\n".join(f"  {job:<15} {url}/metrics" for job, url in state.jobs.items())
     event = f'{{"url": "{_PICTURE}"}}'
     return f"""\
 Running:
