@@ -33,13 +33,15 @@ class Lock:
 def locks(root: Path = ROOT) -> list[Lock]:
     """Every lock of the repository, the one that the others agree with first."""
     jobs = sorted(path.relative_to(root).as_posix() for path in root.glob("jobs/*/pyproject.toml"))
+    new_jobs = ("requirements/batch-job.in", "requirements/event-job.in")
     agree = ("--constraint", "requirements/dev.txt")
     return [
-        Lock("requirements/dev.txt", ("requirements/dev.in", *jobs), house="./shared-py[cli]"),
+        Lock("requirements/dev.txt", ("requirements/dev.in", *new_jobs, *jobs), house="./shared-py[cli]"),
         Lock("requirements/uv.txt", ("requirements/uv.in",), options=agree),
         Lock("requirements/test-servers.txt", ("requirements/test-servers.in",), options=agree),
         Lock("requirements/demo.txt", ("requirements/demo.in",), options=("--no-deps",)),
         Lock("requirements/bench.txt", ("requirements/bench.in",), options=agree),
+        *(Lock(kind.replace(".in", ".txt"), (kind,), "./shared-py", agree) for kind in new_jobs),
         *(Lock(job.replace("pyproject.toml", "requirements.txt"), (job,), "./shared-py", agree) for job in jobs),
     ]
 
