@@ -8,6 +8,11 @@ export PYTHONPATH := $(CURDIR)/tools
 ARGS ?=
 # One URL of yours for `make demo`; without it the demo brings its own pictures. With ARGS too, only pictures are shown.
 URL ?=
+# A new job: its name, what it is (event or batch), the subject it reads or the table it works on.
+NAME =
+KIND = event
+SUBJECT =
+TABLE =
 # What `make build`, `push-all` and `deploy` are about: one job; where its images live; which version.
 JOB ?=
 export REGISTRY ?=
@@ -102,6 +107,10 @@ e2e: setup ## Tests on the cluster of KUBECONFIG
 .PHONY: lock
 lock: setup ## Make the lock files again (ARGS=--upgrade takes the newest versions)
 	@python tools/lock.py $(ARGS)
+
+.PHONY: new-job
+new-job: setup ## Make a job: NAME=video-probe SUBJECT=video-uploaded, or NAME=invoice-check KIND=batch (TABLE=)
+	@python -m new_job --name="$(NAME)" --kind="$(KIND)" --subject="$(SUBJECT)" --table="$(TABLE)"
 
 .PHONY: settings-docs
 settings-docs: setup ## Write the settings tables of the READMEs again
