@@ -1,0 +1,101 @@
+"""New jobs of each kind are complete: tests, lint, manifests, locks and the local stack take them as they were made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from stack import FREE_PORTS, wait_until
+from stack.postgres_programs import program
+
+from .repository import Repository
+
+LONG = "long-names-to-the-end-of-what-is-allowed"
+MADE = [
+    ("made-events", "SUBJECT=made-uploaded"),
+    ("another-reader", "SUBJECT=image-downloaded"),
+    (LONG, f"SUBJECT=s{LONG[1:]}"),
+    ("made-rows", "KIND=batch"),
+    (f"z{LONG[1:]}", "KIND=batch"),
+]
+NAMES = [name for name, _ in MADE]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def repository(shared_repository: Repository) -> Repository:
+    """A copy in which all of them were made, and nothing was edited."""
+    for name, word in MADE:
+        done = shared_repository.make("new-job", f"NAME={name}", word)
+        assert done.returncode == 0, done.stderr
+    return shared_repository
+
+
+def test_nothing_but_their_folders_and_the_streams_subjects_changed(repository: Repository) -> None:
+    assert sorted(repository.changes()) == sorted([" M jobs/stream.json", *(f"?? jobs/{name}/" for name in NAMES)])
+    changed = repository.run("git", "diff", "--numstat").stdout.split()
+    assert changed == ["1", "1", "jobs/stream.json"]
+    subjects = json.loads(repository.read("jobs/stream.json"))["subjects"]
+    assert subjects[-4:] == ["made-uploaded", f"s{LONG[1:]}", "dead-letter", "retry.>"]
+
+
+def test_their_own_tests_pass_and_so_do_those_that_are_about_every_job(repository: Repository) -> None:
+    tools = ("build", "cluster_schemas", "cluster_secrets", "declarations", "import_rules", "lock", "settings_docs")
+    folders = [*(f"jobs/{name}" for name in NAMES), "tests/contracts", "tests/manifests", "tests/logins"]
+    chosen = " ".join([*folders, *(f"tests/tools/test_{name}.py" for name in tools)])
+    done = repository.make("test", f"ARGS=-q -p no:cacheprovider {chosen}")
+    assert done.returncode == 0, done.stdout
+
+
+def test_lint_has_nothing_to_say(repository: Repository) -> None:
+    done = repository.make("lint")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_manifests_are_rendered_with_its_image(repository: Repository, name: str) -> None:
+    done = repository.run("tools/deploy.sh", name, "--dry-run", TAG="1")
+    assert done.returncode == 0, done.stderr
+    assert f"image: {name}:1\n" in done.stdout
+
+
+@pytest.fixture
+def environment(repository: Repository) -> Iterator[dict[str, str]]:
+    """Where the stack of the copy is; it has all the jobs in it."""
+    ports = " ".join(f"--{name}-port=0" for name in asdict(FREE_PORTS))
+    done = repository.make("up", f"ARGS={ports}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield {**json.loads(repository.read(".stack/state.json"))["environment"], "HTTP_PORT": "0"}
+    assert repository.make("down").stdout == "stopped\n"
+
+
+def test_the_local_stack_runs_them(repository: Repository, environment: dict[str, str]) -> None:
+    for key in ("a", ""):
+        repository.succeed("keda-jobs", "pub", "made-uploaded", json.dumps({"key": key}), **environment)
+    wait_until(lambda: outcomes(repository, "made-events") == ["acked", "dead"])
+    consumers = {one["name"]: one["lag"] for one in told(repository, environment, "status")["consumers"]}
+    assert consumers.keys() > {f"{name}-consumer" for name, word in MADE if word.startswith("SUBJECT")}
+    assert set(consumers.values()) == {0}
+
+    insert = "INSERT INTO made_rows (name) VALUES (' Ada   Lovelace '), (NULL)"
+    repository.succeed(str(program("psql")), environment["PG_DSN"], "-c", insert)
+    repository.succeed("python", "-m", "made_rows", **environment)
+    rows = told(repository, environment, "batch", "status", "made-rows")["rows"]
+    assert (rows["completed"], rows["given_up"]) == (1, 1)
+
+
+def outcomes(repository: Repository, job: str) -> list[str]:
+    """What became of each message, by the job's log."""
+    lines = map(json.loads, repository.read(f".stack/{job}.log").splitlines())
+    return [line["outcome"] for line in lines if "outcome" in line]
+
+
+def told(repository: Repository, environment: dict[str, str], *words: str) -> dict[str, Any]:
+    """What keda-jobs tells."""
+    answer: dict[str, Any] = json.loads(repository.succeed("keda-jobs", *words, "--json", **environment))
+    return answer

@@ -1,0 +1,71 @@
+"""Makes the job: all of it or, when something fails, nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import settings_docs
+from keda_jobs.subjects import covers
+from new_job.plan import EVENT, Plan, Refused
+from new_job.template import files
+from stack.jobs import ROOT
+
+STREAM = "jobs/stream.json"
+
+
+def make(plan: Plan, root: Path = ROOT) -> list[str]:
+    """Put the job into `jobs` and its subject into the stream; the paths that changed. Raises `Refused`."""
+    stream = root / STREAM
+    before = stream.read_text()
+    after = _with_subject(before, plan.subject) if plan.kind == EVENT else before
+    # In a folder of the repository: only inside one file system is a move one step.
+    with _scratch(root / ".build") as scratch:
+        made = scratch / "jobs" / plan.name
+        _write(plan, made, root)
+        (scratch / "stream.json").write_text(after)
+        made.rename(root / "jobs" / plan.name)
+        with _removed_on_failure(root / "jobs" / plan.name):
+            (scratch / "stream.json").replace(stream)
+    return [f"jobs/{plan.name}", *([STREAM] if after != before else [])]
+
+
+def _write(plan: Plan, folder: Path, root: Path) -> None:
+    for path, text in files(plan).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    shutil.copy(root / "requirements" / f"{plan.kind}-job.txt", folder / "requirements.txt")
+    for page in settings_docs.pages(folder.parents[1]):
+        page.path.write_text(page.wanted)
+
+
+def _with_subject(stream: str, subject: str) -> str:
+    """The text of stream.json with the subject in it, before the subjects of the house, and nothing else changed."""
+    subjects = json.loads(stream)["subjects"]
+    if any(covers(pattern, subject) for pattern in subjects):
+        return stream
+    changed = re.sub(r'("subjects":\s*\[[^\]]*?)("dead-letter")', rf'\1"{subject}", \2', stream, count=1)
+    if sorted(json.loads(changed)["subjects"]) != sorted([*subjects, subject]):
+        raise Refused(f'{STREAM} has no place for the subject: its "subjects" do not name "dead-letter"')
+    return changed
+
+
+@contextlib.contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="new-job-", dir=parent) as folder:
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def _removed_on_failure(job: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(job)
+        raise

@@ -1,0 +1,41 @@
+# <job>
+
+Works on the rows of the table `<table>`.
+
+- **In**: rows whose `batch_status` is `pending`; of each, `name` is read.
+- **Effect**: `checked_name`, the name with single blanks, is written, and the row is `completed`. A second run over a
+  row writes the same.
+- **Out**: no event. A row that fails is `failed` and says why in `error`.
+
+Run it: `PG_DSN=postgresql://<worker>:…@localhost:5432/keda_jobs python -m <package>`. A worker claims `CLAIM_SIZE` rows at
+a time until none is claimable, and exits.
+
+## Try it
+
+```sh
+make up
+export PG_DSN=postgresql://keda_jobs@127.0.0.1:5432/keda_jobs
+psql "$PG_DSN" -c "INSERT INTO <table> (name) SELECT 'Ada   Lovelace' FROM generate_series(1, 1000)"   # or by another client
+HTTP_PORT=0 .venv/bin/python -m <package>
+.venv/bin/keda-jobs batch status <job>
+```
+
+## Settings
+
+<!-- settings:start -->
+<!-- settings:end -->
+
+## Failures
+
+| what | what happens |
+|---|---|
+| no name | `failed` for good at once, with `Invalid` and the field |
+| any other error in the handler, or a value that the table refuses | that row alone is claimable again after n × `RETRY_STEP_S`; after `MAX_ATTEMPTS` tries, `failed` for good |
+| the worker dies | its rows are claimable again after `LEASE_S` |
+| PostgreSQL is away | the worker waits and tries again, up to `CLAIM_TIMEOUT_S` for a claim and `LEASE_S` for what it has in hand |
+
+## Table
+
+`migrations/` makes the table and is applied by `make up` and `setup-all.sh`. Change it by a file with the next number; one that was
+released stays as it is. For a table that is there already, with an integer key, leave `CREATE TABLE` out and name the key in
+`job.py` (`key="…"`). `<worker>` and `<scaler>` are the roles of workers and KEDA.

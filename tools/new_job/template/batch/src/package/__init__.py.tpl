@@ -1,0 +1,1 @@
+"""Job <job>: works on the rows of <table>."""

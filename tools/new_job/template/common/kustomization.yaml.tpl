@@ -1,0 +1,5 @@
+# For overlays and `make deploy`: a kustomization may name this folder, but not the file in it.
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources:
+  - service.yaml

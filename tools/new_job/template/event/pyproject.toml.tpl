@@ -1,0 +1,13 @@
+[project]
+name = "<job>"
+version = "0.1.0"
+description = "Reads <subject>"
+requires-python = ">=3.11"
+dependencies = ["keda-jobs"]
+
+[build-system]
+requires = ["hatchling>=1.27"]
+build-backend = "hatchling.build"
+
+[tool.hatch.build.targets.wheel]
+packages = ["src/<package>"]

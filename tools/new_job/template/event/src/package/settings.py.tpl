@@ -1,0 +1,9 @@
+"""Settings of this job: those of every event job."""
+
+from __future__ import annotations
+
+from keda_jobs import JobSettings
+
+
+class Settings(JobSettings):
+    """What `python -m <package>` reads from the environment."""
