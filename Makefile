@@ -52,8 +52,8 @@ test: setup ## All tests, with real servers (ARGS="-m 'not slow'" leaves out wha
 	@python -m pytest $(ARGS)
 
 .PHONY: lint
-lint: setup ## ruff, mypy, shellcheck, hadolint, import rules, locks
-	@tools/lint.sh
+lint: setup ## ruff, mypy, shellcheck, hadolint, zizmor, import rules, locks (ARGS=types runs one)
+	@tools/lint.sh $(ARGS)
 
 .PHONY: fmt
 fmt: setup ## Format and fix what ruff can
@@ -81,6 +81,10 @@ push-all: ## Build the images of all jobs and push them to REGISTRY=
 .PHONY: build-test-servers
 build-test-servers: ## Build keda-jobs-test-servers, the S3 and picture server of test clusters
 	@tools/build.sh --test-servers
+
+.PHONY: changed
+changed: ## The jobs that a change touches (BASE=origin/main: since which commit; ARGS=--json)
+	@python3 tools/changed_jobs.py $(if $(BASE),"$(BASE)") $(ARGS)
 
 .PHONY: test-images
 test-images: setup ## Try each job's image <job>:dev with Docker and the local stack

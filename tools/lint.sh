@@ -1,11 +1,25 @@
 #!/usr/bin/env bash
-# Every static check, all of them even when one fails. Usage: make lint
+# Every static check, all of them even when one fails.
+# Usage: tools/lint.sh [[--except] NAME]      one check, or all but one, by the name that it prints
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
+readonly ACTIONLINT=github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 failed=()
+ran=0
+
+but=
+if [ "${1:-}" = --except ]; then
+  shift
+  but=${1:?--except needs the name of a check}
+  shift
+fi
+only=${1:-}
 
 check() {
+  if [ -n "$only" ] && [ "$1" != "$only" ]; then return; fi
+  if [ "$1" = "$but" ]; then return; fi
+  ran=$((ran + 1))
   echo "lint: $1"
   "${@:2}" || failed+=("$1")
 }
@@ -25,15 +39,29 @@ files() { git ls-files -co --exclude-standard -- "$@"; }
 check_scripts() { files '*.sh' .ci/run | xargs shellcheck; }
 check_dockerfiles() { files '*Dockerfile' | xargs hadolint; }
 
+check_workflows() {
+  zizmor --quiet --offline --persona pedantic --no-progress .github || return
+  if ! command -v actionlint >/dev/null && command -v go >/dev/null; then
+    GOBIN=$PWD/.venv/bin go install "$ACTIONLINT" || true
+  fi
+  if ! command -v actionlint >/dev/null; then
+    echo "lint: actionlint is left out: neither it nor Go to install it is here"
+    return
+  fi
+  actionlint
+}
+
 check "ruff" ruff check --quiet .
 check "format" ruff format --quiet --check .
 check "types" check_types
 check "import rules" lint-imports --no-logo
 check "shell scripts" check_scripts
 check "Dockerfiles" check_dockerfiles
+check "GitHub workflows" check_workflows
 check "lock files" python tools/lock.py --check
 check "settings tables" python tools/settings_docs.py --check
 
+if [ "$ran" -eq 0 ]; then failed+=("there is no check '$only'"); fi
 if [ ${#failed[@]} -gt 0 ]; then
   (IFS=, && echo "lint: failed: ${failed[*]}" >&2)
   exit 1
