@@ -1,0 +1,86 @@
+"""A workflow's machine, with stand-ins for what only such a machine can reach.
+
+A stand-in is a program of that name that writes down how it was called. git, kustomize and the scripts are real.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from .repository import Repository
+
+DIGEST = f"sha256:{'0123456789abcdef' * 4}"
+REGISTRY = "registry.example/team"
+GITHUB = {
+    "GITHUB_REPOSITORY": "team/keda-jobs",
+    "GITHUB_SERVER_URL": "https://git.example",
+    "GITHUB_REF": "refs/heads/main",
+    "GITHUB_EVENT_NAME": "push",
+}
+
+# Renders as kubectl does; what would go to a cluster is written down instead.
+KUBECTL = """
+case $1 in
+  kustomize) exec "$REAL_KUBECTL" "$@" ;;
+  config) echo a-cluster ;;
+  apply) cat >>"$LOG.applied" && echo "---" >>"$LOG.applied" ;;
+  get) case " $EXISTING " in *" $2 "*) echo "$2" ;; esac ;;
+  wait) [ "$2" != "${FAILING:-}" ] || exit 1 ;;
+esac
+[ -z "${KUBECONFIG_CONTENT:-}" ] || stat --format %a "$KUBECONFIG" >>"$LOG.mode"
+"""
+DOCKER = """
+case "$1 $2" in
+  "login "*) cat >>"$LOG.stdin" ;;
+  "image inspect") echo 1000000 ;;
+  "buildx build")
+    while [ $# -gt 0 ]; do
+      [ "$1" != --metadata-file ] || printf '{\\n  "containerimage.digest": "%s"\\n}\\n' "$DIGEST" >"$2"
+      shift
+    done ;;
+esac
+"""
+
+
+class Machine:
+    """A workflow's machine: a copy of the repository, and programs that stand in for those it does not have."""
+
+    def __init__(self, folder: Path) -> None:
+        self.repository = Repository.with_jobs(folder / "repository")
+        self.programs = folder / "bin"
+        self.log = folder / "log"
+        self.programs.mkdir()
+
+    def stand_in(self, name: str, does: str = "") -> None:
+        """Put a program before all others of that name."""
+        path = self.programs / name
+        path.write_text(f'#!/usr/bin/env bash\necho "{name} $*" >>"$LOG"\n{does}')
+        path.chmod(0o755)
+
+    def run(self, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a step's command as the runner does, with no other variables than a runner's, ours and those given."""
+        inherited = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
+        real = subprocess.run(["bash", "-c", "command -v kubectl"], capture_output=True, text=True, check=True)
+        own = {"LOG": str(self.log), "DIGEST": DIGEST, "REAL_KUBECTL": real.stdout.strip()}
+        path = {"PATH": f"{self.programs}:{inherited['PATH']}"}
+        return subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", command],
+            cwd=self.repository.path,
+            env={**inherited, **GITHUB, **own, **path, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def called(self) -> list[str]:
+        """How the stand-ins were called."""
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+    def digests(self, *jobs: str, content: str = DIGEST) -> None:
+        """What the published images of `jobs` have left for the deploy."""
+        folder = self.repository.path / ".build" / "digests"
+        folder.mkdir(parents=True)
+        for job in jobs:
+            (folder / job).write_text(f"{content}\n")

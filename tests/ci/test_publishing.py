@@ -1,0 +1,158 @@
+"""From an image that was built to the job on a cluster: the steps as they stand in the workflows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import changed_jobs
+from stack.jobs import ROOT, batch_jobs, event_jobs
+
+from . import workflows
+from .machine import DIGEST, DOCKER, KUBECTL, REGISTRY, Machine
+from .repository import ONE
+
+ALL = changed_jobs.all_jobs(ROOT)
+
+
+def test_the_image_of_one_job_is_tried(machine: Machine) -> None:
+    for name in ("docker", "make"):
+        machine.stand_in(name)
+    assert machine.run("tools/ci/test-image.sh", JOB=ONE).returncode == 0
+    [pulled, tried] = machine.called()
+    assert f"ARG BASE={pulled.split()[-1]}" in (ROOT / "jobs" / ONE / "Dockerfile").read_text()
+    assert tried == f"make test-images ARGS=-k '[{ONE}]'"
+
+
+def test_the_login_is_to_the_registrys_host_and_its_token_is_no_argument(machine: Machine) -> None:
+    machine.stand_in("docker", DOCKER)
+    ended = machine.run("tools/ci/login.sh", REGISTRY=REGISTRY, REGISTRY_USER="a", REGISTRY_TOKEN="hush")
+    assert ended.returncode == 0, ended.stderr
+    assert machine.called() == ["docker login registry.example --username a --password-stdin"]
+    assert Path(f"{machine.log}.stdin").read_text() == "hush\n"
+
+
+@pytest.mark.parametrize("registry", ["", "registry.example", "registry.example/"])
+def test_without_a_registry_the_login_says_what_to_set(machine: Machine, registry: str) -> None:
+    ended = machine.run("tools/ci/login.sh", REGISTRY=registry, REGISTRY_USER="a", REGISTRY_TOKEN="hush")
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "set the variable REGISTRY" in ended.stderr
+
+
+def test_an_image_is_pushed_with_attestations_signed_by_digest_and_handed_on(machine: Machine) -> None:
+    machine.stand_in("docker", DOCKER)
+    machine.stand_in("cosign")
+    ended = machine.run("tools/ci/publish.sh", JOB=ONE, REGISTRY=REGISTRY, TAG="v1")
+    assert ended.returncode == 0, ended.stderr
+    [load, push] = [call for call in machine.called() if call.startswith("docker buildx build")]
+    assert f" --load --provenance=false --tag {ONE}:dev " in load
+    assert " --push --sbom=true --provenance=mode=max " in push
+    assert f" --tag {REGISTRY}/{ONE}:v1 " in push
+    assert f"{ONE}:dev" not in push
+    assert machine.called()[-1] == f"cosign sign --yes {REGISTRY}/{ONE}@{DIGEST}"
+    handed_on = next(step for step in workflows.steps() if step.uses.startswith("actions/upload-artifact@"))
+    path = str(handed_on.content["with"]["path"]).replace("${{ matrix.job }}", ONE)
+    assert (machine.repository.path / path).read_text() == f"{DIGEST}\n"
+
+
+def test_the_provenance_does_not_tell_where_packages_come_from(machine: Machine) -> None:
+    machine.stand_in("docker", DOCKER)
+    machine.stand_in("cosign")
+    machine.run("tools/ci/publish.sh", JOB=ONE, REGISTRY=REGISTRY, TAG="v1", PIP_INDEX_URL="https://index.example")
+    assert "--provenance=mode=min" in machine.log.read_text()
+    assert "index.example" not in machine.log.read_text()
+
+
+def test_without_a_digest_nothing_is_signed(machine: Machine) -> None:
+    machine.stand_in("docker", DOCKER)
+    machine.stand_in("cosign")
+    ended = machine.run("tools/ci/publish.sh", JOB=ONE, REGISTRY=REGISTRY, TAG="v1", DIGEST="sha256:short")
+    assert (ended.returncode, ended.stderr) == (1, f"publish: .build/images/{ONE}.json names no digest\n")
+    assert "cosign" not in machine.log.read_text()
+
+
+def test_only_what_this_workflow_signed_on_main_is_deployed(machine: Machine) -> None:
+    machine.digests(ONE)
+    machine.stand_in("cosign")
+    assert machine.run("tools/ci/verify.sh", REGISTRY=REGISTRY).returncode == 0
+    [call] = machine.called()
+    assert "--certificate-identity https://git.example/team/keda-jobs/.github/workflows/ci.yml@refs/heads/main" in call
+    assert call.endswith(f" {REGISTRY}/{ONE}@{DIGEST}")
+    machine.stand_in("cosign", "exit 1")
+    refused = machine.run("tools/ci/verify.sh", REGISTRY=REGISTRY)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+
+
+def images(manifests: str) -> set[str]:
+    """The images of our jobs in a stream of manifests."""
+    words = str(list(yaml.safe_load_all(manifests))).replace("'", " ").split()
+    return {word for word in words if "@sha256:" in word or word.endswith(":dev")}
+
+
+def test_exactly_the_published_jobs_are_applied_by_digest_and_waited_for(machine: Machine) -> None:
+    event, batch = event_jobs()[0], batch_jobs()[0]
+    machine.digests(event, batch)
+    machine.stand_in("kubectl", KUBECTL)
+    existing = f"deployment/{event} scaledobject/{event} scaledjob/{batch}"
+    ended = machine.run("tools/ci/deploy.sh", REGISTRY=REGISTRY, KUBECONFIG="/a/file", EXISTING=existing)
+    assert ended.returncode == 0, ended.stderr
+    assert images(Path(f"{machine.log}.applied").read_text()) == {
+        f"{REGISTRY}/{job}@{DIGEST}" for job in (event, batch)
+    }
+    waits = [call.split()[1:4] for call in machine.called() if " wait " in call or " rollout " in call]
+    assert waits == [
+        ["rollout", "status", f"deployment/{event}"],
+        ["wait", f"scaledobject/{event}", "--for"],
+        ["wait", f"scaledjob/{batch}", "--for"],
+    ]
+
+
+@pytest.mark.parametrize("job", ALL)
+def test_a_dry_run_shows_the_digest_in_place_of_the_tag(machine: Machine, job: str) -> None:
+    machine.digests(job)
+    ended = machine.run("tools/ci/deploy.sh --dry-run", REGISTRY=REGISTRY)
+    assert ended.returncode == 0, ended.stderr
+    assert images(ended.stdout) == {f"{REGISTRY}/{job}@{DIGEST}"}
+
+
+def test_a_job_that_does_not_come_up_fails_the_deploy_in_one_line(machine: Machine) -> None:
+    machine.digests(*ALL)
+    machine.stand_in("kubectl", KUBECTL)
+    failing = f"scaledobject/{event_jobs()[0]}"
+    ended = machine.run(
+        "tools/ci/deploy.sh", REGISTRY=REGISTRY, KUBECONFIG="/a/file", EXISTING=failing, FAILING=failing
+    )
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert f"not ready within 180s: {event_jobs()[0]}; see: kubectl" in ended.stderr
+
+
+@pytest.mark.parametrize("content", ["", "latest", "sha256:0", f"{DIGEST}\nv1"])
+def test_what_is_no_digest_is_not_deployed(machine: Machine, content: str) -> None:
+    machine.digests(ONE, content=content)
+    machine.stand_in("kubectl", KUBECTL)
+    ended = machine.run("tools/ci/deploy.sh", REGISTRY=REGISTRY, KUBECONFIG="/a/file")
+    assert ended.returncode == 1
+    assert "holds no digest" in ended.stderr
+    assert not Path(f"{machine.log}.applied").exists()
+
+
+def test_a_deploy_without_digests_registry_or_cluster_says_so(machine: Machine) -> None:
+    assert machine.run("tools/ci/deploy.sh").stderr == "deploy: REGISTRY is not set\n"
+    assert "no digest of any job" in machine.run("tools/ci/deploy.sh", REGISTRY=REGISTRY).stderr
+    machine.digests(ONE)
+    assert "there is no cluster" in machine.run("tools/ci/deploy.sh", REGISTRY=REGISTRY).stderr
+
+
+def test_the_clusters_key_is_read_by_nobody_else_and_removed(machine: Machine, tmp_path: Path) -> None:
+    [key] = [name for name, value in workflows.step_of("tools/ci/deploy.sh").environment.items() if "secrets." in value]
+    machine.digests(ONE)
+    machine.stand_in("kubectl", KUBECTL)
+    (tmp_path / "tmp").mkdir()
+    environment = {"REGISTRY": REGISTRY, "TMPDIR": str(tmp_path / "tmp"), key: "hush"}
+    ended = machine.run("tools/ci/deploy.sh", **environment)
+    assert ended.returncode == 0, ended.stderr
+    assert set(Path(f"{machine.log}.mode").read_text().split()) == {"600"}
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert "hush" not in ended.stdout + ended.stderr

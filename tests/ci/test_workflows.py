@@ -1,0 +1,139 @@
+"""The workflows hold no logic of their own, take no action that can change under them, and give no right unasked."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stack.jobs import ROOT
+
+from . import workflows
+from .workflows import ACTIONS, FOLDER, WORKFLOWS, Step
+
+FILES = [*WORKFLOWS, *ACTIONS]
+STEPS = list(workflows.steps())
+COMMANDS = sorted({step.run for step in STEPS if step.run})
+CI = FOLDER / "workflows" / "ci.yml"
+ALL_JOBS = [(path, name) for path in WORKFLOWS for name in workflows.jobs(path)]
+
+EACH_FILE = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(FOLDER).as_posix())
+EACH_JOB = pytest.mark.parametrize(("path", "name"), ALL_JOBS, ids=[f"{path.stem}-{name}" for path, name in ALL_JOBS])
+EACH_COMMAND = pytest.mark.parametrize("command", COMMANDS)
+
+
+@EACH_COMMAND
+def test_a_step_is_a_make_target_or_a_script_that_is_tested_here(command: str) -> None:
+    if command.startswith("make "):
+        made = subprocess.run(["bash", "-euc", f"make -n {command[5:]}"], cwd=ROOT, capture_output=True, check=False)
+        assert made.returncode == 0, made.stderr
+        return
+    assert re.fullmatch(r"tools/ci/[a-z-]+\.sh", command)
+    assert os.access(ROOT / command, os.X_OK)
+    assert any(command in tests.read_text() for tests in Path(__file__).parent.glob("test_*.py"))
+
+
+def test_every_script_is_run_by_a_workflow() -> None:
+    assert {path.relative_to(ROOT).as_posix() for path in ROOT.glob("tools/ci/*")} <= set(COMMANDS)
+
+
+@EACH_COMMAND
+def test_the_checks_it_names_are_there(command: str) -> None:
+    named = re.findall(r'make lint ARGS="?(?:--except )?(.*?)"?$', command)
+    assert set(named) <= set(re.findall(r'^check "(.+?)"', (ROOT / "tools/lint.sh").read_text(), re.MULTILINE))
+
+
+@EACH_FILE
+def test_an_action_is_pinned_by_its_commit_with_the_version_beside_it(path: Path) -> None:
+    for line in re.findall(r"uses: (.+)", path.read_text()):
+        assert line.startswith("./.github/actions/") or re.fullmatch(r"\S+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+
+
+def test_an_action_has_one_version() -> None:
+    pins = {line for path in FILES for line in re.findall(r"uses: (.+@.+)", path.read_text())}
+    assert len(pins) == len({pin.partition("@")[0] for pin in pins})
+
+
+@pytest.mark.parametrize("step", [step for step in STEPS if step.uses.startswith("./")], ids=lambda step: step.place)
+def test_an_action_of_our_own_is_there_and_has_what_it_is_given(step: Step) -> None:
+    action = workflows.read(ROOT / step.uses / "action.yml")
+    assert set(step.content.get("with", {})) <= set(action["inputs"])
+
+
+@EACH_FILE
+def test_no_expression_gets_into_a_command(path: Path) -> None:
+    assert not [step for step in STEPS if "${{" in step.run]
+    assert "pull_request_target" not in path.read_text()
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_may_read_the_sources_and_nothing_else(path: Path) -> None:
+    assert workflows.read(path)["permissions"] == {"contents": "read"}
+
+
+@EACH_JOB
+def test_a_right_that_a_job_has_besides_says_what_for(path: Path, name: str) -> None:
+    for right, level in workflows.jobs(path)[name].get("permissions", {}).items():
+        assert (right, level) == ("contents", "read") or re.search(rf"{right}: {level} # \w+", path.read_text())
+
+
+@EACH_JOB
+def test_a_job_has_a_time_limit(path: Path, name: str) -> None:
+    assert 0 < workflows.jobs(path)[name]["timeout-minutes"] <= 60
+
+
+@EACH_JOB
+def test_only_what_never_runs_for_a_pull_request_has_secrets_or_may_write(path: Path, name: str) -> None:
+    job = workflows.jobs(path)[name]
+    is_trusted = "write" in job.get("permissions", {}).values() or "secrets." in str(job)
+    of_main = {"any": "true", "publish": "true"}
+    if is_trusted:
+        needed = [job, *(workflows.jobs(path)[needed] for needed in [job["needs"]] if isinstance(needed, str))]
+        conditions = [str(one["if"]) for one in needed if "if" in one]
+        assert any(workflows.holds(condition, of_main) for condition in conditions)
+        assert not any(workflows.holds(condition, of_main | {"publish": "false"}) for condition in conditions)
+
+
+def test_a_checkout_leaves_no_token_behind() -> None:
+    checkouts = [step for step in STEPS if step.uses.startswith("actions/checkout@")]
+    assert checkouts
+    assert all(step.content["with"]["persist-credentials"] is False for step in checkouts)
+
+
+def test_the_gate_waits_for_every_other_job() -> None:
+    jobs = workflows.jobs(CI)
+    assert set(jobs["gate"]["needs"]) == set(jobs) - {"gate"}
+    assert jobs["gate"]["if"] == "always()"
+
+
+def test_a_deploy_is_never_cancelled() -> None:
+    cancelled = workflows.read(CI)["concurrency"]["cancel-in-progress"]
+    assert cancelled == "${{ github.event_name == 'pull_request' }}"
+
+
+def test_no_file_names_the_host_of_a_registry() -> None:
+    words = [word for path in [*FOLDER.rglob("*.yml"), *ROOT.glob("tools/ci/*")] for word in path.read_text().split()]
+    assert not [word for word in words if re.search(r"\w\.(io|dev|com)/", word) and "githubusercontent" not in word]
+
+
+def test_dependabot_looks_into_every_folder_that_pins_something() -> None:
+    updates = workflows.read(FOLDER / "dependabot.yml")["updates"]
+    looked_into = {
+        (update["package-ecosystem"], folder)
+        for update in updates
+        for pattern in update["directories"]
+        for folder in ([ROOT] if pattern == "/" else ROOT.glob(pattern.lstrip("/")))
+    }
+    for pattern, ecosystem in (
+        ("jobs/*/Dockerfile", "docker"),
+        ("tests/**/Dockerfile", "docker"),
+        ("requirements/*.txt", "pip"),
+        ("jobs/*/requirements.txt", "pip"),
+        (".github/actions/*/action.yml", "github-actions"),
+    ):
+        there = list(ROOT.glob(pattern))
+        assert there
+        assert {(ecosystem, path.parent) for path in there} <= looked_into

@@ -1,0 +1,74 @@
+"""What .github says is run: the steps of its workflows and actions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stack.jobs import ROOT
+
+FOLDER = ROOT / ".github"
+WORKFLOWS = sorted((FOLDER / "workflows").glob("*.yml"))
+ACTIONS = sorted((FOLDER / "actions").glob("*/action.yml"))
+
+Mapping = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step, and where it stands: `ci.yml: publish`, `setup`."""
+
+    place: str
+    content: Mapping
+
+    @property
+    def run(self) -> str:
+        """The command, empty for a step that uses an action."""
+        return str(self.content.get("run", ""))
+
+    @property
+    def uses(self) -> str:
+        """The action, empty for a step that runs a command."""
+        return str(self.content.get("uses", ""))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the step gives its command, expressions as they are written."""
+        return dict(self.content.get("env", {}))
+
+
+def read(path: Path) -> Mapping:
+    """A file of .github. YAML takes its key `on` for a Boolean, as it is."""
+    content: Mapping = yaml.safe_load(path.read_text())
+    return content
+
+
+def jobs(path: Path) -> dict[str, Mapping]:
+    """The jobs of a workflow."""
+    return dict(read(path)["jobs"])
+
+
+def steps() -> Iterator[Step]:
+    """Every step of every workflow and action."""
+    for path in WORKFLOWS:
+        for name, job in jobs(path).items():
+            yield from (Step(f"{path.name}: {name}", step) for step in job["steps"])
+    for path in ACTIONS:
+        yield from (Step(path.parent.name, step) for step in read(path)["runs"]["steps"])
+
+
+def step_of(script: str) -> Step:
+    """The first step that runs `script`."""
+    return next(step for step in steps() if step.run == script)
+
+
+def holds(condition: str, outputs: dict[str, str]) -> bool:
+    """Whether an `if:` holds, which compares outputs of the job `plan` with texts and joins that by `&&`."""
+    compared = re.findall(r"needs\.plan\.outputs\.(\w+) == '(\w+)'", condition)
+    assert " && ".join(f"needs.plan.outputs.{name} == '{value}'" for name, value in compared) == condition
+    return all(outputs[name] == value for name, value in compared)

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Deploys the jobs of .build/digests, each by its digest, and waits until they are as they should be: the Deployment
+# rolled out, the ScaledObject or ScaledJob ready.
+# Usage: tools/ci/deploy.sh [--dry-run]      --dry-run prints what would be applied
+# Environment: REGISTRY; KUBECONFIG, a file, or KUBECONFIG_CONTENT, what is in one; DIGESTS (.build/digests), a folder
+# with a file for each job; TIMEOUT (180s) of each wait.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export PATH=$PWD/.venv/bin:$PATH
+
+DIGESTS=${DIGESTS:-.build/digests}
+TIMEOUT=${TIMEOUT:-180s}
+readonly NAMESPACE=keda-jobs-prod
+
+fail() {
+  echo "deploy: $1" >&2
+  exit 1
+}
+
+digest_of() {
+  local digest
+  digest=$(<"$DIGESTS/$1")
+  [[ $digest =~ ^sha256:[0-9a-f]{64}$ ]] || fail "$DIGESTS/$1 holds no digest"
+  echo "$digest"
+}
+
+apply() {
+  local digest
+  digest=$(digest_of "$1") || return
+  TAG=$digest tools/deploy.sh "$@"
+}
+
+is_there() { [ -n "$(kubectl get "$1" --namespace "$NAMESPACE" --ignore-not-found --output name)" ]; }
+
+# Of the job's objects those that can be waited for; which there are depends on its kind.
+check() {
+  local kind
+  if is_there "deployment/$1"; then
+    kubectl rollout status "deployment/$1" --namespace "$NAMESPACE" --timeout "$TIMEOUT" || return
+  fi
+  for kind in scaledobject scaledjob; do
+    if is_there "$kind/$1"; then
+      kubectl wait "$kind/$1" --for condition=Ready --namespace "$NAMESPACE" --timeout "$TIMEOUT" || return
+    fi
+  done
+}
+
+[ -n "${REGISTRY:-}" ] || fail "REGISTRY is not set"
+jobs=()
+for file in "$DIGESTS"/*; do
+  [ ! -f "$file" ] || jobs+=("$(basename "$file")")
+done
+[ ${#jobs[@]} -gt 0 ] || fail "$DIGESTS has no digest of any job"
+if [ "${1:-}" = --dry-run ]; then
+  for job in "${jobs[@]}"; do
+    echo "---"
+    apply "$job" --dry-run
+  done
+  exit
+fi
+[ $# -eq 0 ] || fail "unknown argument '$1'; usage: tools/ci/deploy.sh [--dry-run]"
+
+if [ -n "${KUBECONFIG_CONTENT:-}" ]; then
+  KUBECONFIG=$(umask 077 && mktemp)
+  export KUBECONFIG
+  trap 'rm -f "$KUBECONFIG"' EXIT
+  printf '%s' "$KUBECONFIG_CONTENT" >"$KUBECONFIG"
+fi
+[ -n "${KUBECONFIG:-}" ] || fail "there is no cluster; set the secret KUBECONFIG of the environment (see CONTRIBUTING.md)"
+
+for job in "${jobs[@]}"; do apply "$job" || fail "$job was not applied, see above"; done
+failed=()
+for job in "${jobs[@]}"; do
+  check "$job" || failed+=("$job")
+done
+[ ${#failed[@]} -eq 0 ] || fail "not ready within $TIMEOUT: ${failed[*]}; see: kubectl -n $NAMESPACE describe pods -l app=${failed[0]}"
+echo "deploy: ready: ${jobs[*]}"

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Pushes the image of one job with SBOM and provenance, signs it, and writes its digest to .build/digests/<job>.
+# Usage: tools/ci/publish.sh      after tools/ci/login.sh, in a workflow: the signature is the workflow's (keyless)
+# Environment: JOB; REGISTRY and what else tools/build.sh takes.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+tools/build.sh --attest "$JOB"
+digest=$(sed -n 's/.*"containerimage\.digest": *"\(sha256:[0-9a-f]\{64\}\)".*/\1/p' ".build/images/$JOB.json" | head -n 1)
+[ -n "$digest" ] || {
+  echo "publish: .build/images/$JOB.json names no digest" >&2
+  exit 1
+}
+# By digest: a tag may mean another image by now.
+cosign sign --yes "$REGISTRY/$JOB@$digest"
+mkdir -p .build/digests
+echo "$digest" >".build/digests/$JOB"
+echo "publish: $REGISTRY/$JOB@$digest"
