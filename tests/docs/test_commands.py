@@ -1,0 +1,135 @@
+"""What README.md, CLAUDE.md and the jobs' READMEs say to type works as typed, or the list here says why not here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nats
+import pytest
+
+from keda_jobs.dead_letter import dead_letter
+from keda_jobs.message import Message
+from keda_jobs.policy import Dead
+from stack import NatsServer, PostgresServer, wait_until
+from stack.jobs import ROOT
+from stack.streams import apply_streams
+
+from . import pages
+
+# By the beginning of a command: where it is tried instead, or why it cannot be.
+NOT_HERE = {
+    r"make( |$)": "its targets are looked up below; CI runs them",
+    r"\.ci/run$": "runs these tests",
+    r"nats ": "not in a wheel: shared-py/tests/integration/test_nats_cli_recipes.py does the same on the wire",
+    r"(\./)?k8s/|cp k8s/": "needs a cluster: tests/e2e",
+    r"(\.|export) ": "changes the shell that it is typed into",
+    r"python -m image_": "every test of that job starts it",
+    r"PG_DSN=\S*…": "has a password to fill in; the same without one is run",
+    r"keda-jobs batch retry$": "wants to know which rows; the same with a filter is run",
+    r"keda-jobs pub video-": "about the job that the reader is to write",
+}
+COMMANDS = [command for path in pages.TO_TYPE for command in pages.commands(path)]
+HERE = [command for command in COMMANDS if not any(re.match(start, command.text) for start in NOT_HERE)]
+LETTER = "1234"  # the number of a dead letter, in the documents
+
+
+@pytest.fixture
+def environment(
+    nats_server: NatsServer,
+    postgres_server: PostgresServer,
+    database: str,
+) -> dict[str, str]:
+    """A shell's variables, with a stream and the tables of the batch jobs."""
+    asyncio.run(apply_streams(nats_server.url))
+    found = {**os.environ, **nats_server.environment(), "PG_DSN": postgres_server.dsn_of(database)}
+    subprocess.run(["users-batch-seed", "schema"], env=found, check=True, capture_output=True)
+    return found
+
+
+@pytest.fixture
+def letter(nats_server: NatsServer, environment: dict[str, str]) -> int:
+    """The number of a dead letter."""
+    return asyncio.run(bury(nats_server.url))
+
+
+async def bury(url: str) -> int:
+    """Store a dead letter; its number."""
+    client = await nats.connect(url)
+    message = Message("image-download", b'{"url": "https://a/1.png"}', {}, "id", 15, 1, datetime.now(UTC))
+    dead = Dead("the server answered 503", "HttpUnavailable")
+    made = dead_letter(message, "image-download", dead, 1024 * 1024, datetime.now(UTC))
+    stored = await client.jetstream().publish(made.subject, made.data, headers=dict(made.headers))
+    await client.close()
+    return stored.seq
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where commands are typed: it has the jobs, and what they write stays in it."""
+    (tmp_path / "jobs").symlink_to(ROOT / "jobs")
+    return tmp_path
+
+
+def test_there_is_something_to_type() -> None:
+    assert len(HERE) >= 15
+
+
+@pytest.mark.parametrize("reason", NOT_HERE)
+def test_no_exception_is_left_that_nothing_needs(reason: str) -> None:
+    assert any(re.match(reason, command.text) for command in COMMANDS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("page", sorted({command.page for command in HERE}))
+def test_what_a_document_says_to_type_works_as_typed(
+    page: str, environment: dict[str, str], letter: int, folder: Path
+) -> None:
+    for command in HERE:
+        if command.page == page:
+            run(command.text.replace(LETTER, str(letter)), environment, folder)
+
+
+def run(typed: str, environment: dict[str, str], folder: Path) -> None:
+    """Run a command to its end, saying yes to what it asks; one that goes on, until it has said something."""
+    if "--watch" in typed:
+        follow(typed, environment, folder / "log")
+        return
+    ended = subprocess.run(
+        ["bash", "-euc", typed],
+        cwd=folder,
+        env=environment,
+        input="y\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, f"{typed}\n{ended.stdout}{ended.stderr}"
+
+
+def follow(typed: str, environment: dict[str, str], log: Path) -> None:
+    """Interrupt a command, as by Ctrl-C, once it has said something; it then ends well."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["bash", "-euc", f"exec {typed}"], env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_until(lambda: log.stat().st_size > 0 or process.poll() is not None, 30)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) in (0, 130), f"{typed}\n{log.read_text()}"
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("path", pages.ALL, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_make_targets_that_it_names_are_there(path: Path) -> None:
+    for command in pages.commands(path):
+        for makefile, target in pages.targets(command.text):
+            assert re.search(rf"^{re.escape(target)}:", makefile.read_text(), re.MULTILINE), command
