@@ -70,6 +70,7 @@ spec:
         serviceAccountName: <job>
         automountServiceAccountToken: false
         enableServiceLinks: false
+        shareProcessNamespace: true # as process 1 the job would be deaf to a SIGTERM that comes before its imports are done
         terminationGracePeriodSeconds: 45 # SHUTDOWN_GRACE_S (30), and time to close the batch
         securityContext:
           runAsNonRoot: true
