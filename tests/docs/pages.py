@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stack.jobs import ROOT
 
-TO_TYPE = [ROOT / name for name in ("README.md", "CLAUDE.md", "CONTRIBUTING.md")] + sorted(
+TO_TYPE = [ROOT / name for name in ("README.md", "CLAUDE.md", "CONTRIBUTING.md", "docs/dead-letters.md")] + sorted(
     ROOT.glob("jobs/*/README.md")
 )
 # What k8s/README.md says to type is run on a cluster: tests/e2e/test_7_documents.py.
