@@ -23,11 +23,17 @@ class CommandFailed(AssertionError):
     """A command ended with another exit code than 0; the text is what it said."""
 
 
-def run(*command: str, given: str | None = None, deadline_s: float = 300, environment: Mapping[str, str] = {}) -> str:
-    """What `command` prints, run at the top of the repository. Raises `CommandFailed`."""
+def run(
+    *command: str,
+    given: str | None = None,
+    deadline_s: float = 300,
+    environment: Mapping[str, str] = {},
+    folder: Path = ROOT,
+) -> str:
+    """What `command` prints, run in `folder`, the top of the repository. Raises `CommandFailed`."""
     ended = subprocess.run(
         command,
-        cwd=ROOT,
+        cwd=folder,
         input=given,
         capture_output=True,
         text=True,

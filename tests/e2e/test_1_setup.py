@@ -130,7 +130,7 @@ def test_who_deploys_may_do_nothing_else(deployed: None, what: tuple[str, str]) 
     assert not may(DEPLOYER, "patch", "deployments", namespace=NATS)
 
 
-@pytest.mark.parametrize("job", ["image-download", "image-resize", "users-batch", "default"])
+@pytest.mark.parametrize("job", [*(Path(file).parent.name for file in JOB_FILES), "default"])
 def test_the_jobs_themselves_may_do_nothing(deployed: None, job: str) -> None:
     account = f"system:serviceaccount:{JOBS}:{job}"
     allowed = [what for what in ("get pods", "get secrets", "create pods") if may(account, *what.split())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -11,9 +12,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from cluster.errors import run
 from keda_jobs.job import job_name
 from stack import BatchWorker, JobProcess, PostgresServer, StackError, batch_jobs, event_jobs
-from stack.jobs import handler_of
+from stack.jobs import handler_of, module_of
 from stack.schema import apply_schemas
 
 COMPLETED_WHEN_UNLOCKED = """
@@ -69,6 +71,16 @@ def test_a_job_without_one_handler_is_one_line(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(StackError, match=rf"^{package}: {package}\.handler .*{reason}"):
         handler_of(package)
+
+
+def test_a_job_that_is_not_installed_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def look() -> int:
+        module_of("new-here", "job")
+        return 0
+
+    assert run("secrets", look) == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"secrets: new-here: new_here\.job cannot be imported \(.+\); run `make setup`\n", said)
 
 
 @pytest.mark.parametrize("job", event_jobs())

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 from keda_jobs.job import Handler
 from stack.process import Process, StackError
@@ -35,16 +36,22 @@ def package_of(job: str) -> str:
     return job.replace("-", "_")
 
 
+def module_of(job: str, module: str) -> ModuleType:
+    """A module of a job's package. Raises `StackError`, as where the job is not installed."""
+    name = f"{package_of(job)}.{module}"
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise StackError(f"{job}: {name} cannot be imported ({error}); run `make setup`") from error
+
+
 def handler_of(job: str) -> Handler:
     """The handler of an event job: what its package's module `handler` makes of an event and a context.
 
     Raises `StackError`.
     """
-    name = f"{package_of(job)}.handler"
-    try:
-        module = importlib.import_module(name)
-    except ImportError as error:
-        raise StackError(f"{job}: {name} cannot be imported ({error}); run `make setup`") from error
+    module = module_of(job, "handler")
+    name = module.__name__
     functions = [found for _, found in inspect.getmembers(module, inspect.iscoroutinefunction)]
     made_there: list[Handler] = [found for found in functions if found.__module__ == name]
     handlers = [found for found in made_there if len(inspect.signature(found).parameters) == 2]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from importlib import resources
 
@@ -12,15 +11,15 @@ from keda_jobs.claims import schema
 from keda_jobs.claims.table import ClaimTable
 from keda_jobs.errors import JobError
 from keda_jobs.postgres import Connection
-from stack.jobs import batch_jobs, package_of
+from stack.jobs import batch_jobs, module_of, package_of
 from stack.process import StackError
 
 NO_PASSWORDS: Mapping[str, str] = {}
 
 
 def tables() -> dict[str, ClaimTable]:
-    """The table of each batch job."""
-    return {job: importlib.import_module(f"{package_of(job)}.job").JOB.table for job in batch_jobs()}
+    """The table of each batch job. Raises `StackError`."""
+    return {job: module_of(job, "job").JOB.table for job in batch_jobs()}
 
 
 async def apply_each(connection: Connection, passwords: Mapping[str, str] = NO_PASSWORDS) -> dict[str, list[str]]:
