@@ -10,7 +10,6 @@ from importlib import metadata, util
 
 import yaml
 
-from cluster.roles import tables
 from keda_jobs import dead_letter
 from keda_jobs.claims.schema import scaler_role, worker_role
 from keda_jobs.claims.table import ClaimTable
@@ -18,6 +17,7 @@ from keda_jobs.job import emitted_types
 from keda_jobs.retry import WAITING
 from nats_users import ADMIN, PUBLISHER
 from stack.jobs import ROOT, event_jobs, handler_of, package_of
+from stack.schema import tables
 
 EVENT = "event"
 BATCH = "batch"
