@@ -49,7 +49,9 @@ def test_the_two_image_jobs_are_linked() -> None:
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
 def test_every_subject_belongs_to_the_stream(job: EventJob) -> None:
     for event in (job.read, *job.written):
-        assert any(covers(pattern, event.subject) for pattern in STREAM_SUBJECTS), event.subject
+        assert any(covers(pattern, event.subject) for pattern in STREAM_SUBJECTS), (
+            f"{event.subject} is not among the subjects of jobs/stream.json"
+        )
 
 
 class Written(Event, subject="done"):

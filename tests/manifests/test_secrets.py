@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from cluster.secrets import postgres_data
+from keda_jobs.settings import StoreSettings
 from stack.jobs import ROOT
 
 from .jobs import EVENT_JOBS, JobManifest
@@ -40,6 +41,14 @@ def test_every_key_of_a_secret_given_whole_is_a_setting(job: JobManifest) -> Non
     for source in job.container["envFrom"]:
         if "secretRef" in source:
             assert made_secrets()["keda-jobs-prod", source["secretRef"]["name"]] <= settings
+
+
+@pytest.mark.parametrize("job", EVENT_JOBS, ids=lambda job: job.name)
+def test_a_job_with_a_bucket_has_its_key_and_may_reach_it(job: JobManifest) -> None:
+    """Of the manifest: `secretRef: {name: r2}` in envFrom, and the pods' label `needs-store: "true"`."""
+    has_bucket = issubclass(job.settings_class, StoreSettings)
+    assert ({"secretRef": {"name": "r2"}} in job.container["envFrom"]) == has_bucket
+    assert (job.pod.labels.get("needs-store") == "true") == has_bucket
 
 
 @pytest.mark.parametrize("job", EVENT_JOBS, ids=lambda job: job.name)
