@@ -8,13 +8,11 @@ readonly ACTIONLINT=github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 failed=()
 ran=0
 
-but=
+# A name may be of several words, and make's ARGS come without quotes.
+only=$* but=
 if [ "${1:-}" = --except ]; then
-  shift
-  but=${1:?--except needs the name of a check}
-  shift
+  but=${*:2} only=
 fi
-only=${1:-}
 
 check() {
   if [ -n "$only" ] && [ "$1" != "$only" ]; then return; fi

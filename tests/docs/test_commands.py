@@ -128,6 +128,15 @@ def follow(typed: str, environment: dict[str, str], log: Path) -> None:
         process.kill()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("typed", sorted({one.text for one in COMMANDS if one.text.startswith("make lint ARGS")}))
+def test_a_single_check_of_lint_is_run_by_its_name(typed: str) -> None:
+    ended = subprocess.run(
+        ["bash", "-euc", f"{typed} --old-file=setup"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert re.findall(r"^lint: (?!all good)(.+)$", ended.stdout, re.MULTILINE) == [typed.split('"')[1]]
+
+
 @pytest.mark.parametrize("path", pages.ALL, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_the_make_targets_that_it_names_are_there(path: Path) -> None:
     for command in pages.commands(path):
