@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parent.parent
-# They shape every image and are in none.
-BUILD_FILES = frozenset({".dockerignore", "tools/build.sh"})
+# They shape every image, or what it is built and tried with, and are in none.
+BUILD_FILES = re.compile(r"\.dockerignore|Makefile|tools/build\.sh|requirements/.+|shared-py/pyproject\.toml")
 # Applied by k8s/setup-scripts/setup-all.sh, whose rights who deploys a job does not have.
 SET_UP = re.compile(r"jobs/(stream\.json|[^/]+/consumer\.json)")
 
@@ -87,7 +87,7 @@ def changed(base: str, root: Path = ROOT) -> Change:
 
 def touched(paths: set[str], root: Path = ROOT) -> list[str]:
     """The jobs that a change of `paths` touches."""
-    if paths & BUILD_FILES:
+    if any(map(BUILD_FILES.fullmatch, paths)):
         return all_jobs(root)
     ignored = Ignored.read(root / ".dockerignore")
     sent = {path for path in paths if not ignored.has(path)}

@@ -51,9 +51,19 @@ def test_a_change_in_one_jobs_folder_touches_that_job(repository: Repository, jo
 
 
 @pytest.mark.parametrize(
-    "path", ["shared-py/src/keda_jobs/policy.py", "shared-py/src/keda_jobs/new.py", ".dockerignore", "tools/build.sh"]
+    "path",
+    [
+        "shared-py/src/keda_jobs/policy.py",
+        "shared-py/src/keda_jobs/new.py",
+        "shared-py/pyproject.toml",
+        "requirements/dev.txt",
+        "requirements/event-job.txt",
+        ".dockerignore",
+        "Makefile",
+        "tools/build.sh",
+    ],
 )
-def test_the_house_and_the_build_files_touch_all(repository: Repository, jobs: Jobs, path: str) -> None:
+def test_the_house_the_locks_and_the_build_files_touch_all(repository: Repository, jobs: Jobs, path: str) -> None:
     repository.touch(path)
     repository.commit()
     assert jobs() == ALL
@@ -68,7 +78,6 @@ def test_the_house_and_the_build_files_touch_all(repository: Repository, jobs: J
         "tests/tools/test_new.py",
         "tools/lint.sh",
         "k8s/README.md",
-        "requirements/dev.txt",
         "shared-py/tests/unit/test_new.py",
         "shared-py/src/keda_jobs/cli/status.py",
         "jobs/stream.json",
