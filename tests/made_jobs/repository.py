@@ -37,7 +37,7 @@ class Repository:
         return subprocess.run(
             command,
             cwd=self.folder,
-            env={**os.environ, **here, **environment},
+            env={**_typed_at_a_shell(), **here, **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -60,6 +60,11 @@ class Repository:
     def read(self, path: str) -> str:
         """The text of a file."""
         return (self.folder / path).read_text()
+
+
+def _typed_at_a_shell() -> dict[str, str]:
+    """The environment, without what the make that runs these tests tells the makes below it."""
+    return {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
 
 
 def _output(*command: str, cwd: Path) -> str:
