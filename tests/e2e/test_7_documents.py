@@ -84,10 +84,11 @@ def said(log: Path) -> bool:
 @contextmanager
 def following(command: str, environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A command with a process group of its own, interrupted at the end of the block."""
+    # Where these tests were started in the background, they and all below them ignore Ctrl-C.
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            ["bash", "-euc", command],
+            ["env", "--default-signal=INT", "bash", "-euc", command],
             cwd=ROOT,
             env=environment,
             stdout=output,
