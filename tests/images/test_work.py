@@ -13,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from keda_jobs.errors import StoreUnavailable
+from keda_jobs.metrics import JobRegistry, StoreMetrics
 from keda_jobs.settings import StoreSettings
 from keda_jobs.storage import S3Bucket
 from stack import NatsServer, PostgresServer, S3Server, free_port, until, wait_until
@@ -102,7 +103,7 @@ def bucket(port: int, secret: str) -> S3Bucket:
         r2_secret_access_key=SecretStr(secret),
         r2_bucket="bucket",
     )
-    return S3Bucket(settings, connections=1)
+    return S3Bucket(settings, connections=1, metrics=StoreMetrics(JobRegistry("tested")))
 
 
 async def put_and_get(store: S3Bucket) -> None:

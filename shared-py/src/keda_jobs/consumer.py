@@ -57,11 +57,18 @@ class Consumer:
         self._pull_ended = asyncio.Event()
         self._grace_ends = 0.0
         self._ticked_at = time.monotonic()
+        metrics.slots.set(settings.concurrency)
+        metrics.in_work.set_function(lambda: len(self._running))
 
     @property
     def idle_s(self) -> float:
         """Seconds since the loop last moved; a loop that hangs shows here."""
         return time.monotonic() - self._ticked_at
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the last word of NATS or the store was trouble, so that the loop rests between tries."""
+        return self._pause.is_on or self._fetch_pause.is_on
 
     @property
     def stopping(self) -> bool:
@@ -111,18 +118,18 @@ class Consumer:
         except BrokerUnavailable as error:
             self._fetch_pause.trouble(str(error))
             return []
+        finally:
+            self._metrics.fetched()
         self._fetch_pause.over()
         return deliveries
 
     def _start(self, delivery: Delivery) -> None:
         task = asyncio.create_task(self._process(delivery))
         self._running.add(task)
-        self._metrics.in_work.inc()
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._metrics.in_work.dec()
         self._changed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a message was left unsettled and comes again after its ack_wait", exc_info=error)
@@ -241,7 +248,7 @@ class Consumer:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     def _report(self, message: Message, decision: Decision, outcome: str, duration_s: float) -> None:
-        self._metrics.settled(outcome, duration_s)
+        self._metrics.settled(outcome, duration_s, message.attempt)
         extra: dict[str, object] = {
             "msg_id": message.id,
             "subject": message.subject,
@@ -254,6 +261,7 @@ class Consumer:
         match decision:
             case Retry(delay_s):
                 extra["delay_s"] = delay_s
+                self._metrics.retry(delay_s)
             case Dead(_, error_class):
                 extra["error_class"] = error_class
                 self._metrics.dead_letter(error_class)

@@ -52,6 +52,8 @@ def _probe(probe: Probe) -> Answer:
 
 
 def _metrics(registry: CollectorRegistry) -> Answer:
+    """The text format, or OpenMetrics for those who accept it: only that has exemplars."""
+
     async def answer(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return web.Response(body=encode(registry), headers={"Content-Type": content_type})

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import re
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -140,9 +140,10 @@ class JetStreamBroker:
 class _Reports:
     """What the client says about its connection, each thing once until it is connected again."""
 
-    def __init__(self, client: Client, address: str) -> None:
+    def __init__(self, client: Client, address: str, on_reconnect: Callable[[], None] | None) -> None:
         self._client = client
         self._address = address
+        self._on_reconnect = on_reconnect
         self._said: set[str] = set()
         self.last: Exception | None = None
 
@@ -165,18 +166,22 @@ class _Reports:
     async def reconnected(self) -> None:
         self._said.clear()
         log.info("reconnected to NATS at %s", self._address)
+        if self._on_reconnect is not None:
+            self._on_reconnect()
 
 
 @asynccontextmanager
-async def connect(settings: NatsSettings, *, name: str, wait: bool) -> AsyncIterator[Client]:
+async def connect(
+    settings: NatsSettings, *, name: str, wait: bool, on_reconnect: Callable[[], None] | None = None
+) -> AsyncIterator[Client]:
     """A connection to NATS, closed at the end.
 
-    With `wait` it is waited for, and it reconnects for ever; without, `BrokerUnavailable` says what is wrong
-    within seconds. Raises `Misconfigured` when the server is too old.
+    With `wait` it is waited for, and it reconnects for ever, with a call of `on_reconnect` each time; without,
+    `BrokerUnavailable` says what is wrong within seconds. Raises `Misconfigured` when the server is too old.
     """
     address = re.sub(r"//[^/@]*@", "//", settings.nats_url)
     client = Client()
-    reports = _Reports(client, address)
+    reports = _Reports(client, address, on_reconnect)
     try:
         await client.connect(
             servers=settings.nats_url.split(","),

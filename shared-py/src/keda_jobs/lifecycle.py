@@ -18,7 +18,7 @@ from keda_jobs.errors import BrokerClosed, Misconfigured, StoreUnavailable
 from keda_jobs.jetstream import JetStreamBroker, connect
 from keda_jobs.job import Job
 from keda_jobs.message import Message
-from keda_jobs.metrics import Metrics
+from keda_jobs.metrics import Metrics, StoreMetrics
 from keda_jobs.pause import Pause
 from keda_jobs.runner import Runner
 from keda_jobs.settings import JobSettings, StoreSettings, load, shown
@@ -49,6 +49,7 @@ class _Process:
         self._job = job
         self._settings = settings
         self._metrics = Metrics(job.name)
+        self._metrics.paused.set_function(self._is_paused)
         self._client: Client | None = None
         self._consumer: Consumer | None = None
 
@@ -85,6 +86,11 @@ class _Process:
             return "stopping"
         return None if self._client.is_connected else "reconnecting to NATS"
 
+    def _is_paused(self) -> bool:
+        if self._client is None or self._consumer is None:
+            return True
+        return self._consumer.is_paused or not self._client.is_connected
+
     async def _consume(self) -> None:
         settings, job = self._settings, self._job
         async with AsyncExitStack() as stack:
@@ -92,9 +98,10 @@ class _Process:
                 settings.http_port, alive=self._alive, ready=self._ready, registry=self._metrics.registry
             )
             log.info("probes and metrics on port %d", await stack.enter_async_context(probes))
-            store = await _open_store(stack, settings)
+            store = await _open_store(stack, settings, self._metrics)
             resources = await stack.enter_async_context(job.resources(settings)) if job.resources else None
-            self._client = await stack.enter_async_context(connect(settings, name=job.name, wait=True))
+            connection = connect(settings, name=job.name, wait=True, on_reconnect=self._metrics.reconnects.inc)
+            self._client = await stack.enter_async_context(connection)
             broker = await JetStreamBroker.bind(self._client, f"{job.name}-consumer")
             cpu = CpuPool()
 
@@ -108,14 +115,15 @@ class _Process:
             log.info("stopped")
 
 
-async def _open_store(stack: AsyncExitStack, settings: JobSettings) -> Bucket | None:
+async def _open_store(stack: AsyncExitStack, settings: JobSettings, metrics: Metrics) -> Bucket | None:
     """The job's bucket, once it has answered: a message is fetched only for a store that can take its result."""
     if not isinstance(settings, StoreSettings):
         return None
     # A job without a store need not load an S3 client.
     from keda_jobs.storage import S3Bucket
 
-    store = await stack.enter_async_context(S3Bucket(settings, connections=settings.concurrency))
+    bucket = S3Bucket(settings, connections=settings.concurrency, metrics=StoreMetrics(metrics.registry))
+    store = await stack.enter_async_context(bucket)
     pause = Pause()
     while True:
         try:

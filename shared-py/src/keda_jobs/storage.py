@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from aiobotocore.response import StreamingBody
     from botocore.exceptions import ClientError
     from types_aiobotocore_s3 import S3Client
+
+    from keda_jobs.metrics import StoreMetrics
 
 # aioboto3 takes half a second of CPU to import; the operator's CLI and the worker processes of `cpu` come here
 # without ever opening a bucket, so the functions that need it import it.
@@ -63,10 +66,13 @@ class Patience:
 class S3Bucket:
     """The bucket of `settings`; `async with` opens one client with at most `connections` connections."""
 
-    def __init__(self, settings: StoreSettings, connections: int, patience: Patience = Patience()) -> None:
+    def __init__(
+        self, settings: StoreSettings, connections: int, metrics: StoreMetrics, patience: Patience = Patience()
+    ) -> None:
         self._settings = settings
         self._bucket = settings.r2_bucket
         self._connections = connections
+        self._metrics = metrics
         self._patience = patience
         self._name = f"bucket {self._bucket} at {urlsplit(settings.endpoint_url).netloc.rpartition('@')[2]}"
         self._opened = AsyncExitStack()
@@ -88,19 +94,22 @@ class S3Bucket:
 
     async def get(self, key: str, *, max_bytes: int | None = None) -> bytes:
         """The object's bytes. Raises `ObjectMissing`, `ObjectTooLarge`, `StoreUnavailable`, `Transient`."""
-        async with self._patiently(key):
+        async with self._patiently("get", key):
             response = await self._client.get_object(Bucket=self._bucket, Key=key)
             async with response["Body"]:
                 self._refuse_foreign_answer(response)
-                return await _read(response["Body"], key, response.get("ContentLength"), max_bytes)
+                data = await _read(response["Body"], key, response.get("ContentLength"), max_bytes)
+        self._metrics.moved("get", len(data))
+        return data
 
     async def put(self, key: str, data: bytes | bytearray, *, content_type: str) -> None:
         """Store `data` under `key`, over what was there. Raises `StoreUnavailable`, `Transient`."""
         # The client takes bytearrays and readers; its stubs do not say so.
         body = cast("bytes", data if len(data) <= _LARGE else _Chunks(data))
-        async with self._patiently(key):
+        async with self._patiently("put", key):
             response = await self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type)
             self._refuse_foreign_answer(response)
+        self._metrics.moved("put", len(data))
 
     async def check(self) -> None:
         """Prove endpoint, credentials and bucket with one cheap call. Raises `StoreUnavailable`.
@@ -117,20 +126,31 @@ class S3Bucket:
             raise StoreUnavailable(str(error)) from error
 
     @asynccontextmanager
-    async def _patiently(self, key: str) -> AsyncIterator[None]:
+    async def _patiently(self, operation: str, key: str) -> AsyncIterator[None]:
+        began = time.monotonic()
         # The client's own timeouts do not cover a server that stops reading a body, nor one that drips bytes.
         try:
             async with asyncio.timeout(self._patience.total_s):
                 yield
-        except JobError:
+        except JobError as error:
+            self._metrics.ended(operation, _outcome(error), time.monotonic() - began)
             raise
         except Exception as error:
-            raise failure(error, self._name, key) from error
+            meant = failure(error, self._name, key)
+            self._metrics.ended(operation, _outcome(meant), time.monotonic() - began)
+            raise meant from error
+        self._metrics.ended(operation, "ok", time.monotonic() - began)
 
     def _refuse_foreign_answer(self, response: Any) -> None:
         """An S3 server names the ETag of what it stored; a login page or a captive portal says 200 as well."""
         if "ETag" not in response:
             raise StoreUnavailable(f"{self._name} does not answer like an S3 server: check R2_ENDPOINT_URL")
+
+
+def _outcome(error: JobError) -> str:
+    if isinstance(error, ObjectMissing | ObjectTooLarge):  # the store did what it was asked
+        return "ok"
+    return "unavailable" if isinstance(error, StoreUnavailable) else "failed"
 
 
 def failure(error: Exception, store: str, key: str) -> JobError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import socket
 import tracemalloc
@@ -15,6 +16,7 @@ import pytest
 from aiohttp import web
 
 from keda_jobs.errors import JobError, Misconfigured, StoreUnavailable, Transient
+from keda_jobs.metrics import JobRegistry, StoreMetrics
 from keda_jobs.settings import StoreSettings
 from keda_jobs.storage import Bucket, ObjectMissing, ObjectTooLarge, Patience, S3Bucket
 from stack import S3Server, free_port
@@ -24,6 +26,7 @@ ONCE = Patience(attempts=1)
 HASTY = Patience(connect_s=0.5, read_s=0.3, total_s=1.0, attempts=1)
 DEADLINE_S = 30.0
 MIB = 1024 * 1024
+UNCOUNTED = StoreMetrics(JobRegistry("pictures"))
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -41,7 +44,7 @@ def settings_of(server: S3Server, **changes: str) -> StoreSettings:
 
 @pytest.fixture
 async def bucket(s3_server: S3Server) -> AsyncIterator[S3Bucket]:
-    async with S3Bucket(settings_of(s3_server), connections=16) as bucket:
+    async with S3Bucket(settings_of(s3_server), connections=16, metrics=UNCOUNTED) as bucket:
         yield bucket
 
 
@@ -120,7 +123,7 @@ async def test_a_good_bucket_passes_the_check(bucket: S3Bucket) -> None:
 async def test_wrong_credentials_and_bucket_say_which_setting(
     s3_server: S3Server, changes: dict[str, str], hint: str
 ) -> None:
-    async with S3Bucket(settings_of(s3_server, **changes), connections=1) as bucket:
+    async with S3Bucket(settings_of(s3_server, **changes), connections=1, metrics=UNCOUNTED) as bucket:
         for attempt in (bucket.check(), bucket.get("a"), bucket.put("a", b"", content_type="image/png")):
             error = await refused(attempt)
             assert isinstance(error, StoreUnavailable)
@@ -128,7 +131,7 @@ async def test_wrong_credentials_and_bucket_say_which_setting(
 
 
 async def test_one_client_outlives_a_restart_of_the_server(s3_server: S3Server) -> None:
-    async with S3Bucket(settings_of(s3_server), connections=2, patience=ONCE) as bucket:
+    async with S3Bucket(settings_of(s3_server), connections=2, metrics=UNCOUNTED, patience=ONCE) as bucket:
         await bucket.put("images/a.jpg", b"a", content_type="image/jpeg")
         s3_server.stop()
         for attempt in (bucket.get("images/a.jpg"), bucket.put("b", b"", content_type="image/png"), bucket.check()):
@@ -177,7 +180,7 @@ async def stand_in(answer: Answer, patience: Patience = ONCE) -> AsyncIterator[t
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", int(server.url.rpartition(":")[2])).start()
     try:
-        async with S3Bucket(settings(server.url), connections=4, patience=patience) as bucket:
+        async with S3Bucket(settings(server.url), connections=4, metrics=UNCOUNTED, patience=patience) as bucket:
             yield bucket, server
     finally:
         await runner.cleanup()
@@ -228,6 +231,32 @@ async def test_each_refusal_has_its_meaning(answer: Answer, kind: type[JobError]
         for attempt in (bucket.get("images/a.jpg"), bucket.put("images/a.jpg", b"", content_type="image/png")):
             assert type(await refused(attempt)) is kind
         assert isinstance(await refused(bucket.check()), StoreUnavailable)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (answering(200, ETag='"1"'), "ok"),
+        (answering(404), "ok"),
+        (refusing(500, "InternalError"), "failed"),
+        (refusing(403, "AccessDenied"), "unavailable"),
+    ],
+)
+async def test_an_operation_is_counted_by_its_outcome(answer: Answer, outcome: str) -> None:
+    registry = JobRegistry("pictures")
+    async with stand_in(answer) as (bucket, _):
+        bucket._metrics = StoreMetrics(registry)
+        with contextlib.suppress(JobError):
+            await bucket.get("images/a.jpg")
+
+    def count(outcome: str) -> float | None:
+        labels = {"job": "pictures", "operation": "get", "outcome": outcome}
+        return registry.get_sample_value("keda_jobs_store_operation_duration_seconds_count", labels)
+
+    assert {each: count(each) for each in ("ok", "failed", "unavailable")} == {
+        **dict.fromkeys(("ok", "failed", "unavailable"), 0),
+        outcome: 1,
+    }
 
 
 async def test_an_internal_error_is_tried_again_at_once() -> None:
@@ -301,7 +330,7 @@ async def test_a_server_that_stops_reading_ends_in_bounded_time() -> None:
 
     server = await asyncio.start_server(deaf, "127.0.0.1", limit=1024)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, S3Bucket(settings(url), connections=1, patience=HASTY) as bucket:
+    async with server, S3Bucket(settings(url), connections=1, metrics=UNCOUNTED, patience=HASTY) as bucket:
         async with asyncio.timeout(DEADLINE_S):
             error = await refused(bucket.put("images/a.jpg", bytes(32 * MIB), content_type="image/jpeg"))
         assert type(error) is Transient
@@ -313,7 +342,7 @@ async def test_an_unknown_host_is_unreachable(monkeypatch: pytest.MonkeyPatch) -
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_answer)
-    async with S3Bucket(settings("http://nowhere.invalid"), connections=1, patience=ONCE) as bucket:
+    async with S3Bucket(settings("http://nowhere.invalid"), connections=1, metrics=UNCOUNTED, patience=ONCE) as bucket:
         error = await refused(bucket.check())
     assert isinstance(error, StoreUnavailable)
     assert "nowhere.invalid" in str(error)
@@ -321,13 +350,13 @@ async def test_an_unknown_host_is_unreachable(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_a_password_in_the_endpoint_is_not_shown() -> None:
     url = f"http://user:{SECRET}@127.0.0.1:{free_port()}"
-    async with S3Bucket(settings(url), connections=1, patience=ONCE) as bucket:
+    async with S3Bucket(settings(url), connections=1, metrics=UNCOUNTED, patience=ONCE) as bucket:
         assert isinstance(await refused(bucket.check()), StoreUnavailable)
 
 
 async def test_an_endpoint_that_is_no_url_is_a_wrong_setting() -> None:
     with pytest.raises(Misconfigured, match="R2_ENDPOINT_URL"):
-        async with S3Bucket(settings("http://not a host"), connections=1):
+        async with S3Bucket(settings("http://not a host"), connections=1, metrics=UNCOUNTED):
             pass
 
 
@@ -357,7 +386,7 @@ async def test_nothing_but_the_settings_is_asked(
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": url,
     }.items():
         monkeypatch.setenv(name, value)
-    async with canary, S3Bucket(settings_of(s3_server), connections=1) as bucket:
+    async with canary, S3Bucket(settings_of(s3_server), connections=1, metrics=UNCOUNTED) as bucket:
         await bucket.put("images/a.jpg", b"a", content_type="image/jpeg")
         assert await bucket.get("images/a.jpg") == b"a"
     assert asked == []

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+import time
 
 from keda_jobs.claims.queue import Settled
+from keda_jobs.metrics import JobRegistry
 
-_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_CLAIM_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BATCH_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 
 class BatchMetrics:
-    """The counters of one worker."""
+    """The metrics of one worker."""
 
     def __init__(self, job: str) -> None:
-        self.registry = CollectorRegistry()
-        rows = Counter("keda_jobs_rows", "Rows by what became of them", ["job", "outcome"], registry=self.registry)
-        batches = Counter("keda_jobs_batches", "Batches by how they ended", ["job", "outcome"], registry=self.registry)
-        claim = Histogram(
-            "keda_jobs_claim_duration_seconds",
-            "Time of a claim that got rows",
-            ["job"],
-            buckets=_BUCKETS_S,
-            registry=self.registry,
+        self.registry = made = JobRegistry(job)
+        self._rows = made.counters(
+            "keda_jobs_rows_total", "Rows by what became of them", "outcome", ("completed", "retry", "given_up")
         )
-        self._rows = {outcome: rows.labels(job, outcome) for outcome in ("completed", "retry", "given_up")}
-        self._batches = {outcome: batches.labels(job, outcome) for outcome in ("completed", "lost", "recovered")}
-        self._claim = claim.labels(job)
+        self._batches = made.counters(
+            "keda_jobs_batches_total",
+            "Batches that were completed here, lost to another worker, or recovered from one",
+            "outcome",
+            ("completed", "lost", "recovered"),
+        )
+        self._claim = made.histogram("keda_jobs_claim_duration_seconds", "Time of a claim that got rows", _CLAIM_S)
+        self._duration = made.histogram(
+            "keda_jobs_batch_duration_seconds", "From the claim of a batch to its end, for completed ones", _BATCH_S
+        )
+        self._renewed_at: float | None = None
+        made.gauge(
+            "keda_jobs_heartbeat_age_seconds", "Since the batch in hand was last renewed; 0 without one"
+        ).set_function(self._heartbeat_age_s)
 
     def claimed(self, duration_s: float) -> None:
         """Count one claim."""
@@ -37,6 +44,22 @@ class BatchMetrics:
         self._rows["retry"].inc(settled.failed - settled.given_up)
         self._rows["given_up"].inc(settled.given_up)
 
+    def renewed(self, moment: float) -> None:
+        """Note that the lease of the batch in hand was renewed, at `moment` by `time.monotonic`."""
+        self._renewed_at = moment
+
+    def left(self) -> None:
+        """Note that no batch is in hand."""
+        self._renewed_at = None
+
     def batch(self, outcome: str) -> None:
         """Count one batch: `completed`, `lost` to another worker, or `recovered` from one."""
         self._batches[outcome].inc()
+
+    def completed(self, duration_s: float) -> None:
+        """Count a batch that was completed, and its time."""
+        self.batch("completed")
+        self._duration.observe(duration_s)
+
+    def _heartbeat_age_s(self) -> float:
+        return 0.0 if self._renewed_at is None else time.monotonic() - self._renewed_at

@@ -46,12 +46,13 @@ class BatchWork:
         self._stop = stop
         self._pause = patience()
         self._outcomes = Outcomes()
-        self._lease_until = time.monotonic() + settings.lease_s
+        self._lease_until = 0.0
         self._settled = Settled()
 
     async def run(self) -> None:
         """Return when the batch is closed, or left to other workers."""
         began = time.monotonic()
+        self._renewed(began)
         try:
             await self._run_rows()
             returned = await self._surely(lambda: self._queue.close(self._batch))
@@ -61,8 +62,11 @@ class BatchWork:
             await self._close_as_failed(describe(error))
             raise
         else:
-            self._metrics.batch("completed")
-            self._report(returned, time.monotonic() - began)
+            duration_s = time.monotonic() - began
+            self._metrics.completed(duration_s)
+            self._report(returned, duration_s)
+        finally:
+            self._metrics.left()
 
     async def _run_rows(self) -> None:
         waiting = deque(self._batch.rows)
@@ -120,7 +124,7 @@ class BatchWork:
             began = time.monotonic()
             result = await call()
             # Each call that is answered has renewed the lease, at some moment after it was sent.
-            self._lease_until = began + self._settings.lease_s
+            self._renewed(began)
             return result
 
         try:
@@ -129,6 +133,10 @@ class BatchWork:
             )
         except DatabaseUnavailable as error:
             raise LeaseLost(f"batch {self._batch.batch_id}: {error}") from error
+
+    def _renewed(self, moment: float) -> None:
+        self._lease_until = moment + self._settings.lease_s
+        self._metrics.renewed(moment)
 
     def _leave(self, lost: LeaseLost) -> None:
         log.warning("%s; what is not written of it goes to others when its lease is over", lost)

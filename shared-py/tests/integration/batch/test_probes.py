@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import signal
 
 from stack import until
 
@@ -13,6 +15,10 @@ from .workers import Start, Steering, Worker, get
 def metric(worker: Worker, name: str) -> float:
     [value] = re.findall(rf"^{re.escape(name)} (\S+)$", get(f"{worker.http_url}/metrics")[1], re.MULTILINE)
     return float(value)
+
+
+def counts_one(worker: Worker, name: str) -> bool:
+    return metric(worker, name) == 1
 
 
 async def test_a_worker_is_ready_from_its_first_claim_on(parcels: Parcels, start: Start, steering: Steering) -> None:
@@ -46,6 +52,41 @@ async def test_metrics_tell_rows_by_outcome_batches_and_claims(
     await until(all_but_one)
     assert metric(worker, f'keda_jobs_batches_total{labels}"completed"}}') == 1
     assert metric(worker, f'keda_jobs_claim_duration_seconds_count{{job="{worker.name}"}}') == 2
+    assert metric(worker, f'keda_jobs_batch_duration_seconds_count{{job="{worker.name}"}}') == 1
+    steering.open_the_gate()
+    assert await worker.ended() == 0
+
+
+async def test_the_age_of_the_heartbeat_falls_with_each_renewal_and_is_0_without_a_batch(
+    parcels: Parcels, start: Start, steering: Steering
+) -> None:
+    worker = start(LEASE_S="3")
+
+    def age() -> float:
+        return metric(worker, f'keda_jobs_heartbeat_age_seconds{{job="{worker.name}"}}')
+
+    async with parcels.owner.transaction():
+        await parcels.owner.execute("LOCK TABLE parcels_queue")
+        await until(lambda: get(f"{worker.http_url}/healthz")[0] == 200)
+        assert age() == 0
+        await parcels.insert(waits=1)
+    for _ in range(2):
+        await until(lambda: age() > 0.8)
+        await until(lambda: 0 < age() < 0.5)
+    steering.open_the_gate()
+    assert await worker.ended() == 0
+
+
+async def test_lost_and_recovered_batches_are_counted(parcels: Parcels, start: Start, steering: Steering) -> None:
+    await parcels.insert(waits=2)
+    worker = start(LEASE_S="1")
+    await until(lambda: len(steering.runs) == 2)
+    worker.signal(signal.SIGSTOP)
+    await until(parcels.claimable)
+    worker.signal(signal.SIGCONT)
+    for outcome in ("lost", "recovered"):
+        labels = f'{{job="{worker.name}",outcome="{outcome}"}}'
+        await until(functools.partial(counts_one, worker, f"keda_jobs_batches_total{labels}"))
     steering.open_the_gate()
     assert await worker.ended() == 0
 
