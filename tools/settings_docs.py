@@ -21,8 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 ROOT = Path(__file__).resolve().parent.parent
-START = "<!-- settings:start -->"
-END = "<!-- settings:end -->"
+PLACE = "settings"
 NOTHING = "–"
 # Defaults that are found at the start of a process, by the function that finds them.
 FOUND_AT_START = {socket.gethostname: "host name"}
@@ -34,7 +33,7 @@ class DocsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The README of one job, as it is and as it should be."""
+    """A document with a table in it, as it is and as it should be."""
 
     path: Path
     present: str
@@ -47,8 +46,18 @@ def pages(root: Path = ROOT) -> Iterator[Page]:
         package = job.name.replace("-", "_")
         if (job / "src" / package / "settings.py").is_file():
             readme = job / "README.md"
-            present = readme.read_text() if readme.is_file() else ""
-            yield Page(readme, present, _with_table(present, table(_settings(job, package)), readme.relative_to(root)))
+            yield page(readme, PLACE, table(_settings(job, package)), root)
+
+
+def page(path: Path, place: str, rows: str, root: Path) -> Page:
+    """The document at `path` with `rows` between the two lines that name `place`. Raises `DocsError`."""
+    text = path.read_text() if path.is_file() else ""
+    start, end = f"<!-- {place}:start -->", f"<!-- {place}:end -->"
+    before, found, rest = text.partition(start)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise DocsError(f"{path.relative_to(root)} has no place for the {place}: add the lines {start} and {end}")
+    return Page(path, text, f"{before}{start}\n{rows}\n{end}{after}")
 
 
 def table(settings: type[BaseSettings]) -> str:
@@ -104,32 +113,29 @@ def _meaning(settings: type[BaseSettings], name: str, field: FieldInfo) -> str:
     return field.description.replace("|", r"\|")
 
 
-def _with_table(text: str, rows: str, shown: Path) -> str:
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not (start and end):
-        raise DocsError(f"{shown} has no place for the settings: add the lines {START} and {END}")
-    return f"{before}{START}\n{rows}\n{END}{after}"
-
-
-def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
-    """The command line: write the tables, or with `--check` say which are out of date."""
-    parser = argparse.ArgumentParser(prog="settings_docs", description=(__doc__ or "").splitlines()[0])
+def run(documents: Iterator[Page], description: str, arguments: list[str] | None, root: Path) -> int:
+    """The command line: write the tables of the pages, or with `--check` say which are out of date; the exit code."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when a table is out of date")
     check: bool = parser.parse_args(arguments).check
     try:
-        stale = [page for page in pages(root) if page.present != page.wanted]
+        stale = [document for document in documents if document.present != document.wanted]
     except DocsError as error:
-        print(f"settings_docs: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
-    for page in stale:
-        name = page.path.relative_to(root)
+    for document in stale:
+        name = document.path.relative_to(root)
         if check:
-            print(f"{name}: its settings table is out of date: run `python tools/settings_docs.py`", file=sys.stderr)
+            print(f"{name}: its table is out of date: run `make settings-docs`", file=sys.stderr)
         else:
-            page.path.write_text(page.wanted)
+            document.path.write_text(document.wanted)
             print(f"{name}: written")
     return 1 if check and stale else 0
+
+
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
+    """The settings tables of all jobs."""
+    return run(pages(root), (__doc__ or "").splitlines()[0], arguments, root)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from stack.jobs import ROOT
 
-TO_TYPE = [ROOT / name for name in ("README.md", "CLAUDE.md", "CONTRIBUTING.md", "docs/dead-letters.md")] + sorted(
-    ROOT.glob("jobs/*/README.md")
-)
+_PAGES = ("README.md", "CLAUDE.md", "CONTRIBUTING.md", "docs/dead-letters.md", "docs/observability.md")
+TO_TYPE = [ROOT / name for name in _PAGES] + sorted(ROOT.glob("jobs/*/README.md"))
 # What k8s/README.md says to type is run on a cluster: tests/e2e/test_7_documents.py.
 ALL = [*TO_TYPE, ROOT / "k8s" / "README.md", ROOT / "SECURITY.md"]
 

@@ -9,7 +9,8 @@ import pytest
 
 import settings_docs
 
-README = f"# my-job\n\nBefore.\n\n{settings_docs.START}\n{settings_docs.END}\n\nAfter.\n"
+START, END = "<!-- settings:start -->", "<!-- settings:end -->"
+README = f"# my-job\n\nBefore.\n\n{START}\n{END}\n\nAfter.\n"
 SETTINGS = """
 import socket
 from pydantic import ByteSize, Field, SecretStr
@@ -73,7 +74,7 @@ def readme(root: Path) -> Path:
 
 def test_the_table_has_every_setting_and_no_secret(root: Path) -> None:
     assert settings_docs.main([], root) == 0
-    assert readme(root).read_text() == README.replace(settings_docs.START, f"{settings_docs.START}\n{TABLE}")
+    assert readme(root).read_text() == README.replace(START, f"{START}\n{TABLE}")
     assert "hush" not in readme(root).read_text()
 
 
@@ -92,7 +93,7 @@ def test_what_was_written_passes_the_check(root: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("text", ["# my-job\n", f"# my-job\n{settings_docs.START}\n", None])
+@pytest.mark.parametrize("text", ["# my-job\n", f"# my-job\n{START}\n", None])
 def test_a_readme_without_a_place_for_the_table_is_named(
     root: Path, text: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,83 @@
+"""Writes the tables of metrics into docs/observability.md, or tells that they are out of date.
+
+They stand between `<!-- metrics:start -->` and `<!-- metrics:end -->` and come from the registries of `SOURCES`, with
+the labels that their samples have: each metric needs one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Metric
+
+from keda_jobs.batch.metrics import BatchMetrics
+from keda_jobs.metrics import Metrics, StoreMetrics
+from settings_docs import NOTHING, ROOT, DocsError, Page, page, run
+
+PLACE = "metrics"
+# The end of a name, the longer one first.
+_UNITS = {"_timestamp_seconds": "Unix time, s", "_seconds": "s", "_bytes": "bytes"}
+
+
+def _of_event_jobs() -> CollectorRegistry:
+    metrics = Metrics("job")
+    StoreMetrics(metrics.registry)
+    metrics.dead_letter("AnErrorClass")
+    return metrics.registry
+
+
+# The exporter's registry joins here.
+SOURCES: list[tuple[str, CollectorRegistry]] = [
+    ("Event jobs", _of_event_jobs()),
+    ("Batch workers", BatchMetrics("job").registry),
+]
+
+
+def pages(root: Path = ROOT) -> Iterator[Page]:
+    """The document. Raises `DocsError`."""
+    tables = "\n\n".join(f"### {title}\n\n{table(registry.collect())}" for title, registry in SOURCES)
+    yield page(root / "docs" / "observability.md", PLACE, tables, root)
+
+
+def table(families: Iterable[Metric]) -> str:
+    """The Markdown table of `families`. Raises `DocsError` for one without a sample."""
+    rows = (
+        f"| `{_name(family)}` | {family.type} | {_labels(family)} | {_unit(family.name)} | {family.documentation} |"
+        for family in families
+    )
+    return "\n".join(["| metric | type | labels | unit | meaning |", "|---|---|---|---|---|", *rows])
+
+
+def _name(family: Metric) -> str:
+    return f"{family.name}_total" if family.type == "counter" else family.name
+
+
+def _labels(family: Metric) -> str:
+    """Its labels; of one that has several values in the samples, the values too."""
+    if not family.samples:
+        raise DocsError(f"{family.name} has no sample, so nobody can tell its labels")
+    values: dict[str, dict[str, None]] = {}
+    for sample in family.samples:
+        for name, value in sample.labels.items():
+            values.setdefault(name, {})[value] = None
+    values.pop("le", None)
+    return ", ".join(_label(name, list(known)) for name, known in values.items()) or NOTHING
+
+
+def _label(name: str, values: list[str]) -> str:
+    return f"`{name}`" if len(values) == 1 else f"`{name}` ({', '.join(values)})"
+
+
+def _unit(name: str) -> str:
+    return next((unit for end, unit in _UNITS.items() if name.endswith(end)), NOTHING)
+
+
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
+    """The command line."""
+    return run(pages(root), (__doc__ or "").splitlines()[0], arguments, root)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
