@@ -117,5 +117,6 @@ new-job: setup ## Make a job: NAME=video-probe SUBJECT=video-uploaded, or NAME=i
 	@python -m new_job --name="$(NAME)" --kind="$(KIND)" --subject="$(SUBJECT)" --table="$(TABLE)"
 
 .PHONY: settings-docs
-settings-docs: setup ## Write the settings tables of the READMEs again
+settings-docs: setup ## Write the settings tables of the READMEs and the tables of metrics again
 	@python tools/settings_docs.py
+	@python tools/metrics_docs.py

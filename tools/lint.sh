@@ -58,6 +58,7 @@ check "Dockerfiles" check_dockerfiles
 check "GitHub workflows" check_workflows
 check "lock files" python tools/lock.py --check
 check "settings tables" python tools/settings_docs.py --check
+check "metrics tables" python tools/metrics_docs.py --check
 
 if [ "$ran" -eq 0 ]; then failed+=("there is no check '$only'"); fi
 if [ ${#failed[@]} -gt 0 ]; then
