@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import logging
 import time
@@ -18,10 +19,11 @@ from keda_jobs.heartbeat import Heartbeat
 from keda_jobs.message import Message, message_of
 from keda_jobs.metrics import Metrics
 from keda_jobs.pause import Pause
-from keda_jobs.policy import Ack, Dead, Decision, Failed, Hold, Outcome, Retry, RetryPolicy, describe
+from keda_jobs.policy import Ack, Dead, Decision, Failed, Hold, Outcome, Retry, RetryPolicy, describe, error_class_of
 from keda_jobs.retry import scheduled_retry
 from keda_jobs.runner import Runner
 from keda_jobs.settings import JobSettings
+from keda_jobs.spans import OFF, Span, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +42,21 @@ class _GivenBack(Exception):
 class Consumer:
     """Pulls, runs and settles the messages of one job; decides nothing itself (see `keda_jobs.policy`)."""
 
-    def __init__(self, job: str, broker: Broker, runner: Runner, settings: JobSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        job: str,
+        broker: Broker,
+        runner: Runner,
+        settings: JobSettings,
+        metrics: Metrics,
+        tracer: Tracer = OFF,
+    ) -> None:
         self._job = job
         self._broker = broker
         self._runner = runner
         self._settings = settings
         self._metrics = metrics
+        self._tracer = tracer
         self._policy = RetryPolicy(settings.retry_max_deliveries, settings.retry_step_s)
         self._heartbeat = Heartbeat(settings.ack_wait_s / 3)
         self._pause = Pause()
@@ -137,19 +148,23 @@ class Consumer:
     async def _process(self, delivery: Delivery) -> None:
         started = time.monotonic()
         message = message_of(delivery.received, self._job)
-        decision: Decision
+        is_retry = message.attempt > delivery.received.num_delivered
+        with self._tracer.delivery(message, is_retry=is_retry) as span:
+            decision, outcome = await self._settle(message, delivery, span)
+            self._report(message, decision, outcome, time.monotonic() - started, span)
+
+    async def _settle(self, message: Message, delivery: Delivery, span: Span) -> tuple[Decision, str]:
         try:
-            decision = await self._decide_and_publish(message, delivery)
-            outcome = await self._acknowledge(delivery, decision)
+            decision = await self._decide_and_publish(message, delivery, span)
+            return decision, await self._acknowledge(delivery, decision)
         except (asyncio.CancelledError, _GivenBack):
             await self._give_back(delivery)
-            decision, outcome = Hold("the process stops"), "returned"
-        self._report(message, decision, outcome, time.monotonic() - started)
+            return Hold("the process stops"), "returned"
 
-    async def _decide_and_publish(self, message: Message, delivery: Delivery) -> Settled:
+    async def _decide_and_publish(self, message: Message, delivery: Delivery, span: Span) -> Settled:
         self._heartbeat.begin(delivery)
         try:
-            return await self._publish(await self._decide(message), message)
+            return await self._publish(await self._decide(message), message, span)
         finally:
             self._heartbeat.end(delivery)
 
@@ -169,28 +184,35 @@ class Consumer:
         await self._pull_ended.wait()
         raise _GivenBack
 
-    async def _publish(self, decision: Settled, message: Message) -> Settled:
+    async def _publish(self, decision: Settled, message: Message, span: Span) -> Settled:
         """Have the decision's messages stored; one that the broker cannot take makes it a dead letter."""
         try:
-            for outgoing in self._outgoing(decision, message):
+            for outgoing in self._outgoing(decision, message, span):
                 await self._confirmed(functools.partial(self._broker.publish, outgoing))
         except Permanent as error:
-            return await self._publish(Dead(describe(error), type(error).__name__), message)
+            return await self._publish(Dead(describe(error), type(error).__name__), message, span)
         return decision
 
-    def _outgoing(self, decision: Settled, message: Message) -> list[Outgoing]:
+    def _outgoing(self, decision: Settled, message: Message, span: Span) -> list[Outgoing]:
         # A pod's clock may be behind the server's; what the server has stamped is past for sure.
         now = max(datetime.now(UTC), message.published_at)
         match decision:
             case Ack(events):
                 return [
-                    Outgoing(event.subject, event.encode(), f"{message.id}:{event.subject}{f':{n}' if n else ''}")
+                    Outgoing(
+                        event.subject,
+                        event.encode(),
+                        f"{message.id}:{event.subject}{f':{n}' if n else ''}",
+                        span.on({}),
+                    )
                     for n, event in enumerate(events)
                 ]
             case Retry(delay_s):
-                return [scheduled_retry(message, self._job, delay_s, now)]
+                again = dataclasses.replace(message, headers=span.on_retry(message.headers))
+                return [scheduled_retry(again, self._job, delay_s, now)]
             case Dead():
-                return [dead_letter(message, self._job, decision, self._broker.max_payload, now)]
+                dead = dataclasses.replace(message, headers=span.on(message.headers))
+                return [dead_letter(dead, self._job, decision, self._broker.max_payload, now)]
             case _:
                 assert_never(decision)
 
@@ -247,8 +269,9 @@ class Consumer:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    def _report(self, message: Message, decision: Decision, outcome: str, duration_s: float) -> None:
-        self._metrics.settled(outcome, duration_s, message.attempt)
+    def _report(self, message: Message, decision: Decision, outcome: str, duration_s: float, span: Span) -> None:
+        self._metrics.settled(outcome, duration_s, message.attempt, span.exemplar)
+        span.ended(outcome, error_class_of(decision))
         extra: dict[str, object] = {
             "msg_id": message.id,
             "subject": message.subject,
@@ -256,6 +279,8 @@ class Consumer:
             "outcome": outcome,
             "duration_s": round(duration_s, 4),
         }
+        if span.trace_id is not None:
+            extra["trace_id"] = span.trace_id
         if not isinstance(decision, Ack):
             extra["reason"] = decision.reason
         match decision:

@@ -22,6 +22,7 @@ from keda_jobs.metrics import Metrics, StoreMetrics
 from keda_jobs.pause import Pause
 from keda_jobs.runner import Runner
 from keda_jobs.settings import JobSettings, StoreSettings, load, shown
+from keda_jobs.spans import Tracer, traced
 from keda_jobs.storage import Bucket
 
 # Longer than any step of a loop that is well: a fetch, a tick, the longest pause.
@@ -36,7 +37,8 @@ def serve(job: Job) -> int:
     try:
         settings = load(job.settings)
         logging.getLogger().setLevel(settings.log_level)
-        return asyncio.run(_Process(job, settings).run())
+        with traced(settings, job.name) as tracer:
+            return asyncio.run(_Process(job, settings, tracer).run())
     except Misconfigured as error:
         log.critical("%s", error)
         return 2
@@ -45,9 +47,10 @@ def serve(job: Job) -> int:
 class _Process:
     """One running job: what its probes look at, and what a signal ends."""
 
-    def __init__(self, job: Job, settings: JobSettings) -> None:
+    def __init__(self, job: Job, settings: JobSettings, tracer: Tracer) -> None:
         self._job = job
         self._settings = settings
+        self._tracer = tracer
         self._metrics = Metrics(job.name)
         self._metrics.paused.set_function(self._is_paused)
         self._client: Client | None = None
@@ -109,7 +112,7 @@ class _Process:
                 return Context(settings, message, cpu, resources, store)
 
             runner = Runner(job.event, job.handler, context, settings.handler_timeout_s)
-            self._consumer = Consumer(job.name, broker, runner, settings, self._metrics)
+            self._consumer = Consumer(job.name, broker, runner, settings, self._metrics, self._tracer)
             log.info("consuming")
             await self._consumer.run()
             log.info("stopped")

@@ -102,6 +102,19 @@ class RetryPolicy:
         return Retry(delay_s, reason)
 
 
+def error_class_of(decision: Decision) -> str | None:
+    """The class of the error that led to `decision`, None where there was none."""
+    match decision:
+        case Retry(_, reason):
+            return reason.partition(":")[0]
+        case Dead(_, error_class):
+            return error_class
+        case Ack() | Hold():
+            return None
+        case _:
+            assert_never(decision)
+
+
 def describe(error: BaseException) -> str:
     """One printable line of at most 500 characters: class and text of `error`."""
     text = " ".join(str(error).split())

@@ -92,7 +92,17 @@ class PgSettings(Settings):
         return dsn
 
 
-class ProcessSettings(Settings):
+class TraceSettings(Settings):
+    """Where spans go; OpenTelemetry reads its other variables itself."""
+
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None,
+        description="collector that takes traces by OTLP over HTTP; needs `keda-jobs[tracing]`, see docs/tracing.md",
+        pattern=r"^https?://",
+    )
+
+
+class ProcessSettings(TraceSettings):
     """What every job's process has: a log, probes, and an end."""
 
     shutdown_grace_s: Seconds = Field(30, ge=0, description="time to finish running work after SIGTERM")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,6 +33,9 @@ class World(Protocol):
     async def bodies(self, subject: str) -> list[bytes]:
         """What is stored under `subject`, oldest first."""
 
+    async def headers(self, subject: str) -> list[Mapping[str, str]]:
+        """The headers of the same messages."""
+
 
 @dataclass
 class InMemoryWorld:
@@ -43,6 +46,9 @@ class InMemoryWorld:
 
     async def bodies(self, subject: str) -> list[bytes]:
         return [stored.data for stored in self.broker.messages.values() if stored.subject == subject]
+
+    async def headers(self, subject: str) -> list[Mapping[str, str]]:
+        return [stored.headers for stored in self.broker.messages.values() if stored.subject == subject]
 
 
 @dataclass
@@ -55,6 +61,12 @@ class JetStreamWorld:
         return info.num_pending, info.num_ack_pending
 
     async def bodies(self, subject: str) -> list[bytes]:
+        return [stored.data for stored in await self._stored(subject)]
+
+    async def headers(self, subject: str) -> list[Mapping[str, str]]:
+        return [stored.headers or {} for stored in await self._stored(subject)]
+
+    async def _stored(self, subject: str) -> list[Any]:
         info = await self.jetstream.stream_info(STREAM)
         found = []
         for sequence in range(info.state.first_seq, info.state.last_seq + 1):
@@ -64,7 +76,7 @@ class JetStreamWorld:
                 if "no message found" not in str(error):
                     raise
             else:
-                found += [stored.data] if stored.subject == subject else []
+                found += [stored] if stored.subject == subject else []
         return found
 
 

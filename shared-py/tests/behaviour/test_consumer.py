@@ -21,6 +21,7 @@ from keda_jobs.message import Message
 from keda_jobs.metrics import Metrics
 from keda_jobs.runner import Runner
 from keda_jobs.settings import JobSettings
+from keda_jobs.spans import OFF, Tracer
 from stack import until
 
 from .conftest import ACK_WAIT_S, JOB, World, fetch_some, letters
@@ -39,10 +40,10 @@ Handle = Callable[[Greet, Message], Awaitable[Any]]
 
 
 @asynccontextmanager
-async def consuming(world: World, handle: Handle, **changes: Any) -> AsyncIterator[Consumer]:
+async def consuming(world: World, handle: Handle, tracer: Tracer = OFF, **changes: Any) -> AsyncIterator[Consumer]:
     settings = JobSettings(**({"ack_wait_s": ACK_WAIT_S, "retry_step_s": 0.3, "retry_max_deliveries": 4} | changes))
     runner = Runner(Greet, handle, lambda message: message, settings.handler_timeout_s)
-    consumer = Consumer(JOB, world.broker, runner, settings, Metrics(JOB))
+    consumer = Consumer(JOB, world.broker, runner, settings, Metrics(JOB), tracer)
     running = asyncio.create_task(consumer.run())
     try:
         yield consumer

@@ -135,13 +135,14 @@ async def test_a_frozen_loop_fails_the_liveness_probe_of_its_consumer() -> None:
     from keda_jobs.metrics import Metrics
     from keda_jobs.runner import Runner
     from keda_jobs.settings import JobSettings
+    from keda_jobs.spans import OFF
     from keda_jobs.testing import InMemoryBroker
 
     async def handle(_event: Event, _context: object) -> None:
         return None
 
     settings = JobSettings()
-    process = _Process(Job("greeter", handle, Event, JobSettings), settings)
+    process = _Process(Job("greeter", handle, Event, JobSettings), settings, OFF)
     runner = Runner(Event, handle, lambda message: message, 1.0)
     process._consumer = Consumer("greeter", InMemoryBroker([]), runner, settings, Metrics("greeter"))
     assert process._alive() is None

@@ -25,6 +25,7 @@ from keda_jobs.errors import DatabaseUnavailable, Misconfigured
 from keda_jobs.policy import RetryPolicy
 from keda_jobs.postgres import Pool, pool
 from keda_jobs.settings import BatchSettings, load, shown
+from keda_jobs.spans import Tracer, traced
 
 # After the grace: to write and to give back, if PostgreSQL answers at all.
 _CLOSING_S = 5.0
@@ -42,7 +43,8 @@ def serve(job: BatchJob) -> int:
     try:
         settings = load(job.settings)
         logging.getLogger().setLevel(settings.log_level)
-        asyncio.run(_Process(job, settings).run())
+        with traced(settings, job.name) as tracer:
+            asyncio.run(_Process(job, settings, tracer).run())
     except Misconfigured as error:
         log.critical("%s", error)
         return 2
@@ -58,9 +60,10 @@ def serve(job: BatchJob) -> int:
 class _Process:
     """One worker process: what its probes look at, and what a signal ends."""
 
-    def __init__(self, job: BatchJob, settings: BatchSettings) -> None:
+    def __init__(self, job: BatchJob, settings: BatchSettings, tracer: Tracer) -> None:
         self._job = job
         self._settings = settings
+        self._tracer = tracer
         self._metrics = BatchMetrics(job.name)
         self._stop = Stop(settings.shutdown_grace_s)
         self._connections: Pool | None = None
@@ -126,4 +129,4 @@ class _Process:
             lambda: give_up,
         )
         runner = RowRunner(job, BatchContext(settings, CpuPool(), resources), policy, self._stop)
-        return Worker(queue, runner, settings, self._metrics, self._stop)
+        return Worker(queue, runner, settings, self._metrics, self._stop, self._tracer)

@@ -18,6 +18,7 @@ from keda_jobs.claims.queue import Batch, ClaimQueue, Done, Failure, LeaseLost, 
 from keda_jobs.errors import DatabaseUnavailable
 from keda_jobs.policy import describe
 from keda_jobs.settings import BatchSettings
+from keda_jobs.spans import Span
 
 WRITERS = 3
 """Transactions of one batch at once; more gain nothing."""
@@ -49,7 +50,7 @@ class BatchWork:
         self._lease_until = 0.0
         self._settled = Settled()
 
-    async def run(self) -> None:
+    async def run(self, span: Span) -> None:
         """Return when the batch is closed, or left to other workers."""
         began = time.monotonic()
         self._renewed(began)
@@ -58,13 +59,15 @@ class BatchWork:
             returned = await self._surely(lambda: self._queue.close(self._batch))
         except LeaseLost as lost:
             self._leave(lost)
+            span.ended("lost", type(lost).__name__, self._counts())
         except Exception as error:
             await self._close_as_failed(describe(error))
             raise
         else:
             duration_s = time.monotonic() - began
             self._metrics.completed(duration_s)
-            self._report(returned, duration_s)
+            span.ended("completed", counts=self._counts() | {"returned": returned})
+            self._report(returned, duration_s, span)
         finally:
             self._metrics.left()
 
@@ -148,14 +151,17 @@ class BatchWork:
         except LeaseLost as lost:
             self._leave(lost)
 
-    def _report(self, returned: int, duration_s: float) -> None:
+    def _counts(self) -> dict[str, int]:
         settled = self._settled
-        fields = {
+        return {"completed": settled.completed, "failed": settled.failed, "given_up": settled.given_up}
+
+    def _report(self, returned: int, duration_s: float, span: Span) -> None:
+        fields: dict[str, object] = {
             "batch_id": self._batch.batch_id,
-            "completed": settled.completed,
-            "failed": settled.failed,
-            "given_up": settled.given_up,
+            **self._counts(),
             "returned": returned,
             "duration_s": round(duration_s, 3),
         }
+        if span.trace_id is not None:
+            fields["trace_id"] = span.trace_id
         log.info("batch %d: %d rows", self._batch.batch_id, len(self._batch.rows), extra=fields)

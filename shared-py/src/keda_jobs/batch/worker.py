@@ -16,6 +16,7 @@ from keda_jobs.batch.work import BatchWork
 from keda_jobs.claims.queue import Batch, ClaimQueue
 from keda_jobs.errors import DatabaseUnavailable
 from keda_jobs.settings import BatchSettings
+from keda_jobs.spans import OFF, Tracer
 
 # Every claimable range was locked by other claims, which take some ten milliseconds.
 _OTHERS_CLAIM_S = 0.05
@@ -28,13 +29,20 @@ class Worker:
     """Claims and runs batches until nothing is claimable or a stop is asked for."""
 
     def __init__(
-        self, queue: ClaimQueue, runner: RowRunner, settings: BatchSettings, metrics: BatchMetrics, stop: Stop
+        self,
+        queue: ClaimQueue,
+        runner: RowRunner,
+        settings: BatchSettings,
+        metrics: BatchMetrics,
+        stop: Stop,
+        tracer: Tracer = OFF,
     ) -> None:
         self._queue = queue
         self._runner = runner
         self._settings = settings
         self._metrics = metrics
         self._stop = stop
+        self._tracer = tracer
         self._pause = patience()
         self.has_claimed = False
 
@@ -42,7 +50,9 @@ class Worker:
         """Return when nothing is claimable. Raises `DatabaseUnavailable`, `Misconfigured`."""
         while (batch := await self._claim()) is not None:
             self.has_claimed = True
-            await BatchWork(self._queue, batch, self._runner, self._settings, self._metrics, self._stop).run()
+            work = BatchWork(self._queue, batch, self._runner, self._settings, self._metrics, self._stop)
+            with self._tracer.batch(batch.batch_id, len(batch.rows)) as span:
+                await work.run(span)
 
     async def _claim(self) -> Batch | None:
         """The next batch, None where none is to be had. Raises `DatabaseUnavailable` after CLAIM_TIMEOUT_S."""

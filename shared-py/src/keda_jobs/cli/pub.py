@@ -16,6 +16,8 @@ from keda_jobs.cli.options import JsonOption, ServerOption
 from keda_jobs.cli.publishing import Pipeline
 from keda_jobs.cli.terminal import say, show_json
 from keda_jobs.errors import Misconfigured
+from keda_jobs.settings import TraceSettings, load
+from keda_jobs.spans import traced
 from keda_jobs.subjects import is_literal
 
 # Room for the headers that go with each event.
@@ -52,34 +54,34 @@ def pub(
         raise Misconfigured("give one event or --file")
     if not is_literal(subject):
         raise Misconfigured(f"{subject!r} is not a subject that can be published on")
-    if event is not None:
-        one = parse_event(typer.get_binary_stream("stdin").read() if event == "-" else os.fsencode(event))
-        done = run(server, lambda client: _publish(client, subject, [one], 1, as_json=json_))
-    else:
-        with opened(str(file)) as lines:
-            done = run(server, lambda client: _publish_lines(client, subject, lines, as_json=json_))
-    if done.interrupted:
+    with traced(load(TraceSettings), "keda-jobs") as tracer:
+        pipeline = Pipeline(subject, tracer)
+        if event is not None:
+            one = parse_event(typer.get_binary_stream("stdin").read() if event == "-" else os.fsencode(event))
+            run(server, lambda client: _publish(client, pipeline, [one], 1, as_json=json_))
+        else:
+            with opened(str(file)) as lines:
+                run(server, lambda client: _publish_lines(client, pipeline, lines, as_json=json_))
+    if pipeline.interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
-async def _publish_lines(client: Client, subject: str, lines: BinaryIO, *, as_json: bool) -> Pipeline:
+async def _publish_lines(client: Client, pipeline: Pipeline, lines: BinaryIO, *, as_json: bool) -> None:
     most = client.max_payload - _HEADERS
     total = check(lines, most)
     events = (event for _, event in events_of(lines, most) if isinstance(event, bytes))
-    return await _publish(client, subject, events, total, as_json=as_json)
+    await _publish(client, pipeline, events, total, as_json=as_json)
 
 
-async def _publish(client: Client, subject: str, events: Iterable[bytes], total: int, *, as_json: bool) -> Pipeline:
-    pipeline = Pipeline(subject)
+async def _publish(client: Client, pipeline: Pipeline, events: Iterable[bytes], total: int, *, as_json: bool) -> None:
     began = time.monotonic()
     try:
         await pipeline.run(client, events, total)
     finally:
         seconds = round(time.monotonic() - began, 3)
         if as_json:
-            shown = {"subject": subject, "published": pipeline.confirmed, "seconds": seconds}
+            shown = {"subject": pipeline.subject, "published": pipeline.confirmed, "seconds": seconds}
             show_json(shown | {"interrupted": pipeline.interrupted})
         elif pipeline.confirmed or not total:
             end = "; interrupted" if pipeline.interrupted else ""
-            say(f"{pipeline.confirmed} of {total} published to {subject} in {seconds:.1f} s{end}")
-    return pipeline
+            say(f"{pipeline.confirmed} of {total} published to {pipeline.subject} in {seconds:.1f} s{end}")

@@ -17,6 +17,7 @@ from keda_jobs.cli.terminal import Meter, meter
 from keda_jobs.errors import BrokerUnavailable, JobError
 from keda_jobs.jetstream import CONFIRM_S, STREAM
 from keda_jobs.jetstream_api import why
+from keda_jobs.spans import Tracer
 
 _OTHER_STREAM = 10060
 # Enough to fill a link; with messages of 1 MB at most it also bounds the memory.
@@ -66,10 +67,11 @@ async def _try(client: Client, outgoing: Outgoing) -> None:
 class Pipeline:
     """Publishes events to one subject, many at once; `confirmed` counts those that are stored."""
 
-    def __init__(self, subject: str) -> None:
+    def __init__(self, subject: str, tracer: Tracer) -> None:
+        self.subject = subject
         self.confirmed = 0
         self.interrupted = False
-        self._subject = subject
+        self._tracer = tracer
         self._slots = asyncio.Semaphore(_WINDOW)
         self._error: JobError | None = None
 
@@ -88,7 +90,8 @@ class Pipeline:
 
     async def _one(self, client: Client, event: bytes, progress: Meter) -> None:
         try:
-            await publish(client, Outgoing(self._subject, event, f"pub:{uuid.uuid4()}"))
+            with self._tracer.publish(self.subject) as span:
+                await publish(client, Outgoing(self.subject, event, f"pub:{uuid.uuid4()}", span.on({})))
             self.confirmed += 1
             progress.at(self.confirmed)
         except JobError as error:
