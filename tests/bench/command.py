@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import batch
+import overhead
 import pictures
 import throughput
 from asyncpg import PostgresError
@@ -32,6 +33,7 @@ _INTERRUPTED = 130
 Benchmark = Callable[[Path, int, Callable[[str], None]], Sequence[Comparison]]
 _BENCHMARKS: dict[str, Benchmark] = {
     "throughput": throughput.measure,
+    "overhead": overhead.measure,
     "pictures": pictures.measure,
     "batch": batch.measure,
 }

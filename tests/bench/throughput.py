@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import cpu_time
 from bounds import TO_FASTSTREAM_DEFAULTS, TO_RAW_NATS
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 from results import Baseline, Comparison, Series
 from scripts import HERE, Script
+from turns import in_turn
 
 from keda_jobs.jetstream import STREAM, connect
 from keda_jobs.settings import NatsSettings
@@ -35,16 +39,34 @@ _NOTE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Messages that the server has noted as acked, and the time and the CPU time by then."""
+
+    acked: int
+    at_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What lies between two looks."""
+
+    begin: Look
+    end: Look
+
+    def per_second(self) -> float:
+        """Messages per second."""
+        return (self.end.acked - self.begin.acked) / (self.end.at_s - self.begin.at_s)
+
+    def cpu_us(self) -> float:
+        """CPU time of the process per message, in microseconds."""
+        return (self.end.cpu_s - self.begin.cpu_s) / (self.end.acked - self.begin.acked) * 1e6
+
+
 def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> list[Comparison]:
     """The rates, in messages per second. Raises `StackError`."""
-    say(f"throughput: storing {_MESSAGES:,} messages")
-    server = NatsServer(folder)
-    server.start()
-    try:
-        rates = asyncio.run(_rates(_contestants(server.url, folder), server.url, rounds, say))
-    finally:
-        server.stop()
-    series = {name: Series(name, tuple(values)) for name, values in rates.items()}
+    series = figures("throughput", lambda url: _contestants(url, folder), Window.per_second, folder, rounds, say)
     baselines = [
         Baseline(series[_RAW], TO_RAW_NATS),
         Baseline(series[_DEFAULTS], TO_FASTSTREAM_DEFAULTS),
@@ -54,30 +76,57 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> list[Compa
     return [Comparison("throughput", "messages/s", series[_OURS], baselines, note=_NOTE)]
 
 
+def figures(
+    title: str,
+    contestants: Callable[[str], list[Script]],
+    figure: Callable[[Window], float],
+    folder: Path,
+    rounds: int,
+    say: Callable[[str], None],
+) -> dict[str, Series]:
+    """The `figure` of each of `contestants`, which are made for the URL of a server that has messages for them."""
+    say(f"{title}: storing {_MESSAGES:,} messages")
+    server = NatsServer(folder)
+    server.start()
+    try:
+        return asyncio.run(_figures(title, contestants(server.url), figure, server.url, rounds, say))
+    finally:
+        server.stop()
+
+
+def noop_job(name: str, url: str, folder: Path, module: str = "noop_job", **environment: str) -> Script:
+    """The no-op job, as a contestant of that name."""
+    settings = {"NATS_URL": url, "CONCURRENCY": str(_IN_HAND), "HTTP_PORT": "0"}
+    return Script(name, ["-m", module], folder / f"{name}.log", settings | environment)
+
+
 def _contestants(url: str, folder: Path) -> list[Script]:
     """Consumers of the same messages."""
     faststream = [str(HERE / "faststream_app.py"), url]
-    settings = {"NATS_URL": url, "CONCURRENCY": str(_IN_HAND), "HTTP_PORT": "0"}
     return [
         Script(_RAW, [str(HERE / "raw_loop.py"), url, str(_IN_HAND)], folder / "raw.log"),
-        Script(_OURS, ["-m", "noop_job"], folder / "noop-job.log", settings),
+        noop_job(_OURS, url, folder),
         Script(_DEFAULTS, faststream, folder / "faststream.log"),
         Script(_DOCUMENTED, [*faststream, "10"], folder / "faststream-10.log"),
         Script(_SAME, [*faststream, str(_IN_HAND)], folder / "faststream-64.log"),
     ]
 
 
-async def _rates(
-    contestants: list[Script], url: str, rounds: int, say: Callable[[str], None]
-) -> dict[str, list[float]]:
-    rates: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
+async def _figures(
+    title: str,
+    contestants: list[Script],
+    figure: Callable[[Window], float],
+    url: str,
+    rounds: int,
+    say: Callable[[str], None],
+) -> dict[str, Series]:
+    async def turn(contestant: Script) -> float:
+        return figure(await _window(client, contestant))
+
     async with connect(NatsSettings(nats_url=url), name="bench", wait=False) as client:
         await _fill(client)
-        for round_ in range(1, rounds + 1):
-            for contestant in contestants:
-                say(f"throughput: round {round_} of {rounds}, {contestant.name}")
-                rates[contestant.name].append(await _rate(client, contestant))
-    return rates
+        turns = {contestant.name: functools.partial(turn, contestant) for contestant in contestants}
+        return await in_turn(title, turns, rounds, say)
 
 
 async def _fill(client: Client) -> None:
@@ -88,31 +137,32 @@ async def _fill(client: Client) -> None:
         await asyncio.gather(*(jetstream.publish("ping", b'{"n":%d}' % n) for n in range(start, start + 500)))
 
 
-async def _rate(client: Client, contestant: Script) -> float:
-    """Messages per second that the server has noted as acked, over the window."""
+async def _window(client: Client, contestant: Script) -> Window:
+    """What `contestant` does between two looks of ours."""
     jetstream = client.jetstream()
     # A plain filter, because FastStream binds by its own subject.
     config = ConsumerConfig(durable_name=_CONSUMER, filter_subject="ping", ack_policy=AckPolicy.EXPLICIT, ack_wait=60)
     await jetstream.add_consumer(STREAM, config)
     contestant.launch()
     try:
-        first, begun = await _when(client, contestant, lambda acked: acked >= _FIRST)
-        ends = begun + _WINDOW_S
-        last, ended = await _when(client, contestant, lambda acked: acked >= _LAST or time.monotonic() >= ends)
+        begin = await _when(client, contestant, lambda acked: acked >= _FIRST)
+        ends = begin.at_s + _WINDOW_S
+        end = await _when(client, contestant, lambda acked: acked >= _LAST or time.monotonic() >= ends)
     finally:
         await asyncio.to_thread(contestant.stop)
         await jetstream.delete_consumer(STREAM, _CONSUMER)
-    return (last - first) / (ended - begun)
+    return Window(begin, end)
 
 
-async def _when(client: Client, contestant: Script, enough: Callable[[int], bool]) -> tuple[int, float]:
-    """How many messages are acked, and the time, as soon as they are enough."""
+async def _when(client: Client, contestant: Script, enough: Callable[[int], bool]) -> Look:
+    """A look at it as soon as the messages are enough."""
     gives_up = time.monotonic() + _DEADLINE_S
     while True:
         info = await client.jetstream().consumer_info(STREAM, _CONSUMER)
         acked = info.ack_floor.stream_seq if info.ack_floor else 0
         if enough(acked):
-            return acked, time.monotonic()
+            cpu_s = cpu_time.of_tree(contestant.pid) if contestant.pid and cpu_time.readable() else 0.0
+            return Look(acked, time.monotonic(), cpu_s)
         if not contestant.alive or time.monotonic() > gives_up:
             raise StackError(f"{contestant.name} consumes nothing: {contestant.last_line()} (log: {contestant.log})")
         await asyncio.sleep(_POLL_S)
