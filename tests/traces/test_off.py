@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -43,7 +44,7 @@ async def loaded(client: Client, nats_server: NatsServer, tmp_path: Path, **envi
         await until(lambda: "loaded: " in witness.log.read_text())
         return witness.log.read_text()
     finally:
-        witness.kill()
+        await asyncio.to_thread(witness.stop)
 
 
 def python_path(folder: Path) -> str:
@@ -56,11 +57,13 @@ async def test_without_an_endpoint_nothing_of_opentelemetry_is_loaded(
     assert "loaded: []" in await loaded(client, nats_server, tmp_path)
 
 
-async def test_with_an_endpoint_it_is(
+async def test_with_an_endpoint_it_is_and_the_handler_makes_spans_of_its_own(
     client: Client, nats_server: NatsServer, tmp_path: Path, collector: Collector
 ) -> None:
     said = await loaded(client, nats_server, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
     assert "opentelemetry.sdk.trace" in said
+    (own,), (delivery,) = collector.named("own"), collector.named("process image-downloaded")
+    assert (own.service, own.parent, own.trace_id) == ("witness", delivery.span_id, delivery.trace_id)
 
 
 COMMANDS = {
