@@ -9,9 +9,12 @@ from typing import Protocol
 from keda_jobs.errors import Permanent
 from keda_jobs.message import Received, header_bytes
 
+_MOST_HEADER_BYTES = 65_535
+"""What JetStream stores; it refuses more whatever max_payload is."""
+
 
 class TooLarge(Permanent):
-    """The message is larger than the server's max_payload."""
+    """The message is larger than the server's max_payload, or its headers than 64 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +27,12 @@ class Outgoing:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def wire_headers(self, max_payload: int) -> dict[str, str]:
-        """All headers to send. Raises `TooLarge` when headers and body exceed `max_payload` bytes."""
+        """All headers to send. Raises `TooLarge` when it exceeds `max_payload` bytes, or its headers 64 KiB."""
         headers = {"Nats-Msg-Id": self.msg_id, **self.headers}
-        size = len(self.data) + header_bytes(headers)
+        in_headers = header_bytes(headers)
+        if in_headers > _MOST_HEADER_BYTES:
+            raise TooLarge(f"{in_headers} bytes of headers for {self.subject}; JetStream takes {_MOST_HEADER_BYTES}")
+        size = len(self.data) + in_headers
         if size > max_payload:
             raise TooLarge(f"{size} bytes for {self.subject}; the server takes {max_payload}")
         return headers

@@ -333,3 +333,14 @@ async def test_the_body_of_a_letter_is_exactly_three_fields(world: World) -> Non
         await all_dead(world)
     [body] = await world.bodies("dead-letter")
     assert list(json.loads(body)) == ["subject", "data", "num_delivered"]
+
+
+async def test_an_event_whose_headers_leave_no_room_for_a_retrys_is_a_dead_letter(world: World) -> None:
+    async def handle(_event: Greet, _message: Message) -> None:
+        raise Transient("not today")
+
+    await world.broker.publish(Outgoing("greet", b'{"n":1}', "greet:1", {"big": "x" * 65_450}))
+    async with consuming(world, handle):
+        (letter,) = await all_dead(world)
+        await until(lambda: settled(world))
+    assert (letter["data"], letter["num_delivered"]) == ({"n": 1}, 1)
