@@ -1,0 +1,122 @@
+"""What Prometheus is told about the jobs: whom it scrapes, and alerts that each have a section in the runbook."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from prometheus_rules import Rule, groups, rules
+from stack.jobs import ROOT
+
+from .jobs import JOBS, JobManifest
+from .rendered import BASE, Object, Source, of_kind
+
+FOLDER = ROOT / "k8s/monitoring"
+RUNBOOK = FOLDER / "RUNBOOK.md"
+OBJECTS = Source(FOLDER).objects
+ALERTS = [rule for rule in rules() if "alert" in rule]
+
+EVENT_JOB = (
+    *("keda_jobs_messages_total", "keda_jobs_message_duration_seconds_bucket", "keda_jobs_messages_in_work"),
+    *("keda_jobs_slots", "keda_jobs_fetch_age_seconds", "keda_jobs_paused"),
+    "keda_jobs_store_operation_duration_seconds_count",
+)
+EXPORTER = (
+    *("keda_jobs_consumer_lag", "keda_jobs_consumer_oldest_age_seconds", "keda_jobs_waiting_retries"),
+    *("keda_jobs_waiting_retry_next_due_timestamp_seconds", "keda_jobs_dead_letters_stored"),
+    *("keda_jobs_jetstream_storage_bytes", "keda_jobs_jetstream_storage_max_bytes"),
+    *("keda_jobs_queue_claimable_rows", "keda_jobs_queue_rows_total"),
+    *("keda_jobs_queue_batches_running", "keda_jobs_queue_batches_stale", "keda_jobs_scrape_ok"),
+)
+# kedacore/keda v2.21.0, pkg/metricscollector/prommetrics.go
+KEDA = ("keda_scaled_object_errors_total", "keda_scaled_job_errors_total")
+EXPOSED = {*EVENT_JOB, *EXPORTER, *KEDA, "up"}
+
+EACH_ALERT = pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
+def test_every_pod_of_a_job_is_scraped(job: JobManifest) -> None:
+    [monitor] = [thing for thing in of_kind(OBJECTS, "PodMonitor") if "keda-jobs-prod" in namespaces(thing)]
+    [endpoint] = monitor["spec"]["podMetricsEndpoints"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= job.pod.labels.items()
+    assert endpoint["port"] in {port["name"] for port in job.container["ports"]}
+    assert job.pod.labels[monitor["spec"]["jobLabel"]] == job.name
+
+
+def test_what_is_scraped_keeps_its_own_labels_and_answers_in_time() -> None:
+    for monitor in of_kind(OBJECTS, "PodMonitor"):
+        for endpoint in monitor["spec"]["podMetricsEndpoints"]:
+            assert endpoint["honorLabels"] is True
+            assert int(endpoint["scrapeTimeout"].rstrip("s")) < int(endpoint["interval"].rstrip("s"))
+
+
+def test_prometheus_is_let_in_where_these_objects_are() -> None:
+    [policy] = [
+        thing for thing in of_kind(Source(BASE).objects, "NetworkPolicy") if thing["metadata"]["name"] == "metrics"
+    ]
+    [rule] = policy["spec"]["ingress"]
+    admitted = {one["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for one in rule["from"]}
+    assert {thing["metadata"]["namespace"] for thing in OBJECTS} == admitted
+
+
+def test_every_rule_of_the_folder_is_applied() -> None:
+    applied = [group for thing in of_kind(OBJECTS, "PrometheusRule") for group in thing["spec"]["groups"]]
+    by_name = [sorted(found, key=lambda group: str(group["name"])) for found in (applied, groups())]
+    assert by_name[0] == by_name[1]
+
+
+def test_no_rule_is_there_twice() -> None:
+    names = [rule.get("alert") or rule["record"] for rule in rules()]
+    assert sorted(set(names)) == sorted(names)
+
+
+@EACH_ALERT
+def test_an_alert_says_how_bad_it_is_what_it_is_and_what_to_do(rule: Rule) -> None:
+    assert rule["labels"]["severity"] in {"critical", "warning"}
+    assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+
+
+@EACH_ALERT
+def test_its_link_leads_to_its_section(rule: Rule) -> None:
+    path, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    assert ROOT / path == RUNBOOK
+    assert anchor == rule["alert"].lower()
+
+
+def test_the_runbook_has_a_section_for_each_alert_and_no_other() -> None:
+    assert sorted(sections()) == sorted(rule["alert"] for rule in ALERTS)
+
+
+@pytest.mark.parametrize("part", ["**Means**:", "**Look at**:", "**Mends it**:", "**Leave it**"])
+def test_every_section_says_it_all(part: str) -> None:
+    assert [name for name, text in sections().items() if part not in text] == []
+
+
+def test_rules_name_metrics_that_are_exposed() -> None:
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    named = {name for rule in rules() for name in metrics(rule["expr"])}
+    assert named - recorded == EXPOSED
+
+
+def test_no_rule_names_a_job() -> None:
+    names = {job.name for job in JOBS}
+    assert [rule for rule in rules() if any(name in rule["expr"] for name in names)] == []
+
+
+def sections() -> dict[str, str]:
+    """The sections of the runbook by their headings."""
+    parts = re.split(r"^## (\S+)\n", RUNBOOK.read_text(), flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def metrics(expression: str) -> set[str]:
+    """The metrics that an expression names."""
+    return set(re.findall(r"\b(?:\w+:)?keda_\w+(?::\w+)*|\bup\b", expression))
+
+
+def namespaces(monitor: Object) -> list[str]:
+    """Where a monitor looks for pods."""
+    found: list[str] = monitor["spec"]["namespaceSelector"]["matchNames"]
+    return found
