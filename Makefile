@@ -65,6 +65,10 @@ bench: ## Measure against the baselines
 	@tools/setup.sh bench
 	@python tests/bench $(ARGS)
 
+.PHONY: monitoring
+monitoring: setup ## Alerts and dashboards against a real Prometheus (PROMETHEUS=, PROMTOOL= name the programs)
+	@python -m pytest tests/monitoring $(ARGS)
+
 ##@ Build
 .PHONY: build
 build: ## Build the image of one job: JOB=image-resize (REGISTRY=, TAG= name it, BASE= is what it stands on)
