@@ -73,7 +73,7 @@ ALERTS = [
     AlertCase("KedaJobsLagGrowing", "it grows, and nobody is there", {LAG: "0+60x60"}, (20, 40)),
     AlertCase("KedaJobsNotScaledUp", "nobody comes", {LAG: "3x20"}, (6,), (A,)),
     AlertCase("KedaJobsNotScaledUp", "the last pod went", {LAG: "3x20", SLOTS: "8x4 stale"}, (11,), (A,)),
-    AlertCase("KedaJobsNotScaledUp", "a pod takes 4 minutes", {LAG: "3x20", SLOTS: "_x4 8x20"}, (4, 6, 12)),
+    AlertCase("KedaJobsNotScaledUp", "a pod takes 4 minutes", {LAG: "3x20", SLOTS: "_x4 8x20"}, (3, 6, 12)),
     AlertCase("KedaJobsNotScaledUp", "nothing waits", {LAG: "0x20"}, (6, 12)),
     AlertCase("KedaJobsDeadLettersArriving", "the first one", {LETTERS: "0x4 1x40"}, (6, 18), (A,)),
     AlertCase("KedaJobsDeadLettersArriving", "it was long ago", {LETTERS: "0x4 1x40"}, (4, 22)),
@@ -104,6 +104,15 @@ ALERTS = [
         {FETCHED: "10+60x20", IN_WORK: "2x20", SLOTS: "8x20", PAUSED: "1x20", UP: "1x20"},
         (7, 20),
     ),
+    AlertCase(
+        "KedaJobsLoopDoesNotPoll",
+        "a fetch takes its time",
+        {FETCHED: "50x20", IN_WORK: "2x20", SLOTS: "8x20", PAUSED: "0x20", UP: "1x20"},
+        (7, 20),
+    ),
+    AlertCase(
+        "KedaJobsLoopDoesNotPoll", "a pod is restarted", {SLOTS: "8x4 stale _x2 8x20", UP: "1x4 0x2 1x20"}, (6, 9, 12)
+    ),
     AlertCase("KedaJobsLoopDoesNotPoll", "a pod answers nobody", {SLOTS: "8x4 stale", UP: "1x4 0x20"}, (11,), (POD,)),
     AlertCase("KedaJobsLoopDoesNotPoll", "a pod ended", {SLOTS: "8x4 stale", UP: "1x4 0 stale"}, (6, 11, 20)),
     AlertCase("KedaJobsLoopDoesNotPoll", "what is down was never a job", {UP: "0x20"}, (11, 20)),
@@ -112,6 +121,7 @@ ALERTS = [
     AlertCase(
         "KedaJobsStoreFailing", "in two ways", {STORED: "0+50x20", REFUSED: "0+4x20", BROKEN: "0+4x20"}, (12,), (A,)
     ),
+    AlertCase("KedaJobsStoreFailing", "for two minutes", {STORED: "0+50x20", REFUSED: "0+10x2 20x20"}, (2, 4, 9)),
     AlertCase("KedaJobsStoreFailing", "nothing is stored", {STORED: "0x20", REFUSED: "0x20"}, (12, 20)),
     AlertCase("KedaJobsPaused", "a long rest", {PAUSED: "0 1x20"}, (7,), (A,)),
     AlertCase("KedaJobsPaused", "NATS restarted", {PAUSED: "0 1x3 0x20"}, (4, 7, 12)),
@@ -126,8 +136,10 @@ ALERTS = [
     AlertCase("KedaJobsScalerErrors", "at each poll", {OBJECT: "0+12x20"}, (8,), (SCALED,)),
     AlertCase("KedaJobsScalerErrors", "of a ScaledJob", {JOB: "1+2x20"}, (8,), (SCALED,)),
     AlertCase("KedaJobsScalerErrors", "NATS restarted", {OBJECT: "0x3 5 9x20"}, (5, 8, 12)),
+    AlertCase("KedaJobsScalerErrors", "an error now and then", {OBJECT: "0x4 1x4 2x4 3x4 4x4"}, (8, 12, 16)),
     AlertCase("KedaJobsScalerErrors", "somebody else's", {FOREIGN: "0+12x20"}, (8, 20)),
     AlertCase("KedaJobsStorageFull", "over 80 %", {USED: "81x20", MOST: "100x20"}, (7,), ({},)),
+    AlertCase("KedaJobsStorageFull", "it is purged", {USED: "10 90x2 10x20", MOST: "100x20"}, (2, 3, 8)),
     AlertCase("KedaJobsStorageFull", "80 %", {USED: "80x20", MOST: "100x20"}, (7, 20)),
     AlertCase("KedaJobsStorageFull", "without a limit", {USED: "80x20", MOST: "0x20"}, (7, 20)),
     AlertCase(

@@ -1,0 +1,195 @@
+"""Servers, jobs and the exporter on this machine, watched by a Prometheus whose rules are sixty times as fast."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Self, TypeVar
+
+import asyncpg
+import nats
+from nats.aio.client import Client
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from keda_jobs.jetstream import STREAM
+from stack import BatchWorker, JobProcess, NatsServer, PostgresServer, S3Server, event_jobs, free_port
+from stack.schema import apply_schemas
+from stack.servers import HOST
+from stack.streams import apply_streams
+
+from .prometheus import Prometheus
+
+T = TypeVar("T")
+
+FASTER = 60
+STORAGE_BYTES = 16 * 2**20
+_FILLER = "retry.filler"  # in the stream, and read by no consumer
+_PIECE = b"x" * 200_000
+_USERS = "INSERT INTO users (name, email) SELECT 'A B', n || '@example.com' FROM generate_series(1, $1::int) AS n"
+
+
+class KedaPage(Collector):
+    """KEDA's own count of errors: KEDA runs in a cluster only. While `fails`, each look at it finds one more."""
+
+    def __init__(self) -> None:
+        self.fails = False
+        self._errors = 0
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        self._errors += self.fails
+        labels = {"namespace": "keda-jobs-prod", "scaledObject": "image-download"}
+        family = CounterMetricFamily("keda_scaled_object_errors", "As KEDA 2.21 has it", labels=list(labels))
+        family.add_metric(list(labels.values()), self._errors)
+        yield family
+
+
+class Platform:
+    """All of it, for the time of a `with`."""
+
+    def __init__(self, folder: Path) -> None:
+        small = f'jetstream {{ store_dir: "{folder}/nats", sync_interval: always, max_file_store: {STORAGE_BYTES} }}'
+        self.nats = NatsServer(folder, extra=small)
+        self.s3 = S3Server(folder)
+        self.postgres = PostgresServer(folder)
+        self._silent_port = free_port()
+        self.silent_url = f"http://{HOST}:{self._silent_port}"
+        self.keda = KedaPage()
+        self.prometheus = Prometheus(folder / "prometheus", FASTER)
+        self._folder = folder
+        servers = self.nats.environment() | self.s3.environment() | self.postgres.environment()
+        patient = {"DOWNLOAD_TIMEOUT_S": "300", "HANDLER_TIMEOUT_S": "300"}
+        settings = {"CONCURRENCY": "2", "DOWNLOAD_ALLOW_ADDRESSES": self.silent_url.removeprefix("http://"), **patient}
+        self._environment = {**servers, **settings, "NATS_MONITORING_URL": self.nats.monitor_url}
+        self.jobs = {job: self._job(job) for job in event_jobs()}
+        self.exporter = self._job("exporter")
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as started:
+            for server in (self.nats, self.s3, self.postgres):
+                started.callback(server.kill)
+                server.start()
+            asyncio.run(apply_streams(self.nats.url))
+            asyncio.run(apply_schemas(self.postgres.dsn))
+            for process in (*self.jobs.values(), self.exporter):
+                started.callback(process.kill)
+                process.start()
+            started.callback(self.prometheus.kill)
+            self.prometheus.start()
+            self._keda_url = self._serve_keda(started)
+            self.scrape()
+            self._stack = started.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def scrape(self) -> None:
+        """Have Prometheus scrape the jobs that run: a pod that ended is no target any more."""
+        running = {job: process.http_url for job, process in self.jobs.items() if process.alive}
+        self.prometheus.scrape({**running, "exporter": self.exporter.http_url, "keda-operator": self._keda_url})
+
+    def stop_job(self, job: str) -> None:
+        """As KEDA does to take a job to zero."""
+        self.jobs[job].stop()
+        self.scrape()
+
+    def start_job(self, job: str) -> None:
+        """A pod of it, and a target."""
+        self.jobs[job].start()
+        self.scrape()
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """A server at `silent_url` that takes connections and answers nothing; at the end it breaks them off."""
+        with socket.create_server((HOST, self._silent_port)):
+            yield
+
+    def worker(self) -> BatchWorker:
+        """A worker that claims all rows at once."""
+        settings = {**self._environment, "CLAIM_SIZE": "1000000", "LEASE_S": "2", "SHUTDOWN_GRACE_S": "1"}
+        return BatchWorker("users-batch", settings, self._folder / "worker.log", "worker")
+
+    def work_off(self) -> None:
+        """Have a worker do all rows, as KEDA would."""
+        worker = self.worker()
+        worker.start()
+        worker.wait(60)
+
+    def publish(self, subject: str, *bodies: bytes) -> None:
+        """Publish messages and wait until they are stored."""
+
+        async def run(client: Client) -> None:
+            for body in bodies:
+                await client.jetstream().publish(subject, body)
+
+        self.with_nats(run)
+
+    def fill(self, part: float) -> None:
+        """Fill the storage with what no job reads, up to this part; 1 until NATS refuses more."""
+
+        async def run(client: Client) -> None:
+            jetstream = client.jetstream()
+            while (await jetstream.stream_info(STREAM)).state.bytes < part * STORAGE_BYTES:
+                try:
+                    await jetstream.publish(_FILLER, _PIECE)
+                except nats.js.errors.ServiceUnavailableError:
+                    return
+
+        self.with_nats(run)
+
+    def empty(self) -> None:
+        """Take away what `fill` put there."""
+
+        async def run(client: Client) -> None:
+            await client.jetstream().purge_stream(STREAM, subject=_FILLER)
+
+        self.with_nats(run)
+
+    def with_nats(self, action: Callable[[Client], Awaitable[T]]) -> T:
+        """What `action` makes of a connection of the test's own."""
+
+        async def run() -> T:
+            client = await nats.connect(self.nats.url)
+            try:
+                return await action(client)
+            finally:
+                await client.close()
+
+        return asyncio.run(run())
+
+    def insert_users(self, rows: int) -> None:
+        """Rows for users-batch."""
+
+        async def run() -> None:
+            connection = await asyncpg.connect(self.postgres.dsn)
+            await connection.execute(_USERS, rows)
+            await connection.close()
+
+        asyncio.run(run())
+
+    def freeze(self, job: str) -> None:
+        """The process goes on to exist, and does nothing."""
+        self.jobs[job].signal(signal.SIGSTOP)
+
+    def thaw(self, job: str) -> None:
+        """The end of `freeze`."""
+        self.jobs[job].signal(signal.SIGCONT)
+
+    def _job(self, job: str) -> JobProcess:
+        return JobProcess(job, self._environment, self._folder / f"{job}.log")
+
+    def _serve_keda(self, started: ExitStack) -> str:
+        registry = CollectorRegistry()
+        registry.register(self.keda)
+        server, thread = start_http_server(0, HOST, registry)
+        started.callback(thread.join)
+        started.callback(server.server_close)
+        started.callback(server.shutdown)
+        return f"http://{HOST}:{server.server_port}"

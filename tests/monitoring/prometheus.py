@@ -1,0 +1,105 @@
+"""A real Prometheus, with the rules at another pace and targets that come and go as pods do."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from prometheus_rules import Group, Rule, groups, rule_file
+from stack import Process, free_port
+from stack.servers import HOST, http_status
+
+from .programs import program
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"(\d+)([smhd])")
+_RANGE = re.compile(r"(?<=\[)\d+[smhd](?=\])")
+# An age to compare with. 60 s without a fetch is left: a fetch takes up to 5 s, whatever the pace of the rules.
+_AGE = re.compile(r"(?<=> )\d{3,}$")
+
+
+class Prometheus(Process):
+    """Scrapes and evaluates once a second; the rules' times are those of the cluster divided by `faster`."""
+
+    def __init__(self, folder: Path, faster: int) -> None:
+        super().__init__("Prometheus", folder / "prometheus.log")
+        self.port = free_port()
+        self._folder = folder
+        self._faster = faster
+
+    @property
+    def url(self) -> str:
+        """Of its API."""
+        return f"http://{HOST}:{self.port}"
+
+    def prepare(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / "rules.yaml").write_text(rule_file(hurried(groups(), self._faster)))
+        (self._folder / "prometheus.yaml").write_text(yaml.safe_dump(self._config()))
+
+    def command(self) -> list[str]:
+        return [
+            program("prometheus"),
+            f"--config.file={self._folder / 'prometheus.yaml'}",
+            f"--storage.tsdb.path={self._folder / 'data'}",
+            f"--web.listen-address={HOST}:{self.port}",
+            "--log.level=warn",
+        ]
+
+    def answers(self) -> bool:
+        return http_status(f"{self.url}/-/ready") == 200
+
+    def scrape(self, targets: dict[str, str]) -> None:
+        """Scrape these from now on, base URLs by the name of their job, and no others."""
+        found = [{"targets": [urlsplit(url).netloc], "labels": {"job": job}} for job, url in targets.items()]
+        written = self._folder / "targets.json.new"
+        written.write_text(json.dumps(found))
+        written.replace(self._folder / "targets.json")
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Those that are pending or firing, with labels and annotations."""
+        with urllib.request.urlopen(f"{self.url}/api/v1/alerts", timeout=5) as answer:
+            found: list[dict[str, Any]] = json.load(answer)["data"]["alerts"]
+        return found
+
+    def firing(self) -> set[str]:
+        """The names of the alerts that fire."""
+        return {alert["labels"]["alertname"] for alert in self.alerts() if alert["state"] == "firing"}
+
+    def _config(self) -> dict[str, object]:
+        return {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(self._folder / "rules.yaml")],
+            "scrape_configs": [
+                {
+                    "job_name": "keda-jobs",
+                    "honor_labels": True,
+                    "file_sd_configs": [{"files": [str(self._folder / "targets.json")], "refresh_interval": "1s"}],
+                }
+            ],
+        }
+
+
+def hurried(found: list[Group], faster: int) -> list[Group]:
+    """The same rules with every `for`, range and age divided by `faster`."""
+    return [{**group, "rules": [_hurried(rule, faster) for rule in group["rules"]]} for group in found]
+
+
+def _hurried(rule: Rule, faster: int) -> Rule:
+    def divided(found: re.Match[str]) -> str:
+        return _divided(found[0], faster)
+
+    expression = _AGE.sub(lambda found: str(int(found[0]) // faster), _RANGE.sub(divided, rule["expr"]))
+    return {**rule, "expr": expression} | ({"for": _divided(rule["for"], faster)} if "for" in rule else {})
+
+
+def _divided(duration: str, by: int) -> str:
+    found = _DURATION.fullmatch(duration)
+    assert found, duration
+    return f"{max(1, int(found[1]) * _UNITS_S[found[2]] // by)}s"
