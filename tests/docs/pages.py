@@ -14,7 +14,7 @@ from stack.jobs import ROOT
 _PAGES = ("README.md", "CLAUDE.md", "CONTRIBUTING.md", "docs/dead-letters.md", "docs/observability.md")
 TO_TYPE = [ROOT / name for name in _PAGES] + sorted(ROOT.glob("jobs/*/README.md"))
 # What k8s/README.md says to type is run on a cluster: tests/e2e/test_7_documents.py.
-ALL = [*TO_TYPE, ROOT / "k8s" / "README.md", ROOT / "SECURITY.md"]
+ALL = [*TO_TYPE, ROOT / "k8s/README.md", ROOT / "k8s/monitoring/RUNBOOK.md", ROOT / "SECURITY.md"]
 
 _BLOCK = re.compile(r"^```(?:sh)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ANY_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
