@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, ConsumerInfo
 
-from keda_jobs.cli.reading import Stored, flow, messages_by_subject
+from keda_jobs.cli.reading import flow, messages_by_subject
 from keda_jobs.dead_letter import SUBJECT, DeadLetter, read_letter
 from keda_jobs.jetstream import STREAM
+from keda_jobs.status.stored import Stored
 from stack import NatsServer
 
 

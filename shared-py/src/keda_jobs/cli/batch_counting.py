@@ -11,6 +11,7 @@ from keda_jobs.claims import ClaimTable
 from keda_jobs.claims.statements import SET_LOCAL
 from keda_jobs.cli.batch_progress import Counts
 from keda_jobs.postgres import Connection
+from keda_jobs.status.queues import read_batches, read_ranges
 
 _MOST_REASONS = 10
 
@@ -59,25 +60,15 @@ class Books:
 
 async def read_books(connection: Connection, table: ClaimTable) -> Books:
     """The books in the snapshot of the transaction."""
-    [batches] = await connection.fetch(
-        """
-SELECT
-  coalesce(sum(claimed - completed - failed - returned) FILTER (WHERE status = 'running'), 0)::bigint AS processing,
-  coalesce(sum(completed), 0)::bigint AS completed, coalesce(sum(given_up), 0)::bigint AS given_up
-FROM batch_jobs WHERE batch_name = $1""",
-        table.batch_name,
+    batches, ranges = await read_batches(connection, table), await read_ranges(connection, table)
+    counts = Counts(
+        pending=ranges.pending,
+        processing=batches.processing,
+        completed=batches.completed,
+        waiting=ranges.waiting,
+        given_up=batches.given_up,
     )
-    [ranges] = await connection.fetch(
-        f"""
-SELECT
-  coalesce(sum(claimable) FILTER (WHERE batch_status = 'pending'), 0)::bigint AS pending,
-  coalesce(sum(claimable) FILTER (WHERE batch_status = 'failed'), 0)::bigint AS waiting,
-  min(next_attempt_at) FILTER (WHERE batch_status = 'failed') AS next_due,
-  max(next_attempt_at) FILTER (WHERE batch_status = 'failed') AS last_due
-FROM {table.queue} WHERE batch_id IS NULL"""
-    )
-    counts = Counts(**batches, pending=ranges["pending"], waiting=ranges["waiting"])
-    return Books(counts, ranges["next_due"], ranges["last_due"])
+    return Books(counts, ranges.next_due, ranges.last_due)
 
 
 async def count(connection: Connection, table: ClaimTable, books: Counts, now: datetime) -> Counted:

@@ -15,14 +15,13 @@ from keda_jobs.cli.batch_progress import Counts, brought_up_to_date, time_left
 from keda_jobs.errors import Misconfigured
 from keda_jobs.postgres import Connection, connected, translated
 from keda_jobs.settings import PgSettings
+from keda_jobs.status.queues import claim_queues, read_claimable
 
 T = TypeVar("T")
 _LATELY = timedelta(seconds=60)
 _MANY_ROWS = 5_000_000
 # After a count a watch waits so many times as long as it took before it counts again.
 _REST = 100
-
-_QUEUES = "SELECT batch_name, table_name, key_name FROM batch_queues ORDER BY 1"
 
 _ESTIMATE = "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass($1)"
 
@@ -95,8 +94,7 @@ async def database(settings: PgSettings) -> AsyncIterator[Connection]:
 
 async def find_queue(connection: Connection, batch_name: str | None) -> ClaimTable:
     """The queue of that batch job, or the only one. Raises `Misconfigured` naming the choices."""
-    has_any = await connection.fetchval("SELECT to_regclass('batch_queues') IS NOT NULL")
-    queues = {row[0]: ClaimTable(*row) for row in await connection.fetch(_QUEUES)} if has_any else {}
+    queues = {table.batch_name: table for table in await claim_queues(connection)}
     if not queues:
         raise Misconfigured("the database has no claim queue; apply the job's schema first")
     if batch_name is None and len(queues) > 1:
@@ -161,7 +159,7 @@ class StatusReader:
                 now=now,
                 table=table,
                 counts=counts,
-                claimable=await connection.fetchval(f"SELECT rows FROM {table.claimable}"),  # noqa: S608
+                claimable=await read_claimable(connection, table),
                 running=tuple(Running(*row) for row in running),
                 rows_per_s=await connection.fetchval(_RATE, table.batch_name, _LATELY),
                 books=books,

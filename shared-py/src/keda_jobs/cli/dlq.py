@@ -23,10 +23,11 @@ from keda_jobs.cli.options import (
     ServerOption,
     SubjectOption,
 )
-from keda_jobs.cli.reading import moment, stream_info
 from keda_jobs.cli.terminal import console, say, show, show_json
 from keda_jobs.dead_letter import DeadLetter
 from keda_jobs.errors import JobError
+from keda_jobs.status.stored import moment
+from keda_jobs.status.stream import stream_info
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: look at them, replay them, purge them.")
 app.command("replay")(dlq_changes.replay)

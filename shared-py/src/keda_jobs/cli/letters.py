@@ -9,10 +9,12 @@ from datetime import datetime, timedelta
 
 from nats.aio.client import Client
 
-from keda_jobs.cli.reading import Stored, flow, message_at, moment, stream_info
+from keda_jobs.cli.reading import flow, message_at
 from keda_jobs.dead_letter import SUBJECT, DeadLetter, read_letter
 from keda_jobs.jetstream import STREAM
 from keda_jobs.jetstream_api import MESSAGE_NOT_FOUND, ApiError, ask
+from keda_jobs.status.stored import Stored, moment
+from keda_jobs.status.stream import stream_info
 
 Group = tuple[str, str, str]
 

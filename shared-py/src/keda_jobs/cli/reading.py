@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -17,27 +14,13 @@ from nats.js.errors import NotFoundError, ServiceUnavailableError
 from keda_jobs.errors import BrokerUnavailable, JobError
 from keda_jobs.jetstream import CONFIRM_S, STREAM
 from keda_jobs.jetstream_api import ask, why
+from keda_jobs.status.stored import Stored
+from keda_jobs.status.stream import stream_info
 
 # A message may be as large as the server's max_payload (1 MB by default): this bounds the memory.
 _BATCH = 32
 _BATCH_OF_HEADERS = 500
 _IDLE_NS = 300 * 10**9
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A message as it stands in the stream."""
-
-    subject: str
-    sequence: int
-    stored_at: datetime
-    headers: Mapping[str, str]
-    data: bytes
-
-
-async def stream_info(client: Client) -> dict[str, Any]:
-    """The stream's info, with `ts`, the server's own clock. Raises `StreamMissing`."""
-    return await ask(client, f"STREAM.INFO.{STREAM}")
 
 
 async def messages_by_subject(client: Client, pattern: str) -> dict[str, int]:
@@ -49,11 +32,6 @@ async def messages_by_subject(client: Client, pattern: str) -> dict[str, int]:
         found |= subjects
         if not subjects or len(found) >= page.get("total", 0):
             return found
-
-
-def moment(text: str) -> datetime:
-    """A time as the server writes it."""
-    return datetime.fromisoformat(text)
 
 
 async def message_at(client: Client, sequence: int) -> Stored | None:

@@ -14,11 +14,12 @@ from nats.aio.client import Client
 from keda_jobs.broker import Outgoing, TooLarge
 from keda_jobs.cli.letters import delete
 from keda_jobs.cli.publishing import publish
-from keda_jobs.cli.reading import Stored, message_at
+from keda_jobs.cli.reading import message_at
 from keda_jobs.dead_letter import PUBLISHED_AT, SEQUENCE, SIZE, TRUNCATED, DeadLetter
 from keda_jobs.dead_letter import SUBJECT as DEAD_LETTER
 from keda_jobs.errors import JobError
 from keda_jobs.message import SUBJECT, due_subject
+from keda_jobs.status.stored import Stored
 from keda_jobs.stream_changes import normal
 from keda_jobs.streams import durable_consumers
 from keda_jobs.subjects import covers, is_literal

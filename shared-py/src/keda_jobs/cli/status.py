@@ -17,11 +17,13 @@ from rich.text import Text
 
 from keda_jobs.cli.connection import interruptible, settings_for
 from keda_jobs.cli.options import JsonOption, ServerOption
-from keda_jobs.cli.status_reading import ConsumerState, DeadLetters, Status, StreamState, WaitingRetries, read_status
+from keda_jobs.cli.status_reading import Status, read_status
 from keda_jobs.cli.terminal import add_row, age, console, safe, say, show, show_json, span, table
 from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream import STREAM, connect
 from keda_jobs.settings import NatsSettings
+from keda_jobs.status.retries import WaitingRetries
+from keda_jobs.status.stream import ConsumerState, StreamState
 
 _EVERY_S = 2.0
 
@@ -114,7 +116,7 @@ def _consumers_table(found: Status) -> Table:
 def _jobs_table(found: Status) -> Table:
     retries = {one.job: one for one in found.waiting_retries}
     letters = found.dead_letters
-    jobs = {one.name.removesuffix("-consumer") for one in found.consumers} | retries.keys() | letters.by_job.keys()
+    jobs = {one.job for one in found.consumers} | retries.keys() | letters.by_job.keys()
     made = table("job", "waiting retries", "next due", "dead letters", right=("waiting retries", "dead letters"))
     for job in sorted(jobs):
         waiting = retries.get(job)
@@ -141,15 +143,16 @@ def _due(waiting: WaitingRetries | None, now: datetime) -> str:
 
 def status_json(found: Status) -> dict[str, Any]:
     """The status for scripts; the keys stay."""
+    letters = found.dead_letters
     return {
         "time": found.now.isoformat(),
         "server_version": found.server_version,
         "stream": {"name": STREAM, **_jsonable(found.stream)},
         "consumers": [{"name": one.name, "lag": one.lag, **_jsonable(one)} for one in found.consumers],
         "waiting_retries": [_jsonable(one) for one in found.waiting_retries],
-        "dead_letters": _jsonable(found.dead_letters),
+        "dead_letters": {"total": letters.total, "by_job": letters.by_job, "is_exact": letters.is_exact},
     }
 
 
-def _jsonable(value: StreamState | ConsumerState | WaitingRetries | DeadLetters) -> dict[str, Any]:
+def _jsonable(value: StreamState | ConsumerState | WaitingRetries) -> dict[str, Any]:
     return {key: item.isoformat() if isinstance(item, datetime) else item for key, item in asdict(value).items()}

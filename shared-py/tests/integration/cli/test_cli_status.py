@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from keda_jobs.cli import status_reading
 from keda_jobs.message import Message
 from keda_jobs.retry import scheduled_retry
+from keda_jobs.status import letters, retries
 from stack import NatsServer
 
 from .conftest import STREAM, Cli, Server
@@ -87,8 +87,8 @@ def test_dead_letters_are_counted_by_job(cli: Cli, server: Server) -> None:
 def test_beyond_its_bounds_it_says_that_it_is_not_exact(
     cli: Cli, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status_reading, "_MOST_SCHEDULES", 2)
-    monkeypatch.setattr(status_reading, "_MOST_LETTERS", 2)
+    monkeypatch.setattr(retries, "MOST_SCHEDULES", 2)
+    monkeypatch.setattr(letters, "MOST_LETTERS", 2)
     schedule(server, "image-download", 7200, 3600, 600)
     server.bury([b"{}"] * 3)
 

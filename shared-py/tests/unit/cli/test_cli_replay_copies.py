@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from keda_jobs.broker import Outgoing
-from keda_jobs.cli.reading import Stored
 from keda_jobs.cli.replay import CannotReplay, copy_of, is_original
 from keda_jobs.dead_letter import PUBLISHED_AT, SIZE, read_letter
 from keda_jobs.message import Received, message_of
+from keda_jobs.status.stored import Stored
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 BODY = b'{"subject": "image-download", "data": {"url": "u"}, "num_delivered": 15}'
