@@ -14,12 +14,17 @@ from keda_jobs.errors import Misconfigured
 Probe = Callable[[], str | None]
 """None when all is well, else what is wrong."""
 
+Refresh = Callable[[], Awaitable[None]]
+"""Brings a registry up to date that does not count by itself."""
+
 Answer = Callable[[web.Request], Awaitable[web.Response]]
 
 
 @asynccontextmanager
-async def serve(port: int, *, alive: Probe, ready: Probe, registry: CollectorRegistry) -> AsyncIterator[int]:
-    """Serve the probes and metrics on all interfaces; yields the port.
+async def serve(
+    port: int, *, alive: Probe, ready: Probe, registry: CollectorRegistry, refresh: Refresh | None = None
+) -> AsyncIterator[int]:
+    """Serve the probes and metrics on all interfaces; yields the port. `refresh` is awaited before metrics are told.
 
     Raises `Misconfigured` when the port is taken.
     """
@@ -28,7 +33,7 @@ async def serve(port: int, *, alive: Probe, ready: Probe, registry: CollectorReg
         [
             web.get("/healthz", _probe(alive)),
             web.get("/readyz", _probe(ready)),
-            web.get("/metrics", _metrics(registry)),
+            web.get("/metrics", _metrics(registry, refresh)),
         ]
     )
     runner = web.AppRunner(app, access_log=None)
@@ -51,10 +56,12 @@ def _probe(probe: Probe) -> Answer:
     return answer
 
 
-def _metrics(registry: CollectorRegistry) -> Answer:
+def _metrics(registry: CollectorRegistry, refresh: Refresh | None) -> Answer:
     """The text format, or OpenMetrics for those who accept it: only that has exemplars."""
 
     async def answer(request: web.Request) -> web.Response:
+        if refresh is not None:
+            await refresh()
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 

@@ -102,17 +102,22 @@ class TraceSettings(Settings):
     )
 
 
-class ProcessSettings(TraceSettings):
-    """What every job's process has: a log, probes, and an end."""
+class ProcessSettings(Settings):
+    """What every process has: a log, and probes."""
 
-    shutdown_grace_s: Seconds = Field(30, ge=0, description="time to finish running work after SIGTERM")
     log_level: LogLevel = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`")
     http_port: int = Field(
         8080, ge=0, le=65535, description="port of `/healthz`, `/readyz` and `/metrics`; 0 takes a free one"
     )
 
 
-class BatchSettings(PgSettings, ProcessSettings):
+class WorkSettings(ProcessSettings, TraceSettings):
+    """What every process has that works on messages or rows: traces, and an end."""
+
+    shutdown_grace_s: Seconds = Field(30, ge=0, description="time to finish running work after SIGTERM")
+
+
+class BatchSettings(PgSettings, WorkSettings):
     """How a batch job's worker runs."""
 
     claim_size: int = Field(20_000, ge=1, le=1_000_000, description="rows a worker claims at once")
@@ -128,7 +133,7 @@ class BatchSettings(PgSettings, ProcessSettings):
     pod_name: str = Field(default_factory=socket.gethostname, description="name of this worker in `batch_jobs`")
 
 
-class JobSettings(NatsSettings, ProcessSettings):
+class JobSettings(NatsSettings, WorkSettings):
     """How an event job's loop runs."""
 
     concurrency: int = Field(8, ge=1, le=1024, description="messages in work at once")
