@@ -1,4 +1,4 @@
-"""The database roles of every batch job, and their passwords. The jobs are found by their folders."""
+"""The database roles of the batch jobs and the exporter, and their passwords. The jobs are found by their folders."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _BYTES = 24
 
 
 def roles() -> list[str]:
-    """The roles that log in, of all batch jobs."""
-    return [role for table in tables().values() for role in login_roles(table)]
+    """The roles that log in, of all batch jobs, each once."""
+    return list(dict.fromkeys(role for table in tables().values() for role in login_roles(table)))
 
 
 def passwords(given: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str]:

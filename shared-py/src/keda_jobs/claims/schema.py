@@ -1,7 +1,8 @@
 """Makes and changes the tables of a claim queue by numbered migrations, and gives its roles their rights.
 
-Three roles: `keda_jobs_owner` owns everything and cannot log in; `<table>_worker` claims and writes what the handler
-returns; `<table>_scaler` reads one number. A migration is a file `NNNN_name.sql`, applied once, in the order of its
+Four roles: `keda_jobs_owner` owns everything and cannot log in; `<table>_worker` claims and writes what the handler
+returns; `<table>_scaler` reads one number; `keda_jobs_exporter` reads what all queues say of their rows, and no row.
+A migration is a file `NNNN_name.sql`, applied once, in the order of its
 number, and not changed after.
 """
 
@@ -23,6 +24,7 @@ from keda_jobs.errors import Misconfigured
 from keda_jobs.postgres import Connection, one_line, translated
 
 OWNER = "keda_jobs_owner"
+EXPORTER = "keda_jobs_exporter"
 
 # Any number will do, as long as everybody who applies a schema takes the same one.
 _LOCK = 5_321_477_013
@@ -49,7 +51,9 @@ _FAULTS = (
 
 # For the scaler: KEDA keeps one connection a trigger and asks twice where the first try failed.
 _SCALER_LIMITS = "CONNECTION LIMIT 3"
-_SCALER_SETTINGS = {"statement_timeout": "5s", "lock_timeout": "1s", "default_transaction_read_only": "on"}
+_READER_SETTINGS = {"statement_timeout": "5s", "lock_timeout": "1s", "default_transaction_read_only": "on"}
+# One reading at a time, a second while a new pod takes over, and one that a reading left behind.
+_EXPORTER_LIMITS = "CONNECTION LIMIT 3"
 _WORKER_SETTINGS = {"idle_in_transaction_session_timeout": "60s"}
 
 
@@ -78,9 +82,9 @@ def scaler_role(table: ClaimTable) -> str:
     return f"{table.name}_scaler"
 
 
-def login_roles(table: ClaimTable) -> tuple[str, str]:
-    """Both of them: those that need a password."""
-    return worker_role(table), scaler_role(table)
+def login_roles(table: ClaimTable) -> tuple[str, ...]:
+    """Those that need a password; the exporter's is the same for every table."""
+    return worker_role(table), scaler_role(table), EXPORTER
 
 
 async def apply(
@@ -149,6 +153,7 @@ def _filled(file: Traversable, table: ClaimTable, schema: str) -> str:
         "schema": schema,
         "worker": worker_role(table),
         "scaler": scaler_role(table),
+        "exporter": EXPORTER,
         "written": ", ".join(f'"{column}"' for column in (*STATUS_COLUMNS, *table.writes)),
     }
     text = file.read_text(encoding="utf-8")
@@ -192,7 +197,8 @@ async def _make_roles(connection: Connection, table: ClaimTable, schema: str, pa
     try:
         await _make_role(connection, OWNER, "NOLOGIN")
         await _make_role(connection, worker, "LOGIN", _WORKER_SETTINGS)
-        await _make_role(connection, scaler, f"LOGIN {_SCALER_LIMITS}", _SCALER_SETTINGS)
+        await _make_role(connection, scaler, f"LOGIN {_SCALER_LIMITS}", _READER_SETTINGS)
+        await _make_role(connection, EXPORTER, f"LOGIN {_EXPORTER_LIMITS}", _READER_SETTINGS)
         if not await connection.fetchval("SELECT pg_has_role($1, 'USAGE')", OWNER):
             await connection.execute(f"GRANT {OWNER} TO CURRENT_USER")
         await connection.execute(f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {OWNER}")
@@ -201,7 +207,7 @@ async def _make_roles(connection: Connection, table: ClaimTable, schema: str, pa
     except pg.InsufficientPrivilegeError as error:
         raise Misconfigured(
             f"{one_line(error)}; apply the schema as the database's owner, with the right to create the roles"
-            f" {OWNER}, {worker} and {scaler}"
+            f" {OWNER}, {EXPORTER}, {worker} and {scaler}"
         ) from error
 
 

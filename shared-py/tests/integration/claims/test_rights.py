@@ -55,6 +55,37 @@ async def test_the_scaler_may_not(users: Rig, forbidden: str) -> None:
         await (await users.scaler()).execute(forbidden)
 
 
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        "SELECT * FROM users",
+        "SELECT * FROM batch_migrations",
+        "DELETE FROM batch_jobs",
+        "UPDATE batch_jobs SET error = 'x'",
+        "DELETE FROM users_queue",
+        "SELECT users_queue_rebuild()",
+        "CREATE TABLE mine (a text)",
+        "SET ROLE keda_jobs_owner",
+    ],
+)
+async def test_the_exporter_may_not(users: Rig, forbidden: str) -> None:
+    exporter = await users.connect(schema.EXPORTER)
+    await exporter.execute("SET default_transaction_read_only = off")
+    with pytest.raises(pg.InsufficientPrivilegeError):
+        await exporter.execute(forbidden)
+
+
+async def test_the_exporter_reads_what_the_queue_says_and_cannot_be_a_burden(users: Rig) -> None:
+    await users.insert([1, 2])
+    exporter = await users.connect(schema.EXPORTER)
+    for source in ("batch_queues", "batch_jobs", "users_queue", "users_claimable"):
+        await exporter.fetch(f"SELECT * FROM {source}")
+    settings = ("statement_timeout", "lock_timeout", "default_transaction_read_only")
+    assert [await exporter.fetchval(f"SHOW {name}") for name in settings] == ["5s", "1s", "on"]
+    limit = "SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user"
+    assert await exporter.fetchval(limit) == 3
+
+
 async def test_the_scaler_reads_its_number_and_nothing_can_make_it_a_burden(users: Rig) -> None:
     await users.insert([1, 2])
     scaler = await users.scaler()
@@ -121,7 +152,7 @@ async def test_who_may_not_make_roles_is_told_so_in_one_line(
     await superuser.execute(f"CREATE ROLE clerk LOGIN; ALTER DATABASE {DATABASE} OWNER TO clerk")
     clerk = await connect(connections, own_postgres_server, "clerk")
     with pytest.raises(
-        Misconfigured, match="with the right to create the roles keda_jobs_owner, users_worker and"
+        Misconfigured, match="the right to create the roles keda_jobs_owner, keda_jobs_exporter, users_worker and"
     ) as told:
         await schema.apply(clerk, USERS.table, folder)
     assert "\n" not in str(told.value)
