@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Follows the logs of all pods of a job; waits for the first where there is none.
+# Follows the logs of all pods of a job or service; waits for the first where there is none.
 # Usage: k8s/logs.sh JOB [OPTION of kubectl logs…]      (make -C k8s logs JOB=…)
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=setup-scripts/progress.sh
@@ -9,7 +9,7 @@ source "$root/k8s/setup-scripts/deployed.sh"
 
 help_or_go_on "$@"
 job=${1:-}
-deployed "$job" >/dev/null
+deployed "$job" deployments,scaledjobs >/dev/null # a service has no ScaledObject
 
 started() {
   kubectl get pods --namespace "$JOBS_NAMESPACE" --selector "app=$job" --field-selector status.phase!=Pending --output name

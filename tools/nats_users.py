@@ -1,11 +1,11 @@
-"""The NATS users of the cluster, as Kubernetes Secrets: one for each event job, one that publishes, one that may all.
+"""The NATS users of the cluster, as Kubernetes Secrets: each event job, the exporter, the publisher and the admin.
 
     kubectl get secrets -A -l keda-jobs/nats-user -o json |
       python tools/nats_users.py | kubectl apply --server-side -f -
 
 Reads the Secrets that exist and writes all that shall be. A password that exists is kept, so a second run changes
-nothing; to change one, delete its Secret and run this again. Jobs and the publisher may subscribe to the inbox of their
-own name and to nothing else: a client that logs in as the publisher sets its inbox prefix to `_INBOX_publisher`.
+nothing; to change one, delete its Secret and run this again. All but the admin may subscribe to the inbox of their own
+name and to nothing else: a client that logs in as the publisher sets its inbox prefix to `_INBOX_publisher`.
 
 NATS checks the subject of a publish and not its headers. Who may schedule a retry may name any subject of the stream
 as the schedule's target, so a job that is out to forge another job's events can.
@@ -38,6 +38,7 @@ NATS_NAMESPACE = "nats"
 JOBS_NAMESPACE = "keda-jobs-prod"
 PUBLISHER = "publisher"
 ADMIN = "admin"
+EXPORTER = "exporter"
 
 _USER = "NATS_USER"
 _PASSWORD = "NATS_PASSWORD"
@@ -46,6 +47,14 @@ _USER_LABEL = "keda-jobs/nats-user"
 # What needs no quoting, neither in a URL nor in the server's config, where a $ begins a variable or a hash.
 _SAFE = re.compile(r"[0-9A-Za-z_-]{32,}")
 _RANDOM_BYTES = 32
+
+# What asks for the numbers of stream and consumers, and reads messages where they stand. Nothing that takes a message
+# from a consumer, or makes one.
+_READING = (
+    f"$JS.API.STREAM.INFO.{STREAM}",
+    f"$JS.API.CONSUMER.LIST.{STREAM}",
+    f"$JS.API.DIRECT.GET.{STREAM}",
+)
 
 Secret = dict[str, Any]
 Place = tuple[str, str]
@@ -81,7 +90,7 @@ class User:
 def users() -> list[User]:
     """Every user, by name. Raises `StackError` and `Misconfigured` for a job that does not say what it does."""
     jobs = event_jobs()
-    if taken := {ADMIN, PUBLISHER} & set(jobs):
+    if taken := {ADMIN, EXPORTER, PUBLISHER} & set(jobs):
         raise Misconfigured(f"no job can be called {taken.pop()}: that is another NATS user")
     filters = {
         subject
@@ -89,7 +98,11 @@ def users() -> list[User]:
         for subject in normal(consumer)["filter_subjects"]
     }
     read = sorted(filters - {due_subject(job) for job in jobs})
-    others = [User(ADMIN, NATS_NAMESPACE), User(PUBLISHER, NATS_NAMESPACE, tuple(read))]
+    others = [
+        User(ADMIN, NATS_NAMESPACE),
+        User(EXPORTER, JOBS_NAMESPACE, _READING),
+        User(PUBLISHER, NATS_NAMESPACE, tuple(read)),
+    ]
     return sorted(
         [*(User(job, JOBS_NAMESPACE, _published_by(job)) for job in jobs), *others], key=lambda user: user.name
     )

@@ -3,10 +3,10 @@
 
 readonly JOBS_NAMESPACE=keda-jobs-prod
 
-# deployed JOB: its ScaledObject or ScaledJob, as KIND/NAME.
+# deployed JOB [KINDS]: its ScaledObject or ScaledJob, or what else KINDS names, as KIND/NAME.
 deployed() {
   local all jobs
-  all=$(kubectl get scaledobjects,scaledjobs --namespace "$JOBS_NAMESPACE" --output name) ||
+  all=$(kubectl get "${2:-scaledobjects,scaledjobs}" --namespace "$JOBS_NAMESPACE" --output name) ||
     fail "the jobs could not be listed, see above"
   jobs=$(awk -F/ '{ printf "%s%s", comma, $2; comma = ", " }' <<<"$all")
   [ -n "$1" ] || fail "name a job, JOB=…; there are: ${jobs:-none}"

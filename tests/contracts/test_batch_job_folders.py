@@ -11,7 +11,7 @@ import pytest
 from keda_jobs.claims import ClaimQueue, schema
 from keda_jobs.policy import RetryPolicy
 from keda_jobs.postgres import Pool
-from stack import PostgresServer, batch_jobs, event_jobs
+from stack import PostgresServer, batch_jobs, event_jobs, services
 from stack.jobs import ROOT
 
 from .batch_jobs import BATCH_JOBS, BatchJobFolder
@@ -21,9 +21,9 @@ FILES = ("Dockerfile", "pyproject.toml", "requirements.txt", "README.md")
 MODULES = ("__init__", "__main__", "settings", "handler", "job")
 
 
-def test_every_job_folder_is_an_event_job_or_a_batch_job() -> None:
+def test_every_job_folder_is_an_event_job_a_batch_job_or_a_service() -> None:
     folders = {path.name for path in (ROOT / "jobs").iterdir() if (path / "src").is_dir()}
-    found = [*event_jobs(), *(folder.name for folder in BATCH_JOBS)]
+    found = [*event_jobs(), *(folder.name for folder in BATCH_JOBS), *services()]
     assert sorted(found) == sorted(folders)
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from new_job.plan import BATCH, EVENT, Plan
 from new_job.template import files
-from stack.jobs import ROOT
+from stack.jobs import ROOT, services
 
 from .batch_jobs import BATCH_JOBS
 from .jobs import JOBS, EventJob
@@ -21,6 +21,7 @@ PLANS = [
     *(Plan(job.name, EVENT, subject=job.read.subject) for job in JOBS),
     *(Plan(folder.name, BATCH, table=folder.job.table.name) for folder in BATCH_JOBS),
 ]
+SERVICES = [Plan(name, EVENT, subject="any") for name in services()]
 EACH_JOB = pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
 
 # What a job's owner decides; tests/manifests says what holds there.
@@ -33,7 +34,7 @@ OWN = {
 }
 
 
-@EACH_JOB
+@pytest.mark.parametrize("plan", [*PLANS, *SERVICES], ids=lambda plan: plan.name)
 @pytest.mark.parametrize("file", ["Dockerfile", "kustomization.yaml"])
 def test_no_line_of_the_template_is_missing_or_out_of_order(plan: Plan, file: str) -> None:
     lines = iter((folder_of(plan) / file).read_text().splitlines())
@@ -48,6 +49,18 @@ def test_the_manifest_has_what_the_template_has(plan: Plan) -> None:
     # The tests of manifests are about it; that of users-batch has a name of its own.
     wanted.pop("TriggerAuthentication", None)
     assert list(differences(wanted, given, "")) == []
+
+
+@pytest.mark.parametrize("plan", SERVICES, ids=lambda plan: plan.name)
+def test_a_service_runs_as_an_event_job_does_and_by_itself(plan: Plan) -> None:
+    given = by_kind((folder_of(plan) / "service.yaml").read_text())
+    wanted = by_kind(files(plan)["service.yaml"])
+    # What it takes to have several pods of it, or none.
+    for kind in ("ScaledObject", "PodDisruptionBudget"):
+        del wanted[kind]
+    del wanted["Deployment"]["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert list(differences(wanted, given, "")) == []
+    assert given["Deployment"]["spec"]["replicas"] == 1
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)

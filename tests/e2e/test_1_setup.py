@@ -12,7 +12,7 @@ import yaml
 from tests.manifests.pods import PodTemplate, pods
 from tests.manifests.rendered import SOURCES, Source
 
-from stack.jobs import ROOT
+from stack.jobs import ROOT, batch_jobs, event_jobs, services
 
 from .cluster import (
     JOBS,
@@ -59,10 +59,13 @@ def test_every_pod_is_ready(platform: None, namespace: str) -> None:
 
 def test_jobs_that_were_applied_are_scaled_by_keda_and_have_no_pods(deployed: None) -> None:
     until("KEDA scales every job", lambda: not unscaled(), 120)
-    assert {name_of(thing) for kind in SCALED for thing in objects(kind, JOBS)} >= {
-        Path(one).parent.name for one in JOB_FILES
-    }
+    assert {name_of(thing) for kind in SCALED for thing in objects(kind, JOBS)} >= {*event_jobs(), *batch_jobs()}
     until("no job pod is left", lambda: not unfinished_pods(), 180)
+
+
+@pytest.mark.parametrize("service", services())
+def test_a_service_that_was_applied_runs(deployed: None, service: str) -> None:
+    kubectl("rollout", "status", f"deployment/{service}", "-n", JOBS, "--timeout=120s")
 
 
 def test_a_pod_that_is_deleted_while_it_starts_ends_at_once(deployed: None) -> None:
@@ -143,8 +146,9 @@ def is_running(pod: str) -> bool:
 
 
 def unfinished_pods() -> list[str]:
-    """The pods of jobs, also those that are ending, without those of Jobs that have ended."""
-    return [name_of(pod) for pod in objects("pods", JOBS) if pod["status"].get("phase") in ("Pending", "Running")]
+    """The pods of jobs, also those that are ending, without those of services and of Jobs that have ended."""
+    of_jobs = [pod for pod in objects("pods", JOBS) if pod["metadata"].get("labels", {}).get("app") not in services()]
+    return [name_of(pod) for pod in of_jobs if pod["status"].get("phase") in ("Pending", "Running")]
 
 
 def unscaled() -> list[str]:

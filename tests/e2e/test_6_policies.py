@@ -17,6 +17,7 @@ pytestmark = pytest.mark.timeout(600)
 
 PUBLISHERS, MONITORING = "keda-jobs-e2e-publishers", "monitoring"
 DOWNLOAD, RESIZE, USERS = "probe-image-download", "probe-image-resize", "probe-users-batch"
+EXPORTER = "probe-exporter"
 KEDA, PROMETHEUS, PUBLISHER, STRANGER = "probe-keda", "probe-prometheus", "probe-publisher", "probe-stranger"
 
 # Who may reach what. Each place is in both lists: that somebody gets there shows that it is the policy which refuses.
@@ -24,6 +25,7 @@ OPEN = {
     DOWNLOAD: ["NATS", "store", "pictures"],
     RESIZE: ["NATS", "store"],
     USERS: ["PostgreSQL"],
+    EXPORTER: ["NATS", "monitoring of NATS", "PostgreSQL"],
     KEDA: ["monitoring of NATS", "PostgreSQL"],
     PROMETHEUS: ["monitoring of NATS", "a job"],
     PUBLISHER: ["NATS", "outside"],
@@ -33,6 +35,7 @@ SHUT = {
     DOWNLOAD: ["outside", "monitoring of NATS", "PostgreSQL", "a job"],
     RESIZE: ["outside", "pictures", "monitoring of NATS", "PostgreSQL"],
     USERS: ["outside", "pictures", "NATS", "monitoring of NATS", "store"],
+    EXPORTER: ["outside", "pictures", "store", "a job"],
     KEDA: ["NATS", "store", "a job"],
     PROMETHEUS: ["NATS", "PostgreSQL", "store"],
     PUBLISHER: ["monitoring of NATS", "PostgreSQL", "store", "a job"],
@@ -168,7 +171,7 @@ def namespace(name: str, labels: Mapping[str, str] = {}) -> Object:
 def everybody() -> list[Object]:
     """All who try, and the pod outside that counts them."""
     return [
-        *map(job_pod, ("image-download", "image-resize", "users-batch")),
+        *map(job_pod, ("image-download", "image-resize", "users-batch", "exporter")),
         stranger("keda", "keda", {"app": "keda-operator"}),
         stranger("prometheus", MONITORING, {"app.kubernetes.io/name": "prometheus"}),
         stranger("publisher", PUBLISHERS),

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import nats
@@ -16,7 +17,7 @@ import pytest
 from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream import STREAM, connect
 from keda_jobs.settings import NatsSettings
-from stack import NatsServer, until
+from stack import JobProcess, NatsServer, until
 from stack.jobs import ROOT
 
 from .conftest import Login
@@ -87,7 +88,7 @@ async def test_a_job_is_refused_what_is_not_its_own(server: NatsServer, made: di
         "$JS.>",
         "retry.>",
         *declared,
-        *(f"_INBOX_{other}.>" for other in [*others, "admin", "publisher"]),
+        *(f"_INBOX_{other}.>" for other in [*others, "admin", "exporter", "publisher"]),
     ]
     secret = content(by_name(made)[f"nats-{job}"])
     assert await violations(server, secret, publish, subscribe) == {name.lower() for name in [*publish, *subscribe]}
@@ -112,6 +113,57 @@ async def test_the_publisher_may_publish_what_jobs_read_and_nothing_else(
     subscribe = [">", "_INBOX.>", *mine, *(f"_INBOX_{job}.>" for job in [*JOBS, "admin"])]
     assert await violations(server, secret, mine, ["_INBOX_publisher.>"]) == set()
     assert await violations(server, secret, publish, subscribe) == {name.lower() for name in [*publish, *subscribe]}
+
+
+async def test_the_exporter_may_read_and_neither_take_nor_change_a_message(
+    server: NatsServer, made: dict[str, Any]
+) -> None:
+    secret = content(by_name(made)["nats-exporter"])
+    mine = [f"$JS.API.{verb}.{STREAM}" for verb in ("STREAM.INFO", "CONSUMER.LIST", "DIRECT.GET")]
+    publish = [
+        *(request for job in JOBS for request in reading(f"{job}-consumer")),
+        *reading("new-consumer"),
+        *(request for request in STREAM_REQUESTS if request not in mine),
+        f"$JS.API.CONSUMER.CREATE.{STREAM}",
+        *(f"retry.{kind}.{job}.1" for kind in ("wait", "due") for job in JOBS),
+        "dead-letter",
+        "image-download",
+    ]
+    subscribe = [">", "_INBOX.>", "dead-letter", "image-download", *(f"_INBOX_{job}.>" for job in [*JOBS, "admin"])]
+    assert await violations(server, secret, mine, ["_INBOX_exporter.>"]) == set()
+    assert await violations(server, secret, publish, subscribe) == {name.lower() for name in [*publish, *subscribe]}
+
+
+async def test_the_exporter_reads_all_of_its_numbers_as_its_user(
+    server: NatsServer, login: Login, made: dict[str, Any], tmp_path: Path
+) -> None:
+    async with login("publisher") as publisher, login("image-download") as job:
+        await publisher.jetstream().publish("image-download", b"{}")
+        await job.jetstream().publish("dead-letter", b"{}")
+        await job.jetstream().publish("retry.wait.image-download.1", b"{}")
+    environment = {
+        **server.environment(),
+        **content(by_name(made)["nats-exporter"]),
+        "NATS_MONITORING_URL": server.monitor_url,
+    }
+    exporter = JobProcess("exporter", environment, tmp_path / "exporter.log")
+    await asyncio.to_thread(exporter.start)
+    try:
+        lines = await asyncio.to_thread(metrics_of, exporter)
+    finally:
+        exporter.kill()
+    assert 'keda_jobs_scrape_ok{source="nats"} 1.0' in lines
+    assert 'keda_jobs_consumer_lag{consumer="image-download-consumer",job="image-download"} 1.0' in lines
+    assert 'keda_jobs_waiting_retries{job="image-download"} 1.0' in lines
+    assert 'keda_jobs_dead_letters_stored{job="unknown"} 1.0' in lines
+    assert "violation" not in exporter.log.read_text().lower()
+
+
+def metrics_of(exporter: JobProcess) -> list[str]:
+    """The lines that it answers."""
+    with urllib.request.urlopen(f"{exporter.http_url}/metrics") as answer:
+        lines: list[str] = answer.read().decode().splitlines()
+    return lines
 
 
 def test_an_application_publishes_as_the_publisher_by_our_cli(server: NatsServer, made: dict[str, Any]) -> None:

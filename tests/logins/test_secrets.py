@@ -14,8 +14,8 @@ from .secrets_tool import JOBS, as_kubectl_lists, by_name, content, made_of, run
 
 def test_every_job_and_those_outside_have_a_secret_where_they_look_for_it(made: dict[str, Any]) -> None:
     places = {secret["metadata"]["name"]: secret["metadata"]["namespace"] for secret in made["items"]}
-    outside = {"nats-auth": "nats", "nats-admin": "nats", "nats-publisher": "nats"}
-    assert places == outside | {f"nats-{job}": "keda-jobs-prod" for job in JOBS}
+    others = {"nats-auth": "nats", "nats-admin": "nats", "nats-publisher": "nats", "nats-exporter": "keda-jobs-prod"}
+    assert places == others | {f"nats-{job}": "keda-jobs-prod" for job in JOBS}
     for name, secret in by_name(made).items():
         assert secret["metadata"]["labels"]["app.kubernetes.io/part-of"] == "keda-jobs"
         if name != "nats-auth":

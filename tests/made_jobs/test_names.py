@@ -23,6 +23,7 @@ def test_what_is_no_name_is_refused(name: str) -> None:
     [
         ("image-resize", "jobs/image-resize is there already"),
         ("users-batch", "jobs/users-batch is there already"),
+        ("exporter", "jobs/exporter is there already"),
         ("admin", "'admin' is taken: it is another user of NATS"),
         ("publisher", "'publisher' is taken: it is another user of NATS"),
         ("default", "'default' is taken: something else in the cluster has that name"),

@@ -13,7 +13,7 @@ from unittest import mock
 
 from keda_jobs.batch import BatchJob
 from keda_jobs.settings import ProcessSettings, load
-from stack import batch_jobs, event_jobs
+from stack import batch_jobs, event_jobs, services
 from stack.jobs import ROOT, package_of
 
 from .pods import PodTemplate, pods
@@ -34,7 +34,7 @@ _UNITS = {"": 1, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, 
 
 @dataclass(frozen=True, slots=True)
 class JobManifest:
-    """One job: its folder's name is the job's."""
+    """One job or service: its folder's name is its own."""
 
     name: str
 
@@ -115,4 +115,5 @@ def quantity(text: str) -> float:
 
 EVENT_JOBS = [JobManifest(name) for name in event_jobs()]
 BATCH_JOBS = [JobManifest(name) for name in batch_jobs()]
-JOBS = EVENT_JOBS + BATCH_JOBS
+SERVICES = [JobManifest(name) for name in services()]
+JOBS = EVENT_JOBS + BATCH_JOBS + SERVICES

@@ -11,11 +11,13 @@ from image_download.guard import _DENIED_V4
 from keda_jobs.claims import schema
 from stack.jobs import ROOT
 
-from .jobs import BATCH_JOBS, EVENT_JOBS, JOBS, JobManifest
+from .jobs import BATCH_JOBS, EVENT_JOBS, JOBS, SERVICES, JobManifest
 from .rendered import of_kind, shown
 
 EACH_JOB = pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
 EACH_EVENT_JOB = pytest.mark.parametrize("job", EVENT_JOBS, ids=lambda job: job.name)
+EACH_SERVICE = pytest.mark.parametrize("job", SERVICES, ids=lambda job: job.name)
+EACH_WORKER = pytest.mark.parametrize("job", EVENT_JOBS + BATCH_JOBS, ids=lambda job: job.name)
 EACH_BATCH_JOB = pytest.mark.parametrize("job", BATCH_JOBS, ids=lambda job: job.name)
 
 STREAM = json.loads((ROOT / "jobs/stream.json").read_text())["name"]
@@ -38,7 +40,7 @@ def test_no_two_jobs_have_an_object_of_the_same_name() -> None:
     assert sorted(set(names)) == sorted(names)
 
 
-@EACH_JOB
+@EACH_WORKER
 def test_it_brings_what_a_job_needs(job: JobManifest) -> None:
     scaled = {"ScaledJob", "TriggerAuthentication"} if job in BATCH_JOBS else {"ScaledObject", "Deployment"}
     assert {thing["kind"] for thing in job.objects} >= {"ServiceAccount", "NetworkPolicy"} | scaled
@@ -82,7 +84,7 @@ def test_an_optional_config_map_of_its_name_has_the_last_word(job: JobManifest) 
     assert job.container["envFrom"][-1] == {"configMapRef": {"name": job.name, "optional": True}}
 
 
-@EACH_JOB
+@EACH_WORKER
 def test_it_is_given_longer_to_end_than_it_takes(job: JobManifest) -> None:
     assert job.pod.spec["terminationGracePeriodSeconds"] > job.settings.shutdown_grace_s
 
@@ -92,6 +94,20 @@ def test_its_probes_ask_where_it_answers(job: JobManifest) -> None:
     assert job.container["ports"] == [{"name": "http", "containerPort": job.settings.http_port}]
     assert job.container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
     assert job.container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+
+
+@EACH_SERVICE
+def test_a_service_is_one_pod_that_nothing_scales(job: JobManifest) -> None:
+    assert sorted(thing["kind"] for thing in job.objects) == ["Deployment", "NetworkPolicy", "ServiceAccount"]
+    assert job.one("Deployment")["spec"]["replicas"] == 1
+
+
+def test_the_exporter_logs_in_to_postgresql_by_the_password_of_its_role() -> None:
+    role, password = schema.EXPORTER, f"{schema.EXPORTER.upper()}_PASSWORD"
+    [exporter] = [job for job in SERVICES if job.name == "exporter"]
+    assert str(exporter.environment["PG_DSN"]).startswith(f"postgresql://{role}:$({password})@")
+    [variable] = [one for one in exporter.container["env"] if one["name"] == password]
+    assert variable["valueFrom"] == {"secretKeyRef": {"name": "postgres", "key": role}}
 
 
 @EACH_EVENT_JOB

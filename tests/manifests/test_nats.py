@@ -6,7 +6,7 @@ import re
 
 from stack.jobs import ROOT
 
-from .jobs import EVENT_JOBS, quantity
+from .jobs import EVENT_JOBS, SERVICES, quantity
 from .pods import PodTemplate, pods
 from .rendered import Object, Source, of_kind
 
@@ -45,6 +45,20 @@ def test_jobs_and_keda_ask_for_services_that_are_there() -> None:
         assert (url[1], int(url[2])) in ports
         assert host.endswith(".nats.svc.cluster.local")
         assert (host.split(".")[0], int(port)) in ports
+
+
+def test_the_exporter_asks_for_services_that_are_there_and_nats_lets_it_in() -> None:
+    [exporter] = [job for job in SERVICES if job.name == "exporter"]
+    ports = {
+        (name_of(service), port["port"]) for service in of_kind(OBJECTS, "Service") for port in service["spec"]["ports"]
+    }
+    for variable in ("NATS_URL", "NATS_MONITORING_URL"):
+        url = re.fullmatch(r"\w+://([\w-]+)\.nats\.svc\.cluster\.local:(\d+)", str(exporter.environment[variable]))
+        assert url, variable
+        assert (url[1], int(url[2])) in ports
+    [policy] = [one for one in of_kind(OBJECTS, "NetworkPolicy") if name_of(one) == "nats"]
+    [monitored] = [rule for rule in policy["spec"]["ingress"] if rule["ports"] == [{"port": 8222}]]
+    assert {"app": exporter.name} in [one["podSelector"]["matchLabels"] for one in monitored["from"]]
 
 
 def server() -> PodTemplate:

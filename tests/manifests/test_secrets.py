@@ -15,7 +15,7 @@ from cluster.secrets import postgres_data
 from keda_jobs.settings import StoreSettings
 from stack.jobs import ROOT
 
-from .jobs import EVENT_JOBS, JobManifest
+from .jobs import EVENT_JOBS, SERVICES, JobManifest
 from .pods import PodTemplate, pods
 from .rendered import SOURCES, Object, Source, of_kind
 
@@ -35,7 +35,7 @@ def test_every_secret_that_is_read_is_made(source: Source) -> None:
     assert not missing, f"neither k8s/manual nor tools/nats_users.py makes {sorted(set(missing))}"
 
 
-@pytest.mark.parametrize("job", EVENT_JOBS, ids=lambda job: job.name)
+@pytest.mark.parametrize("job", EVENT_JOBS + SERVICES, ids=lambda job: job.name)
 def test_every_key_of_a_secret_given_whole_is_a_setting(job: JobManifest) -> None:
     settings = {name.upper() for name in job.settings_class.model_fields}
     for source in job.container["envFrom"]:
@@ -51,8 +51,8 @@ def test_a_job_with_a_bucket_has_its_key_and_may_reach_it(job: JobManifest) -> N
     assert (job.pod.labels.get("needs-store") == "true") == has_bucket
 
 
-@pytest.mark.parametrize("job", EVENT_JOBS, ids=lambda job: job.name)
-def test_an_event_job_logs_in_to_nats_as_itself(job: JobManifest) -> None:
+@pytest.mark.parametrize("job", EVENT_JOBS + SERVICES, ids=lambda job: job.name)
+def test_who_talks_to_nats_logs_in_as_itself(job: JobManifest) -> None:
     names = [source["secretRef"]["name"] for source in job.container["envFrom"] if "secretRef" in source]
     assert [name for name in names if name.startswith("nats-")] == [f"nats-{job.name}"]
 
@@ -95,7 +95,7 @@ def made_secrets() -> Secrets:
 
 
 def keys_of(secret: Object) -> set[str]:
-    """Its keys; those of `postgres` are made with the roles of all batch jobs."""
+    """Its keys; those of `postgres` are made with the roles of all batch jobs and the exporter."""
     if secret.get("data") == "${POSTGRES_DATA}":
         return set(postgres_data({"PG_DSN": "postgresql://owner:password@host/database?sslmode=require"}, {}))
     return set(secret.get("data", {})) | set(secret.get("stringData", {}))

@@ -8,10 +8,10 @@ import subprocess
 import pytest
 import yaml
 
-from stack import batch_jobs, event_jobs
+from stack import batch_jobs, event_jobs, services
 from stack.jobs import ROOT
 
-JOBS = sorted([*event_jobs(), *batch_jobs()])
+JOBS = sorted([*event_jobs(), *batch_jobs(), *services()])
 THERE_ARE = f"there are: {' '.join(JOBS)}"
 DIGEST = f"sha256:{'0' * 64}"
 

@@ -7,10 +7,10 @@ from functools import cache
 import grimp
 import pytest
 
-from stack import event_jobs
+from stack import batch_jobs, event_jobs, services
 
 HOUSE = "keda_jobs"
-JOBS = [job.replace("-", "_") for job in event_jobs()]
+JOBS = [job.replace("-", "_") for job in (*event_jobs(), *batch_jobs(), *services())]
 
 
 @cache

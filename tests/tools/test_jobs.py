@@ -14,7 +14,7 @@ import pytest
 
 from cluster.errors import run
 from keda_jobs.job import job_name
-from stack import BatchWorker, JobProcess, PostgresServer, StackError, batch_jobs, event_jobs
+from stack import BatchWorker, JobProcess, PostgresServer, StackError, batch_jobs, event_jobs, services
 from stack.jobs import handler_of, module_of
 from stack.schema import apply_schemas
 
@@ -41,6 +41,15 @@ def test_every_package_with_migrations_is_a_batch_job_and_no_event_job(tmp_path:
     assert batch_jobs(tmp_path) == ["a", "b-2"]
     assert event_jobs(tmp_path) == []
     assert "users-batch" in batch_jobs()
+
+
+def test_services_are_the_folders_whose_package_has_a_service(tmp_path: Path) -> None:
+    for name in ("jobs/b-2/src/b_2/service.py", "jobs/a/src/a/service.py", "jobs/c/src/c/job.py"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    assert services(tmp_path) == ["a", "b-2"]
+    assert event_jobs(tmp_path) == batch_jobs(tmp_path) == []
+    assert services() == ["exporter"]
 
 
 @pytest.mark.parametrize("job", event_jobs())

@@ -16,10 +16,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from stack import event_jobs, wait_until
-from stack.jobs import ROOT
+from stack import event_jobs, services, wait_until
+from stack.jobs import ROOT, package_of
 
-FREE = [f"--{name}-port=0" for name in ("nats", "monitor", "s3", "postgres", "http")]
+FREE = [f"--{name}-port=0" for name in ("nats", "monitor", "s3", "postgres", "http", "service")]
 
 
 class Stack:
@@ -49,7 +49,8 @@ class Stack:
 
     def pids(self) -> dict[str, int]:
         """The processes that belong to this folder, by a word of their command line."""
-        words = ["supervise", "nats-server", "rclone", "bin/postgres", *(job.replace("-", "_") for job in event_jobs())]
+        jobs = [package_of(job) for job in event_jobs() + services()]
+        words = ["supervise", "nats-server", "rclone", "bin/postgres", *jobs]
         listed = subprocess.run(["ps", "-axwwo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
         lines = [line.split(None, 2) for line in listed.splitlines()]
         supervisors = {pid for pid, _, args in lines if "stack supervise" in args and f"={self.folder} " in args}
@@ -96,7 +97,7 @@ def waiting_users(dsn: str) -> int:
 def test_up_runs_everything_until_down(stack: Stack) -> None:
     shown = stack.up()
     jobs = stack.state()["jobs"]
-    assert list(jobs) == event_jobs()
+    assert list(jobs) == event_jobs() + services()
     assert all(is_ready(url) for url in jobs.values())
     environment = stack.state()["environment"]
     assert all(url in shown for url in (*jobs.values(), environment["NATS_URL"], environment["PG_DSN"]))
@@ -130,7 +131,7 @@ def test_a_killed_supervisor_takes_all_with_it_and_up_works_again(stack: Stack) 
     os.kill(stack.pids()["supervise"], signal.SIGKILL)
     wait_until(lambda: not any(is_ready(url) for url in stack.state()["jobs"].values()))
     stack.up()
-    assert len(stack.pids()) == 4 + len(event_jobs())
+    assert len(stack.pids()) == 4 + len(event_jobs() + services())
 
 
 def test_ctrl_c_while_it_starts_leaves_nothing_behind(stack: Stack) -> None:

@@ -1,6 +1,6 @@
 """The local stack: NATS, S3, PostgreSQL and the jobs as child processes, for tests, demos and `make up`."""
 
-from stack.jobs import BatchWorker, JobProcess, batch_jobs, event_jobs
+from stack.jobs import BatchWorker, JobProcess, batch_jobs, event_jobs, services
 from stack.local import FREE_PORTS, EventStack, LocalStack, Ports
 from stack.postgres import PostgresServer
 from stack.process import Process, StackError
@@ -22,6 +22,7 @@ __all__ = [
     "batch_jobs",
     "event_jobs",
     "free_port",
+    "services",
     "until",
     "wait_until",
 ]

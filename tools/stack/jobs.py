@@ -1,4 +1,4 @@
-"""The jobs as local processes. Nothing lists them: what lies in a job's folder tells its kind."""
+"""The jobs and services as local processes. Nothing lists them: what lies in a folder of `jobs` tells its kind."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ def event_jobs(root: Path = ROOT) -> list[str]:
 def batch_jobs(root: Path = ROOT) -> list[str]:
     """The names of all batch jobs: the folders of `jobs` whose package has migrations."""
     return sorted(path.parents[2].name for path in root.glob("jobs/*/src/*/migrations"))
+
+
+def services(root: Path = ROOT) -> list[str]:
+    """The names of what runs beside the jobs: the folders of `jobs` whose package has a module `service`."""
+    return sorted(path.parents[2].name for path in root.glob("jobs/*/src/*/service.py"))
 
 
 def package_of(job: str) -> str:
@@ -80,7 +85,8 @@ class JobProcess(Process):
         return f"http://{HOST}:{self.http_port}"
 
     def prepare(self) -> None:
-        refuse_busy_port(self.name, self.http_port, "--http-port")
+        option = "--service-port" if self.name in services() else "--http-port"
+        refuse_busy_port(self.name, self.http_port, option)
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", package_of(self.name)]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from stack.jobs import JobProcess, event_jobs
-from stack.postgres import PostgresServer
+from keda_jobs.claims.schema import EXPORTER
+from stack.jobs import JobProcess, event_jobs, services
+from stack.postgres import DATABASE, PostgresServer
 from stack.process import Process
 from stack.schema import apply_schemas
 from stack.servers import NatsServer, S3Server
@@ -22,16 +23,17 @@ _JOB_STOP_S = 35.0
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the stack listens; the jobs take `http` and the ports after it. 0 is any free port."""
+    """Where the stack listens; the jobs take `http` and the ports after it, services `service`. 0 is any free port."""
 
     nats: int = 4222
     monitor: int = 8222
     s3: int = 9000
     postgres: int = 5432
     http: int = 8080
+    service: int = 9180
 
 
-FREE_PORTS = Ports(0, 0, 0, 0, 0)
+FREE_PORTS = Ports(0, 0, 0, 0, 0, 0)
 
 
 class EventStack:
@@ -86,12 +88,24 @@ class EventStack:
 
 
 class LocalStack(EventStack):
-    """All of it: the event stack, and PostgreSQL with the tables of every batch job, whose workers KEDA would start."""
+    """All of it: the event stack, PostgreSQL with the tables of every batch job, and the services beside the jobs.
+
+    Batch jobs have no workers here: KEDA would start them.
+    """
 
     def __init__(self, folder: Path, ports: Ports, environment: Mapping[str, str] | None = None) -> None:
         super().__init__(folder, ports, environment)
         self.postgres = PostgresServer(folder, ports.postgres)
         self.environment = {**self.environment, **self.postgres.environment()}
+        own = {
+            **self.environment,
+            "NATS_MONITORING_URL": self.nats.monitor_url,
+            "PG_DSN": self.postgres.dsn_of(DATABASE, EXPORTER),
+        }
+        self.jobs += [
+            JobProcess(service, own, folder / f"{service}.log", ports.service + index if ports.service else 0)
+            for index, service in enumerate(services())
+        ]
 
     @property
     def processes(self) -> list[Process]:

@@ -1,0 +1,31 @@
+"""Reads the claim queues: their batches and their ranges, and no row of a job's own table."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from exporter.readings import QueueReading
+from keda_jobs.claims import ClaimTable
+from keda_jobs.postgres import Connection, connected, translated
+from keda_jobs.settings import PgSettings
+from keda_jobs.status.queues import claim_queues, read_batches, read_claimable, read_ranges
+
+
+async def read_queues(settings: PgSettings) -> list[QueueReading]:
+    """All queues in one snapshot. Raises `DatabaseUnavailable`, `Misconfigured`."""
+    with translated():
+        async with connected(settings, name="exporter") as connection:
+            # It ends with the connection: at the end of the driver's own transaction a server that hangs is waited for.
+            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            now: datetime = await connection.fetchval("SELECT now()")
+            return [await _read(connection, table, now) for table in await claim_queues(connection)]
+
+
+async def _read(connection: Connection, table: ClaimTable, now: datetime) -> QueueReading:
+    return QueueReading(
+        now=now,
+        job=table.batch_name,
+        claimable=await read_claimable(connection, table),
+        batches=await read_batches(connection, table),
+        ranges=await read_ranges(connection, table),
+    )

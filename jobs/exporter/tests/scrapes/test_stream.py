@@ -1,0 +1,195 @@
+"""What the exporter tells of stream, consumers, retries and dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from keda_jobs.dead_letter import JOB
+from keda_jobs.jetstream import STREAM
+from keda_jobs.jetstream_api import ask
+from keda_jobs.message import Message
+from keda_jobs.retry import scheduled_retry
+from stack import NatsServer, until
+
+from .conftest import Start
+from .scraping import Scraped, page, scrape
+
+Declare = Callable[[], Awaitable[None]]
+
+AT_REST = {
+    "consumer_pending": 0,
+    "consumer_ack_pending": 0,
+    "consumer_lag": 0,
+    "consumer_redelivered": 0,
+    "consumer_waiting_pulls": 0,
+    "consumer_oldest_age_seconds": 0,
+    "waiting_retries": 0,
+    "dead_letters_stored": 0,
+    "dead_letter_oldest_age_seconds": 0,
+}
+
+
+async def test_an_empty_stream_is_told_of_with_every_job_at_zero(declare: Declare, start: Start) -> None:
+    await declare()
+    numbers = await scrape(start())
+    assert numbers["image-download"] == numbers["image-resize"] == AT_REST
+    assert numbers.alone == {"stream_messages": 0, "stream_bytes": 0, 'scrape_ok{source="nats"}': 1}
+
+
+async def test_messages_that_wait_and_messages_in_work_are_counted(
+    declare: Declare, start: Start, client: Client
+) -> None:
+    await declare()
+    exporter = start()
+    jetstream = client.jetstream()
+    published = time.time()
+    for _ in range(3):
+        await jetstream.publish("image-download", b"{}")
+    pull = await jetstream.pull_subscribe_bind(consumer="image-download-consumer", stream=STREAM)
+    [message] = await pull.fetch(1)
+
+    numbers = await scrape(exporter)
+    assert numbers.alone["stream_messages"] == 3
+    assert numbers.alone["stream_bytes"] > 0
+    found = numbers["image-download"]
+    assert 0 < found.pop("consumer_oldest_age_seconds") <= time.time() - published
+    assert {name: value for name, value in found.items() if value} == {
+        "consumer_pending": 2,
+        "consumer_ack_pending": 1,
+        "consumer_lag": 3,
+    }
+    assert numbers["image-resize"] == AT_REST
+
+    await message.nak()
+    delivered: list[Msg] = []
+    while len(delivered) < 3:
+        delivered += await pull.fetch(3 - len(delivered))
+    assert (await scrape(exporter))["image-download"]["consumer_redelivered"] == 1
+    for message in delivered:
+        await message.ack_sync()
+    assert (await scrape(exporter))["image-download"] == AT_REST
+
+
+async def test_the_age_is_that_of_the_first_message_that_is_not_acked(
+    declare: Declare, start: Start, client: Client
+) -> None:
+    await declare()
+    exporter = start()
+    jetstream = client.jetstream()
+    for subject in ("image-download", "image-downloaded", "retry.due.image-download"):
+        await jetstream.publish(subject, b"{}")
+    pull = await jetstream.pull_subscribe_bind(consumer="image-download-consumer", stream=STREAM)
+    [first, _] = await pull.fetch(2)
+
+    async def age() -> float:
+        return (await scrape(exporter))["image-download"]["consumer_oldest_age_seconds"]
+
+    before = await age()
+    stored = [(await jetstream.get_msg(STREAM, seq=number)).time for number in (1, 3)]
+    assert stored[0]
+    assert stored[1]
+    apart_s = (stored[1] - stored[0]).total_seconds()
+    asked = time.monotonic()
+    await first.ack_sync()
+    after = await age()
+    assert before + (time.monotonic() - asked) + 1 > after + apart_s
+    assert after > 0
+
+
+async def test_waiting_retries_and_the_next_of_them(declare: Declare, start: Start, client: Client) -> None:
+    await declare()
+    now = datetime.now(UTC)
+    for number, delay_s in enumerate((7200, 600, 3600)):
+        message = Message("image-download", b"{}", {}, str(number), 1, number, now)
+        retry = scheduled_retry(message, "image-download", delay_s, now)
+        await client.jetstream().publish(retry.subject, retry.data, headers=dict(retry.headers))
+
+    numbers = await scrape(start())
+    found = numbers["image-download"]
+    assert found["waiting_retries"] == 3
+    due = found["waiting_retry_next_due_timestamp_seconds"]
+    assert abs(due - now.timestamp() - 600) < 0.01
+    assert found["consumer_lag"] == 0
+    assert numbers["image-resize"] == AT_REST
+
+
+async def test_dead_letters_by_job_and_no_name_from_a_message(declare: Declare, start: Start, client: Client) -> None:
+    await declare()
+    exporter = start()
+    began = time.time()
+    jobs = ["image-download", "image-resize", "image-resize", 'forged"} 1', None]
+    for job in jobs:
+        await client.jetstream().publish("dead-letter", b"{}", headers={JOB: job} if job else None)
+
+    numbers = await scrape(exporter)
+    assert letters(numbers) == {"image-download": 1, "image-resize": 2, "unknown": 2}
+    ages = [found["dead_letter_oldest_age_seconds"] for found in numbers.jobs.values()]
+    assert all(0 < age <= time.time() - began for age in ages)
+
+    await client.jetstream().delete_msg(STREAM, 2)
+    await client.jetstream().publish("dead-letter", b"{}", headers={JOB: "image-download"})
+    assert letters(await scrape(exporter)) == {"image-download": 2, "image-resize": 1, "unknown": 2}
+    await client.jetstream().purge_stream(STREAM)
+    assert (await scrape(exporter))["image-resize"] == AT_REST
+
+
+async def test_the_storage_is_the_servers_where_the_stream_has_no_limit(
+    declare: Declare, start: Start, client: Client, nats_server: NatsServer
+) -> None:
+    await declare()
+    exporter = start(NATS_MONITORING_URL=nats_server.monitor_url)
+    await client.jetstream().publish("image-download", b"x" * 1000)
+    told = await asyncio.to_thread(monitored, nats_server)
+    numbers = await scrape(exporter)
+    assert numbers.alone["jetstream_storage_bytes"] == told["storage"] > 1000
+    assert numbers.alone["jetstream_storage_max_bytes"] == told["config"]["max_storage"]
+
+    config = (await ask(client, f"STREAM.INFO.{STREAM}"))["config"]
+    await ask(client, f"STREAM.UPDATE.{STREAM}", {**config, "max_bytes": 5_000_000})
+    numbers = await scrape(exporter)
+    assert numbers.alone["jetstream_storage_bytes"] == numbers.alone["stream_bytes"]
+    assert numbers.alone["jetstream_storage_max_bytes"] == 5_000_000
+
+
+async def test_a_consumer_that_is_removed_is_told_of_no_more(declare: Declare, start: Start, client: Client) -> None:
+    await declare()
+    exporter = start()
+    assert (await scrape(exporter))["image-resize"]
+    await client.jetstream().delete_consumer(STREAM, "image-resize-consumer")
+    assert list((await scrape(exporter)).jobs) == ["image-download", "unknown"]
+
+
+async def test_it_says_so_while_there_is_no_stream(start: Start, declare: Declare) -> None:
+    exporter = start()
+    assert await scrape(exporter) == Scraped({'scrape_ok{source="nats"}': 0}, {})
+    assert exporter.last_line().endswith("make it with `keda-jobs streams apply`")
+    await declare()
+    assert (await scrape(exporter)).alone["stream_messages"] == 0
+    await until(lambda: exporter.last_line() == "nats can be read again")
+
+
+async def test_every_metric_says_what_it_is_also_without_a_value(start: Start) -> None:
+    lines = [line.split(maxsplit=3) for line in page(start()).splitlines()]
+    described = {line[2] for line in lines if line[1] == "HELP"}
+    assert len(described) == 24
+    assert {line[2] for line in lines if line[1] == "TYPE"} == described
+
+
+def monitored(server: NatsServer) -> Any:
+    """What the server says of JetStream."""
+    with urllib.request.urlopen(f"{server.monitor_url}/jsz") as answer:
+        return json.load(answer)
+
+
+def letters(numbers: Scraped) -> dict[str, float]:
+    """The dead letters by job."""
+    return {job: found["dead_letters_stored"] for job, found in numbers.jobs.items()}
