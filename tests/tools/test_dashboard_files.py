@@ -1,0 +1,100 @@
+"""The dashboards as they are committed: written by the code, readable, nothing on top of each other, no link astray."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboards import __main__ as command
+from dashboards.files import FOLDER, files
+from dashboards.page import BATCH, ONE_JOB, OVERVIEW
+from stack.jobs import ROOT
+
+Panel = dict[str, Any]
+
+DASHBOARDS: dict[str, dict[str, Any]] = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("*.json")}
+EACH = pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS.keys())
+COLUMNS = 24
+
+
+def panels(dashboard: dict[str, Any]) -> list[Panel]:
+    return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+
+
+def cells(panel: Panel) -> Iterator[tuple[int, int]]:
+    place = panel["gridPos"]
+    return itertools.product(range(place["x"], place["x"] + place["w"]), range(place["y"], place["y"] + place["h"]))
+
+
+def test_the_files_are_as_the_code_has_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_a_file_that_is_out_of_date_is_told_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "overview.json").write_text("{}")
+    (tmp_path / "forgotten.json").write_text("{}")
+    assert command.main(["--check"], tmp_path) == 1
+    assert "overview.json is out of date: run `make dashboards`" in capsys.readouterr().err
+    assert command.main([], tmp_path) == 0
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files()
+    assert command.main(["--check"], tmp_path) == 0
+
+
+@EACH
+def test_no_panel_lies_on_another_and_all_are_as_wide_as_the_page(dashboard: dict[str, Any]) -> None:
+    taken = [cell for panel in dashboard["panels"] for cell in cells(panel)]
+    assert len(set(taken)) == len(taken)
+    assert {column for column, _ in taken} == set(range(COLUMNS))
+
+
+@EACH
+def test_every_row_is_filled(dashboard: dict[str, Any]) -> None:
+    """No hole: what is to the right of a panel is another, or the edge."""
+    taken = {cell for panel in dashboard["panels"] for cell in cells(panel)}
+    height = max(line for _, line in taken) + 1
+    assert len(taken) == COLUMNS * height
+
+
+@EACH
+def test_every_panel_says_what_it_shows_in_which_unit_and_what_nothing_means(dashboard: dict[str, Any]) -> None:
+    for panel in panels(dashboard):
+        defaults = panel["fieldConfig"]["defaults"]
+        assert panel["title"], panel
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["type"] == "table" or defaults["unit"], panel["title"]
+        assert defaults["noValue"], panel["title"]
+
+
+@EACH
+def test_panels_have_numbers_and_names_of_their_own(dashboard: dict[str, Any]) -> None:
+    numbers = [panel["id"] for panel in dashboard["panels"]]
+    titles = [(panel["title"], panel["type"]) for panel in panels(dashboard)]
+    assert len(set(numbers)) == len(numbers)
+    assert len(set(titles)) == len(titles)
+
+
+@EACH
+def test_every_query_goes_to_the_data_source_that_the_reader_chose(dashboard: dict[str, Any]) -> None:
+    variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
+    assert variables["datasource"]["type"] == "datasource"
+    assert variables["job"]["query"].startswith("label_values(")
+    for asked in [*panels(dashboard), variables["job"]]:
+        assert asked["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+
+
+@EACH
+def test_links_lead_to_a_dashboard_or_to_a_section_of_the_runbook(dashboard: dict[str, Any]) -> None:
+    headings = re.findall(r"^## (\w+)$", (ROOT / "k8s/monitoring/RUNBOOK.md").read_text(), re.MULTILINE)
+    runbook = "${repository}/k8s/monitoring/RUNBOOK.md"
+    known = {runbook, *(f"{runbook}#{heading.lower()}" for heading in headings)}
+    known |= {f"/d/{uid}" for uid in (OVERVIEW, ONE_JOB, BATCH)}
+    urls = set(re.findall(r'"url": "([^"?]+)', json.dumps(dashboard)))
+    assert urls <= known, urls - known
+    assert runbook in urls
+    assert {made["uid"] for made in DASHBOARDS.values()} == {OVERVIEW, ONE_JOB, BATCH}
