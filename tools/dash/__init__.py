@@ -1,0 +1,1 @@
+"""`make dash`: Prometheus and, where Docker has it, Grafana on what `make up` started."""
