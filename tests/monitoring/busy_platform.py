@@ -1,0 +1,108 @@
+"""The local stack with everything at once that a dashboard can show, scraped by a real Prometheus.
+
+Pictures that succeed, that come back later and that end as dead letters; a batch worker among good and bad rows. KEDA
+is not here: a page on the loopback has its metrics, named as in the source of KEDA 2.21.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import nats
+from PIL import Image
+
+from dash.prometheus import Prometheus
+from demo.web import Answer, WebServer
+from demo_batch.seed import seed
+from stack import FREE_PORTS, BatchWorker, LocalStack, batch_jobs, event_jobs, wait_until
+
+from .grafana import View, query
+
+INTERVAL_S = 1
+_ROWS = 30_000
+_PICTURES = 20
+_ROUNDS = 3
+_KEDA = {"keda_scaler_detail_errors_total": 3, "keda_scaler_active": 1, "keda_scaler_metrics_value": 12}
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """The stack, and what Grafana sees of it."""
+
+    stack: LocalStack
+    view: View
+
+
+@contextmanager
+def busy_platform(folder: Path) -> Iterator[Platform]:
+    """All of it once the batch worker is done; the view is of the time until then."""
+    with WebServer() as web:
+        environment = {"DOWNLOAD_ALLOW_ADDRESSES": web.address, "RETRY_STEP_S": "2"}
+        with LocalStack(folder / "stack", FREE_PORTS, environment) as stack:
+            seed(stack.postgres, _ROWS, folder / "users")
+            worker = _worker(stack, folder)
+            pages = {job.name: job.http_url for job in stack.jobs}
+            targets = {**pages, "batch-worker": worker.http_url, "keda-operator": _keda(web)}
+            prometheus = Prometheus(folder / "prometheus", targets, interval_s=INTERVAL_S)
+            try:
+                since = time.time()
+                prometheus.start()
+                _wait_until_resized(prometheus, 0)
+                worker.launch()
+                # One round after the other: a rate is made of what changes between two scrapes.
+                for number in range(1, _ROUNDS + 1):
+                    asyncio.run(_publish(stack.nats.url, web, f"/{number}"))
+                    _wait_until_resized(prometheus, number * _PICTURES)
+                wait_until(lambda: worker.is_done, 90)
+                yield Platform(stack, View(prometheus.url, INTERVAL_S, since, time.time()))
+            finally:
+                worker.kill()
+                prometheus.stop()
+
+
+def _worker(stack: LocalStack, folder: Path) -> BatchWorker:
+    """Small claims, so that it works through many of them for some seconds."""
+    [job] = batch_jobs()
+    environment = {**stack.postgres.environment(), "CLAIM_SIZE": "50"}
+    return BatchWorker(job, environment, folder / "worker.log", "worker-1")
+
+
+def _keda(web: WebServer) -> str:
+    other = 'namespace="keda-jobs-prod",scaler="s0",triggerIndex="0",metric="m",type="scaledobject"'
+    lines = [
+        f'{name}{{scaledObject="{job}",{other}}} {value}\n'
+        for name, value in _KEDA.items()
+        for job in (*event_jobs(), *batch_jobs())
+    ]
+    web.answers["/metrics"] = Answer("".join(lines).encode(), headers={"Content-Type": "text/plain; version=0.0.4"})
+    return web.url("/metrics")
+
+
+def _wait_until_resized(prometheus: Prometheus, pictures: int) -> None:
+    """Until Prometheus knows that so many have gone through both jobs; it knows of 0 after its first scrape."""
+    acked = 'keda_jobs_messages_total{job="image-resize",outcome="acked"}'
+    wait_until(lambda: query(prometheus.url, acked, time.time()) == [pictures], 60)
+
+
+async def _publish(nats_url: str, web: WebServer, folder: str) -> None:
+    """Good pictures; some that the server refuses at first, one that it always refuses; some that are not there."""
+    for number in range(_PICTURES):
+        web.answers[f"{folder}/{number}.png"] = Answer(_picture(number), refusals=number % 3 == 0)
+    web.answers[f"{folder}/never.png"] = Answer(refusals=float("inf"))
+    client = await nats.connect(nats_url)
+    for path in (*(f"{folder}/{number}.png" for number in range(_PICTURES + 5)), f"{folder}/never.png"):
+        await client.jetstream().publish("image-download", json.dumps({"url": web.url(path)}).encode())
+    await client.close()
+
+
+def _picture(number: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (240 + number, 160), "teal").save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,56 @@
+"""No panel of a dashboard is empty: a real Prometheus, scraping the real jobs, has data for each of their queries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from stack import batch_jobs, event_jobs, wait_until
+
+from .busy_platform import Platform, busy_platform
+from .grafana import Target, jobs_of, query, targets
+
+# The platform takes its time to become busy, and the first test waits for it.
+pytestmark = pytest.mark.timeout(300)
+
+ALL = (*event_jobs(), *batch_jobs())
+# The job of each dashboard that has had everything: retries and dead letters too.
+CHOSEN = {"overview": ALL, "one-job": ("image-download",), "batch": ("users-batch",)}
+TROUBLES = {"Dead letters", "Dead letters by class", "Retries waiting", "Rows given up"}
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The platform after some traffic."""
+    with busy_platform(tmp_path_factory.mktemp("platform")) as found:
+        yield found
+
+
+@pytest.mark.parametrize("target", targets(), ids=str)
+def test_every_query_has_data(platform: Platform, target: Target) -> None:
+    assert platform.view.values(target, CHOSEN[target.dashboard])
+
+
+@pytest.mark.parametrize("target", [one for one in targets() if one.panel in TROUBLES], ids=str)
+def test_what_went_wrong_is_seen(platform: Platform, target: Target) -> None:
+    assert max(platform.view.values(target, CHOSEN[target.dashboard])) > 0
+
+
+@pytest.mark.parametrize(("dashboard", "jobs"), [("overview", ALL), ("one-job", event_jobs()), ("batch", batch_jobs())])
+def test_a_dashboard_offers_every_job_that_it_can_show(platform: Platform, dashboard: str, jobs: list[str]) -> None:
+    """By the exporter's word, so that a new job appears by itself."""
+    assert jobs_of(platform.view.prometheus, dashboard) == sorted(jobs)
+
+
+def test_without_a_pod_every_number_holds(platform: Platform) -> None:
+    """The last test: it stops the jobs."""
+    for job in platform.stack.jobs:
+        if job.name in event_jobs():
+            job.stop()
+    wait_until(lambda: not query(platform.view.prometheus, "keda_jobs_slots", time.time()))
+    now = replace(platform.view, until=time.time())
+    numbers = [target for target in targets() if target.instant]
+    assert not [str(target) for target in numbers if not now.values(target, CHOSEN[target.dashboard])]
