@@ -46,6 +46,10 @@ up: setup ## Keep the stack and all jobs running in the background, on the stand
 down: setup ## Stop what `make up` started; data and logs stay in .stack
 	@python -m stack down $(ARGS)
 
+.PHONY: dash
+dash: setup ## Prometheus, and Grafana where Docker can pull it, on what `make up` started (PROMETHEUS=path)
+	@python -m dash
+
 ##@ Test
 .PHONY: test
 test: setup ## All tests, with real servers (ARGS="-m 'not slow'" leaves out what takes long)
@@ -124,3 +128,7 @@ new-job: setup ## Make a job: NAME=video-probe SUBJECT=video-uploaded, or NAME=i
 settings-docs: setup ## Write the settings tables of the READMEs and the tables of metrics again
 	@python tools/settings_docs.py
 	@python tools/metrics_docs.py
+
+.PHONY: dashboards
+dashboards: setup ## Write the Grafana dashboards of k8s/monitoring/dashboards again
+	@python -m dashboards
