@@ -12,6 +12,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Metric
 
+from exporter import metrics as exporter
 from keda_jobs.batch.metrics import BatchMetrics
 from keda_jobs.metrics import Metrics, StoreMetrics
 from settings_docs import NOTHING, ROOT, DocsError, Page, page, run
@@ -28,10 +29,16 @@ def _of_event_jobs() -> CollectorRegistry:
     return metrics.registry
 
 
-# The exporter's registry joins here.
+def _of_exporter() -> CollectorRegistry:
+    metrics = exporter.Metrics()
+    metrics.show(exporter.Sample(name, 0, labels) for name, _, labels in (*exporter.GAUGES, *exporter.COUNTERS))
+    return metrics.registry
+
+
 SOURCES: list[tuple[str, CollectorRegistry]] = [
     ("Event jobs", _of_event_jobs()),
     ("Batch workers", BatchMetrics("job").registry),
+    ("The exporter", _of_exporter()),
 ]
 
 

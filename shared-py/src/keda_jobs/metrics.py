@@ -92,9 +92,7 @@ class Metrics:
         """Count one dead letter; a refused address, say, is `ForbiddenAddress`."""
         self._dead_letters.labels(self.registry.job, error_class).inc()
 
-    def settled(
-        self, outcome: str, duration_s: float, attempt: int, exemplar: dict[str, str] | None = None
-    ) -> None:
+    def settled(self, outcome: str, duration_s: float, attempt: int, exemplar: dict[str, str] | None = None) -> None:
         """Count delivery number `attempt` of a message, which ended as `outcome`; `exemplar` names its trace."""
         self._outcomes[outcome].inc()
         self._duration.observe(duration_s, exemplar)

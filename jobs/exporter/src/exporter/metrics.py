@@ -21,7 +21,7 @@ _JOB = ("job",)
 _CONSUMER = ("job", "consumer")
 _SOURCE = ("source",)
 
-_GAUGES = (
+GAUGES = (
     ("keda_jobs_stream_messages", "Messages in the stream", ()),
     ("keda_jobs_stream_bytes", "Size of the stream", ()),
     ("keda_jobs_jetstream_storage_bytes", "JetStream's storage in use", ()),
@@ -45,7 +45,7 @@ _GAUGES = (
     ("keda_jobs_scrape_ok", "Whether the source could be read", _SOURCE),
     ("keda_jobs_scrape_duration_seconds", "How long reading the source took", _SOURCE),
 )
-_COUNTERS = (
+COUNTERS = (
     ("keda_jobs_queue_rows", "Rows by how a worker ended with them", ("job", "outcome")),
     ("keda_jobs_queue_batches", "Batches that ended, by how", ("job", "status")),
 )
@@ -73,7 +73,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric, also one without a sample."""
-        for kind, described in ((GaugeMetricFamily, _GAUGES), (CounterMetricFamily, _COUNTERS)):
+        for kind, described in ((GaugeMetricFamily, GAUGES), (CounterMetricFamily, COUNTERS)):
             for name, text, labels in described:
                 family = kind(name, text, labels=labels)
                 for sample in self._samples:
