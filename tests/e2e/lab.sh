@@ -13,6 +13,7 @@ home=${KUBE_LAB_HOME:-$HOME/.cache/kube-lab}
 export LAB_CONTROLLER_FLAGS=${LAB_CONTROLLER_FLAGS:---horizontal-pod-autoscaler-sync-period=5s}
 "$lab" up
 "$lab" policies >&2
+"$lab" crds >&2
 for part in operator adapter webhooks; do "$lab" load "$home/images/keda-$part.tar" >&2; done
 printf 'export KEDA_MANIFEST=%q\n' "$(ls "$home"/keda-*.yaml)"
 printf 'export E2E_LOAD=%q\n' "$lab load"

@@ -88,6 +88,14 @@ def test_the_api_server_accepts_production_with_three_nats_servers(deployed: Non
     kubectl(*APPLY, given=run("kubectl", "kustomize", str(with_three_nats_servers(tmp_path))))
 
 
+def test_the_api_server_accepts_monitoring_where_it_knows_its_kinds(deployed: None) -> None:
+    if not kubectl("get", "crd", "prometheusrules.monitoring.coreos.com", "--ignore-not-found"):
+        pytest.skip("this cluster has no prometheus-operator, whose kinds these are")
+    # The namespace is yours to make; here each object is tried in one that is there.
+    rendered = run("kubectl", "kustomize", "k8s/monitoring").replace("namespace: monitoring", f"namespace: {JOBS}")
+    kubectl(*APPLY, given=rendered)
+
+
 @EACH_SOURCE
 def test_pod_security_admits_the_pod_of_every_template(deployed: None, source: Source) -> None:
     """A ScaledJob's pod is in a kind that Pod Security does not look into."""
