@@ -137,6 +137,7 @@ ALERTS = [
     AlertCase("KedaJobsScalerErrors", "of a ScaledJob", {JOB: "1+2x20"}, (8,), (SCALED,)),
     AlertCase("KedaJobsScalerErrors", "NATS restarted", {OBJECT: "0x3 5 9x20"}, (5, 8, 12)),
     AlertCase("KedaJobsScalerErrors", "an error now and then", {OBJECT: "0x4 1x4 2x4 3x4 4x4"}, (8, 12, 16)),
+    AlertCase("KedaJobsScalerErrors", "a ScaledJob's now and then", {JOB: "0x4 1x4 2x4 3x4 4x4"}, (8, 12, 16)),
     AlertCase("KedaJobsScalerErrors", "somebody else's", {FOREIGN: "0+12x20"}, (8, 20)),
     AlertCase("KedaJobsStorageFull", "over 80 %", {USED: "81x20", MOST: "100x20"}, (7,), ({},)),
     AlertCase("KedaJobsStorageFull", "it is purged", {USED: "10 90x2 10x20", MOST: "100x20"}, (2, 3, 8)),
