@@ -179,4 +179,5 @@ FOLLOWING: dict[str, set[str]] = {
     "KedaJobsRetryOverdue": {"KedaJobsStorageFull"},
     "KedaJobsStoreFailing": {"KedaJobsPaused"},
     "KedaJobsPaused": {"KedaJobsExporterDown"},
+    "KedaJobsConsumerMissing": {"KedaJobsPaused"},
 }
