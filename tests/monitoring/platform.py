@@ -18,7 +18,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from keda_jobs.jetstream import STREAM
-from stack import BatchWorker, JobProcess, NatsServer, PostgresServer, S3Server, event_jobs, free_port
+from stack import BatchWorker, JobProcess, NatsServer, PostgresServer, S3Server, event_jobs, free_port, wait_until
 from stack.schema import apply_schemas
 from stack.servers import HOST
 from stack.streams import apply_streams
@@ -84,6 +84,7 @@ class Platform:
             self.prometheus.start()
             self._keda_url = self._serve_keda(started)
             self.scrape()
+            wait_until(lambda: self.prometheus.query("job:keda_jobs_consumer_lag:max"))
             self._stack = started.pop_all()
         return self
 

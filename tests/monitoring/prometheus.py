@@ -7,7 +7,7 @@ import re
 import urllib.request
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import yaml
 
@@ -62,15 +62,22 @@ class Prometheus(Process):
         written.write_text(json.dumps(found))
         written.replace(self._folder / "targets.json")
 
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The series that it has now, with their values."""
+        return list(self._ask("query", query=expression)["result"])
+
     def alerts(self) -> list[dict[str, Any]]:
         """Those that are pending or firing, with labels and annotations."""
-        with urllib.request.urlopen(f"{self.url}/api/v1/alerts", timeout=5) as answer:
-            found: list[dict[str, Any]] = json.load(answer)["data"]["alerts"]
-        return found
+        return list(self._ask("alerts")["alerts"])
 
     def firing(self) -> set[str]:
         """The names of the alerts that fire."""
         return {alert["labels"]["alertname"] for alert in self.alerts() if alert["state"] == "firing"}
+
+    def _ask(self, what: str, **parameters: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.url}/api/v1/{what}?{urlencode(parameters)}", timeout=5) as answer:
+            found: dict[str, Any] = json.load(answer)["data"]
+        return found
 
     def _config(self) -> dict[str, object]:
         return {
