@@ -21,7 +21,9 @@ from PIL import Image
 from dash.prometheus import Prometheus
 from demo.web import Answer, WebServer
 from demo_batch.seed import seed
+from prometheus_rules import groups
 from stack import FREE_PORTS, BatchWorker, LocalStack, batch_jobs, event_jobs, wait_until
+from users_batch.job import JOB
 
 from .grafana import View, query
 
@@ -50,7 +52,8 @@ def busy_platform(folder: Path) -> Iterator[Platform]:
             worker = _worker(stack, folder)
             pages = {job.name: job.http_url for job in stack.jobs}
             targets = {**pages, "batch-worker": worker.http_url, "keda-operator": _keda(web)}
-            prometheus = Prometheus(folder / "prometheus", targets, interval_s=INTERVAL_S)
+            prometheus = Prometheus(folder / "prometheus", groups(), interval_s=INTERVAL_S)
+            prometheus.scrape(targets)
             try:
                 since = time.time()
                 prometheus.start()
@@ -69,9 +72,8 @@ def busy_platform(folder: Path) -> Iterator[Platform]:
 
 def _worker(stack: LocalStack, folder: Path) -> BatchWorker:
     """Small claims, so that it works through many of them for some seconds."""
-    [job] = batch_jobs()
     environment = {**stack.postgres.environment(), "CLAIM_SIZE": "50"}
-    return BatchWorker(job, environment, folder / "worker.log", "worker-1")
+    return BatchWorker(JOB.name, environment, folder / "worker.log", "worker-1")
 
 
 def _keda(web: WebServer) -> str:

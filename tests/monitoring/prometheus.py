@@ -1,4 +1,4 @@
-"""A real Prometheus, with the rules at another pace and targets that come and go as pods do."""
+"""A real Prometheus, with the rules at another pace and asked what it knows."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ import re
 import urllib.request
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-import yaml
-
-from prometheus_rules import Group, Rule, groups, rule_file
-from stack import Process, free_port
-from stack.servers import HOST, http_status
-
-from .programs import program
+from dash import prometheus as dash
+from prometheus_rules import Group, Rule, groups
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"(\d+)([smhd])")
@@ -24,43 +19,11 @@ _RANGE = re.compile(r"(?<=\[)\d+[smhd](?=\])")
 _AGE = re.compile(r"(?<=> )\d{3,}$")
 
 
-class Prometheus(Process):
+class Prometheus(dash.Prometheus):
     """Scrapes and evaluates once a second; the rules' times are those of the cluster divided by `faster`."""
 
     def __init__(self, folder: Path, faster: int) -> None:
-        super().__init__("Prometheus", folder / "prometheus.log")
-        self.port = free_port()
-        self._folder = folder
-        self._faster = faster
-
-    @property
-    def url(self) -> str:
-        """Of its API."""
-        return f"http://{HOST}:{self.port}"
-
-    def prepare(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / "rules.yaml").write_text(rule_file(hurried(groups(), self._faster)))
-        (self._folder / "prometheus.yaml").write_text(yaml.safe_dump(self._config()))
-
-    def command(self) -> list[str]:
-        return [
-            program("prometheus"),
-            f"--config.file={self._folder / 'prometheus.yaml'}",
-            f"--storage.tsdb.path={self._folder / 'data'}",
-            f"--web.listen-address={HOST}:{self.port}",
-            "--log.level=warn",
-        ]
-
-    def answers(self) -> bool:
-        return http_status(f"{self.url}/-/ready") == 200
-
-    def scrape(self, targets: dict[str, str]) -> None:
-        """Scrape these from now on, base URLs by the name of their job, and no others."""
-        found = [{"targets": [urlsplit(url).netloc], "labels": {"job": job}} for job, url in targets.items()]
-        written = self._folder / "targets.json.new"
-        written.write_text(json.dumps(found))
-        written.replace(self._folder / "targets.json")
+        super().__init__(folder, hurried(groups(), faster), interval_s=1)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The series that it has now, with their values."""
@@ -78,19 +41,6 @@ class Prometheus(Process):
         with urllib.request.urlopen(f"{self.url}/api/v1/{what}?{urlencode(parameters)}", timeout=5) as answer:
             found: dict[str, Any] = json.load(answer)["data"]
         return found
-
-    def _config(self) -> dict[str, object]:
-        return {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(self._folder / "rules.yaml")],
-            "scrape_configs": [
-                {
-                    "job_name": "keda-jobs",
-                    "honor_labels": True,
-                    "file_sd_configs": [{"files": [str(self._folder / "targets.json")], "refresh_interval": "1s"}],
-                }
-            ],
-        }
 
 
 def hurried(found: list[Group], faster: int) -> list[Group]:

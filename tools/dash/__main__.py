@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dash.grafana import Grafana, get_image
 from dash.prometheus import Prometheus, program
+from prometheus_rules import groups
 from stack.process import StackError
 from stack.servers import HOST, free_port, refuse_busy_port
 from stack.supervisor import FOLDER, State, running_pid
@@ -27,7 +28,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="dash", description=(__doc__ or "").partition(": ")[2])
     parser.add_argument("--folder", type=Path, default=FOLDER, help="that of the running stack")
     folder: Path = parser.parse_args().folder
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Ctrl-C too: what a shell starts in the background ignores it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         _run(folder)
     except StackError as error:
@@ -42,7 +45,8 @@ def _run(folder: Path) -> None:
     program()
     state = _state(folder)
     targets = {**state.jobs, "batch-worker": f"http://{HOST}:{WORKER_PORT}"}
-    prometheus = Prometheus(folder / "dash", targets, _free(_PROMETHEUS_PORT))
+    prometheus = Prometheus(folder / "dash", groups(), port=_free(_PROMETHEUS_PORT))
+    prometheus.scrape(targets)
     with ExitStack() as running:
         running.callback(prometheus.stop)
         prometheus.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from prometheus_rules import groups, rule_file
+from prometheus_rules import Group, rule_file
 from stack.process import Process, StackError
 from stack.servers import HOST, free_port, http_status
 
@@ -26,13 +27,13 @@ def program() -> str:
 
 
 class Prometheus(Process):
-    """Scrapes `targets`, base URLs by the name of their job, as the PodMonitor does; everything under `folder`."""
+    """Scrapes as the PodMonitor does, and evaluates `rules`; everything under `folder`."""
 
-    def __init__(self, folder: Path, targets: Mapping[str, str], port: int = 0, interval_s: int = INTERVAL_S) -> None:
+    def __init__(self, folder: Path, rules: list[Group], *, port: int = 0, interval_s: int = INTERVAL_S) -> None:
         super().__init__("Prometheus", folder / "prometheus.log")
         self.port = port or free_port()
         self._folder = folder
-        self._targets = targets
+        self._rules = rules
         self._interval_s = interval_s
 
     @property
@@ -40,9 +41,17 @@ class Prometheus(Process):
         """Of its API and its own pages."""
         return f"http://{HOST}:{self.port}"
 
+    def scrape(self, targets: Mapping[str, str]) -> None:
+        """Scrape these from now on, base URLs by the name of their job, and no others."""
+        found = [{"targets": [urlsplit(url).netloc], "labels": {"job": name}} for name, url in targets.items()]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        written = self._folder / "targets.json.new"
+        written.write_text(json.dumps(found))
+        written.replace(self._folder / "targets.json")
+
     def prepare(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / "rules.yaml").write_text(rule_file(groups()))
+        (self._folder / "rules.yaml").write_text(rule_file(self._rules))
         (self._folder / "prometheus.yaml").write_text(yaml.safe_dump(self._config()))
 
     def command(self) -> list[str]:
@@ -61,9 +70,9 @@ class Prometheus(Process):
     def _config(self) -> dict[str, object]:
         """`job` is the metric's own label: the exporter speaks of all jobs."""
         seconds = f"{self._interval_s}s"
-        targets = [{"targets": [urlsplit(url).netloc], "labels": {"job": name}} for name, url in self._targets.items()]
+        targets = {"files": [str(self._folder / "targets.json")], "refresh_interval": "1s"}
         return {
             "global": {"scrape_interval": seconds, "scrape_timeout": seconds, "evaluation_interval": seconds},
             "rule_files": [str(self._folder / "rules.yaml")],
-            "scrape_configs": [{"job_name": "keda-jobs", "honor_labels": True, "static_configs": targets}],
+            "scrape_configs": [{"job_name": "keda-jobs", "honor_labels": True, "file_sd_configs": [targets]}],
         }
