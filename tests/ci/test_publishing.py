@@ -1,4 +1,4 @@
-"""From an image that was built to the job on a cluster: the steps as they stand in the workflows."""
+"""Alerts that are tried, and from an image that was built to the job on a cluster: the steps of the workflows."""
 
 from __future__ import annotations
 
@@ -24,6 +24,19 @@ def test_the_image_of_one_job_is_tried(machine: Machine) -> None:
     [pulled, tried] = machine.called()
     assert f"ARG BASE={pulled.split()[-1]}" in (ROOT / "jobs" / ONE / "Dockerfile").read_text()
     assert tried == f"make test-images ARGS=-k '[{ONE}]'"
+
+
+def test_alerts_are_tried_by_a_prometheus_that_is_unpacked(machine: Machine) -> None:
+    machine.stand_in("apt-get", "touch prometheus_1_amd64.deb")
+    machine.stand_in("dpkg")
+    machine.stand_in("make", 'echo "$PROMETHEUS $PROMTOOL" >>"$LOG"')
+    ended = machine.run("tools/ci/monitoring.sh")
+    assert ended.returncode == 0, ended.stderr
+    [fetched, unpacked, made, programs] = machine.called()
+    assert (fetched, made) == ("apt-get download -qq prometheus", "make monitoring")
+    assert unpacked == "dpkg -x prometheus_1_amd64.deb ."
+    folder = machine.repository.path / ".build/prometheus/usr/bin"
+    assert programs == f"{folder}/prometheus {folder}/promtool"
 
 
 def test_the_login_is_to_the_registrys_host_and_its_token_is_no_argument(machine: Machine) -> None:
