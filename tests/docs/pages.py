@@ -11,8 +11,9 @@ from pathlib import Path
 
 from stack.jobs import ROOT
 
-_PAGES = ("README.md", "CLAUDE.md", "CONTRIBUTING.md", "docs/dead-letters.md", "docs/observability.md")
-TO_TYPE = [ROOT / name for name in _PAGES] + sorted(ROOT.glob("jobs/*/README.md"))
+TO_TYPE = [ROOT / name for name in ("README.md", "CLAUDE.md", "CONTRIBUTING.md")] + sorted(
+    [*ROOT.glob("docs/*.md"), *ROOT.glob("jobs/*/README.md")]
+)
 # What k8s/README.md says to type is run on a cluster: tests/e2e/test_7_documents.py.
 ALL = [*TO_TYPE, ROOT / "k8s/README.md", ROOT / "k8s/monitoring/RUNBOOK.md", ROOT / "SECURITY.md"]
 
