@@ -43,13 +43,7 @@ class Consumer:
     """Pulls, runs and settles the messages of one job; decides nothing itself (see `keda_jobs.policy`)."""
 
     def __init__(
-        self,
-        job: str,
-        broker: Broker,
-        runner: Runner,
-        settings: JobSettings,
-        metrics: Metrics,
-        tracer: Tracer = OFF,
+        self, job: str, broker: Broker, runner: Runner, settings: JobSettings, metrics: Metrics, tracer: Tracer = OFF
     ) -> None:
         self._job = job
         self._broker = broker
