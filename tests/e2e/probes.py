@@ -75,11 +75,13 @@ def started(manifests: Sequence[Object]) -> Iterator[dict[str, Probe]]:
 
 
 def job_pod(job: str) -> Object:
-    """The pod of a job, that listens where the job does and does nothing else."""
+    """The pod of a job, that listens where the job does and does nothing else, so that it asks for little."""
     [template] = pods(Source(ROOT / "jobs" / job / "service.yaml").objects)
     [container] = template.containers
     kept = {key: value for key, value in container.items() if not key.endswith("Probe")}
-    listening = kept | {"command": ["python", "-m", "http.server", "8080", "--directory", "/tmp"]}  # noqa: S108
+    resources = {**container["resources"], "requests": {"cpu": "10m", "memory": "64Mi"}}
+    command = ["python", "-m", "http.server", "8080", "--directory", "/tmp"]  # noqa: S108
+    listening = kept | {"command": command, "resources": resources}
     return _pod(job, JOBS, template.labels, template.spec | {"containers": [listening]})
 
 
