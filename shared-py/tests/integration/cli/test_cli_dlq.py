@@ -144,14 +144,13 @@ def test_a_letter_of_foreign_make_is_shown_as_it_is(cli: Cli, server: Server) ->
 
 def test_reading_leaves_no_consumer_behind(cli: Cli, server: Server) -> None:
     server.bury([b"{}"] * 3)
+    before = server.api("CONSUMER.NAMES.keda-jobs-events", {})["consumers"]
 
     cli("dlq", "ls")
     cli("dlq", "count")
 
-    assert server.api("CONSUMER.NAMES.keda-jobs-events", {})["consumers"] == [
-        "image-download-consumer",
-        "image-resize-consumer",
-    ]
+    assert before
+    assert server.api("CONSUMER.NAMES.keda-jobs-events", {})["consumers"] == before
 
 
 def test_purge_asks_and_no_means_no(cli: Cli, server: Server) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from stack.jobs import ROOT
+
 from .conftest import STREAM, Cli, Server
 
 STREAM_JSON = {"name": STREAM, "subjects": ["image-download", "dead-letter", "retry.>"], "max_age": 1209600000000000}
@@ -66,13 +68,13 @@ def test_json_has_the_documented_keys(cli: Cli, server: Server, jobs: Path) -> N
         json.dumps(
             STREAM_JSON
             | {
-                "subjects": ["image-download", "image-downloaded", "dead-letter", "retry.>"],
+                "subjects": json.loads((ROOT / "jobs/stream.json").read_text())["subjects"],
                 "max_age": 2 * 1209600000000000,
             }
         )
     )
 
-    stream, consumer, undeclared = cli("streams", "apply", "--json", "--jobs", str(jobs)).json["changes"]
+    stream, consumer, *undeclared = cli("streams", "apply", "--json", "--jobs", str(jobs)).json["changes"]
 
     assert stream == {
         "action": "update",
@@ -82,7 +84,8 @@ def test_json_has_the_documented_keys(cli: Cli, server: Server, jobs: Path) -> N
         "refusals": [],
     }
     assert (consumer["action"], consumer["name"]) == ("same", "image-download-consumer")
-    assert (undeclared["action"], undeclared["name"]) == ("undeclared", "image-resize-consumer")
+    assert {one["action"] for one in undeclared} == {"undeclared"}
+    assert "image-resize-consumer" in [one["name"] for one in undeclared]
 
 
 def test_a_refused_change_shows_the_difference_and_one_line(cli: Cli, bare_server: Server, jobs: Path) -> None:
