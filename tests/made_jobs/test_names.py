@@ -78,7 +78,7 @@ def test_what_does_not_belong_to_its_kind_is_refused(kind: str, subject: str, ta
 
 def test_a_batch_jobs_table_has_its_packages_name_unless_another_is_given() -> None:
     assert planned("made-up", "batch", "", "") == Plan("made-up", "batch", table="made_up")
-    assert planned("made-up", "batch", "", "invoices").table == "invoices"
+    assert planned("made-up", "batch", "", "made_rows").table == "made_rows"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from stack.jobs import ROOT, event_jobs, package_of
 ALL = changed_jobs.all_jobs(ROOT)
 OTHER = event_jobs()[1]
 SOURCE = f"jobs/{ONE}/src/{package_of(ONE)}/__main__.py"
-NEW = "video-probe"
+NEW = "made-here"
 
 Jobs = Callable[..., list[str]]
 

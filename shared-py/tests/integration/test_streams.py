@@ -45,9 +45,11 @@ def with_stream(**changed: Any) -> Declaration:
     return replace(DECLARED, stream={**DECLARED.stream, **changed})
 
 
-def with_first_consumer(**changed: Any) -> Declaration:
-    first, *others = DECLARED.consumers
-    return replace(DECLARED, consumers=({**first, **changed}, *others))
+def with_consumer(**changed: Any) -> Declaration:
+    """As declared, but for the consumer of image-download."""
+    [one] = [consumer for consumer in DECLARED.consumers if name_of(consumer) == "image-download-consumer"]
+    others = [consumer for consumer in DECLARED.consumers if consumer is not one]
+    return replace(DECLARED, consumers=({**one, **changed}, *others))
 
 
 async def configs(client: Client) -> dict[str, Any]:
@@ -102,7 +104,7 @@ async def test_only_what_differs_is_changed_and_shown(applied: Client) -> None:
     actions = await Actions.of(applied)
     before = await configs(applied)
 
-    changes = await apply(applied, with_first_consumer(ack_wait=30 * 10**9, max_ack_pending=500))
+    changes = await apply(applied, with_consumer(ack_wait=30 * 10**9, max_ack_pending=500))
     await applied.flush()
 
     assert "~ consumer image-download-consumer: ack_wait 1m → 30s, max_ack_pending 1000 → 500" in lines(changes)
@@ -225,7 +227,7 @@ async def test_what_the_server_cannot_change_in_a_consumer_is_refused_with_the_w
     before = await configs(applied)
 
     with pytest.raises(RefusedChange) as refused:
-        await apply(applied, with_first_consumer(**changed))
+        await apply(applied, with_consumer(**changed))
 
     assert f"consumer image-download-consumer: {line}" in str(refused.value)
     assert f"nats consumer rm {STREAM} image-download-consumer" in str(refused.value)
@@ -234,7 +236,7 @@ async def test_what_the_server_cannot_change_in_a_consumer_is_refused_with_the_w
 
 async def test_a_filter_may_go_only_when_nothing_is_unread(applied: Client) -> None:
     more = ["image-download", "image-downloaded", "retry.due.image-download"]
-    await apply(applied, with_first_consumer(filter_subjects=more))
+    await apply(applied, with_consumer(filter_subjects=more))
     await applied.jetstream().publish("image-downloaded", b"{}")
 
     with pytest.raises(RefusedChange, match=r"would leave messages unread \(1 wait or are in work\)"):
@@ -251,7 +253,7 @@ async def test_adding_a_filter_is_no_loss(applied: Client) -> None:
     await applied.jetstream().publish("image-download", b"{}")
 
     changes = await apply(
-        applied, with_first_consumer(filter_subjects=["image-download", "image-downloaded", "retry.due.image-download"])
+        applied, with_consumer(filter_subjects=["image-download", "image-downloaded", "retry.due.image-download"])
     )
 
     assert [change.name for change in changes.pending] == ["image-download-consumer"]
@@ -262,7 +264,7 @@ async def test_adding_a_filter_is_no_loss(applied: Client) -> None:
     [
         with_stream(num_replicas=3),
         with_stream(max_agee=1),
-        with_first_consumer(max_ack_pendin=1),
+        with_consumer(max_ack_pendin=1),
     ],
 )
 async def test_the_server_s_own_refusal_is_one_line(client: Client, declaration: Declaration) -> None:
