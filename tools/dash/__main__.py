@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _run(folder: Path) -> None:
-    program()
+    program("prometheus")
     state = _state(folder)
     targets = {**state.jobs, "batch-worker": f"http://{HOST}:{WORKER_PORT}"}
     prometheus = Prometheus(folder / "dash", groups(), port=_free(_PROMETHEUS_PORT))

@@ -19,11 +19,12 @@ from stack.servers import HOST, free_port, http_status
 INTERVAL_S = 5
 
 
-def program() -> str:
-    """The path of Prometheus, or what PROMETHEUS names. Raises `StackError`."""
-    if found := shutil.which(os.environ.get("PROMETHEUS") or "prometheus"):
+def program(name: str) -> str:
+    """The path of `prometheus` or `promtool`, or what PROMETHEUS or PROMTOOL names. Raises `StackError`."""
+    variable = name.upper()
+    if found := shutil.which(os.environ.get(variable) or name):
         return found
-    raise StackError("prometheus is not here: apt-get install prometheus, or PROMETHEUS=/path/of/prometheus")
+    raise StackError(f"{name} is not here: apt-get install prometheus, or {variable}=/path/of/{name}")
 
 
 class Prometheus(Process):
@@ -56,7 +57,7 @@ class Prometheus(Process):
 
     def command(self) -> list[str]:
         return [
-            program(),
+            program("prometheus"),
             f"--config.file={self._folder / 'prometheus.yaml'}",
             f"--storage.tsdb.path={self._folder / 'data'}",
             f"--web.listen-address={HOST}:{self.port}",
