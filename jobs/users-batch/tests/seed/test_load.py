@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import shutil
 import signal
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -149,6 +151,34 @@ def test_an_import_stopped_within_a_chunk_goes_on_where_it_was(
         assert ended.last_line == "users-batch-seed: interrupted; the same command goes on where it was"
         assert "Traceback" not in ended.stderr
     assert 0 < run(users, small).before < 6_000
+    check_that_all_is_loaded(users)
+
+
+def test_an_import_cancelled_while_it_reads_a_file_closes_it(users: Database, small: Path) -> None:
+    """A file that is left open is a `ResourceWarning`, an error here."""
+
+    class Cancelling(ThreadPoolExecutor):
+        """Cancels the import when a call in a thread, as asyncpg makes to read, has a result for it."""
+
+        def submit(self, call: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+            def called() -> Any:
+                result = call(*arguments, **options)
+                importing.get_loop().call_soon_threadsafe(importing.cancel)
+                return result
+
+            return super().submit(called)
+
+    async def cancelled() -> None:
+        nonlocal importing
+        asyncio.get_running_loop().set_default_executor(Cancelling(1))
+        importing = asyncio.ensure_future(load(users.settings, small))
+        with pytest.raises(asyncio.CancelledError):
+            await importing
+
+    importing: asyncio.Task[Loaded]
+    asyncio.run(cancelled())
+    gc.collect()
+    assert run(users, small).before < 6_000
     check_that_all_is_loaded(users)
 
 

@@ -107,9 +107,11 @@ async def _load_chunk(connection: Connection, folder: Path, file: ChunkFile) -> 
         async with connection.transaction():
             if not await tables.note_chunk(connection, file):
                 return
-            status = await connection.copy_to_table(
-                "users", source=folder / file.file, columns=COLUMNS, format="csv", header=True
-            )
+            # Not `source=path`: asyncpg opens it in a thread, and forgets the file when it is cancelled meanwhile.
+            with (folder / file.file).open("rb") as rows:
+                status = await connection.copy_to_table(
+                    "users", source=rows, columns=COLUMNS, format="csv", header=True
+                )
             if status != f"COPY {file.rows}":
                 raise JobError(f"{file.file} has not {file.rows} rows but {status.removeprefix('COPY ')}; {again}")
     except (pg.DataError, pg.IntegrityConstraintViolationError) as error:
