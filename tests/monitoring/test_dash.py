@@ -50,7 +50,7 @@ def test_it_scrapes_the_stack_until_ctrl_c(folder: Path) -> None:
         wait_until(lambda: healthy_jobs(url) >= set(event_jobs()))
         dash.send_signal(signal.SIGINT)
         rest = said.read()
-    assert dash.wait(20) == 0
+    assert dash.wait(60) == 0
     assert "Grafana     is left out: docker is not here\n" in rest
     with pytest.raises(OSError, match="refused"):
         healthy_jobs(url)

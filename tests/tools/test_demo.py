@@ -97,7 +97,7 @@ def processes_of(folder: Path) -> set[int]:
     return found
 
 
-def left_over(folder: Path, deadline_s: float = 2.0) -> set[int]:
+def left_over(folder: Path, deadline_s: float = 30.0) -> set[int]:
     """Those of `folder` that still run; a process that was killed may take a moment to go."""
     give_up = time.monotonic() + deadline_s
     while (alive := processes_of(folder)) and time.monotonic() < give_up:

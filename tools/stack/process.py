@@ -16,6 +16,7 @@ from pathlib import Path
 
 _ANSWER_DEADLINE_S = 30.0
 _STOP_DEADLINE_S = 10.0
+_END_DEADLINE_S = 20.0
 _POLL_S = 0.02
 
 
@@ -118,7 +119,7 @@ class Process(ABC):
         if self._running is not None:
             self._running.send_signal(number)
 
-    def wait(self, deadline_s: float = _STOP_DEADLINE_S) -> int:
+    def wait(self, deadline_s: float = _END_DEADLINE_S) -> int:
         """The exit code, once the program has ended by itself. Raises `subprocess.TimeoutExpired`."""
         if self._running is None:
             raise StackError(f"{self.name} was never started")

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+# A busy machine may stand still for ten seconds and more.
+_DEADLINE_S = 60.0
 _POLL_S = 0.02
 
 
-async def until(condition: Callable[[], Any], deadline_s: float = 20.0) -> Any:
+async def until(condition: Callable[[], Any], deadline_s: float = _DEADLINE_S) -> Any:
     """The first true value of `condition`, awaited where it is awaitable. Raises `TimeoutError`."""
     async with asyncio.timeout(deadline_s):
         while True:
@@ -24,7 +26,7 @@ async def until(condition: Callable[[], Any], deadline_s: float = 20.0) -> Any:
             await asyncio.sleep(_POLL_S)
 
 
-def wait_until(condition: Callable[[], T], deadline_s: float = 20.0) -> T:
+def wait_until(condition: Callable[[], T], deadline_s: float = _DEADLINE_S) -> T:
     """The first true value of `condition`, for code without an event loop. Raises `TimeoutError`."""
     ends = time.monotonic() + deadline_s
     while not (value := condition()):

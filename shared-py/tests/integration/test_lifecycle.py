@@ -72,7 +72,7 @@ async def test_a_ready_job_answers_its_probes_and_ends_with_0(start_job: StartJo
     assert get(f"{job.http_url}/readyz") == (200, "ok\n")
     assert "keda_jobs_messages_in_work" in get(f"{job.http_url}/metrics")[1]
     job.signal(signal.SIGTERM)
-    assert job.wait(15) == 0
+    assert job.wait() == 0
     assert not [line for line in lines(job) if line["level"] in ("ERROR", "CRITICAL", "WARNING")]
 
 
@@ -94,7 +94,7 @@ def test_a_job_waits_for_nats_and_can_be_stopped_meanwhile(s3_server: S3Server, 
         assert get(f"{job.http_url}/healthz")[0] == 200
         assert get(f"{job.http_url}/readyz")[0] == 503
         job.signal(signal.SIGTERM)
-        assert job.wait(10) == 0
+        assert job.wait() == 0
     finally:
         job.kill()
 
@@ -122,7 +122,7 @@ async def test_with_a_store_that_refuses_no_message_is_taken(
         assert "not-the-secret" not in job.log.read_text()
         assert job.alive
         job.signal(signal.SIGTERM)
-        assert job.wait(10) == 0
+        assert job.wait() == 0
     finally:
         job.kill()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,13 +35,11 @@ def assert_one_line(done: Outcome, code: int) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_server_that_is_away_is_one_line_within_two_seconds(cli: Cli, command: tuple[str, ...]) -> None:
+def test_a_server_that_is_away_is_one_line(cli: Cli, command: tuple[str, ...]) -> None:
     url = f"nats://somebody:secret@127.0.0.1:{free_port()}"
-    began = time.monotonic()
 
     done = cli(*command, "--server", url)
 
-    assert time.monotonic() - began < 2.5
     assert_one_line(done, 1)
     assert "cannot be reached" in done.stderr
     assert "secret" not in done.stderr
