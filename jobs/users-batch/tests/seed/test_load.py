@@ -154,28 +154,31 @@ def test_an_import_stopped_within_a_chunk_goes_on_where_it_was(
     check_that_all_is_loaded(users)
 
 
+class Cancelling(ThreadPoolExecutor):
+    """Cancels the import when a call in a thread, as asyncpg makes to read, has a result for it."""
+
+    def __init__(self, importing: asyncio.Task[Loaded]) -> None:
+        super().__init__(1)
+        self._importing = importing
+
+    def submit(self, call: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        def called() -> Any:
+            result = call(*arguments, **options)
+            self._importing.get_loop().call_soon_threadsafe(self._importing.cancel)
+            return result
+
+        return super().submit(called)
+
+
 def test_an_import_cancelled_while_it_reads_a_file_closes_it(users: Database, small: Path) -> None:
     """A file that is left open is a `ResourceWarning`, an error here."""
 
-    class Cancelling(ThreadPoolExecutor):
-        """Cancels the import when a call in a thread, as asyncpg makes to read, has a result for it."""
-
-        def submit(self, call: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
-            def called() -> Any:
-                result = call(*arguments, **options)
-                importing.get_loop().call_soon_threadsafe(importing.cancel)
-                return result
-
-            return super().submit(called)
-
     async def cancelled() -> None:
-        nonlocal importing
-        asyncio.get_running_loop().set_default_executor(Cancelling(1))
-        importing = asyncio.ensure_future(load(users.settings, small))
+        importing = asyncio.create_task(load(users.settings, small))
+        asyncio.get_running_loop().set_default_executor(Cancelling(importing))
         with pytest.raises(asyncio.CancelledError):
             await importing
 
-    importing: asyncio.Task[Loaded]
     asyncio.run(cancelled())
     gc.collect()
     assert run(users, small).before < 6_000
