@@ -47,10 +47,10 @@ async def each_message_was_delivered_once(stream: StreamView, *jobs: JobProcess)
 async def test_nothing_is_lost_and_no_delivery_used_while_the_store_is_away(
     declare: Declare, start: StartJob, origin: Origin, stream: StreamView, traffic: Traffic, s3_server: S3Server
 ) -> None:
-    await declare(ack_wait_s=3)
+    await declare(ack_wait_s=6)
     origin.latency_s = 0.1
     await traffic.publish(500)
-    jobs = [await start(job, ACK_WAIT_S="3") for job in ("image-resize", "image-download")]
+    jobs = [await start(job, ACK_WAIT_S="6") for job in ("image-resize", "image-download")]
 
     async def work_goes_on() -> bool:
         return traffic.originals() >= 100
@@ -71,8 +71,8 @@ async def test_nothing_is_lost_and_no_delivery_used_while_the_store_is_away(
 async def test_refused_credentials_cost_no_delivery_and_are_said(
     declare: Declare, start: StartJob, stream: StreamView, traffic: Traffic, s3_server: S3Server, tmp_path: Path
 ) -> None:
-    await declare(ack_wait_s=2)
-    jobs = [await start(job, ACK_WAIT_S="2") for job in ("image-resize", "image-download")]
+    await declare(ack_wait_s=6)
+    jobs = [await start(job, ACK_WAIT_S="6") for job in ("image-resize", "image-download")]
     await asyncio.to_thread(s3_server.stop)
     other = OtherSecret(tmp_path / "stack", s3_server.port)
     await asyncio.to_thread(other.start)

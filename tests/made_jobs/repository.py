@@ -64,7 +64,8 @@ class Repository:
 
 def _typed_at_a_shell() -> dict[str, str]:
     """The environment, without what the make that runs these tests tells the makes below it."""
-    return {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    told = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "ARGS")
+    return {name: value for name, value in os.environ.items() if name not in told}
 
 
 def _output(*command: str, cwd: Path) -> str:
