@@ -39,6 +39,13 @@ def test_it_stands_on_the_base(image: Image, base: Image) -> None:
     assert image.attrs["RootFS"]["Layers"][: len(layers)] == layers
 
 
+def test_no_layer_is_empty(image: Image) -> None:
+    """Docker's old builder cannot build, from nothing, what is copied after an empty layer (moby#37965)."""
+    copied = {step["CreatedBy"]: step["Size"] for step in image.history() if "COPY " in step["CreatedBy"]}
+    assert len(copied) >= 3
+    assert [step for step, size in copied.items() if not size] == []
+
+
 def test_nothing_added_can_be_changed_or_gives_rights(image: Image, base: Image, files_of: FilesOf) -> None:
     too_much = stat.S_ISUID | stat.S_ISGID | stat.S_IWOTH
     files = {path: file for path, file in added(image, base, files_of).items() if not file.issym()}

@@ -9,10 +9,11 @@ ARG PIP_TRUSTED_HOST
 # The same layers from the same sources: a compiled set is in another order else, and files have the time of the build.
 ENV PYTHONHASHSEED=0
 # The official base has no compiled standard library, which would be compiled at each start: half a second of CPU.
+# A base that has one gets it again, as a layer must not be empty: Docker's old builder loses the next (moby#37965).
 RUN stdlib=$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))') \
  && mkdir -p /layers/stdlib \
  && python -m compileall -q -x '/(ensurepip|idlelib|site-packages|test|tkinter|turtledemo)/' "$stdlib" \
- && find "$stdlib" -name '*.pyc' -newer /layers/stdlib -exec cp --parents -t /layers/stdlib {} + \
+ && find "$stdlib" -name '*.pyc' -exec cp --parents -t /layers/stdlib {} + \
  && find /layers/stdlib -exec touch --date=@0 {} +
 COPY jobs/<job>/requirements.txt /tmp/requirements.txt
 # S3 is the one service of botocore that is called; the descriptions of the others would be a third of the image.
