@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import aiohttp
@@ -19,6 +20,9 @@ from keda_jobs.status.stored import moment
 from keda_jobs.status.stream import consumer_state, oldest_unacked, stream_info, stream_state
 from keda_jobs.streams import durable_consumers
 
+# Well within the time of a reading, so that it is told what is wrong.
+CONNECT_S = 3.0
+
 
 class StreamReader:
     """Reads the stream again and again, by one connection."""
@@ -26,17 +30,21 @@ class StreamReader:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client: Client | None = None
+        self._reached = asyncio.Event()
         self._letters = LetterCount()
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[Self]:
         """Waits until NATS is reached; before that, and whenever it is away, `read` says so."""
         async with connect(self._settings, name="exporter", wait=True) as client:
             self._client = client
+            self._reached.set()
             yield self
 
     async def read(self) -> StreamReading:
-        """The stream now. Raises `BrokerUnavailable`."""
+        """The stream now; just after the start the connection is waited for. Raises `BrokerUnavailable`."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._reached.wait(), CONNECT_S)
         client = self._client
         if client is None or not client.is_connected:
             raise BrokerUnavailable("not connected to NATS")

@@ -13,6 +13,8 @@ from typing import Any
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from exporter.settings import Settings
+from exporter.stream import StreamReader
 from keda_jobs.dead_letter import JOB
 from keda_jobs.jetstream import STREAM
 from keda_jobs.jetstream_api import ask
@@ -167,6 +169,17 @@ async def test_a_consumer_that_is_removed_is_told_of_no_more(declare: Declare, s
     await client.jetstream().delete_consumer(STREAM, "image-resize-consumer")
     after = list((await scrape(exporter)).jobs)
     assert [job for job in before if job not in after] == ["image-resize"]
+
+
+async def test_a_reading_just_after_the_start_waits_for_the_connection(
+    declare: Declare, nats_server: NatsServer
+) -> None:
+    await declare()
+    reader = StreamReader(Settings(nats_url=nats_server.url))
+    reading = asyncio.create_task(reader.read())
+    await asyncio.sleep(0)
+    async with reader.connected():
+        assert (await reading).stream.messages == 0
 
 
 async def test_it_says_so_while_there_is_no_stream(start: Start, declare: Declare) -> None:
