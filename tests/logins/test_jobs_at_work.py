@@ -41,9 +41,11 @@ async def picture_server() -> AsyncIterator[str]:
     app.router.add_get("/flaky", flaky)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
 
 
 @asynccontextmanager
@@ -59,7 +61,8 @@ async def jobs_at_work(
                 **s3_server.environment(),
                 **content(by_name(made)[f"nats-{job}"]),
                 "DOWNLOAD_ALLOW_ADDRESSES": allowed,
-                "RETRY_STEP_S": "0.5",
+                # A missing picture has three deliveries, thus three of these to come.
+                "RETRY_STEP_S": "2",
             }
             started.append(JobProcess(job, environment, folder / f"{job}.log"))
             await asyncio.to_thread(started[-1].start)

@@ -74,7 +74,7 @@ async def test_workers_share_the_rows_and_each_is_done_once(parcels: Parcels, st
 
 async def test_so_many_rows_as_workers_are_in_work_at_once(parcels: Parcels, start: Start, steering: Steering) -> None:
     await parcels.insert(waits=20)
-    worker = start(WORKERS="3", LEASE_S="1")
+    worker = start(WORKERS="3", LEASE_S="4")
     await until(lambda: len(steering.runs) == 3)
     heartbeat = (await parcels.batch())["heartbeat_at"]
 

@@ -64,12 +64,12 @@ async def test_a_handler_that_freezes_the_loop_for_a_lease_loses_its_batch_and_i
 
 async def test_a_long_batch_keeps_its_lease_by_heartbeats(parcels: Parcels, start: Start, steering: Steering) -> None:
     await parcels.insert(waits=1)
-    worker = start(LEASE_S="1")
+    worker = start(LEASE_S="2")
     await until(lambda: len(steering.runs) == 1)
     started = (await parcels.batch())["started_at"]
 
     async def three_leases_later() -> bool:
-        return bool(await parcels.value("SELECT clock_timestamp() > $1::timestamptz + interval '3 s'", started))
+        return bool(await parcels.value("SELECT clock_timestamp() > $1::timestamptz + interval '6 s'", started))
 
     await until(three_leases_later)
     assert await parcels.claimable() == 0

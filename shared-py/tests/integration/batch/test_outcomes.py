@@ -82,7 +82,7 @@ async def test_while_the_platform_is_in_trouble_rows_stay_in_hand_and_no_try_is_
     parcels: Parcels, start: Start, steering: Steering
 ) -> None:
     await parcels.insert(needs_the_store=5)
-    worker = start(LEASE_S="1")
+    worker = start(LEASE_S="4")
     await until(lambda: len(worker.said("WARNING")) >= 3)
     heartbeat = (await parcels.batch())["heartbeat_at"]
 
