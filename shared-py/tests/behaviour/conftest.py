@@ -18,7 +18,7 @@ from stack import NatsServer, until
 
 JOB = "greeter"
 FILTERS = ("greet", f"retry.due.{JOB}")
-ACK_WAIT_S = 1.5
+ACK_WAIT_S = 3.0
 
 
 class World(Protocol):

@@ -222,7 +222,7 @@ async def test_work_longer_than_the_ack_wait_runs_once(world: World) -> None:
 
     async def handle(event: Greet, _message: Message) -> Greeted:
         runs.append(event.n)
-        await asyncio.sleep(3 * ACK_WAIT_S)
+        await asyncio.sleep(2 * ACK_WAIT_S)
         return Greeted(n=event.n)
 
     await publish(world, 1)
