@@ -71,7 +71,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 def is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=1) as answer:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -192,7 +192,7 @@ async def connect(
             # nats-py tries a server that refuses once more than this, and for ever where it is -1 or 0.
             max_reconnect_attempts=-1 if wait else 1,
             reconnect_time_wait=1 if wait else 0,
-            connect_timeout=2,
+            connect_timeout=2 if wait else 5,
             # A half-open link is noticed after two of these.
             ping_interval=10,
             error_cb=reports.error if wait else reports.keep,

@@ -64,14 +64,14 @@ async def test_a_handler_that_freezes_the_loop_for_a_lease_loses_its_batch_and_i
 
 async def test_a_long_batch_keeps_its_lease_by_heartbeats(parcels: Parcels, start: Start, steering: Steering) -> None:
     await parcels.insert(waits=1)
-    worker = start(LEASE_S="2")
+    worker = start(LEASE_S="3")
     await until(lambda: len(steering.runs) == 1)
     started = (await parcels.batch())["started_at"]
 
-    async def three_leases_later() -> bool:
+    async def two_leases_later() -> bool:
         return bool(await parcels.value("SELECT clock_timestamp() > $1::timestamptz + interval '6 s'", started))
 
-    await until(three_leases_later)
+    await until(two_leases_later)
     assert await parcels.claimable() == 0
     steering.open_the_gate()
     assert await worker.ended() == 0

@@ -157,7 +157,7 @@ class Server:
         state = self.api(f"STREAM.INFO.{STREAM}", {"subjects_filter": subject})["state"]
         return sum((state.get("subjects") or {}).values())
 
-    def wait_for(self, condition: Callable[[], bool], deadline_s: float = 30) -> None:
+    def wait_for(self, condition: Callable[[], bool], deadline_s: float = 60) -> None:
         end = time.monotonic() + deadline_s
         while not condition():
             assert time.monotonic() < end, "the condition did not come true"
