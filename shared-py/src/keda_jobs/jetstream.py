@@ -203,7 +203,11 @@ async def connect(
     except (NatsError, OSError, TimeoutError) as error:
         await client.close()
         raise BrokerUnavailable(f"NATS at {address} cannot be reached: {_text(reports.last or error)}") from error
+    except asyncio.CancelledError:
+        await client.close()
+        raise
     try:
+        _refuse_cancelled()
         _refuse_old(client, address)
         yield client
     finally:
@@ -212,6 +216,17 @@ async def connect(
         # A server that is away: nats-py writes what is pending to the connection that is lost.
         with contextlib.suppress(OSError):
             await client.close()
+
+
+def _refuse_cancelled() -> None:
+    """Raise the cancellation that came while nats-py connected, so that SIGTERM is not lost.
+
+    Its `asyncio.wait_for` forgets one that comes together with the answer, on Python 3.11:
+    https://github.com/python/cpython/issues/86296
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _credentials(settings: NatsSettings) -> dict[str, Any]:

@@ -198,6 +198,35 @@ async def test_without_waiting_an_absent_server_is_one_line() -> None:
             pass
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_cancellation_at_any_moment_ends_the_connecting(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    """The first comes as the server has answered, where Python 3.11's `wait_for` forgets it."""
+    reach = asyncio.open_connection
+    cancelling: list[asyncio.Task[None]] = []
+
+    async def connects() -> None:
+        async with connect(NatsSettings(nats_url=nats_server.url), name="test", wait=True):
+            await asyncio.Event().wait()
+
+    async def cancel() -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connecting.cancel()
+
+    async def reach_and_be_cancelled(*arguments: Any, **options: Any) -> Any:
+        reached = await reach(*arguments, **options)
+        cancelling.append(asyncio.create_task(cancel()))
+        return reached
+
+    monkeypatch.setattr(asyncio, "open_connection", reach_and_be_cancelled)
+    connecting = asyncio.create_task(connects())
+    done, _ = await asyncio.wait([connecting], timeout=10)
+    assert done
+    assert connecting.cancelled()
+
+
 async def test_an_old_server_is_refused_with_the_version_that_is_needed() -> None:
     async def old_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         hello = {"version": "2.12.8", "max_payload": 1048576, "headers": True, "jetstream": True}

@@ -44,7 +44,8 @@ class StreamReader:
     async def read(self) -> StreamReading:
         """The stream now; just after the start the connection is waited for. Raises `BrokerUnavailable`."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._reached.wait(), CONNECT_S)
+            async with asyncio.timeout(CONNECT_S):
+                await self._reached.wait()
         client = self._client
         if client is None or not client.is_connected:
             raise BrokerUnavailable("not connected to NATS")
