@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry, Metric
 
 from exporter import metrics as exporter
 from keda_jobs.batch.metrics import BatchMetrics
-from keda_jobs.metrics import Metrics, StoreMetrics
+from keda_jobs.event.metrics import EventMetrics
+from keda_jobs.runtime.metrics import StoreMetrics
 from settings_docs import NOTHING, ROOT, DocsError, Page, page, run
 
 PLACE = "metrics"
@@ -23,9 +24,9 @@ _UNITS = {"_timestamp_seconds": "Unix time, s", "_seconds": "s", "_bytes": "byte
 
 
 def _of_event_jobs() -> CollectorRegistry:
-    metrics = Metrics("job")
+    metrics = EventMetrics("job")
     StoreMetrics(metrics.registry)
-    metrics.dead_letter("AnErrorClass")
+    metrics.record_dead_letter("AnErrorClass")
     return metrics.registry
 
 

@@ -23,14 +23,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from keda_jobs import dead_letter
+from keda_jobs.domain.subjects import DEAD_LETTER, STREAM, due_subject, waiting_subject
 from keda_jobs.errors import Misconfigured
-from keda_jobs.jetstream import STREAM
-from keda_jobs.job import emitted_types
-from keda_jobs.message import due_subject
-from keda_jobs.retry import waiting_subject
-from keda_jobs.stream_changes import normal
-from keda_jobs.streams import read_declaration
+from keda_jobs.event.job import emitted_types
+from keda_jobs.jetstream.stream_diff import normal
+from keda_jobs.jetstream.streams import read_declaration
 from stack.jobs import ROOT, event_jobs, handler_of
 from stack.process import StackError
 
@@ -118,7 +115,7 @@ def _published_by(job: str) -> tuple[str, ...]:
         f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{job}-consumer",
         f"$JS.ACK.{STREAM}.{job}-consumer.>",
         waiting_subject(job, "*"),
-        dead_letter.SUBJECT,
+        DEAD_LETTER,
         *sorted(event.subject for event in events),
     )
 

@@ -14,7 +14,7 @@ from results import Baseline, Comparison
 from scripts import HERE, Script, run_together
 from turns import in_turn
 
-from keda_jobs.cpu import cores
+from keda_jobs.runtime.cpu import cores
 from keda_jobs.settings import PgSettings
 from stack import StackError
 from users_batch.seed.data_set import DataSet

@@ -17,7 +17,8 @@ from photographs import SIZE, photographs
 from results import Baseline, Comparison, Series
 from scripts import HERE, Script
 
-from keda_jobs.jetstream import STREAM, connect
+from keda_jobs.domain.subjects import STREAM
+from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
 from stack import FREE_PORTS, JobProcess, LocalStack, StackError, free_port, until
 from stack.servers import HOST, http_status

@@ -12,7 +12,7 @@ from results import Baseline, Comparison, Series
 from rich.table import Table
 
 from keda_jobs.cli.terminal import add_row, table
-from keda_jobs.cpu import cores
+from keda_jobs.runtime.cpu import cores
 
 
 def as_table(comparisons: Sequence[Comparison]) -> Table:

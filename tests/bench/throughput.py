@@ -17,7 +17,8 @@ from results import Baseline, Comparison, Series
 from scripts import HERE, Script
 from turns import in_turn
 
-from keda_jobs.jetstream import STREAM, connect
+from keda_jobs.domain.subjects import STREAM
+from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
 from stack import NatsServer, StackError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 
 from keda_jobs.batch import BatchContext
-from keda_jobs.cpu import CpuPool
+from keda_jobs.runtime.cpu import CpuPool
 from users_batch.errors import InvalidUser
 from users_batch.handler import User, normalize
 from users_batch.settings import Settings

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keda_jobs import Event, JobSettings
-from keda_jobs.job import emitted_types, event_type
+from keda_jobs.event.job import emitted_types, event_type
 from stack import event_jobs
 from stack.jobs import ROOT, handler_of, package_of
 

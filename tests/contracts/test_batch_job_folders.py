@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from keda_jobs.claims import ClaimQueue, schema
-from keda_jobs.policy import RetryPolicy
+from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.postgres import Pool
 from stack import PostgresServer, batch_jobs, event_jobs, services
 from stack.jobs import ROOT

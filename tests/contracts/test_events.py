@@ -8,7 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from keda_jobs import Event
-from keda_jobs.subjects import covers
+from keda_jobs.domain.subjects import covers
 
 from .jobs import JOBS, STREAM_SUBJECTS, EventJob
 from .schemas import refusals

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keda_jobs.message import due_subject
+from keda_jobs.domain.subjects import due_subject
 
 from .jobs import JOBS, EventJob
 

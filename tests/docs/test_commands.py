@@ -13,9 +13,9 @@ from pathlib import Path
 import nats
 import pytest
 
-from keda_jobs.dead_letter import dead_letter
-from keda_jobs.message import Message
-from keda_jobs.policy import Dead
+from keda_jobs.domain.dead_letter import dead_letter
+from keda_jobs.domain.message import Message
+from keda_jobs.domain.policy import Dead
 from stack import NatsServer, PostgresServer, wait_until
 from stack.jobs import ROOT, event_jobs, package_of
 from stack.streams import apply_streams

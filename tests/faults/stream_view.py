@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, ConsumerInfo
 
-from keda_jobs.cli.reading import flow, messages_by_subject
-from keda_jobs.dead_letter import SUBJECT, DeadLetter, read_letter
-from keda_jobs.jetstream import STREAM
-from keda_jobs.status.stored import Stored
+from keda_jobs.domain.dead_letter import DeadLetter, read_letter
+from keda_jobs.domain.subjects import DEAD_LETTER, STREAM
+from keda_jobs.jetstream.flow import flow, messages_by_subject
+from keda_jobs.jetstream.reader import Stored
 from stack import NatsServer
 
 
@@ -51,7 +51,7 @@ class StreamView:
 
     async def letters(self) -> list[DeadLetter]:
         """The dead letters, oldest first."""
-        stored = await self.stored(SUBJECT)
+        stored = await self.stored(DEAD_LETTER)
         return [read_letter(letter.sequence, letter.stored_at, letter.data, letter.headers) for letter in stored]
 
     async def add_consumer(self, job: str, subject: str, ack_wait_s: float) -> None:

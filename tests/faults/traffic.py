@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from keda_jobs.message import ID
+from keda_jobs.domain.headers import Header
 
 from .origin import Answer, Origin
 from .stream_view import NO_LAG, StreamView
@@ -77,7 +77,7 @@ class Traffic:
         done = await self._stream.stored("image-downloaded")
         letters = await self._stream.letters()
         settled = Counter(event.headers["Nats-Msg-Id"].removesuffix(":image-downloaded") for event in done)
-        settled += Counter(letter.headers[ID] for letter in letters)
+        settled += Counter(letter.headers[Header.ID] for letter in letters)
         assert not asked - settled, f"lost: {asked - settled}"
         assert not settled - asked, f"settled more than once: {settled - asked}"
         _same({json.loads(event.data)["url"] for event in done}, {picture.url for picture in self._pictures})

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from keda_jobs.errors import StoreUnavailable
-from keda_jobs.metrics import JobRegistry, StoreMetrics
+from keda_jobs.runtime.metrics import JobRegistry, StoreMetrics
 from keda_jobs.settings import StoreSettings
 from keda_jobs.storage import S3Bucket
 from stack import NatsServer, PostgresServer, S3Server, free_port, until, wait_until

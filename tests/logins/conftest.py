@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from keda_jobs.jetstream import connect
+from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
 from stack import NatsServer
 from stack.streams import apply_streams

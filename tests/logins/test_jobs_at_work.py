@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 from PIL import Image
 
-from keda_jobs.jetstream import STREAM
+from keda_jobs.domain.subjects import STREAM
 from stack import JobProcess, NatsServer, S3Server, until
 
 from .conftest import Login

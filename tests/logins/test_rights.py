@@ -14,8 +14,9 @@ from typing import Any
 import nats
 import pytest
 
+from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerUnavailable
-from keda_jobs.jetstream import STREAM, connect
+from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
 from stack import JobProcess, NatsServer, until
 from stack.jobs import ROOT

@@ -41,15 +41,15 @@ class RecordCase:
 A: Labels = {"job": "a"}
 SCALED: Labels = {"job": "a", "namespace": "keda-jobs-prod"}
 POD: Labels = {"job": "a", "instance": "p"}
-ROOM = {'keda_jobs_messages_in_work{job="a"}': "6x60", 'keda_jobs_slots{job="a"}': "8x60"}
-FULL = {'keda_jobs_messages_in_work{job="a"}': "8x60", 'keda_jobs_slots{job="a"}': "8x60"}
+ROOM = {'keda_jobs_messages_in_flight{job="a"}': "6x60", 'keda_jobs_concurrency_limit{job="a"}': "8x60"}
+FULL = {'keda_jobs_messages_in_flight{job="a"}': "8x60", 'keda_jobs_concurrency_limit{job="a"}': "8x60"}
 LAG = 'keda_jobs_consumer_lag{job="a", consumer="a-consumer"}'
 AGE = 'keda_jobs_consumer_oldest_age_seconds{job="a", consumer="a-consumer"}'
 LETTERS = 'keda_jobs_dead_letters_stored{job="a"}'
 DUE = 'keda_jobs_waiting_retry_next_due_timestamp_seconds{job="a"}'
 FETCHED = 'keda_jobs_fetch_age_seconds{job="a", instance="p"}'
-IN_WORK = 'keda_jobs_messages_in_work{job="a", instance="p"}'
-SLOTS = 'keda_jobs_slots{job="a", instance="p"}'
+IN_WORK = 'keda_jobs_messages_in_flight{job="a", instance="p"}'
+SLOTS = 'keda_jobs_concurrency_limit{job="a", instance="p"}'
 PAUSED = 'keda_jobs_paused{job="a", instance="p"}'
 UP = 'up{job="a", instance="p"}'
 STORED = 'keda_jobs_store_operation_duration_seconds_count{job="a", operation="put", outcome="ok"}'
@@ -176,10 +176,10 @@ RECORDS = [
     ),
     RecordCase("job:keda_jobs_dead_letters_stored:max", twice("dead_letters_stored", "5x9"), 2, {'job="a"': 5}),
     RecordCase("job:keda_jobs_waiting_retries:max", twice("waiting_retries", "5x9"), 2, {'job="a"': 5}),
-    RecordCase("job:keda_jobs_pods:count", twice("slots", "8x9"), 2, {'job="a"': 2}),
+    RecordCase("job:keda_jobs_pods:count", twice("concurrency_limit", "8x9"), 2, {'job="a"': 2}),
     RecordCase(
         "job:keda_jobs_slots_in_use:ratio5m",
-        {**twice("messages_in_work", "2x9"), **twice("slots", "8x9")},
+        {**twice("messages_in_flight", "2x9"), **twice("concurrency_limit", "8x9")},
         5,
         {'job="a"': 0.25},
     ),

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 from nats.aio.client import Client
 
-from keda_jobs.jetstream import STREAM
-from keda_jobs.message import Message
-from keda_jobs.retry import scheduled_retry
+from keda_jobs.domain.message import Message
+from keda_jobs.domain.retry import scheduled_retry
+from keda_jobs.domain.subjects import STREAM
 from stack.streams import apply_streams
 
 from .platform import Platform

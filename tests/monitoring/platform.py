@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from keda_jobs.jetstream import STREAM
+from keda_jobs.domain.subjects import STREAM
 from stack import BatchWorker, JobProcess, NatsServer, PostgresServer, S3Server, event_jobs, free_port, wait_until
 from stack.schema import apply_schemas
 from stack.servers import HOST

@@ -50,7 +50,7 @@ def test_without_a_pod_every_number_holds(platform: Platform) -> None:
     for job in platform.stack.jobs:
         if job.name in event_jobs():
             job.stop()
-    wait_until(lambda: not query(platform.view.prometheus, "keda_jobs_slots", time.time()))
+    wait_until(lambda: not query(platform.view.prometheus, "keda_jobs_concurrency_limit", time.time()))
     now = replace(platform.view, until=time.time())
     numbers = [target for target in targets() if target.instant]
     assert not [str(target) for target in numbers if not now.values(target, CHOSEN[target.dashboard])]

@@ -24,7 +24,7 @@ from demo.originals import originals
 from demo.programme import Item
 from demo.sheet import draw
 from demo.web import Answer, WebServer
-from keda_jobs.dead_letter import DeadLetter
+from keda_jobs.domain.dead_letter import DeadLetter
 from stack import StackError
 from stack.jobs import ROOT
 

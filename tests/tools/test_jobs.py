@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from cluster.errors import run
-from keda_jobs.job import job_name
+from keda_jobs.runtime.job import job_name
 from stack import BatchWorker, JobProcess, PostgresServer, StackError, batch_jobs, event_jobs, services
 from stack.jobs import handler_of, module_of
 from stack.schema import apply_schemas

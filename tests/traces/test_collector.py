@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from keda_jobs.jetstream import connect
+from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
 from stack import JobProcess, NatsServer, free_port, until
 from stack.collector import Collected, Collector

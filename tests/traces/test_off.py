@@ -14,7 +14,8 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig
 
-from keda_jobs.jetstream import STREAM, connect
+from keda_jobs.domain.subjects import STREAM
+from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
 from stack import JobProcess, NatsServer, until
 from stack.collector import Collector

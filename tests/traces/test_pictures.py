@@ -15,17 +15,19 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from image_download.handler import download
 from image_resize.handler import resize
 from keda_jobs import Context
-from keda_jobs.broker import Outgoing
-from keda_jobs.consumer import Consumer
+from keda_jobs.domain.broker import Outgoing
 from keda_jobs.errors import Transient
-from keda_jobs.jetstream import JetStreamBroker, connect
-from keda_jobs.job import Handler, event_type, job_name
-from keda_jobs.metrics import Metrics
-from keda_jobs.runner import Runner
+from keda_jobs.event.consumer import Consumer
+from keda_jobs.event.job import Handler, event_type
+from keda_jobs.event.metrics import EventMetrics
+from keda_jobs.event.runner import Runner
+from keda_jobs.jetstream.broker import JetStreamBroker
+from keda_jobs.jetstream.connection import connect
+from keda_jobs.runtime.job import job_name
+from keda_jobs.runtime.otel import OpenTelemetry
 from keda_jobs.settings import JobSettings, NatsSettings
 from keda_jobs.testing import InMemoryBucket
-from keda_jobs.testing.surroundings import default_settings, in_thread
-from keda_jobs.tracing import OpenTelemetry
+from keda_jobs.testing.defaults import default_settings, in_thread
 from stack import NatsServer, until
 
 Declare = Callable[[], Awaitable[None]]
@@ -76,7 +78,7 @@ class Pictures:
                 lambda message: Context(settings, message, in_thread, self._site, self._bucket),
                 timeout_s=10,
             )
-            consumer = Consumer(job, broker, runner, settings, Metrics(job), OpenTelemetry(self._provider, job))
+            consumer = Consumer(job, broker, runner, settings, EventMetrics(job), OpenTelemetry(self._provider, job))
             running = asyncio.create_task(consumer.run())
             yield
             consumer.stop()

@@ -143,7 +143,7 @@ def _show_queues() -> None:
 async def _claimable(settings: PgSettings) -> str:
     try:
         async with postgres.connected(settings, name="keda-jobs-status") as connection:
-            with postgres.translated():
+            with postgres.translate_errors():
                 return "\n".join([await _line(connection, *one) for one in tables().items()])
     except JobError as error:
         return f"no batch queue: {error}"

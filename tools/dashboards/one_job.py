@@ -10,7 +10,7 @@ from dashboards.page import one_of, section
 from dashboards.panels import Query, bars, curves, number
 from dashboards.queries import JOB, LAG, mean, or_zero, quantile, quantiles, rate, total
 
-_PODS = or_zero(f"count(keda_jobs_slots{{{JOB}}})", LAG)
+_PODS = or_zero(f"count(keda_jobs_concurrency_limit{{{JOB}}})", LAG)
 
 
 def one_job() -> Dashboard:
@@ -95,8 +95,8 @@ def _activity(dashboard: Dashboard) -> None:
         curves(
             "Slots",
             "Messages in work of all pods, and how many there could be. All in use and lag: more pods are needed.",
-            Query(f"sum(keda_jobs_messages_in_work{{{JOB}}})", "in use"),
-            Query(f"sum(keda_jobs_slots{{{JOB}}})", "slots"),
+            Query(f"sum(keda_jobs_messages_in_flight{{{JOB}}})", "in use"),
+            Query(f"sum(keda_jobs_concurrency_limit{{{JOB}}})", "slots"),
         ),
         curves(
             "Oldest message",

@@ -70,9 +70,9 @@ def _jobs(dashboard: Dashboard) -> None:
             panels.SECONDS,
             health.OLD_MESSAGE,
         ),
-        Column("Pods", or_zero(f"count by (job) (keda_jobs_slots{{{JOB}}})", LAG, "job")),
-        Column("In work", or_zero(f"sum by (job) (keda_jobs_messages_in_work{{{JOB}}})", LAG, "job")),
-        Column("Slots", or_zero(f"sum by (job) (keda_jobs_slots{{{JOB}}})", LAG, "job")),
+        Column("Pods", or_zero(f"count by (job) (keda_jobs_concurrency_limit{{{JOB}}})", LAG, "job")),
+        Column("In work", or_zero(f"sum by (job) (keda_jobs_messages_in_flight{{{JOB}}})", LAG, "job")),
+        Column("Slots", or_zero(f"sum by (job) (keda_jobs_concurrency_limit{{{JOB}}})", LAG, "job")),
         Column("Retries waiting", of_each("keda_jobs_waiting_retries")),
         Column("Next retry", f"min by (job) ({due}{{{JOB}}}) * 1000", panels.WHEN),
         Column("Dead letters", of_each("keda_jobs_dead_letters_stored"), levels=health.LETTERS),
@@ -131,7 +131,7 @@ def _activity(dashboard: Dashboard) -> None:
         curves(
             "Pods",
             "Pods of event jobs that are scraped.",
-            Query(or_zero(f"count by (job) (keda_jobs_slots{{{JOB}}})", LAG, "job"), "{{job}}"),
+            Query(or_zero(f"count by (job) (keda_jobs_concurrency_limit{{{JOB}}})", LAG, "job"), "{{job}}"),
             absent=NO_EXPORTER,
         ),
         curves(

@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from demo.programme import Item
-from keda_jobs.dead_letter import SUBJECT, DeadLetter, read_letter
-from keda_jobs.retry import WAITING
+from keda_jobs.domain.dead_letter import DeadLetter, read_letter
+from keda_jobs.domain.subjects import DEAD_LETTER, RETRY_WAIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +68,17 @@ class Board:
     def take(self, subject: str, data: bytes, headers: Mapping[str, str], sequence: int, stored_at: datetime) -> None:
         """Note what a message of the stream says about a picture of ours."""
         body = json.loads(data)
-        course = self._by_url.get((body["data"] if subject == SUBJECT else body)["url"])
+        course = self._by_url.get((body["data"] if subject == DEAD_LETTER else body)["url"])
         if course is None:
             return
-        if subject == SUBJECT:
+        if subject == DEAD_LETTER:
             course.letter = read_letter(sequence, stored_at, data, headers)
             course.tries = course.letter.num_delivered
         elif subject == "image-download":
             course.published_at = stored_at
         elif subject == "image-downloaded":
             course.original = stored_picture(self._bucket, body["key"])
-        elif subject.startswith(f"{WAITING}."):
+        elif subject.startswith(f"{RETRY_WAIT}."):
             course.waiting = True
         else:
             course.waiting = False

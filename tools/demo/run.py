@@ -13,9 +13,10 @@ from nats.js.client import JetStreamContext
 from demo.follow import Board
 from demo.programme import Item
 from demo.show import progress
-from keda_jobs.broker import Outgoing
-from keda_jobs.cli.publishing import publish
-from keda_jobs.jetstream import STREAM, connect
+from keda_jobs.domain.broker import Outgoing
+from keda_jobs.domain.subjects import STREAM
+from keda_jobs.jetstream.connection import connect
+from keda_jobs.jetstream.publish import publish
 from keda_jobs.settings import NatsSettings
 from stack import EventStack
 

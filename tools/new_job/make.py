@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import settings_docs
-from keda_jobs.subjects import covers
+from keda_jobs.domain.subjects import covers
 from new_job.plan import EVENT, Plan, Refused
 from new_job.template import files
 from stack.jobs import ROOT

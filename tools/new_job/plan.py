@@ -10,11 +10,10 @@ from importlib import metadata, util
 
 import yaml
 
-from keda_jobs import dead_letter
 from keda_jobs.claims.schema import scaler_role, worker_role
 from keda_jobs.claims.table import ClaimTable
-from keda_jobs.job import emitted_types
-from keda_jobs.retry import WAITING
+from keda_jobs.domain.subjects import DEAD_LETTER, RETRY_WAIT
+from keda_jobs.event.job import emitted_types
 from nats_users import ADMIN, PUBLISHER
 from stack.jobs import ROOT, event_jobs, handler_of, package_of
 from stack.schema import tables
@@ -26,7 +25,7 @@ BATCH = "batch"
 _LONGEST = 40
 _JOB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _SUBJECT = re.compile(r"[a-z][a-z0-9]*([-_.][a-z0-9]+)*")
-_HOUSE_SUBJECTS = {dead_letter.SUBJECT, WAITING.partition(".")[0]}
+_HOUSE_SUBJECTS = {DEAD_LETTER, RETRY_WAIT.partition(".")[0]}
 # What it makes beside the tables of its queues.
 _HOUSE_TABLES = {"batch_jobs", "batch_migrations", "batch_queues"}
 

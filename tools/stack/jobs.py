@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from keda_jobs.job import Handler
+from keda_jobs.event.job import Handler
 from stack.process import Process, StackError
 from stack.servers import HOST, free_port, http_status, refuse_busy_port
 

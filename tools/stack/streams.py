@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import nats
 
-from keda_jobs.streams import apply, read_declaration
+from keda_jobs.jetstream.streams import apply, read_declaration
 from stack.jobs import ROOT
 
 

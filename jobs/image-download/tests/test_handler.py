@@ -14,7 +14,7 @@ from image_download import __version__
 from image_download.events import ImageDownloaded
 from image_download.handler import download
 from image_download.settings import Settings
-from keda_jobs.policy import Dead, Retry
+from keda_jobs.domain.policy import Dead, Retry
 from keda_jobs.testing import InMemoryBucket, Result, StoredObject, run_one
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(100)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from image_resize.handler import resize
 from image_resize.settings import Settings
-from keda_jobs.policy import Ack, Dead, Retry
+from keda_jobs.domain.policy import Ack, Dead, Retry
 from keda_jobs.testing import InMemoryBucket, run_one
 
 

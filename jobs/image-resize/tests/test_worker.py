@@ -13,8 +13,8 @@ from PIL import Image
 
 from image_resize.errors import NotAPicture
 from image_resize.resize import Thumbnail, make_thumbnail
-from keda_jobs.cpu import CpuPool
 from keda_jobs.errors import Permanent
+from keda_jobs.runtime.cpu import CpuPool
 
 MAX_PIXELS = 100_000_000
 

@@ -10,10 +10,23 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
+from asyncpg import PostgresError
 from asyncpg import exceptions as pg
 
 from keda_jobs.errors import DatabaseUnavailable, Misconfigured
 from keda_jobs.settings import PgSettings
+
+__all__ = [
+    "Connection",
+    "Pool",
+    "PostgresError",
+    "connect",
+    "connected",
+    "one_line",
+    "pool",
+    "transaction",
+    "translate_errors",
+]
 
 # Generic in their stubs only.
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -48,7 +61,7 @@ _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Inside, errors become `DatabaseUnavailable` where waiting may help, `Misconfigured` where it does not."""
     try:
         yield
@@ -82,7 +95,7 @@ def one_line(error: Exception) -> str:
 
 async def connect(settings: PgSettings, *, name: str, timeout_s: float = _CONNECT_S) -> Connection:
     """One connection, shown as `name` in pg_stat_activity. Raises `DatabaseUnavailable`, `Misconfigured`."""
-    with translated():
+    with translate_errors():
         return await _open(
             settings.pg_dsn.get_secret_value(),
             timeout=timeout_s,
@@ -125,11 +138,11 @@ async def pool(settings: PgSettings, *, name: str, connections: int, call_s: flo
 
 @asynccontextmanager
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
-    """A transaction on a connection of `pool`; inside, errors are translated.
+    """A transaction on a connection of `pool`; inside, errors are translate_errors.
 
     A pooler in transaction mode may stand between, so nothing may be set or prepared for longer than this.
     """
-    with translated():
+    with translate_errors():
         async with pool.acquire() as connection, connection.transaction():
             yield connection
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from botocore.exceptions import ClientError
     from types_aiobotocore_s3 import S3Client
 
-    from keda_jobs.metrics import StoreMetrics
+    from keda_jobs.runtime.metrics import StoreMetrics
 
 # aioboto3 takes half a second of CPU to import; the operator's CLI and the worker processes of `cpu` come here
 # without ever opening a bucket, so the functions that need it import it.
@@ -54,7 +54,7 @@ class Bucket(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class S3Timeouts:
     """How long one operation may wait (seconds): to connect, between two answers, in all; and how often it tries."""
 
     connect_s: float = 5.0
@@ -67,20 +67,20 @@ class S3Bucket:
     """The bucket of `settings`; `async with` opens one client with at most `connections` connections."""
 
     def __init__(
-        self, settings: StoreSettings, connections: int, metrics: StoreMetrics, patience: Patience = Patience()
+        self, settings: StoreSettings, connections: int, metrics: StoreMetrics, timeouts: S3Timeouts = S3Timeouts()
     ) -> None:
         self._settings = settings
         self._bucket = settings.r2_bucket
         self._connections = connections
         self._metrics = metrics
-        self._patience = patience
+        self._timeouts = timeouts
         self._name = f"bucket {self._bucket} at {urlsplit(settings.endpoint_url).netloc.rpartition('@')[2]}"
         self._opened = AsyncExitStack()
         self._client: S3Client
 
     async def __aenter__(self) -> Self:
         endpoint = self._settings.endpoint_url
-        config = _config(endpoint, self._connections, self._patience)
+        config = _config(endpoint, self._connections, self._timeouts)
         client = _session(self._settings).client("s3", endpoint_url=endpoint, config=config)
         try:
             self._client = await self._opened.enter_async_context(client)
@@ -94,22 +94,22 @@ class S3Bucket:
 
     async def get(self, key: str, *, max_bytes: int | None = None) -> bytes:
         """The object's bytes. Raises `ObjectMissing`, `ObjectTooLarge`, `StoreUnavailable`, `Transient`."""
-        async with self._patiently("get", key):
+        async with self._timed_operation("get", key):
             response = await self._client.get_object(Bucket=self._bucket, Key=key)
             async with response["Body"]:
                 self._refuse_foreign_answer(response)
                 data = await _read(response["Body"], key, response.get("ContentLength"), max_bytes)
-        self._metrics.moved("get", len(data))
+        self._metrics.record_bytes("get", len(data))
         return data
 
     async def put(self, key: str, data: bytes | bytearray, *, content_type: str) -> None:
         """Store `data` under `key`, over what was there. Raises `StoreUnavailable`, `Transient`."""
         # The client takes bytearrays and readers; its stubs do not say so.
         body = cast("bytes", data if len(data) <= _LARGE else _Chunks(data))
-        async with self._patiently("put", key):
+        async with self._timed_operation("put", key):
             response = await self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type)
             self._refuse_foreign_answer(response)
-        self._metrics.moved("put", len(data))
+        self._metrics.record_bytes("put", len(data))
 
     async def check(self) -> None:
         """Prove endpoint, credentials and bucket with one cheap call. Raises `StoreUnavailable`.
@@ -126,20 +126,20 @@ class S3Bucket:
             raise StoreUnavailable(str(error)) from error
 
     @asynccontextmanager
-    async def _patiently(self, operation: str, key: str) -> AsyncIterator[None]:
+    async def _timed_operation(self, operation: str, key: str) -> AsyncIterator[None]:
         began = time.monotonic()
         # The client's own timeouts do not cover a server that stops reading a body, nor one that drips bytes.
         try:
-            async with asyncio.timeout(self._patience.total_s):
+            async with asyncio.timeout(self._timeouts.total_s):
                 yield
         except JobError as error:
-            self._metrics.ended(operation, _outcome(error), time.monotonic() - began)
+            self._metrics.record_operation(operation, _outcome(error), time.monotonic() - began)
             raise
         except Exception as error:
             meant = failure(error, self._name, key)
-            self._metrics.ended(operation, _outcome(meant), time.monotonic() - began)
+            self._metrics.record_operation(operation, _outcome(meant), time.monotonic() - began)
             raise meant from error
-        self._metrics.ended(operation, "ok", time.monotonic() - began)
+        self._metrics.record_operation(operation, "ok", time.monotonic() - began)
 
     def _refuse_foreign_answer(self, response: Any) -> None:
         """An S3 server names the ETag of what it stored; a login page or a captive portal says 200 as well."""
@@ -233,7 +233,7 @@ def _session(settings: StoreSettings) -> aioboto3.Session:
     )
 
 
-def _config(endpoint: str, connections: int, patience: Patience) -> AioConfig:
+def _config(endpoint: str, connections: int, timeouts: S3Timeouts) -> AioConfig:
     from aiobotocore.config import AioConfig
 
     return AioConfig(
@@ -243,9 +243,9 @@ def _config(endpoint: str, connections: int, patience: Patience) -> AioConfig:
         signature_version="s3v4",
         # Under TLS a second hash over the body protects nothing more, and takes a third of a put's CPU time.
         s3={"addressing_style": "path", "payload_signing_enabled": endpoint.startswith("http:")},
-        connect_timeout=patience.connect_s,
-        read_timeout=patience.read_s,
-        retries={"mode": "standard", "total_max_attempts": patience.attempts},
+        connect_timeout=timeouts.connect_s,
+        read_timeout=timeouts.read_s,
+        retries={"mode": "standard", "total_max_attempts": timeouts.attempts},
         max_pool_connections=connections,
         # A fixed one: the client's own is put together anew, twice, for each request.
         user_agent="keda-jobs",

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
-from keda_jobs.broker import Broker, Delivery
-from keda_jobs.jetstream import STREAM, JetStreamBroker, connect
+from keda_jobs.domain.broker import Broker, Delivery
+from keda_jobs.domain.subjects import STREAM
+from keda_jobs.jetstream.broker import JetStreamBroker
+from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
 from keda_jobs.testing import InMemoryBroker
 from stack import NatsServer, until

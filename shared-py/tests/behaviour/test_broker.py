@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from keda_jobs.broker import Outgoing, TooLarge
-from keda_jobs.heartbeat import Heartbeat
-from keda_jobs.message import Message
-from keda_jobs.retry import scheduled_retry
+from keda_jobs.domain.broker import Outgoing, TooLarge
+from keda_jobs.domain.message import Message
+from keda_jobs.domain.retry import scheduled_retry
+from keda_jobs.event.heartbeat import Heartbeat
 from stack import until
 
 from .conftest import ACK_WAIT_S, JOB, World, fetch_some

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from keda_jobs.broker import Outgoing
-from keda_jobs.consumer import Consumer
+from keda_jobs.domain.broker import Outgoing
+from keda_jobs.domain.event import Event
+from keda_jobs.domain.message import Message
 from keda_jobs.errors import Permanent, StoreUnavailable, Transient
-from keda_jobs.events import Event
-from keda_jobs.message import Message
-from keda_jobs.metrics import Metrics
-from keda_jobs.runner import Runner
+from keda_jobs.event.consumer import Consumer
+from keda_jobs.event.metrics import EventMetrics
+from keda_jobs.event.runner import Runner
+from keda_jobs.runtime.tracing import OFF, Tracer
 from keda_jobs.settings import JobSettings
-from keda_jobs.spans import OFF, Tracer
 from stack import until
 
 from .conftest import ACK_WAIT_S, JOB, World, fetch_some, letters
@@ -43,7 +43,7 @@ Handle = Callable[[Greet, Message], Awaitable[Any]]
 async def consuming(world: World, handle: Handle, tracer: Tracer = OFF, **changes: Any) -> AsyncIterator[Consumer]:
     settings = JobSettings(**({"ack_wait_s": ACK_WAIT_S, "retry_step_s": 0.3, "retry_max_deliveries": 4} | changes))
     runner = Runner(Greet, handle, lambda message: message, settings.handler_timeout_s)
-    consumer = Consumer(JOB, world.broker, runner, settings, Metrics(JOB), tracer)
+    consumer = Consumer(JOB, world.broker, runner, settings, EventMetrics(JOB), tracer)
     running = asyncio.create_task(consumer.run())
     try:
         yield consumer

@@ -13,11 +13,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from keda_jobs.broker import Outgoing
-from keda_jobs.consumer import Consumer
+from keda_jobs.domain.broker import Outgoing
+from keda_jobs.domain.message import Message
 from keda_jobs.errors import Permanent
-from keda_jobs.message import Message
-from keda_jobs.tracing import OpenTelemetry
+from keda_jobs.event.consumer import Consumer
+from keda_jobs.runtime.otel import OpenTelemetry
 from stack import until
 
 from .conftest import JOB, World

@@ -14,11 +14,13 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, StreamConfig
 
-from keda_jobs.broker import Delivery, Outgoing
+from keda_jobs.domain.broker import Delivery, Outgoing
+from keda_jobs.domain.message import Message
+from keda_jobs.domain.retry import scheduled_retry
+from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerClosed, BrokerUnavailable, Misconfigured
-from keda_jobs.jetstream import STREAM, JetStreamBroker, connect
-from keda_jobs.message import message_of
-from keda_jobs.retry import scheduled_retry
+from keda_jobs.jetstream.broker import JetStreamBroker
+from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
 from stack import NatsServer, free_port, until
 
@@ -81,13 +83,13 @@ async def test_a_waiting_retry_shows_in_no_consumer_and_comes_back_to_its_job_on
         await client.jetstream().publish("pictures", b'{"n": 1}', headers={"trace": "t", "Nats-Msg-Id": "p1"})
         ours, theirs = await next_delivery(resize), await next_delivery(classify)
         await theirs.ack()
-        message = message_of(ours.received, "resize")
+        message = Message.from_delivery(ours.received, "resize")
         assert await resize.publish(scheduled_retry(message, "resize", 1.5, datetime.now(UTC)))
         await ours.ack()
         assert await lag(client, "resize") == (0, 0)
         assert await lag(client, "classify") == (0, 0)
 
-        again = message_of((await next_delivery(resize)).received, "resize")
+        again = Message.from_delivery((await next_delivery(resize)).received, "resize")
         assert (again.attempt, again.id, again.subject, again.data) == (2, message.id, "pictures", b'{"n": 1}')
         assert again.headers == {"trace": "t"}
         assert await lag(client, "resize") == (0, 1)
@@ -104,7 +106,7 @@ async def test_two_jobs_may_retry_the_same_message_at_the_same_time(nats_server:
         await client.jetstream().publish("pictures", b"{}")
         for job, broker in (("resize", resize), ("classify", classify)):
             delivery = await next_delivery(broker)
-            retry = scheduled_retry(message_of(delivery.received, job), job, 0.1, datetime.now(UTC))
+            retry = scheduled_retry(Message.from_delivery(delivery.received, job), job, 0.1, datetime.now(UTC))
             assert await broker.publish(retry), "dropped as a duplicate of the other job's retry"
             await delivery.ack()
         for broker in (resize, classify):
@@ -143,7 +145,7 @@ async def test_a_worker_needs_no_right_but_to_pull_ack_and_publish(tmp_path: Any
             await admin.jetstream().publish("pictures", b"{}")
             delivery = await next_delivery(broker)
             await delivery.in_progress()
-            message = message_of(delivery.received, "resize")
+            message = Message.from_delivery(delivery.received, "resize")
             await broker.publish(scheduled_retry(message, "resize", 0.1, datetime.now(UTC)))
             await delivery.ack()
             again = await next_delivery(broker)

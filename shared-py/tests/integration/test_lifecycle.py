@@ -70,7 +70,7 @@ async def test_a_ready_job_answers_its_probes_and_ends_with_0(start_job: StartJo
     job = start_job("image-resize")
     assert get(f"{job.http_url}/healthz") == (200, "ok\n")
     assert get(f"{job.http_url}/readyz") == (200, "ok\n")
-    assert "keda_jobs_messages_in_work" in get(f"{job.http_url}/metrics")[1]
+    assert "keda_jobs_messages_in_flight" in get(f"{job.http_url}/metrics")[1]
     job.signal(signal.SIGTERM)
     assert job.wait() == 0
     assert not [line for line in lines(job) if line["level"] in ("ERROR", "CRITICAL", "WARNING")]
@@ -118,7 +118,7 @@ async def test_with_a_store_that_refuses_no_message_is_taken(
     job.launch()
     try:
         said = wait_until(lambda: [line for line in lines(job) if line["level"] == "WARNING"])
-        assert "no try is used up" in said[0]["message"]
+        assert "attempt not counted" in said[0]["message"]
         assert "not-the-secret" not in job.log.read_text()
         assert job.alive
         job.signal(signal.SIGTERM)
@@ -128,14 +128,14 @@ async def test_with_a_store_that_refuses_no_message_is_taken(
 
 
 async def test_a_frozen_loop_fails_the_liveness_probe_of_its_consumer() -> None:
-    from keda_jobs.consumer import Consumer
-    from keda_jobs.events import Event
-    from keda_jobs.job import Job
-    from keda_jobs.lifecycle import _Process
-    from keda_jobs.metrics import Metrics
-    from keda_jobs.runner import Runner
+    from keda_jobs.domain.event import Event
+    from keda_jobs.event.consumer import Consumer
+    from keda_jobs.event.job import Job
+    from keda_jobs.event.metrics import EventMetrics
+    from keda_jobs.event.process import _Process
+    from keda_jobs.event.runner import Runner
+    from keda_jobs.runtime.tracing import OFF
     from keda_jobs.settings import JobSettings
-    from keda_jobs.spans import OFF
     from keda_jobs.testing import InMemoryBroker
 
     async def handle(_event: Event, _context: object) -> None:
@@ -144,7 +144,7 @@ async def test_a_frozen_loop_fails_the_liveness_probe_of_its_consumer() -> None:
     settings = JobSettings()
     process = _Process(Job("greeter", handle, Event, JobSettings), settings, OFF)
     runner = Runner(Event, handle, lambda message: message, 1.0)
-    process._consumer = Consumer("greeter", InMemoryBroker([]), runner, settings, Metrics("greeter"))
+    process._consumer = Consumer("greeter", InMemoryBroker([]), runner, settings, EventMetrics("greeter"))
     assert process._alive() is None
     process._consumer._ticked_at -= 61
     assert "has not moved for 61 s" in str(process._alive())

@@ -12,9 +12,9 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from keda_jobs.dead_letter import dead_letter
-from keda_jobs.message import Message
-from keda_jobs.policy import Dead
+from keda_jobs.domain.dead_letter import dead_letter
+from keda_jobs.domain.message import Message
+from keda_jobs.domain.policy import Dead
 from stack import NatsServer
 
 STREAM = "keda-jobs-events"

@@ -16,14 +16,14 @@ import pytest
 from aiohttp import web
 
 from keda_jobs.errors import JobError, Misconfigured, StoreUnavailable, Transient
-from keda_jobs.metrics import JobRegistry, StoreMetrics
+from keda_jobs.runtime.metrics import JobRegistry, StoreMetrics
 from keda_jobs.settings import StoreSettings
-from keda_jobs.storage import Bucket, ObjectMissing, ObjectTooLarge, Patience, S3Bucket
+from keda_jobs.storage import Bucket, ObjectMissing, ObjectTooLarge, S3Bucket, S3Timeouts
 from stack import S3Server, free_port
 
 SECRET = "the-secret-that-nobody-may-read"
-ONCE = Patience(attempts=1)
-HASTY = Patience(connect_s=0.5, read_s=0.3, total_s=1.0, attempts=1)
+ONCE = S3Timeouts(attempts=1)
+HASTY = S3Timeouts(connect_s=0.5, read_s=0.3, total_s=1.0, attempts=1)
 DEADLINE_S = 30.0
 MIB = 1024 * 1024
 UNCOUNTED = StoreMetrics(JobRegistry("pictures"))
@@ -131,7 +131,7 @@ async def test_wrong_credentials_and_bucket_say_which_setting(
 
 
 async def test_one_client_outlives_a_restart_of_the_server(s3_server: S3Server) -> None:
-    async with S3Bucket(settings_of(s3_server), connections=2, metrics=UNCOUNTED, patience=ONCE) as bucket:
+    async with S3Bucket(settings_of(s3_server), connections=2, metrics=UNCOUNTED, timeouts=ONCE) as bucket:
         await bucket.put("images/a.jpg", b"a", content_type="image/jpeg")
         s3_server.stop()
         for attempt in (bucket.get("images/a.jpg"), bucket.put("b", b"", content_type="image/png"), bucket.check()):
@@ -172,7 +172,7 @@ class StandIn:
 
 
 @asynccontextmanager
-async def stand_in(answer: Answer, patience: Patience = ONCE) -> AsyncIterator[tuple[S3Bucket, StandIn]]:
+async def stand_in(answer: Answer, timeouts: S3Timeouts = ONCE) -> AsyncIterator[tuple[S3Bucket, StandIn]]:
     server = StandIn(answer)
     app = web.Application(client_max_size=64 * MIB)
     app.router.add_route("*", "/{path:.*}", server.handle)
@@ -180,7 +180,7 @@ async def stand_in(answer: Answer, patience: Patience = ONCE) -> AsyncIterator[t
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", int(server.url.rpartition(":")[2])).start()
     try:
-        async with S3Bucket(settings(server.url), connections=4, metrics=UNCOUNTED, patience=patience) as bucket:
+        async with S3Bucket(settings(server.url), connections=4, metrics=UNCOUNTED, timeouts=timeouts) as bucket:
             yield bucket, server
     finally:
         await runner.cleanup()
@@ -265,7 +265,7 @@ async def test_an_internal_error_is_tried_again_at_once() -> None:
     async def first_trouble(request: web.Request) -> web.StreamResponse:
         return await answers.pop(0)(request)
 
-    async with stand_in(first_trouble, Patience()) as (bucket, server):
+    async with stand_in(first_trouble, S3Timeouts()) as (bucket, server):
         await bucket.put("images/a.jpg", bytes(3 * MIB), content_type="image/jpeg")
         assert [headers["content-length"] for headers in server.headers] == [str(3 * MIB)] * 2
 
@@ -330,7 +330,7 @@ async def test_a_server_that_stops_reading_ends_in_bounded_time() -> None:
 
     server = await asyncio.start_server(deaf, "127.0.0.1", limit=1024)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, S3Bucket(settings(url), connections=1, metrics=UNCOUNTED, patience=HASTY) as bucket:
+    async with server, S3Bucket(settings(url), connections=1, metrics=UNCOUNTED, timeouts=HASTY) as bucket:
         async with asyncio.timeout(DEADLINE_S):
             error = await refused(bucket.put("images/a.jpg", bytes(32 * MIB), content_type="image/jpeg"))
         assert type(error) is Transient
@@ -342,7 +342,7 @@ async def test_an_unknown_host_is_unreachable(monkeypatch: pytest.MonkeyPatch) -
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_answer)
-    async with S3Bucket(settings("http://nowhere.invalid"), connections=1, metrics=UNCOUNTED, patience=ONCE) as bucket:
+    async with S3Bucket(settings("http://nowhere.invalid"), connections=1, metrics=UNCOUNTED, timeouts=ONCE) as bucket:
         error = await refused(bucket.check())
     assert isinstance(error, StoreUnavailable)
     assert "nowhere.invalid" in str(error)
@@ -350,7 +350,7 @@ async def test_an_unknown_host_is_unreachable(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_a_password_in_the_endpoint_is_not_shown() -> None:
     url = f"http://user:{SECRET}@127.0.0.1:{free_port()}"
-    async with S3Bucket(settings(url), connections=1, metrics=UNCOUNTED, patience=ONCE) as bucket:
+    async with S3Bucket(settings(url), connections=1, metrics=UNCOUNTED, timeouts=ONCE) as bucket:
         assert isinstance(await refused(bucket.check()), StoreUnavailable)
 
 

@@ -13,8 +13,8 @@ import pytest
 from nats.aio.client import Client
 
 from keda_jobs.errors import BrokerUnavailable
-from keda_jobs.jetstream_api import ApiError, ask
-from keda_jobs.streams import Changes, apply, read_declaration, with_replicas
+from keda_jobs.jetstream.api import ApiError, ask
+from keda_jobs.jetstream.streams import Changes, apply, read_declaration, with_replicas
 from stack import NatsServer, free_port, until
 
 STREAM = "keda-jobs-events"

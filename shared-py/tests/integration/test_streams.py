@@ -14,8 +14,8 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from keda_jobs.jetstream_api import ApiError, ask
-from keda_jobs.streams import Changes, Declaration, RefusedChange, apply, name_of, read_declaration
+from keda_jobs.jetstream.api import ApiError, ask
+from keda_jobs.jetstream.streams import Changes, Declaration, RefusedChange, apply, consumer_name, read_declaration
 from stack import NatsServer
 
 STREAM = "keda-jobs-events"
@@ -47,7 +47,7 @@ def with_stream(**changed: Any) -> Declaration:
 
 def with_consumer(**changed: Any) -> Declaration:
     """As declared, but for the consumer of image-download."""
-    [one] = [consumer for consumer in DECLARED.consumers if name_of(consumer) == "image-download-consumer"]
+    [one] = [consumer for consumer in DECLARED.consumers if consumer_name(consumer) == "image-download-consumer"]
     others = [consumer for consumer in DECLARED.consumers if consumer is not one]
     return replace(DECLARED, consumers=({**one, **changed}, *others))
 
@@ -81,7 +81,7 @@ class Actions:
 async def test_an_empty_server_gets_all_that_is_declared(client: Client) -> None:
     changes = await apply(client, DECLARED)
 
-    names = [name_of(consumer) for consumer in DECLARED.consumers]
+    names = [consumer_name(consumer) for consumer in DECLARED.consumers]
     assert lines(changes) == [f"+ stream {STREAM}", *(f"+ consumer {name}" for name in names)]
     found = await configs(client)
     assert list(found) == ["stream", *names]

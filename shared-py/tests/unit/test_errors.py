@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from keda_jobs.cpu import CpuPool, WorkerDied
 from keda_jobs.errors import JobError, Permanent, RetryAfter, StoreUnavailable, Transient
+from keda_jobs.runtime.cpu import CpuPool, WorkerDied
 from keda_jobs.storage import ObjectMissing
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keda_jobs.events import Event, InvalidEvent
+from keda_jobs.domain.event import Event, InvalidEvent
 
 
 class Order(Event, subject="order"):

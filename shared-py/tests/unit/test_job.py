@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from keda_jobs.events import Event
-from keda_jobs.job import Handler, emitted_types, event_type
+from keda_jobs.domain.event import Event
+from keda_jobs.event.job import Handler, emitted_types, event_type
 
 
 class Asked(Event, subject="asked"):

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from keda_jobs import logs
+from keda_jobs.runtime import logs
 
 log = logging.getLogger("keda_jobs.test")
 

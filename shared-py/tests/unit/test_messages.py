@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keda_jobs.dead_letter import dead_letter, read_letter
-from keda_jobs.message import Message, Received, header_bytes, message_of
-from keda_jobs.policy import Dead
-from keda_jobs.retry import scheduled_retry
+from keda_jobs.domain.dead_letter import dead_letter, read_letter
+from keda_jobs.domain.headers import header_bytes
+from keda_jobs.domain.message import Message, Received
+from keda_jobs.domain.policy import Dead
+from keda_jobs.domain.retry import scheduled_retry
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MAX_PAYLOAD = 1024 * 1024
@@ -29,27 +30,27 @@ def received(**changes: object) -> Received:
 
 
 def message(data: bytes = b'{"url":"a"}', headers: dict[str, str] | None = None) -> Message:
-    return message_of(received(data=data, headers=headers or {}), "image-download")
+    return Message.from_delivery(received(data=data, headers=headers or {}), "image-download")
 
 
 def test_a_new_message_is_known_by_job_and_sequence() -> None:
-    new = message_of(received(num_delivered=2), "image-download")
+    new = Message.from_delivery(received(num_delivered=2), "image-download")
     assert (new.id, new.attempt, new.subject) == ("image-download-7", 2, "image-download")
 
 
 def test_two_jobs_on_one_subject_never_share_an_id() -> None:
-    assert message_of(received(), "a").id != message_of(received(), "b").id
+    assert Message.from_delivery(received(), "a").id != Message.from_delivery(received(), "b").id
 
 
 def test_id_count_subject_headers_and_body_survive_a_retry() -> None:
-    first = message_of(received(num_delivered=2), "image-download")
+    first = Message.from_delivery(received(num_delivered=2), "image-download")
     outgoing = scheduled_retry(first, "image-download", 90.5, NOW)
     assert outgoing.subject == "retry.wait.image-download.image-download-7"
     assert outgoing.msg_id == "image-download-7:2"
     assert outgoing.headers["Nats-Schedule"] == "@at 2026-01-02T03:05:35.500000Z"
     assert outgoing.headers["Nats-Schedule-Target"] == "retry.due.image-download"
 
-    again = message_of(
+    again = Message.from_delivery(
         received(subject="retry.due.image-download", headers=outgoing.headers, sequence=99), "image-download"
     )
     assert again.attempt == 3
@@ -59,7 +60,7 @@ def test_id_count_subject_headers_and_body_survive_a_retry() -> None:
 
 def test_headers_of_ours_are_not_believed_on_an_open_subject() -> None:
     forged = {"Keda-Jobs-Attempt": "14", "Keda-Jobs-Id": "x", "Keda-Jobs-Subject": "other"}
-    new = message_of(received(headers=forged), "image-download")
+    new = Message.from_delivery(received(headers=forged), "image-download")
     assert (new.id, new.attempt, new.subject) == ("image-download-7", 1, "image-download")
 
 
@@ -73,18 +74,20 @@ def test_headers_of_ours_are_not_believed_on_an_open_subject() -> None:
     ],
 )
 def test_headers_that_cannot_be_ours_are_not_believed_anywhere(headers: dict[str, str]) -> None:
-    due = message_of(received(subject="retry.due.image-download", headers=headers), "image-download")
+    due = Message.from_delivery(received(subject="retry.due.image-download", headers=headers), "image-download")
     assert (due.id, due.attempt, due.subject) == ("image-download-7", 1, "retry.due.image-download")
 
 
 def test_a_header_that_no_client_may_publish_is_left_behind() -> None:
-    new = message_of(received(headers={"a b": "1", "": "2", "ü": "3", "x:y": "4", "Trace-Id": "5"}), "image-download")
+    new = Message.from_delivery(
+        received(headers={"a b": "1", "": "2", "ü": "3", "x:y": "4", "Trace-Id": "5"}), "image-download"
+    )
     assert new.headers == {"Trace-Id": "5"}
 
 
 @pytest.mark.parametrize("name", ["Nats-Scheduler", "nats-schedule-next", "Nats-TTL", "Nats-Rollup", "KEDA-JOBS-Id"])
 def test_headers_of_the_server_are_never_republished(name: str) -> None:
-    new = message_of(received(headers={name: "x", "mine": "y"}), "image-download")
+    new = Message.from_delivery(received(headers={name: "x", "mine": "y"}), "image-download")
     assert scheduled_retry(new, "image-download", 1, NOW).headers["mine"] == "y"
     assert new.headers == {"mine": "y"}
 

@@ -11,7 +11,7 @@ from botocore import exceptions
 from botocore.exceptions import ClientError
 
 from keda_jobs.errors import JobError, StoreUnavailable, Transient
-from keda_jobs.storage import ObjectMissing, Patience, _config, failure
+from keda_jobs.storage import ObjectMissing, S3Timeouts, _config, failure
 
 STORE = "bucket pictures at store.example"
 XML = "application/xml"
@@ -159,4 +159,4 @@ def test_the_s3_client_is_imported_by_nobody_who_opens_no_bucket() -> None:
 
 @pytest.mark.parametrize(("endpoint", "signed"), [("http://localhost:9000", True), ("https://r2.example", False)])
 def test_a_body_is_hashed_only_where_tls_does_not_protect_it(endpoint: str, signed: bool) -> None:
-    assert vars(_config(endpoint, 1, Patience()))["s3"]["payload_signing_enabled"] is signed
+    assert vars(_config(endpoint, 1, S3Timeouts()))["s3"]["payload_signing_enabled"] is signed

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from keda_jobs.errors import Misconfigured
-from keda_jobs.stream_changes import differences, duration, merged, shown
-from keda_jobs.streams import find_jobs, read_declaration
+from keda_jobs.jetstream.stream_diff import differences, duration, merged, shown
+from keda_jobs.jetstream.streams import find_jobs, read_declaration
 
 STREAM = {"name": "keda-jobs-events", "subjects": ["image-download", "dead-letter", "retry.>"]}
 CONSUMER = {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keda_jobs.subjects import covers, is_literal, overlap
+from keda_jobs.domain.subjects import covers, is_literal, overlap
 
 literals = st.lists(st.sampled_from("ab"), min_size=1, max_size=4).map(".".join)
 patterns = st.tuples(st.lists(st.sampled_from("ab*"), min_size=0, max_size=3), st.booleans()).map(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from keda_jobs import Context, Event, JobSettings, Permanent, StoreSettings, Transient
+from keda_jobs.domain.policy import Ack, Dead, Hold, Retry
 from keda_jobs.errors import StoreUnavailable
-from keda_jobs.policy import Ack, Dead, Hold, Retry
 from keda_jobs.testing import InMemoryBucket, run_one
 
 

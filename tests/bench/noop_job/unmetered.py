@@ -4,7 +4,8 @@ from unittest import mock
 
 from prometheus_client import CollectorRegistry
 
-from keda_jobs import JobSettings, lifecycle, run
+from keda_jobs import JobSettings, run
+from keda_jobs.event import process as lifecycle
 from noop_job.__main__ import ping
 
 

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from exporter.readings import Consumer, QueueReading, StreamReading
-from keda_jobs.status.letters import DeadLetters
+from keda_jobs.status.dead_letters import DeadLetters
 from keda_jobs.status.retries import WaitingRetries
 
 UNKNOWN = "unknown"

@@ -6,14 +6,14 @@ from datetime import datetime
 
 from exporter.readings import QueueReading
 from keda_jobs.claims import ClaimTable
-from keda_jobs.postgres import Connection, connected, translated
+from keda_jobs.postgres import Connection, connected, translate_errors
 from keda_jobs.settings import PgSettings
 from keda_jobs.status.queues import claim_queues, read_batches, read_claimable, read_ranges
 
 
 async def read_queues(settings: PgSettings) -> list[QueueReading]:
     """All queues in one snapshot. Raises `DatabaseUnavailable`, `Misconfigured`."""
-    with translated():
+    with translate_errors():
         async with connected(settings, name="exporter") as connection:
             # It ends with the connection: at the end of the driver's own transaction a server that hangs is waited for.
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

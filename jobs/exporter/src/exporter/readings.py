@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from keda_jobs.status.letters import DeadLetters
+from keda_jobs.status.dead_letters import DeadLetters
 from keda_jobs.status.queues import Batches, Ranges
 from keda_jobs.status.retries import WaitingRetries
 from keda_jobs.status.stream import ConsumerState, StreamState

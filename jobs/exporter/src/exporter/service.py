@@ -13,8 +13,8 @@ from exporter.queues import read_queues
 from exporter.scrape import Scrape, Source
 from exporter.settings import Settings
 from exporter.stream import StreamReader
-from keda_jobs import health, logs
 from keda_jobs.errors import Misconfigured
+from keda_jobs.runtime import health, logs
 from keda_jobs.settings import PgSettings, load, shown
 
 log = logging.getLogger(__name__)

@@ -13,12 +13,13 @@ from nats.aio.client import Client
 from exporter.readings import Consumer, Storage, StreamReading
 from exporter.settings import Settings
 from keda_jobs.errors import BrokerUnavailable
-from keda_jobs.jetstream import connect
-from keda_jobs.status.letters import LetterCount
+from keda_jobs.jetstream.api import stream_info
+from keda_jobs.jetstream.connection import connect
+from keda_jobs.jetstream.reader import moment
+from keda_jobs.jetstream.streams import durable_consumers
+from keda_jobs.status.dead_letters import LetterCount
 from keda_jobs.status.retries import waiting_retries
-from keda_jobs.status.stored import moment
-from keda_jobs.status.stream import consumer_state, oldest_unacked, stream_info, stream_state
-from keda_jobs.streams import durable_consumers
+from keda_jobs.status.stream import consumer_state, oldest_unacked, stream_state
 
 # Well within the time of a reading, so that it is told what is wrong.
 CONNECT_S = 3.0

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from pydantic import SecretStr
 
 from keda_jobs.claims import ClaimQueue, ClaimTable, schema
-from keda_jobs.policy import RetryPolicy
+from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.postgres import pool
 from keda_jobs.settings import PgSettings
 from stack import JobProcess, NatsServer, PostgresServer

@@ -8,8 +8,8 @@ from typing import TypeAlias
 import asyncpg
 
 from keda_jobs.claims import ClaimQueue, Failure
+from keda_jobs.claims.failed_rows import FailedRows, RowFilter
 from keda_jobs.claims.queue import Done
-from keda_jobs.claims.requeue import FailedRows, Wanted
 from stack import JobProcess, PostgresServer
 
 from .conftest import PARCELS, Start
@@ -87,7 +87,7 @@ async def test_rows_are_told_by_what_becomes_of_them(
     assert await told(exporter) == settled
 
     failed = FailedRows(owner, PARCELS)
-    await failed.reset(await failed.find(Wanted(), 10))
+    await failed.reset(await failed.find(RowFilter(), 10))
     assert await told(exporter) == {
         **{name: value for name, value in settled.items() if "total" in name},
         "queue_claimable_rows": 9,

@@ -15,11 +15,11 @@ from nats.aio.msg import Msg
 
 from exporter.settings import Settings
 from exporter.stream import StreamReader
-from keda_jobs.dead_letter import JOB
-from keda_jobs.jetstream import STREAM
-from keda_jobs.jetstream_api import ask
-from keda_jobs.message import Message
-from keda_jobs.retry import scheduled_retry
+from keda_jobs.domain.headers import Header
+from keda_jobs.domain.message import Message
+from keda_jobs.domain.retry import scheduled_retry
+from keda_jobs.domain.subjects import STREAM
+from keda_jobs.jetstream.api import ask
 from stack import NatsServer, until
 
 from .conftest import Start
@@ -130,7 +130,7 @@ async def test_dead_letters_by_job_and_no_name_from_a_message(declare: Declare, 
     began = time.time()
     jobs = ["image-download", "image-resize", "image-resize", 'forged"} 1', None]
     for job in jobs:
-        await client.jetstream().publish("dead-letter", b"{}", headers={JOB: job} if job else None)
+        await client.jetstream().publish("dead-letter", b"{}", headers={Header.JOB: job} if job else None)
 
     numbers = await scrape(exporter)
     assert stored(numbers) == {"image-download": 1, "image-resize": 2, "unknown": 2}
@@ -138,7 +138,7 @@ async def test_dead_letters_by_job_and_no_name_from_a_message(declare: Declare, 
     assert all(0 < age <= time.time() - began for age in ages)
 
     await client.jetstream().delete_msg(STREAM, 2)
-    await client.jetstream().publish("dead-letter", b"{}", headers={JOB: "image-download"})
+    await client.jetstream().publish("dead-letter", b"{}", headers={Header.JOB: "image-download"})
     assert stored(await scrape(exporter)) == {"image-download": 2, "image-resize": 1, "unknown": 2}
     await client.jetstream().purge_stream(STREAM)
     assert (await scrape(exporter))["image-resize"] == AT_REST

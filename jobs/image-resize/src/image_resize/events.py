@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from keda_jobs.events import Event
+from keda_jobs.domain.event import Event
 
 
 class ImageDownloaded(Event, subject="image-downloaded"):

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from keda_jobs.batch import BatchContext
-from keda_jobs.cpu import CpuPool
+from keda_jobs.runtime.cpu import CpuPool
 from users_batch.address import normal_address
 from users_batch.errors import InvalidUser
 from users_batch.handler import User, normalize

@@ -7,7 +7,7 @@ from typing import Generic
 
 from typing_extensions import TypeVar
 
-from keda_jobs.cpu import Cpu
+from keda_jobs.runtime.cpu import Cpu
 from keda_jobs.settings import BatchSettings
 
 S = TypeVar("S", bound=BatchSettings, default=BatchSettings)

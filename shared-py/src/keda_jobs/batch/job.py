@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from keda_jobs.batch.context import BatchContext
 from keda_jobs.claims.table import ClaimTable
-from keda_jobs.job import job_name
+from keda_jobs.runtime.job import job_name
 from keda_jobs.settings import BatchSettings
 
 Row = TypeVar("Row", bound=tuple[Any, ...])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from keda_jobs.claims.queue import Settled
-from keda_jobs.metrics import JobRegistry
+from keda_jobs.runtime.metrics import JobRegistry
 
 _CLAIM_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _BATCH_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -34,31 +34,31 @@ class BatchMetrics:
             "keda_jobs_heartbeat_age_seconds", "Since the batch in hand was last renewed; 0 without one"
         ).set_function(self._heartbeat_age_s)
 
-    def claimed(self, duration_s: float) -> None:
+    def record_claim(self, duration_s: float) -> None:
         """Count one claim."""
         self._claim.observe(duration_s)
 
-    def settled(self, settled: Settled) -> None:
+    def record_settled(self, settled: Settled) -> None:
         """Count rows whose state was written."""
         self._rows["completed"].inc(settled.completed)
         self._rows["retry"].inc(settled.failed - settled.given_up)
         self._rows["given_up"].inc(settled.given_up)
 
-    def renewed(self, moment: float) -> None:
+    def record_renewal(self, moment: float) -> None:
         """Note that the lease of the batch in hand was renewed, at `moment` by `time.monotonic`."""
         self._renewed_at = moment
 
-    def left(self) -> None:
+    def record_batch_end(self) -> None:
         """Note that no batch is in hand."""
         self._renewed_at = None
 
-    def batch(self, outcome: str) -> None:
+    def record_batch(self, outcome: str) -> None:
         """Count one batch: `completed`, `lost` to another worker, or `recovered` from one."""
         self._batches[outcome].inc()
 
-    def completed(self, duration_s: float) -> None:
+    def record_completed_batch(self, duration_s: float) -> None:
         """Count a batch that was completed, and its time."""
-        self.batch("completed")
+        self.record_batch("completed")
         self._duration.observe(duration_s)
 
     def _heartbeat_age_s(self) -> float:

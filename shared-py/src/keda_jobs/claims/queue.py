@@ -16,13 +16,13 @@ from typing import Any, NamedTuple, Self
 from asyncpg import exceptions as pg
 
 from keda_jobs.claims import statements
-from keda_jobs.claims.picking import pick
+from keda_jobs.claims.ranges import pick
 from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, Statements
 from keda_jobs.claims.table import ClaimTable
-from keda_jobs.cpu import WorkerDied
+from keda_jobs.domain.policy import Dead, Retry, RetryPolicy
 from keda_jobs.errors import JobError, Misconfigured
-from keda_jobs.policy import Dead, Retry, RetryPolicy
 from keda_jobs.postgres import Connection, Pool, one_line, transaction
+from keda_jobs.runtime.cpu import WorkerDied
 
 # A dead worker's batch comes back in this many parts, each claimed alone: the row that kills is cornered in
 # log16(CLAIM_SIZE) more deaths, and its neighbours are done meanwhile.

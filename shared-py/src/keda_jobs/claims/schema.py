@@ -21,7 +21,7 @@ from asyncpg import exceptions as pg
 
 from keda_jobs.claims.table import STATUS_COLUMNS, ClaimTable
 from keda_jobs.errors import Misconfigured
-from keda_jobs.postgres import Connection, one_line, translated
+from keda_jobs.postgres import Connection, one_line, translate_errors
 
 OWNER = "keda_jobs_owner"
 EXPORTER = "keda_jobs_exporter"
@@ -100,7 +100,7 @@ async def apply(
     for a missing right, a migration that fails and one that was changed after it was applied.
     """
     # The lock lasts as long as the transaction, as do role and path: a pooler may stand between.
-    with translated():
+    with translate_errors():
         async with connection.transaction():
             await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
             schema = await _schema(connection)

@@ -6,8 +6,6 @@ from importlib import metadata
 from typing import Annotated, Any
 
 import typer
-from asyncpg import PostgresError
-from nats.errors import Error as NatsError
 from typer.core import TyperGroup
 from typing_extensions import override
 
@@ -16,6 +14,8 @@ from keda_jobs.cli.connection import INTERRUPTED
 from keda_jobs.cli.options import ServerOption
 from keda_jobs.cli.terminal import say
 from keda_jobs.errors import JobError, Misconfigured
+from keda_jobs.jetstream.connection import NatsError
+from keda_jobs.postgres import PostgresError
 
 
 class _Commands(TyperGroup):

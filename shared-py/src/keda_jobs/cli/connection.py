@@ -8,9 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from nats.aio.client import Client
-
-from keda_jobs.jetstream import connect
+from keda_jobs.jetstream.connection import Client, connect
 from keda_jobs.settings import NatsSettings, load
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 import typer
 
+from keda_jobs.domain.event import InvalidEvent, check_strict_json
 from keda_jobs.errors import JobError, Misconfigured
-from keda_jobs.events import InvalidEvent, refuse_loose_json
 
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
 _SHOWN_MISTAKES = 20
@@ -28,7 +28,7 @@ def parse_event(text: bytes) -> bytes:
     """The body to publish for `text`: a JSON object as it is, a URL as `{"url": …}`. Raises `InvalidEvent`."""
     text = text.strip()
     if text.startswith(b"{"):
-        refuse_loose_json(text)
+        check_strict_json(text)
         return text
     url = text.decode(errors="replace")
     if not _URL.fullmatch(url) or "\ufffd" in url:

@@ -8,17 +8,17 @@ from collections.abc import Iterable
 from typing import Annotated, BinaryIO
 
 import typer
-from nats.aio.client import Client
 
 from keda_jobs.cli.connection import INTERRUPTED, run
 from keda_jobs.cli.event_lines import check, events_of, opened, parse_event
 from keda_jobs.cli.options import JsonOption, ServerOption
-from keda_jobs.cli.publishing import Pipeline
+from keda_jobs.cli.pipeline import Pipeline
 from keda_jobs.cli.terminal import say, show_json
+from keda_jobs.domain.subjects import is_literal
 from keda_jobs.errors import Misconfigured
+from keda_jobs.jetstream.connection import Client
+from keda_jobs.runtime.tracing import open_tracer
 from keda_jobs.settings import TraceSettings, load
-from keda_jobs.spans import traced
-from keda_jobs.subjects import is_literal
 
 # Room for the headers that go with each event.
 _HEADERS = 256
@@ -54,7 +54,7 @@ def pub(
         raise Misconfigured("give one event or --file")
     if not is_literal(subject):
         raise Misconfigured(f"{subject!r} is not a subject that can be published on")
-    with traced(load(TraceSettings), "keda-jobs") as tracer:
+    with open_tracer(load(TraceSettings), "keda-jobs") as tracer:
         pipeline = Pipeline(subject, tracer)
         if event is not None:
             one = parse_event(typer.get_binary_stream("stdin").read() if event == "-" else os.fsencode(event))

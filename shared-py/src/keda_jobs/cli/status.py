@@ -17,11 +17,12 @@ from rich.text import Text
 
 from keda_jobs.cli.connection import interruptible, settings_for
 from keda_jobs.cli.options import JsonOption, ServerOption
-from keda_jobs.cli.status_reading import Status, read_status
 from keda_jobs.cli.terminal import add_row, age, console, safe, say, show, show_json, span, table
+from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerUnavailable
-from keda_jobs.jetstream import STREAM, connect
+from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
+from keda_jobs.status.overview import Status, read_status
 from keda_jobs.status.retries import WaitingRetries
 from keda_jobs.status.stream import ConsumerState, StreamState
 

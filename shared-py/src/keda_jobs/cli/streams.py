@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from nats.aio.client import Client
 from rich.text import Text
 
-from keda_jobs import streams
 from keda_jobs.cli.connection import run
 from keda_jobs.cli.options import DryRunOption, JsonOption, ServerOption
 from keda_jobs.cli.terminal import safe, show, show_json
-from keda_jobs.stream_changes import Action, Change
-from keda_jobs.streams import Changes, RefusedChange
+from keda_jobs.jetstream import streams
+from keda_jobs.jetstream.connection import Client
+from keda_jobs.jetstream.stream_diff import Action, Change
+from keda_jobs.jetstream.streams import Changes, RefusedChange
 
 app = typer.Typer(no_args_is_help=True, help="The stream and its consumers.")
 JobsOption = Annotated[

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from keda_jobs.claims import ClaimTable
-from keda_jobs.claims.requeue import POD_NAME
+from keda_jobs.claims.failed_rows import POD_NAME
 from keda_jobs.postgres import Connection
 
 _QUEUES = "SELECT batch_name, table_name, key_name FROM batch_queues ORDER BY 1"

@@ -6,10 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from nats.aio.client import Client
-
-from keda_jobs.retry import SCHEDULE, waiting_subject
-from keda_jobs.status.stored import moment, page
+from keda_jobs.domain.headers import Header
+from keda_jobs.domain.subjects import waiting_subject
+from keda_jobs.jetstream.connection import Client
+from keda_jobs.jetstream.reader import moment, page
 
 # So many are looked at for the next due, which takes some 50 ms. The stream keeps them in the order in which they were
 # scheduled, and the server has no other.
@@ -32,5 +32,5 @@ async def waiting_retries(client: Client, job: str) -> WaitingRetries:
     due: list[datetime] = []
     for schedule in found.messages:
         with suppress(ValueError):
-            due.append(moment(schedule.headers.get(SCHEDULE, "").removeprefix("@at ")))
+            due.append(moment(schedule.headers.get(Header.SCHEDULE, "").removeprefix("@at ")))
     return WaitingRetries(job, found.count, min(due, default=None), is_exact=not found.left)

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from nats.aio.client import Client
-
-from keda_jobs.jetstream import STREAM
-from keda_jobs.jetstream_api import ask
-from keda_jobs.status.stored import moment, page
-from keda_jobs.stream_changes import normal
+from keda_jobs.jetstream.connection import Client
+from keda_jobs.jetstream.reader import moment, page
+from keda_jobs.jetstream.stream_diff import normal
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +41,6 @@ class ConsumerState:
     def job(self) -> str:
         """The job that it is of."""
         return self.name.removesuffix("-consumer")
-
-
-async def stream_info(client: Client) -> dict[str, Any]:
-    """The stream's info, with `ts`, the server's own clock. Raises `StreamMissing`."""
-    return await ask(client, f"STREAM.INFO.{STREAM}")
 
 
 def stream_state(info: Mapping[str, Any]) -> StreamState:

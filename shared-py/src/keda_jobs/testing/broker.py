@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from keda_jobs.broker import Outgoing
-from keda_jobs.message import Received
-from keda_jobs.retry import SCHEDULE, TARGET
+from keda_jobs.domain.broker import Outgoing
+from keda_jobs.domain.headers import Header
+from keda_jobs.domain.message import Received
 
 MAX_PAYLOAD = 1024 * 1024
 
@@ -92,7 +92,7 @@ class InMemoryBroker:
         if outgoing.msg_id in self._msg_ids:
             return False
         self._msg_ids.add(outgoing.msg_id)
-        if SCHEDULE in headers:
+        if Header.SCHEDULE in headers:
             for stored in [stored for stored in self.messages.values() if stored.subject == outgoing.subject]:
                 del self.messages[stored.sequence]
         self._store(outgoing.subject, outgoing.data, headers)
@@ -130,12 +130,12 @@ class InMemoryBroker:
         """Fire what is due, take back what was not acked in time."""
         now, loop_now = datetime.now(UTC), asyncio.get_running_loop().time()
         for stored in list(self.messages.values()):
-            schedule = stored.headers.get(SCHEDULE, "")
+            schedule = stored.headers.get(Header.SCHEDULE, "")
             if schedule and datetime.fromisoformat(schedule.removeprefix("@at ")) <= now:
                 del self.messages[stored.sequence]
                 kept = {name: value for name, value in stored.headers.items() if not name.startswith("Nats-")}
                 scheduler = {"Nats-Scheduler": stored.subject, "Nats-Schedule-Next": "purge"}
-                self._store(stored.headers[TARGET], stored.data, kept | scheduler)
+                self._store(stored.headers[Header.SCHEDULE_TARGET], stored.data, kept | scheduler)
         for sequence, due in list(self._unacked.items()):
             if due <= loop_now:
                 del self._unacked[sequence]

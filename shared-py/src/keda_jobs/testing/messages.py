@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from keda_jobs.context import Context
-from keda_jobs.dead_letter import DeadLetter, dead_letter, read_letter
-from keda_jobs.events import Event
-from keda_jobs.job import Handler, event_type, job_name
-from keda_jobs.message import Message
-from keda_jobs.policy import Ack, Dead, Decision, RetryPolicy
-from keda_jobs.runner import Runner
+from keda_jobs.domain.dead_letter import DeadLetter, dead_letter, read_letter
+from keda_jobs.domain.event import Event
+from keda_jobs.domain.message import Message
+from keda_jobs.domain.policy import Ack, Dead, Decision, RetryPolicy
+from keda_jobs.event.context import Context
+from keda_jobs.event.job import Handler, event_type
+from keda_jobs.event.runner import Runner
+from keda_jobs.runtime.job import job_name
 from keda_jobs.settings import JobSettings, StoreSettings
 from keda_jobs.testing.broker import MAX_PAYLOAD
 from keda_jobs.testing.bucket import InMemoryBucket
-from keda_jobs.testing.surroundings import default_settings, in_thread
+from keda_jobs.testing.defaults import default_settings, in_thread
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keda_jobs.policy import RetryPolicy
+from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.settings import BatchSettings
-from keda_jobs.testing.surroundings import default_settings, in_thread
+from keda_jobs.testing.defaults import default_settings, in_thread
 
 if TYPE_CHECKING:
     from keda_jobs.claims import Failure
@@ -41,17 +41,17 @@ async def run_row(
     """
     # An event job and its tests need no driver of PostgreSQL.
     from keda_jobs.batch import BatchContext, batch_job
-    from keda_jobs.batch.outcomes import Outcomes
-    from keda_jobs.batch.rows import RowRunner
+    from keda_jobs.batch.results import ResultBuffer
+    from keda_jobs.batch.row_runner import RowRunner
     from keda_jobs.claims.queue import Claimed
-    from keda_jobs.testing.impatience import NobodyWaits
+    from keda_jobs.testing.fail_on_wait import FailOnWait
 
     settings = settings or default_settings(handler, BatchSettings)
     job = batch_job(handler, type(settings), table="tested")
     policy = RetryPolicy(settings.max_attempts, settings.retry_step_s)
-    runner = RowRunner(job, BatchContext(settings, in_thread, resources), policy, NobodyWaits(0))
-    outcomes = Outcomes()
-    await runner.run(deque([Claimed(1, attempts, job.row(**row))]), outcomes)
-    if outcomes.failures:
-        return RowResult(None, outcomes.failures[0])
-    return RowResult(outcomes.done[0].values or None, None)
+    runner = RowRunner(job, BatchContext(settings, in_thread, resources), policy, FailOnWait(0))
+    results = ResultBuffer()
+    await runner.run(deque([Claimed(1, attempts, job.row(**row))]), results)
+    if results.failures:
+        return RowResult(None, results.failures[0])
+    return RowResult(results.done[0].values or None, None)

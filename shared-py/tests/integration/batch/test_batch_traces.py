@@ -22,7 +22,7 @@ async def test_a_batch_is_one_span_with_its_counts(parcels: Parcels, start: Star
     assert span.trace_id == line["trace_id"]
     assert span.attributes == {
         "keda_jobs.batch.id": line["batch_id"],
-        "keda_jobs.batch.rows": 53,
+        "keda_jobs.batch.row_runner": 53,
         "keda_jobs.batch.completed": 50,
         "keda_jobs.batch.failed": 3,
         "keda_jobs.batch.given_up": 1,

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from keda_jobs.batch import BatchContext
 from keda_jobs.batch.metrics import BatchMetrics
-from keda_jobs.batch.rows import RowRunner
-from keda_jobs.batch.stop import Stop
+from keda_jobs.batch.row_runner import RowRunner
 from keda_jobs.batch.worker import Worker
 from keda_jobs.claims import ClaimQueue
-from keda_jobs.cpu import CpuPool
-from keda_jobs.policy import RetryPolicy
+from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.postgres import pool
+from keda_jobs.runtime.cpu import CpuPool
+from keda_jobs.runtime.shutdown import Shutdown
 
 from .parcels import JOB as NAME
 from .parcels import Parcels
@@ -33,8 +33,8 @@ class Memory(BatchMetrics):
         self.sizes: list[int] = []
         self._seen = 0
 
-    def batch(self, outcome: str) -> None:
-        super().batch(outcome)
+    def record_batch(self, outcome: str) -> None:
+        super().record_batch(outcome)
         self._seen += 1
         if self._seen % 10 == 0:
             gc.collect()
@@ -46,14 +46,14 @@ async def test_memory_is_flat(parcels: Parcels, tmp_path: Path) -> None:
     settings = Settings.model_validate(
         {"pg_dsn": parcels.dsn, "claim_size": 20, "gate": tmp_path / "gate", "runs": tmp_path / "runs"}
     )
-    memory, stop, policy = Memory(), Stop(0), RetryPolicy(3, 60)
+    memory, shutdown, policy = Memory(), Shutdown(0), RetryPolicy(3, 60)
     async with pool(settings, name="memory", connections=4, call_s=30) as connections:
         table = dataclasses.replace(JOB.table, batch_name=NAME)  # its package is another here
         queue = await ClaimQueue.bind(connections, table, pod_name="here", lease_s=60, policy=policy)
-        runner = RowRunner(JOB, BatchContext(settings, CpuPool(), None), policy, stop)
+        runner = RowRunner(JOB, BatchContext(settings, CpuPool(), None), policy, shutdown)
         tracemalloc.start()
         try:
-            await Worker(queue, runner, settings, memory, stop).run()
+            await Worker(queue, runner, settings, memory, shutdown).run()
         finally:
             tracemalloc.stop()
     await asyncio.sleep(0)  # the sockets are closed in the loop's next turn

@@ -44,7 +44,7 @@ async def test_a_restart_of_the_server_is_waited_for(own_parcels: Parcels, start
     await asyncio.to_thread(own_parcels.server.stop_immediately)
     steering.open_the_gate()
     await until(lambda: worker.said("WARNING"))
-    assert all("no try is used up: PostgreSQL" in said for said in worker.said("WARNING"))
+    assert all("(attempt not counted): PostgreSQL" in said for said in worker.said("WARNING"))
     await asyncio.to_thread(own_parcels.server.start)
     await own_parcels.connect()
     assert await worker.ended() == 0

@@ -96,8 +96,8 @@ async def test_while_the_platform_is_in_trouble_rows_stay_in_hand_and_no_try_is_
     assert (await parcels.all("SELECT DISTINCT batch_status, attempts, error FROM parcels")) == [
         {"batch_status": "completed", "attempts": 1, "error": None}
     ]
-    assert all("no try is used up: the store is away" in said for said in worker.said("WARNING"))
-    assert any("going on" in said for said in worker.said("INFO"))
+    assert all("(attempt not counted): the store is away" in said for said in worker.said("WARNING"))
+    assert any("resuming" in said for said in worker.said("INFO"))
     assert len(await parcels.batches()) == 1
 
 

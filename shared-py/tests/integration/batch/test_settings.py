@@ -57,7 +57,7 @@ async def test_a_database_that_is_away_at_start_is_waited_for_and_then_exit_1(st
     worker = start(PG_DSN=f"postgresql://nobody@127.0.0.1:{free_port()}/users", CLAIM_TIMEOUT_S="1.5s")
     assert await worker.ended() == 1
     assert worker.said("WARNING")
-    assert all("no try is used up: PostgreSQL" in said for said in worker.said("WARNING"))
+    assert all("(attempt not counted): PostgreSQL" in said for said in worker.said("WARNING"))
     [said] = worker.said("CRITICAL")
     assert "PostgreSQL: " in said
     assert "CLAIM_TIMEOUT_S" in said

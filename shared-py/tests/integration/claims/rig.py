@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from keda_jobs.claims import Batch, ClaimQueue, ClaimTable, Failure
 from keda_jobs.claims.schema import scaler_role, worker_role
-from keda_jobs.policy import RetryPolicy
+from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.postgres import pool
 from keda_jobs.settings import PgSettings
 from stack import PostgresServer, until

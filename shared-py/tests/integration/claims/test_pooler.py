@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from keda_jobs.claims import ClaimQueue, schema
-from keda_jobs.policy import RetryPolicy
+from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.postgres import connected, pool
 from keda_jobs.settings import PgSettings
 from stack import PostgresServer

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from keda_jobs.claims import Batch, ClaimQueue, ClaimTable, Failure, schema
 from keda_jobs.claims.queue import Done
-from keda_jobs.policy import RetryPolicy
+from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.postgres import Connection, connected, pool
 from keda_jobs.settings import PgSettings
 

@@ -22,9 +22,9 @@ from nats.js.errors import NotFoundError
 from typer.testing import CliRunner
 
 from keda_jobs.cli import app
-from keda_jobs.dead_letter import dead_letter
-from keda_jobs.message import Message
-from keda_jobs.policy import Dead
+from keda_jobs.domain.dead_letter import dead_letter
+from keda_jobs.domain.message import Message
+from keda_jobs.domain.policy import Dead
 from stack import NatsServer, PostgresServer
 
 from .batch_table import BatchTable

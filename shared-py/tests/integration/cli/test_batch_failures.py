@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from keda_jobs.cli import batch
+from keda_jobs.cli.batch import failures as batch
 from stack import PostgresServer
 
 from .batch_table import BatchTable

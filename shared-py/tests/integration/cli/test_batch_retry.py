@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import pytest
 
 from keda_jobs.claims import ClaimQueue
+from keda_jobs.claims.failed_rows import FailedRows, Number, RowFilter
 from keda_jobs.claims.queue import Done, Failure
-from keda_jobs.claims.requeue import FailedRows, Number, Wanted
-from keda_jobs.cli import batch_changes
-from keda_jobs.policy import RetryPolicy
+from keda_jobs.cli.batch import retry as batch_changes
+from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.postgres import connected, pool
 from stack import PostgresServer, until
 
@@ -185,7 +185,7 @@ def test_a_waiting_row_that_a_worker_took_up_is_left_to_it(batch_table: BatchTab
     async def work() -> Number:
         async with connected(batch_table.settings, name="test") as connection:
             failed = FailedRows(connection, batch_table.table)
-            rows = await failed.find(Wanted(given_up=False), 10)
+            rows = await failed.find(RowFilter(given_up=False), 10)
             await asyncio.to_thread(batch_table.make_due)
             await asyncio.to_thread(batch_table.claim, 3)
             return await failed.reset(rows)
@@ -208,7 +208,7 @@ def test_it_waits_for_a_claim_that_is_under_way(batch_table: BatchTable) -> None
             connected(batch_table.settings, name="test") as watching,
         ):
             failed = FailedRows(connection, batch_table.table)
-            rows = await failed.find(Wanted(given_up=False), 10)
+            rows = await failed.find(RowFilter(given_up=False), 10)
             async with claiming.transaction():
                 await claiming.execute(
                     "UPDATE words_queue SET batch_id = 4 WHERE batch_status = 'failed';"
@@ -240,7 +240,7 @@ def test_while_workers_run_nothing_is_lost_and_nothing_doubled(batch_table: Batc
         async with connected(batch_table.settings, name="retry") as connection:
             failed = FailedRows(connection, batch_table.table)
             while not workers.done():
-                async for page in failed.pages(Wanted(), 7):
+                async for page in failed.pages(RowFilter(), 7):
                     reset += (await failed.reset(page)).rows
         return reset
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from keda_jobs.claims import ClaimTable, schema
-from keda_jobs.cli import batch_reading
-from keda_jobs.cli.batch_reading import StatusReader
 from keda_jobs.postgres import connected
+from keda_jobs.status import batch as batch_reading
+from keda_jobs.status.batch import StatusReader
 from stack import PostgresServer, until
 
 from .batch_table import BatchTable, waits_for_a_lock

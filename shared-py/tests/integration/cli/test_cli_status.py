@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from keda_jobs.message import Message
-from keda_jobs.retry import scheduled_retry
-from keda_jobs.status import letters, retries
+from keda_jobs.domain.message import Message
+from keda_jobs.domain.retry import scheduled_retry
+from keda_jobs.status import dead_letters as letters
+from keda_jobs.status import retries
 from stack import NatsServer, event_jobs
 
 from .conftest import STREAM, Cli, Server

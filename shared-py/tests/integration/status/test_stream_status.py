@@ -9,14 +9,14 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from keda_jobs.dead_letter import JOB
+from keda_jobs.domain.headers import Header
+from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerUnavailable
-from keda_jobs.jetstream import STREAM
-from keda_jobs.status import letters
-from keda_jobs.status.letters import LetterCount
-from keda_jobs.status.stored import page
+from keda_jobs.jetstream.reader import page
+from keda_jobs.jetstream.streams import durable_consumers
+from keda_jobs.status import dead_letters as letters
+from keda_jobs.status.dead_letters import LetterCount
 from keda_jobs.status.stream import oldest_unacked
-from keda_jobs.streams import durable_consumers
 from stack import NatsServer
 
 
@@ -29,7 +29,7 @@ async def client(nats_server: NatsServer, declare: Callable[[], Awaitable[None]]
 
 
 async def put(client: Client, subject: str, *, size: int = 2, job: str = "image-download") -> int:
-    ack = await client.jetstream().publish(subject, b"x" * size, headers={JOB: job})
+    ack = await client.jetstream().publish(subject, b"x" * size, headers={Header.JOB: job})
     return ack.seq
 
 
@@ -50,7 +50,7 @@ async def test_a_page_has_the_messages_of_its_subject_and_says_how_many_are_left
 async def test_a_page_ends_at_its_bytes_and_has_one_message_in_any_case(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keda_jobs.status.stored._MOST_BYTES", 2500)
+    monkeypatch.setattr("keda_jobs.jetstream.reader._MOST_BYTES", 2500)
     for _ in range(5):
         await put(client, "dead-letter", size=1000)
     assert len((await page(client, "dead-letter", 1, 10)).messages) in (2, 3)

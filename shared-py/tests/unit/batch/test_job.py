@@ -41,9 +41,9 @@ def test_a_handler_that_returns_nothing_writes_no_column() -> None:
 
 
 def test_the_job_is_named_after_the_package_of_its_handler(monkeypatch: pytest.MonkeyPatch) -> None:
-    import keda_jobs.backoff
+    import keda_jobs.errors
 
-    monkeypatch.setattr(pack, "__module__", keda_jobs.backoff.__name__)
+    monkeypatch.setattr(pack, "__module__", keda_jobs.errors.__name__)
     assert batch_job(pack, BatchSettings, table="orders").name == "keda-jobs"
 
 

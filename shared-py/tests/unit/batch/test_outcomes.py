@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from keda_jobs.batch.outcomes import Outcomes
+from keda_jobs.batch.results import ResultBuffer
 from keda_jobs.claims.queue import Claimed, Done, Failure
 
 DONE = Done(Claimed(1, 0, ()), ())
@@ -12,19 +12,19 @@ FAILURE = Failure(2, "no", None)
 
 
 async def test_what_a_second_brought_is_taken() -> None:
-    outcomes = Outcomes()
-    outcomes.done.append(DONE)
-    outcomes.failures.append(FAILURE)
-    assert await outcomes.take() == ([DONE], [FAILURE])
-    assert await outcomes.take() == ([], [])
+    results = ResultBuffer()
+    results.done.append(DONE)
+    results.failures.append(FAILURE)
+    assert await results.drain() == ([DONE], [FAILURE])
+    assert await results.drain() == ([], [])
 
 
 async def test_a_good_many_are_taken_at_once() -> None:
-    outcomes = Outcomes()
-    taken = asyncio.create_task(outcomes.take())
+    results = ResultBuffer()
+    taken = asyncio.create_task(results.drain())
     await asyncio.sleep(0)
-    outcomes.done += [DONE] * 5000
-    outcomes.look()
+    results.done += [DONE] * 5000
+    results.wake_if_full()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert taken.done()
@@ -32,9 +32,9 @@ async def test_a_good_many_are_taken_at_once() -> None:
 
 
 async def test_when_all_came_the_writers_are_called_at_once_and_end_when_all_are_taken() -> None:
-    outcomes = Outcomes()
-    outcomes.done.append(DONE)
-    outcomes.complete()
-    assert not outcomes.are_over
-    assert await outcomes.take() == ([DONE], [])
-    assert outcomes.are_over
+    results = ResultBuffer()
+    results.done.append(DONE)
+    results.close()
+    assert not results.exhausted
+    assert await results.drain() == ([DONE], [])
+    assert results.exhausted

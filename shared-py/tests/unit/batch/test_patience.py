@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from keda_jobs.batch.patience import patience, until_answered
-from keda_jobs.batch.stop import Stop
+from keda_jobs.batch.retrying import database_backoff, retry_until
 from keda_jobs.errors import DatabaseUnavailable
-from keda_jobs.pause import Pause
+from keda_jobs.runtime.backoff import Backoff
+from keda_jobs.runtime.shutdown import Shutdown
 
 
 class Server:
@@ -29,34 +29,34 @@ class Server:
 
 async def test_a_call_is_tried_until_it_is_answered() -> None:
     server = Server(away_for=3)
-    answer = await until_answered(server.call, Pause(most_s=0.01), Stop(0), lambda: time.monotonic() + 60)
+    answer = await retry_until(server.call, Backoff(max_s=0.01), Shutdown(0), lambda: time.monotonic() + 60)
     assert (answer, server.calls) == ("answer", 4)
 
 
 async def test_a_call_is_tried_once_at_least() -> None:
     server = Server(away_for=0)
-    assert await until_answered(server.call, patience(), Stop(0), lambda: 0.0) == "answer"
+    assert await retry_until(server.call, database_backoff(), Shutdown(0), lambda: 0.0) == "answer"
 
 
 async def test_the_last_try_is_made_at_the_deadline_and_no_rest_goes_beyond_it() -> None:
     server = Server(away_for=1000)
     give_up = time.monotonic() + 0.1  # shorter than the first rest
     with pytest.raises(DatabaseUnavailable, match="refused"):
-        await until_answered(server.call, Pause(most_s=3600), Stop(0), lambda: give_up)
+        await retry_until(server.call, Backoff(max_s=3600), Shutdown(0), lambda: give_up)
     assert time.monotonic() >= give_up
     assert server.calls == 2
 
 
 async def test_a_stop_has_it_tried_again_at_once() -> None:
     server = Server(away_for=1)
-    stop = Stop(grace_s=3600)
-    pause = Pause(most_s=3600)
-    pause.trouble("long ago")
-    pause._until = time.monotonic() + 3600
-    waiting = asyncio.create_task(until_answered(server.call, pause, stop, lambda: time.monotonic() + 3600))
+    shutdown = Shutdown(grace_s=3600)
+    backoff = Backoff(max_s=3600)
+    backoff.failed("long ago")
+    backoff._until = time.monotonic() + 3600
+    waiting = asyncio.create_task(retry_until(server.call, backoff, shutdown, lambda: time.monotonic() + 3600))
     await asyncio.sleep(0)
     assert (server.calls, waiting.done()) == (1, False)
-    stop.ask()
+    shutdown.request()
     assert await waiting == "answer"
 
 
@@ -71,7 +71,7 @@ async def test_who_is_cancelled_does_not_try_again_though_the_error_is_another()
             raise DatabaseUnavailable("PostgreSQL: the underlying connection is closed")
 
     waiting = asyncio.create_task(
-        until_answered(roll_back_on_a_dead_connection, patience(), Stop(0), lambda: time.monotonic() + 3600)
+        retry_until(roll_back_on_a_dead_connection, database_backoff(), Shutdown(0), lambda: time.monotonic() + 3600)
     )
     await called.wait()
     waiting.cancel()

@@ -1,4 +1,4 @@
-"""The inner loop: rows in turn, outcomes, and what is not a row's fault."""
+"""The inner loop: rows in time_slice, results, and what is not a row's fault."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 
 from keda_jobs import Permanent
 from keda_jobs.batch import BatchContext, BatchSettings, batch_job
-from keda_jobs.batch.outcomes import Outcomes
-from keda_jobs.batch.rows import RowRunner
-from keda_jobs.batch.stop import Stop
+from keda_jobs.batch.results import ResultBuffer
+from keda_jobs.batch.row_runner import RowRunner
 from keda_jobs.claims.queue import Claimed
-from keda_jobs.cpu import CpuPool
+from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.errors import StoreUnavailable
-from keda_jobs.policy import RetryPolicy
+from keda_jobs.runtime.cpu import CpuPool
+from keda_jobs.runtime.shutdown import Shutdown
 
 
 class Order(NamedTuple):
@@ -35,17 +35,17 @@ class Bench:
     def __init__(self, handler: Handler, rows: int, workers: int = 1) -> None:
         settings = BatchSettings.model_validate({"pg_dsn": "postgresql://nowhere/test", "workers": workers})
         job = batch_job(handler, BatchSettings, table="orders")
-        self.stop = Stop(grace_s=60)
+        self.shutdown = Shutdown(grace_s=60)
         self.waiting = deque(Claimed(number, 0, (number,)) for number in range(rows))
-        self.outcomes = Outcomes()
-        self.runner = RowRunner(job, BatchContext(settings, CpuPool(), None), RetryPolicy(3, 60), self.stop)
+        self.results = ResultBuffer()
+        self.runner = RowRunner(job, BatchContext(settings, CpuPool(), None), RetryPolicy(3, 60), self.shutdown)
 
     async def run(self) -> None:
-        await self.runner.run(self.waiting, self.outcomes)
+        await self.runner.run(self.waiting, self.results)
 
     @property
     def done(self) -> list[int]:
-        return [done.row.key for done in self.outcomes.done]
+        return [done.row.key for done in self.results.done]
 
 
 async def succeed(_order: Order, _job: BatchContext) -> None:
@@ -68,7 +68,7 @@ async def test_tasks_share_the_rows() -> None:
 async def test_after_a_stop_no_further_row_is_begun() -> None:
     async def succeed_three_times(order: Order, _job: BatchContext) -> None:
         if order.number == 2:
-            bench.stop.ask()
+            bench.shutdown.request()
 
     bench = Bench(succeed_three_times, 10)
     await bench.run()
@@ -93,7 +93,7 @@ async def test_the_loop_turns_while_rows_never_await() -> None:
             await asyncio.sleep(0)
 
     await asyncio.gather(other(), *(bench.run() for _ in range(8)))
-    # 2 ms a row and 20 ms a turn of all tasks: hardly more than 16 rows between two turns of the loop.
+    # 2 ms a row and 20 ms a time_slice of all tasks: hardly more than 16 rows between two turns of the loop.
     between = [after - before for before, after in itertools.pairwise(others_turns)]
     assert max(between) <= 24
 
@@ -109,22 +109,22 @@ async def test_a_platform_in_trouble_costs_no_row_and_no_try(caplog: pytest.LogC
     with caplog.at_level(logging.INFO):
         await bench.run()
     assert bench.done == [0, 1, 2]
-    assert not bench.outcomes.failures
+    assert not bench.results.failures
     said = [record.message for record in caplog.records]
-    assert all("no try is used up: the store is away" in line for line in said[:-1])
-    assert said[-1] == "going on after 2 pauses"
+    assert all("(attempt not counted): the store is away" in line for line in said[:-1])
+    assert said[-1] == "resuming after 2 failed tries"
 
 
 async def test_a_stop_ends_the_rest_and_leaves_the_row() -> None:
     async def need_the_store(_order: Order, _job: BatchContext) -> None:
-        bench.stop.ask()
+        bench.shutdown.request()
         raise StoreUnavailable("the store is away")
 
     bench = Bench(need_the_store, 3)
     await bench.run()
     assert len(bench.waiting) == 3
     assert not bench.done
-    assert not bench.outcomes.failures
+    assert not bench.results.failures
 
 
 async def test_a_cancelled_task_takes_nothing_for_a_failure() -> None:
@@ -140,7 +140,7 @@ async def test_a_cancelled_task_takes_nothing_for_a_failure() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not bench.outcomes.failures
+    assert not bench.results.failures
 
 
 async def test_a_handler_that_cancels_something_of_its_own_fails_its_row_only() -> None:
@@ -153,7 +153,7 @@ async def test_a_handler_that_cancels_something_of_its_own_fails_its_row_only() 
     bench = Bench(cancel, 3)
     await bench.run()
     assert bench.done == [0, 2]
-    [failure] = bench.outcomes.failures
+    [failure] = bench.results.failures
     assert (failure.key, failure.error, failure.delay_s) == (1, "HandlerQuit: it raised CancelledError", 60)
 
 
@@ -165,7 +165,7 @@ async def test_bugs_are_said_once_for_each_class_and_failures_never(caplog: pyte
 
     bench = Bench(fail, len(errors))
     await bench.run()
-    assert len(bench.outcomes.failures) == 5
+    assert len(bench.results.failures) == 5
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [KeyError, ZeroDivisionError]
     assert len(caplog.records) == 2
 
@@ -179,5 +179,5 @@ async def test_what_is_not_of_the_declared_type_is_a_failure() -> None:
 
     bench = Bench(declared, 1)
     await bench.run()
-    [failure] = bench.outcomes.failures
+    [failure] = bench.results.failures
     assert failure.error == "TypeError: the handler returned int, not NoneType"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keda_jobs.cli.batch_progress import Counts, brought_up_to_date, time_left
 from keda_jobs.cli.terminal import percent
+from keda_jobs.status.progress import Counts, apply_delta, time_left
 
 numbers = st.integers(min_value=0, max_value=10**9)
 some_counts = st.builds(Counts, numbers, numbers, numbers, numbers, numbers)
@@ -27,23 +27,23 @@ def test_the_books_say_what_changed_since_the_count() -> None:
     # 10 rows inserted, 20 claimed; of the 40 in work 30 completed, 2 failed for good, 1 waits.
     now = Counts(pending=90, processing=7, completed=430, waiting=4, given_up=7)
 
-    assert brought_up_to_date(counted, then, now) == Counts(90, 7, 1030, 4, 9)
+    assert apply_delta(counted, then, now) == Counts(90, 7, 1030, 4, 9)
 
 
 @given(some_counts, some_counts)
-def test_where_the_books_did_not_change_nothing_did(counted: Counts, books: Counts) -> None:
-    assert brought_up_to_date(counted, books, books) == counted
+def test_where_the_books_did_not_change_nothing_did(counted: Counts, totals: Counts) -> None:
+    assert apply_delta(counted, totals, totals) == counted
 
 
 @given(some_counts, some_counts)
 def test_where_the_books_are_complete_they_are_the_counts(then: Counts, now: Counts) -> None:
-    assert brought_up_to_date(then, then, now) == now
+    assert apply_delta(then, then, now) == now
 
 
 def test_books_that_were_emptied_tell_nothing() -> None:
     counted = Counts(completed=10)
 
-    assert brought_up_to_date(counted, Counts(completed=11), Counts()) is None
+    assert apply_delta(counted, Counts(completed=11), Counts()) is None
 
 
 @pytest.mark.parametrize(

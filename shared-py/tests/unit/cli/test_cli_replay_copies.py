@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from keda_jobs.broker import Outgoing
-from keda_jobs.cli.replay import CannotReplay, copy_of, is_original
-from keda_jobs.dead_letter import PUBLISHED_AT, SIZE, read_letter
-from keda_jobs.message import Received, message_of
-from keda_jobs.status.stored import Stored
+from keda_jobs.domain.broker import Outgoing
+from keda_jobs.domain.dead_letter import read_letter
+from keda_jobs.domain.headers import Header
+from keda_jobs.domain.message import Message, Received
+from keda_jobs.jetstream.reader import Stored
+from keda_jobs.jetstream.replay import CannotReplay, is_original, replay_message
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 BODY = b'{"subject": "image-download", "data": {"url": "u"}, "num_delivered": 15}'
@@ -21,20 +22,22 @@ LETTER = read_letter(
 
 
 def test_the_copy_is_a_new_first_attempt_for_the_job_that_failed() -> None:
-    copy = copy_of(LETTER, b"{}", to_subject=False)
+    copy = replay_message(LETTER, b"{}", to_subject=False)
 
-    message = message_of(Received(copy.subject, copy.data, copy.headers, 1, 99, NOW), "image-download")
+    message = Message.from_delivery(Received(copy.subject, copy.data, copy.headers, 1, 99, NOW), "image-download")
     assert (message.subject, message.attempt, message.id) == ("image-download", 1, "image-download-99")
     assert message.headers == {"Trace": "t"}
 
 
 def test_the_copy_for_all_consumers_has_the_event_s_own_subject_and_headers() -> None:
-    assert copy_of(LETTER, b"{}", to_subject=True) == Outgoing("image-download", b"{}", "replay:7", {"Trace": "t"})
+    assert replay_message(LETTER, b"{}", to_subject=True) == Outgoing(
+        "image-download", b"{}", "replay:7", {"Trace": "t"}
+    )
 
 
 @pytest.mark.parametrize("to_subject", [True, False])
 def test_the_id_of_a_copy_is_always_the_same(to_subject: bool) -> None:
-    assert copy_of(LETTER, b"{}", to_subject=to_subject).msg_id == "replay:7"
+    assert replay_message(LETTER, b"{}", to_subject=to_subject).msg_id == "replay:7"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +46,7 @@ def test_the_id_of_a_copy_is_always_the_same(to_subject: bool) -> None:
 @pytest.mark.parametrize("to_subject", [True, False])
 def test_what_names_no_subject_cannot_be_replayed(body: bytes, to_subject: bool) -> None:
     with pytest.raises(CannotReplay):
-        copy_of(read_letter(7, NOW, body, {}), b"", to_subject=to_subject)
+        replay_message(read_letter(7, NOW, body, {}), b"", to_subject=to_subject)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +61,8 @@ def test_what_names_no_subject_cannot_be_replayed(body: bytes, to_subject: bool)
     ],
 )
 def test_an_original_is_known_by_subject_size_and_time(stored: Stored, same: bool) -> None:
-    letter = replace(LETTER, headers={SIZE: "5", PUBLISHED_AT: NOW.isoformat()})
+    letter = replace(LETTER, headers={Header.SIZE: "5", Header.PUBLISHED_AT: NOW.isoformat()})
 
     assert is_original(letter, stored) is same
-    assert not is_original(replace(letter, headers={SIZE: "5", PUBLISHED_AT: "yesterday"}), stored)
+    assert not is_original(replace(letter, headers={Header.SIZE: "5", Header.PUBLISHED_AT: "yesterday"}), stored)
     assert not is_original(replace(letter, headers={}), stored)

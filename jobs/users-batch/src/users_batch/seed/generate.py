@@ -10,8 +10,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from keda_jobs.cpu import cores
 from keda_jobs.errors import JobError, Misconfigured
+from keda_jobs.runtime.cpu import cores
 from users_batch.seed import manifest
 from users_batch.seed.chunk_files import UNFINISHED, Task
 from users_batch.seed.data_set import DataSet

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from asyncpg import exceptions as pg
 
-from keda_jobs.cpu import cores
 from keda_jobs.errors import JobError
 from keda_jobs.postgres import Connection
+from keda_jobs.runtime.cpu import cores
 from keda_jobs.settings import PgSettings
 from users_batch.seed import manifest, tables
 from users_batch.seed.data_set import COLUMNS, ChunkFile, DataSet

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from <package>.handler import handle
-from keda_jobs.policy import Ack, Dead
+from keda_jobs.domain.policy import Ack, Dead
 from keda_jobs.testing import run_one
 
 EVENT = {"<field>": "a"}

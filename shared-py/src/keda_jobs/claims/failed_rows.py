@@ -1,0 +1,181 @@
+"""Failed rows of a claim queue: finding them, and putting them back as if they were new.
+
+What is put back is entered in `batch_jobs` as a batch that has ended. It takes off the counts of failed rows what it
+takes back, so the sum over all batches stays the number of rows that stand as failed for good.
+"""
+# ruff: noqa: S608 - names come from ClaimTable, which lets only identifiers in
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, FORGET, SET_LOCAL
+from keda_jobs.claims.table import ClaimTable
+from keda_jobs.postgres import Connection, translate_errors
+
+POD_NAME = "keda-jobs batch retry"
+"""Who, in `batch_jobs`, put rows back."""
+
+_IN_KEY_ORDER = {**BY_RANGE, "enable_sort": "off"}
+
+# A claim reads what lies between the rows of its ranges too: so many rows at most for each that it gets.
+_WIDEST_HOLE = 250
+
+_OPEN = """
+INSERT INTO batch_jobs (batch_name, pod_name, status, lease_expires_at, finished_at)
+VALUES ($1, $2, 'completed', now(), now()) RETURNING batch_id"""
+_COUNT = """
+UPDATE batch_jobs SET
+  claimed = claimed + $2, returned = returned + $2, failed = failed - $3, given_up = given_up - $3,
+  finished_at = clock_timestamp(), heartbeat_at = clock_timestamp()
+WHERE batch_id = $1"""
+
+
+class FailedRow(NamedTuple):
+    """A row that failed; tried again at `next_attempt_at`, never where that is None."""
+
+    key: int
+    attempts: int
+    next_attempt_at: datetime | None
+    batch_id: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RowFilter:
+    """Which failed rows; what is left empty does not narrow. `reason` is a part of the error's text."""
+
+    keys: frozenset[int] = frozenset()
+    reason: str | None = None
+    given_up: bool | None = None
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing narrows."""
+        return self == RowFilter()
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """The values of the statements' first parameters."""
+        return sorted(self.keys) or None, self.reason, self.given_up
+
+
+class Number(NamedTuple):
+    """How many rows, and how many of them had failed for good."""
+
+    rows: int
+    given_up: int
+
+    @property
+    def waiting(self) -> int:
+        """How many of them waited for a retry."""
+        return self.rows - self.given_up
+
+
+class FailedRows:
+    """The failed rows of one queue. Methods raise `DatabaseUnavailable` and `Misconfigured`."""
+
+    def __init__(self, connection: Connection, table: ClaimTable) -> None:
+        self._connection = connection
+        self._batch_name = table.batch_name
+        self._sql = _Statements(table)
+        self._batch_id: int | None = None
+
+    async def count(self, wanted: RowFilter) -> Number:
+        """How many there are. Reads the whole table unless keys are wanted: half a minute for 50 million rows."""
+        async with self._transaction({}):
+            [record] = await self._connection.fetch(self._sql.count, *wanted.arguments)
+            return Number(*record)
+
+    async def find(self, wanted: RowFilter, most: int, *, after: int | None = None) -> list[FailedRow]:
+        """The first `most` of them behind the key `after`, in the order of their keys."""
+        async with self._transaction(_IN_KEY_ORDER):
+            found = await self._connection.fetch(self._sql.find, *wanted.arguments, after, most)
+            return [FailedRow(*row) for row in found]
+
+    async def pages(self, wanted: RowFilter, size: int, limit: int | None = None) -> AsyncGenerator[list[FailedRow]]:
+        """All of them, or the first `limit`, by `size` rows at a time."""
+        after, left = None, limit
+        while most := size if left is None else min(size, left):
+            page = await self.find(wanted, most, after=after)
+            if page:
+                yield page
+            if len(page) < most:
+                return
+            after, left = page[-1].key, None if left is None else left - most
+
+    async def reset(self, rows: Sequence[FailedRow]) -> Number:
+        """Set rows to pending, with no attempts; those only that still are as they were found."""
+        keys, _, moments, batches, _ = zip(*rows, strict=True)
+        async with self._transaction(BY_KEYS):
+            batch_id = self._batch_id or await self._connection.fetchval(_OPEN, self._batch_name, POD_NAME)
+            # Before the rows, as claims do: a waiting row may be changed only by who holds its range.
+            ranges = await self._connection.fetch(self._sql.lock, keys, moments, batches)
+            locked = [found["range_id"] for found in ranges]
+            [record] = await self._connection.fetch(self._sql.reset, keys, moments, batches, locked, batch_id)
+            number = Number(*record)
+            if number.rows or self._batch_id:
+                await self._connection.execute(_COUNT, batch_id, number.rows, number.given_up)
+            else:
+                await self._connection.execute(FORGET, batch_id)
+        if number.rows:
+            self._batch_id = batch_id
+        return number
+
+    @asynccontextmanager
+    async def _transaction(self, settings: Mapping[str, str]) -> AsyncIterator[None]:
+        with translate_errors():
+            async with self._connection.transaction():
+                await self._connection.execute(SET_LOCAL, list(settings), list(settings.values()))
+                yield
+
+
+class _Statements:
+    def __init__(self, table: ClaimTable) -> None:
+        name, key, queue = table.name, table.key, table.queue
+        wanted = f"""batch_status = 'failed' AND ($1::bigint[] IS NULL OR {key} = ANY($1))
+  AND ($2::text IS NULL OR strpos(error, $2) > 0) AND ($3::boolean IS NULL OR (next_attempt_at = 'infinity') = $3)"""
+        self.count = f"""
+SELECT count(*), count(*) FILTER (WHERE next_attempt_at = 'infinity') FROM {name} WHERE {wanted}"""
+        self.find = f"""
+SELECT {key}, attempts, nullif(next_attempt_at, 'infinity'), batch_id, error FROM {name}
+WHERE {wanted} AND ($4::bigint IS NULL OR {key} > $4) ORDER BY {key} LIMIT $5"""
+        rows = """
+unnest($1::bigint[], $2::timestamptz[], $3::bigint[]) AS row (key, next_attempt_at, batch_id)"""
+        its_range = """
+range.next_attempt_at = row.next_attempt_at AND range.from_batch IS NOT DISTINCT FROM row.batch_id
+  AND row.key BETWEEN range.lo AND range.hi AND range.batch_status = 'failed'"""
+        self.lock = f"""
+SELECT range_id FROM {queue} AS range
+WHERE batch_id IS NULL AND EXISTS (SELECT FROM {rows} WHERE {its_range}) ORDER BY range_id FOR UPDATE"""
+        self.reset = f"""
+WITH reset AS (
+  UPDATE {name} AS row SET
+    batch_status = 'pending', attempts = 0, next_attempt_at = now(), error = NULL, batch_id = $5
+  FROM (
+    SELECT row.*, range.range_id
+    FROM {rows} LEFT JOIN {queue} AS range ON range.range_id = ANY($4) AND {its_range}
+  ) AS found
+  WHERE row.{key} = found.key AND row.{key} = ANY($1) AND row.batch_status = 'failed'
+    AND row.next_attempt_at = coalesce(found.next_attempt_at, 'infinity')
+    AND row.batch_id IS NOT DISTINCT FROM found.batch_id
+    AND (found.next_attempt_at IS NULL OR found.range_id IS NOT NULL)
+  RETURNING row.{key} AS key, found.range_id
+), taken AS (
+  SELECT range_id, count(*) AS rows FROM reset WHERE range_id IS NOT NULL GROUP BY 1
+), emptied AS (
+  DELETE FROM {queue} AS range USING taken WHERE range.range_id = taken.range_id AND claimable <= taken.rows
+), thinned AS (
+  UPDATE {queue} AS range SET claimable = claimable - taken.rows
+  FROM taken WHERE range.range_id = taken.range_id AND claimable > taken.rows
+), queued AS (
+  INSERT INTO {queue} (lo, hi, claimable, next_attempt_at, from_batch)
+  SELECT ranges.lo, ranges.hi, ranges.claimable, now(), $5
+  FROM (SELECT array_agg(key::bigint) AS ids FROM reset) AS reset_rows,
+    batch_ranges(ids, gap => {_WIDEST_HOLE}) AS ranges
+)
+SELECT count(*), count(*) FILTER (WHERE range_id IS NULL) FROM reset"""

@@ -1,0 +1,1 @@
+"""Pure decisions and values: events, messages, retries, dead letters. No I/O."""

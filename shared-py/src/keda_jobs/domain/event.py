@@ -1,0 +1,87 @@
+"""Typed events: JSON in, JSON out, and a readable reason for whatever is not one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar, NoReturn, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from keda_jobs.errors import Permanent
+
+
+class InvalidEvent(Permanent):
+    """The message body is not the event its subject promises."""
+
+
+class Event(BaseModel):
+    """Base of a job's view of an event; unknown fields pass (a tolerant reader), wrong types do not.
+
+    A subclass names its subject: `class ImageDownload(Event, subject="image-download")`.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    subject: ClassVar[str]
+
+    def __init_subclass__(cls, *, subject: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if subject is not None:
+            cls.subject = subject
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """The event in `data`. Raises `InvalidEvent` with the reason in one line."""
+        check_strict_json(data)
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise InvalidEvent(_first_reason(cls, error)) from error
+
+    def encode(self) -> bytes:
+        """The event as UTF-8 JSON."""
+        return self.model_dump_json().encode()
+
+
+def check_strict_json(data: bytes) -> None:
+    """Raise `InvalidEvent` for JSON that two readers could understand differently.
+
+    The standard parser would let NaN and duplicate keys pass; RFC 8259 has no NaN, and RFC 8785 (I-JSON)
+    refuses duplicate keys and lone surrogates.
+    """
+    try:
+        text = data.decode()
+        value = _STRICT.decode(text)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError as error:
+        raise InvalidEvent(f"not UTF-8: byte {error.start} is 0x{data[error.start]:02x}") from error
+    except UnicodeEncodeError as error:
+        raise InvalidEvent("a string holds half a surrogate pair") from error
+    except RecursionError as error:
+        raise InvalidEvent("JSON is nested too deeply") from error
+    except ValueError as error:
+        raise InvalidEvent(f"not JSON: {error}") from error
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in fields:
+            raise InvalidEvent(f"the key {key[:80]!r} stands twice in one object")
+        fields[key] = value
+    return fields
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise InvalidEvent(f"{name} is not JSON")
+
+
+def _first_reason(event: type[Event], error: ValidationError) -> str:
+    reasons = error.errors(include_url=False, include_context=False, include_input=False)
+    where = ".".join(str(part) for part in reasons[0]["loc"])[:200]
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return f"{event.__name__}: {where + ': ' if where else ''}{reasons[0]['msg'][:300]}{more}"
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_no_constant)

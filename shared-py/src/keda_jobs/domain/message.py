@@ -1,0 +1,70 @@
+"""A received message as a value: what was published, by which id it is known, and how often it was tried."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from keda_jobs.domain.headers import Header, application_headers, header_bytes
+from keda_jobs.domain.subjects import due_subject, is_literal
+
+# An id that is one part of a subject.
+_ID = re.compile(r"[0-9A-Za-z_-]{1,255}")
+_LONGEST_SUBJECT = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What the broker hands over, before anything of it is believed."""
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str]
+    num_delivered: int
+    sequence: int
+    published_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One event on its way through one job.
+
+    `id` is the same over all attempts of the job at this event. It names the job, because two jobs that
+    read one subject must not share an id: the broker would drop one's retry as a duplicate of the other's.
+    `attempt` counts deliveries, this one included, over all retries.
+    """
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str]
+    id: str
+    attempt: int
+    sequence: int
+    published_at: datetime
+
+    @property
+    def size(self) -> int:
+        """Bytes on the wire: headers and body."""
+        return len(self.data) + header_bytes(self.headers)
+
+    @classmethod
+    def from_delivery(cls, received: Received, job: str) -> Self:
+        """Build the message that `received` carries for `job`.
+
+        A retry brings its subject, id and count in headers. They are trusted only on `retry.due.<job>`, because anyone
+        who may publish an event may set headers, and only where they are well-formed.
+        """
+        ours = received.headers if received.subject == due_subject(job) else {}
+        subject, carried_id, count = ours.get(Header.SUBJECT, ""), ours.get(Header.ID, ""), ours.get(Header.ATTEMPT, "")
+        return cls(
+            subject=subject if is_literal(subject) and len(subject) <= _LONGEST_SUBJECT else received.subject,
+            data=received.data,
+            headers=application_headers(received.headers),
+            id=carried_id if _ID.fullmatch(carried_id) else f"{job}-{received.sequence}",
+            attempt=received.num_delivered + (int(count) if re.fullmatch("[0-9]{1,6}", count) else 0),
+            sequence=received.sequence,
+            published_at=received.published_at,
+        )

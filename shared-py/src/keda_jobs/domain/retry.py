@@ -1,0 +1,30 @@
+"""A retry as a scheduled message (ADR-51), so that a waiting retry holds neither a pod nor an ack-pending slot.
+
+The schedule waits at `retry.wait.<job>.<id>` and fires at `retry.due.<job>`, which only that job consumes.
+https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-51.md
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from keda_jobs.domain.broker import Outgoing
+from keda_jobs.domain.headers import Header
+from keda_jobs.domain.message import Message
+from keda_jobs.domain.subjects import due_subject, waiting_subject
+
+
+def scheduled_retry(message: Message, job: str, delay_s: float, now: datetime) -> Outgoing:
+    """The next delivery of `message`, due `delay_s` seconds after `now` (UTC).
+
+    The server strips `Nats-Msg-Id` when the schedule fires, so id and attempt travel in headers of ours.
+    """
+    due = now + timedelta(seconds=delay_s)
+    headers = dict(message.headers) | {
+        Header.SCHEDULE: f"@at {due.isoformat(timespec='microseconds').replace('+00:00', 'Z')}",
+        Header.SCHEDULE_TARGET: due_subject(job),
+        Header.ID: message.id,
+        Header.ATTEMPT: str(message.attempt),
+        Header.SUBJECT: message.subject,
+    }
+    return Outgoing(waiting_subject(job, message.id), message.data, f"{message.id}:{message.attempt}", headers)

@@ -1,0 +1,53 @@
+"""Names of the stream and its subjects, and NATS subjects as sets: which messages a pattern matches."""
+
+from __future__ import annotations
+
+import re
+
+STREAM = "keda-jobs-events"
+DEAD_LETTER = "dead-letter"
+RETRY_WAIT = "retry.wait"
+
+_LITERAL = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(\.[^\s.*>\x00-\x1f\x7f]+)*")
+
+
+def is_literal(subject: str) -> bool:
+    """Whether a message can be published on `subject`: no wildcards, blanks, control characters or empty parts."""
+    return _LITERAL.fullmatch(subject) is not None
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """Whether `pattern` takes every message that `subject`, which may have wildcards too, takes."""
+    wide, narrow = pattern.split("."), subject.split(".")
+    for index, part in enumerate(wide):
+        if part == ">":
+            return len(narrow) > index
+        if index >= len(narrow) or narrow[index] == ">" or (part != "*" and part != narrow[index]):
+            return False
+    return len(narrow) == len(wide)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether some message is taken by both patterns."""
+    ones, others = one.split("."), other.split(".")
+    for left, right in zip(ones, others, strict=False):
+        if ">" in (left, right):
+            return True
+        if left != right and "*" not in (left, right):
+            return False
+    return len(ones) == len(others)
+
+
+def durable_name(job: str) -> str:
+    """Return the name of a job's durable consumer."""
+    return f"{job}-consumer"
+
+
+def due_subject(job: str) -> str:
+    """Return the subject on which `job`, and no other, receives its retries."""
+    return f"retry.due.{job}"
+
+
+def waiting_subject(job: str, message_id: str) -> str:
+    """Return the subject that holds the one waiting retry of a message."""
+    return f"{RETRY_WAIT}.{job}.{message_id}"

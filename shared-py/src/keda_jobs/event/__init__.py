@@ -1,0 +1,1 @@
+"""Event jobs: pull messages from JetStream, run the handler, settle each delivery."""

@@ -1,0 +1,1 @@
+"""The adapter to NATS JetStream: everything that imports nats-py."""

@@ -1,0 +1,170 @@
+"""Traces by OpenTelemetry: spans by its messaging conventions, context in W3C headers, export by OTLP over HTTP.
+
+Nothing but `keda_jobs.runtime.tracing.open_tracer` imports this module, because it needs the extra `tracing`.
+https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/  https://www.w3.org/TR/trace-context/
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from keda_jobs.domain.message import Message
+from keda_jobs.runtime.tracing import Span, Tracer
+
+# A collector that hangs must not hold up the end of the process: the pod's 45 s are for the messages.
+_FLUSH_S = 2.0
+_SAY_AGAIN_S = 60.0
+# Longer ones may be dropped, says W3C; a stranger's would grow every message that follows from his.
+_LONGEST_HEADER = 512
+
+_W3C = TraceContextTextMapPropagator()
+# It would log what it does not understand of a stranger's header as it is.
+logging.getLogger("opentelemetry.trace").setLevel(logging.CRITICAL)
+
+_Attributes = dict[str, str | int]
+
+
+class OpenTelemetry(Tracer):
+    """Makes the spans of a service, which is a job or the command `keda-jobs`."""
+
+    def __init__(self, provider: trace.TracerProvider, service: str) -> None:
+        self._service = service
+        self._tracer = provider.get_tracer("keda_jobs")
+
+    @contextmanager
+    def delivery(self, message: Message, *, is_retry: bool) -> Iterator[Span]:
+        """The span of one delivery; spans that the handler makes are its children."""
+        attributes = _messaging(message.subject, "process", "process") | {
+            "messaging.consumer.group.name": f"{self._service}-consumer",
+            "messaging.message.id": message.id,
+            "keda_jobs.attempt": message.attempt,
+        }
+        carried = _carried(message.headers)
+        with self._span(f"process {message.subject}", SpanKind.CONSUMER, attributes, carried) as span:
+            yield _Recorded(span, keeps_context=is_retry and _context_in(carried).is_valid)
+
+    @contextmanager
+    def publish(self, subject: str) -> Iterator[Span]:
+        """The span of one publish."""
+        attributes = _messaging(subject, "publish", "send")
+        with self._span(f"publish {subject}", SpanKind.PRODUCER, attributes) as span:
+            yield _Recorded(span)
+
+    @contextmanager
+    def batch(self, batch_id: int, rows: int) -> Iterator[Span]:
+        """The span of one batch; spans that the handler makes of its rows are its children."""
+        attributes: _Attributes = {"keda_jobs.batch.id": batch_id, "keda_jobs.batch.row_runner": rows}
+        with self._span(f"batch {self._service}", SpanKind.INTERNAL, attributes) as span:
+            yield _Recorded(span)
+
+    @contextmanager
+    def _span(
+        self, name: str, kind: SpanKind, attributes: _Attributes, carried: Context | None = None
+    ) -> Iterator[trace.Span]:
+        """The span, while it is the current one. Of an exception only the class is noted: a text may hold a URL."""
+        carried = carried or Context()
+        sender = _context_in(carried)
+        links = [trace.Link(sender)] if sender.is_valid else []
+        span = self._tracer.start_span(name, carried, kind, attributes, links)
+        with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+            try:
+                yield span
+            except Exception as error:
+                _fail(span, type(error).__name__)
+                raise
+
+
+class _Recorded(Span):
+    def __init__(self, span: trace.Span, *, keeps_context: bool = False) -> None:
+        context = span.get_span_context()
+        self._span = span
+        self._keeps_context = keeps_context
+        self.trace_id = trace.format_trace_id(context.trace_id) if context.is_valid else None
+        self.exemplar = {"trace_id": trace.format_trace_id(context.trace_id)} if context.trace_flags.sampled else None
+
+    def inject(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        named = {name: value for name, value in headers.items() if name.lower() not in _W3C.fields}
+        _W3C.inject(named, trace.set_span_in_context(self._span))
+        return named
+
+    def inject_retry(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        return headers if self._keeps_context else self.inject(headers)
+
+    def end(self, outcome: str, error_class: str | None = None, counts: Mapping[str, int] | None = None) -> None:
+        self._span.set_attribute("keda_jobs.outcome", outcome)
+        for name, count in (counts or {}).items():
+            self._span.set_attribute(f"keda_jobs.batch.{name}", count)
+        if error_class is not None:
+            _fail(self._span, error_class)
+
+
+@contextmanager
+def otlp_tracer(service: str) -> Iterator[Tracer]:
+    """A tracer that sends its spans to the collector of the environment; no message ever waits for it.
+
+    A bounded queue and a thread stand between: what does not fit, or is not taken in time, is dropped.
+    OpenTelemetry's own variables (OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS, OTEL_BSP_…) hold.
+    """
+    # It logs every try to reach a collector that is away.
+    logging.getLogger(OTLPSpanExporter.__module__).addFilter(_NowAndThen())
+    provider = TracerProvider(resource=Resource.create({"service.name": service}), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    # For the handler's own spans, and for instrumented libraries.
+    trace.set_tracer_provider(provider)
+    try:
+        yield OpenTelemetry(provider, service)
+    finally:
+        # A daemon, and not waited for to its end: shutdown itself waits half a minute for a collector that hangs.
+        flush = threading.Thread(target=provider.shutdown, daemon=True)
+        flush.start()
+        flush.join(_FLUSH_S)
+
+
+class _NowAndThen(logging.Filter):
+    """Lets a line pass a minute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._again_at = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.created < self._again_at:
+            return False
+        self._again_at = record.created + _SAY_AGAIN_S
+        return True
+
+
+def _messaging(subject: str, name: str, kind: str) -> _Attributes:
+    return {
+        "messaging.system": "nats",
+        "messaging.destination.name": subject,
+        "messaging.operation.name": name,
+        "messaging.operation.type": kind,
+    }
+
+
+def _carried(headers: Mapping[str, str]) -> Context:
+    """The context that `headers` name, in any case (Go clients write `Traceparent`); an empty one where it is wrong."""
+    lower = {name.lower(): value for name, value in headers.items() if len(value) <= _LONGEST_HEADER}
+    return _W3C.extract({name: lower[name] for name in _W3C.fields & lower.keys()}, Context())
+
+
+def _context_in(context: Context) -> trace.SpanContext:
+    return trace.get_current_span(context).get_span_context()
+
+
+def _fail(span: trace.Span, error_class: str) -> None:
+    span.set_attribute("error.type", error_class)
+    span.set_status(StatusCode.ERROR)

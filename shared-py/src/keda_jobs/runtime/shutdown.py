@@ -1,0 +1,56 @@
+"""The request that a process ends, and the grace its running work has."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+
+
+class Shutdown:
+    """Requested once, running work has the grace to finish. Requested again, it has none."""
+
+    def __init__(self, grace_s: float) -> None:
+        self.requested = False
+        self.deadline = math.inf
+        """End of the grace, by `time.monotonic`."""
+        self._grace_s = grace_s
+        self._first = asyncio.Event()
+        self._second = asyncio.Event()
+
+    def request(self) -> None:
+        """Start the grace. A second call ends it."""
+        if self.requested:
+            self._second.set()
+        self.deadline = time.monotonic() + (0.0 if self.requested else self._grace_s)
+        self.requested = True
+        self._first.set()
+
+    async def wait(self) -> None:
+        """Return once a shutdown is requested."""
+        await self._first.wait()
+
+    async def grace_elapsed(self) -> None:
+        """Return once a shutdown is requested and its grace has elapsed."""
+        await self._first.wait()
+        await _wait_for(self._second, self.deadline - time.monotonic())
+
+    async def sleep(self, duration_s: float) -> None:
+        """Sleep. The first `request` ends the sleep early."""
+        if self.requested:
+            await asyncio.sleep(duration_s)
+        else:
+            await _wait_for(self._first, duration_s)
+
+
+async def _wait_for(event: asyncio.Event, timeout_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+
+
+def is_cancelled() -> bool:
+    """Return whether somebody cancelled the running task, whatever it raised instead."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
