@@ -52,8 +52,12 @@ dash: setup ## Prometheus, and Grafana where Docker can pull it, on what `make u
 
 ##@ Test
 .PHONY: test
-test: setup ## All tests, with real servers (ARGS="-m 'not slow'" leaves out what takes long)
+test: setup ## Tests of the library and the jobs, with real servers (ARGS="-m 'not slow'" leaves out what takes long)
 	@python -m pytest $(ARGS)
+
+.PHONY: test-repo
+test-repo: setup ## Tests of the tools, documents, templates, CI and manifests
+	@python -m pytest -o testpaths=tests/repo $(ARGS)
 
 .PHONY: lint
 lint: setup ## ruff, mypy, shellcheck, hadolint, zizmor, import rules, locks (ARGS=types runs one)
@@ -105,7 +109,7 @@ deploy: setup ## Apply the manifests of one job with its image: JOB=, REGISTRY=,
 
 .PHONY: manifests
 manifests: setup ## Check every manifest against schemas, house rules and what the jobs declare
-	@python -m pytest tests/manifests $(ARGS)
+	@python -m pytest tests/repo/manifests $(ARGS)
 
 .PHONY: cluster
 cluster: ## Make a kind cluster with everything in it

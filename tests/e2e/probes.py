@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.manifests.pods import pods
-from tests.manifests.rendered import Source
+from tests.repo.manifests.pods import pods
+from tests.repo.manifests.rendered import Source
 
 from stack.jobs import ROOT
 

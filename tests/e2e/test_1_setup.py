@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.manifests.pods import PodTemplate, pods
-from tests.manifests.rendered import SOURCES, Source
+from tests.repo.manifests.pods import PodTemplate, pods
+from tests.repo.manifests.rendered import SOURCES, Source
 
 from stack.jobs import ROOT, batch_jobs, event_jobs, services
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.made_jobs.repository import Repository
+from tests.repo.new_jobs.repository import Repository
 
 from .batches import finished
 from .cluster import JOBS, CommandFailed, Object, is_at_zero, is_ready, kubectl, objects, pods, run, sql, until

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.ci.repository import ONE, Repository
+from tests.repo.ci.repository import ONE, Repository
 
 import changed_jobs
 from stack.jobs import ROOT, event_jobs, package_of
@@ -75,7 +75,7 @@ def test_the_house_the_locks_and_the_build_files_touch_all(repository: Repositor
         "README.md",
         f"jobs/{ONE}/README.md",
         f"jobs/{ONE}/tests/test_new.py",
-        "tests/tools/test_new.py",
+        "tests/repo/tools/test_new.py",
         "tools/lint.sh",
         "k8s/README.md",
         "shared-py/tests/unit/test_new.py",

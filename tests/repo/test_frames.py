@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.contracts.batch_jobs import BATCH_JOBS
+from tests.contracts.jobs import JOBS, EventJob
 
 from new_job.plan import BATCH, EVENT, Plan
 from new_job.template import files
 from stack.jobs import ROOT, services
-
-from .batch_jobs import BATCH_JOBS
-from .jobs import JOBS, EventJob
 
 PLANS = [
     *(Plan(job.name, EVENT, subject=job.read.subject) for job in JOBS),
@@ -24,7 +23,7 @@ PLANS = [
 SERVICES = [Plan(name, EVENT, subject="any") for name in services()]
 EACH_JOB = pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
 
-# What a job's owner decides; tests/manifests says what holds there.
+# What a job's owner decides; tests/repo/manifests says what holds there.
 OWN = {
     *("cooldownPeriod", "lagThreshold", "maxReplicaCount", "policies", "pollingInterval", "stabilizationWindowSeconds"),
     *("activeDeadlineSeconds", "maxUnavailable", "targetQueryValue", "ttlSecondsAfterFinished"),

@@ -46,10 +46,10 @@ def test_nothing_but_their_folders_and_the_streams_subjects_changed(repository: 
 
 def test_their_own_tests_pass_and_so_do_those_that_are_about_every_job(repository: Repository) -> None:
     tools = ("build", "cluster_schemas", "cluster_secrets", "declarations", "import_rules", "lock", "settings_docs")
-    about_all = ("tests/contracts", "tests/manifests", "tests/logins", "jobs/exporter")
+    about_all = ("tests/contracts", "tests/permissions", "tests/repo/manifests", "jobs/exporter")
     streams = [f"shared-py/tests/integration/{name}.py" for name in ("test_streams", "cli/test_cli_streams")]
     folders = [*(f"jobs/{name}" for name in NAMES), *about_all, *streams]
-    chosen = " ".join([*folders, *(f"tests/tools/test_{name}.py" for name in tools)])
+    chosen = " ".join([*folders, *(f"tests/repo/tools/test_{name}.py" for name in tools)])
     done = repository.make("test", f"ARGS=-q -p no:cacheprovider {chosen}")
     assert done.returncode == 0, done.stdout
 
