@@ -25,7 +25,7 @@ check() {
 # Test folders are checked one by one: modules in different ones may have the same name.
 check_types() {
   local sources=(shared-py/src jobs/*/src)
-  MYPYPATH=$(IFS=: && echo "${sources[*]}:tools")
+  MYPYPATH=$(IFS=: && paths=("${sources[@]}" tools tools/*/src) && echo "${paths[*]}")
   export MYPYPATH
   mypy "${sources[@]}" tools conftest.py || return
   git ls-files -co --exclude-standard '*tests/*.py' | xargs -n1 dirname | sort -u | while read -r folder; do

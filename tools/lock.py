@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parent.parent
 HOUSE = "shared-py/pyproject.toml"
@@ -32,11 +32,13 @@ class Lock:
 
 def locks(root: Path = ROOT) -> list[Lock]:
     """Every lock of the repository, the one that the others agree with first."""
-    jobs = sorted(path.relative_to(root).as_posix() for path in root.glob("jobs/*/pyproject.toml"))
+    jobs, tools = _projects(root, "jobs"), _projects(root, "tools")
     new_jobs = ("requirements/batch-job.in", "requirements/event-job.in")
     agree = ("--constraint", "requirements/dev.txt")
+    # A tool may depend on a job, which no registry has.
+    unlocked = tuple(f"--no-emit-package={PurePosixPath(job).parent.name}" for job in jobs)
     return [
-        Lock("requirements/dev.txt", ("requirements/dev.in", *new_jobs, *jobs), house="./shared-py[cli]"),
+        Lock("requirements/dev.txt", ("requirements/dev.in", *new_jobs, *jobs, *tools), "./shared-py[cli]", unlocked),
         Lock("requirements/uv.txt", ("requirements/uv.in",), options=agree),
         Lock("requirements/test-servers.txt", ("requirements/test-servers.in",), options=agree),
         Lock("requirements/demo.txt", ("requirements/demo.in",), options=("--no-deps",)),
@@ -44,6 +46,10 @@ def locks(root: Path = ROOT) -> list[Lock]:
         *(Lock(kind.replace(".in", ".txt"), (kind,), "./shared-py", agree) for kind in new_jobs),
         *(Lock(job.replace("pyproject.toml", "requirements.txt"), (job,), "./shared-py", agree) for job in jobs),
     ]
+
+
+def _projects(root: Path, folder: str) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in root.glob(f"{folder}/*/pyproject.toml"))
 
 
 def digest(lock: Lock, root: Path = ROOT) -> str:

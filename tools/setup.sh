@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Makes .venv: locked dependencies, the server wheels, shared-py and every job as editable installs.
+# Makes .venv: locked dependencies, the server wheels, and as editable installs shared-py, every job and tools/users-seed.
 # Usage: tools/setup.sh [demo|bench]...   (each name adds requirements/<name>.txt)
 # PYTHON=... picks the interpreter (3.11 or later). Nothing to do takes a fraction of a second; safe to interrupt.
 set -euo pipefail
+shopt -s nullglob
 cd "$(dirname "$0")/.."
 
 log=.venv/setup.log
@@ -35,7 +36,7 @@ find_python() {
 stamped() { [ "$(cat ".venv/stamp-$1" 2>/dev/null)" = "$(fingerprint "${@:2}")" ]; }
 stamp() { fingerprint "${@:2}" >".venv/stamp-$1"; }
 fingerprint() { (pwd && cat "$@") | cksum; }
-packages() { echo jobs/*/src/*; }
+packages() { echo jobs/*/src/* tools/*/src/*; }
 
 # logged COMMAND...: run it; when it fails, say why in one line.
 logged() {
@@ -75,7 +76,7 @@ use_index_of_pip() {
   if [ -n "$index" ]; then export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"; fi
 }
 
-projects=(shared-py/pyproject.toml jobs/*/pyproject.toml)
+projects=(shared-py/pyproject.toml jobs/*/pyproject.toml tools/*/pyproject.toml)
 if command -v flock >/dev/null; then
   mkdir -p .stack
   exec 9>.stack/setup.lock

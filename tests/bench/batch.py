@@ -13,8 +13,8 @@ from batch_process import measure_process
 from results import Comparison
 
 from stack import PostgresServer
-from users_batch.seed.data_set import DataSet
-from users_batch.seed.generate import generate
+from users_seed.data_set import DataSet
+from users_seed.generate import generate
 
 _ROWS = 1_000_000
 

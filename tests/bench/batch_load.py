@@ -17,9 +17,9 @@ from turns import in_turn
 from keda_jobs.runtime.cpu import cores
 from keda_jobs.settings import PgSettings
 from stack import StackError
-from users_batch.seed.data_set import DataSet
-from users_batch.seed.generate import generate
-from users_batch.seed.load import load
+from users_seed.data_set import DataSet
+from users_seed.generate import generate
+from users_seed.load import load
 
 _GENERATED = 6_000_000
 _DEADLINE_S = 120.0

@@ -20,7 +20,13 @@ PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[[a-z,]+\])?==(\S+)", re.MULTILINE
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of what the locks are made from, and of the locks."""
-    for pattern in ("shared-py/pyproject.toml", "jobs/*/pyproject.toml", "jobs/*/requirements.txt", "requirements/*"):
+    for pattern in (
+        "shared-py/pyproject.toml",
+        "jobs/*/pyproject.toml",
+        "jobs/*/requirements.txt",
+        "tools/*/pyproject.toml",
+        "requirements/*",
+    ):
         for source in ROOT.glob(pattern):
             target = tmp_path / source.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from keda_jobs.errors import JobError
-from users_batch.seed.chunk_files import Made, Task, serve
-from users_batch.seed.data_set import DataSet
+from users_seed.chunk_files import Made, Task, serve
+from users_seed.data_set import DataSet
 
 
 def by_processes(tasks: Sequence[Task], data_set: DataSet, folder: Path, processes: int) -> Generator[Made, None, None]:

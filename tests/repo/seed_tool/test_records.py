@@ -14,9 +14,9 @@ from users_batch.address import normal_address
 from users_batch.errors import InvalidUser
 from users_batch.handler import User, normalize
 from users_batch.name import normal_name
-from users_batch.seed import records
-from users_batch.seed.data_set import CHUNK_ROWS, Chunk, DataSet
 from users_batch.settings import Settings
+from users_seed import records
+from users_seed.data_set import CHUNK_ROWS, Chunk, DataSet
 
 CONTEXT = BatchContext(Settings.model_validate({"pg_dsn": "postgresql://nobody@nowhere/nothing"}), CpuPool(), None)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from keda_jobs.errors import JobError, Misconfigured
 from keda_jobs.runtime.cpu import cores
-from users_batch.seed import manifest
-from users_batch.seed.chunk_files import UNFINISHED, Task
-from users_batch.seed.data_set import DataSet
-from users_batch.seed.disk import Room, file_bytes, room_in
-from users_batch.seed.manifest import Manifest
-from users_batch.seed.parallel import by_processes
+from users_seed import manifest
+from users_seed.chunk_files import UNFINISHED, Task
+from users_seed.data_set import DataSet
+from users_seed.disk import Room, file_bytes, room_in
+from users_seed.manifest import Manifest
+from users_seed.parallel import by_processes
 
 # Each takes 26 MB: the tool stays under 300 MB on every machine.
 _MOST_PROCESSES = 8

@@ -23,11 +23,11 @@ from keda_jobs.errors import JobError, Misconfigured
 from keda_jobs.postgres import connected
 from keda_jobs.settings import PgSettings, Settings, load
 from users_batch.job import JOB
-from users_batch.seed import generate as generating
-from users_batch.seed import load as loading
-from users_batch.seed import tables
-from users_batch.seed.data_set import DataSet
-from users_batch.seed.progress import progress
+from users_seed import generate as generating
+from users_seed import load as loading
+from users_seed import tables
+from users_seed.data_set import DataSet
+from users_seed.progress import progress
 
 _INTERRUPTED = 130
 

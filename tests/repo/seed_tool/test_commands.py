@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
-import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -13,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from stack import wait_until
-from users_batch.seed import manifest
-from users_batch.seed.commands import app
+from users_seed import manifest
+from users_seed.commands import app
 
 from .conftest import Database, Tool, interrupt
 
@@ -120,11 +118,3 @@ def test_all_refuses_rows_of_somebody_else_before_it_writes_files(users: Databas
     refused = tool("all", "--rows", "1000")
     assert (refused.code, (tool.folder / "seed-data").exists()) == (2, False)
     assert "users holds rows that no import put there" in refused.last_line
-
-
-@pytest.mark.parametrize("module", ["rich", "typer"])
-def test_without_its_extra_the_tool_says_how_to_install_it(module: str) -> None:
-    program = f"import sys; sys.modules['{module}'] = None; from users_batch.seed import main; main()"
-    run = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
-    assert run.returncode == 2
-    assert run.stderr == ("users-batch-seed: the seed tool is not installed; run `pip install 'users-batch[seed]'`\n")

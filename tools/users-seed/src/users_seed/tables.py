@@ -19,7 +19,7 @@ from keda_jobs.errors import JobError, Misconfigured
 from keda_jobs.postgres import Connection, connected, translate_errors
 from keda_jobs.settings import PgSettings
 from users_batch.job import JOB
-from users_batch.seed.data_set import FORMAT, ChunkFile, DataSet
+from users_seed.data_set import FORMAT, ChunkFile, DataSet
 
 _NAME = "users-batch-seed"
 

@@ -19,11 +19,11 @@ import pytest
 
 from keda_jobs.errors import DatabaseUnavailable, JobError, Misconfigured
 from stack import PostgresServer
-from users_batch.seed import manifest, tables
-from users_batch.seed.data_set import DataSet
-from users_batch.seed.disk import room_in_database
-from users_batch.seed.generate import generate
-from users_batch.seed.load import Loaded, load
+from users_seed import manifest, tables
+from users_seed.data_set import DataSet
+from users_seed.disk import room_in_database
+from users_seed.generate import generate
+from users_seed.load import Loaded, load
 
 from .conftest import SMALL, Database, Tool, held, interrupt, waits_for_a_lock
 

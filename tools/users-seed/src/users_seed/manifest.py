@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from keda_jobs.errors import Misconfigured
-from users_batch.seed.data_set import COLUMNS, FORMAT, ChunkFile, DataSet
+from users_seed.data_set import COLUMNS, FORMAT, ChunkFile, DataSet
 
 NAME = "manifest.json"
 

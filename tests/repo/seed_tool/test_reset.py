@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from stack import wait_until
-from users_batch.seed import tables
-from users_batch.seed.load import load
+from users_seed import tables
+from users_seed.load import load
 
 from .conftest import Database, Tool, held
 

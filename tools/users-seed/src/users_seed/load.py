@@ -14,10 +14,10 @@ from keda_jobs.errors import JobError
 from keda_jobs.postgres import Connection
 from keda_jobs.runtime.cpu import cores
 from keda_jobs.settings import PgSettings
-from users_batch.seed import manifest, tables
-from users_batch.seed.data_set import COLUMNS, ChunkFile, DataSet
-from users_batch.seed.disk import Room, room_in_database
-from users_batch.seed.tables import Known
+from users_seed import manifest, tables
+from users_seed.data_set import COLUMNS, ChunkFile, DataSet
+from users_seed.disk import Room, room_in_database
+from users_seed.tables import Known
 
 # More connections than that wait for one another.
 _MOST_CONNECTIONS = 8

@@ -25,8 +25,8 @@ from keda_jobs.claims import schema
 from keda_jobs.settings import PgSettings
 from stack import PostgresServer, wait_until
 from users_batch.job import JOB
-from users_batch.seed.data_set import DataSet
-from users_batch.seed.generate import generate
+from users_seed.data_set import DataSet
+from users_seed.generate import generate
 
 # Big enough to be cut by an interruption, small enough to be quick.
 SMALL = DataSet(rows=6_000, chunk_rows=1_000, invalid_share=0.02)

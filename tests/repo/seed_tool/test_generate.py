@@ -16,10 +16,10 @@ import pytest
 
 from keda_jobs.errors import JobError, Misconfigured
 from stack import wait_until
-from users_batch.seed import manifest
-from users_batch.seed.data_set import DataSet
-from users_batch.seed.disk import file_bytes
-from users_batch.seed.generate import generate
+from users_seed import manifest
+from users_seed.data_set import DataSet
+from users_seed.disk import file_bytes
+from users_seed.generate import generate
 
 from .conftest import SMALL
 
@@ -29,8 +29,8 @@ DiskUsage = namedtuple("DiskUsage", "total used free")  # noqa: PYI024 - as in s
 DIES_IN_THE_MIDDLE = """
 import multiprocessing, os, signal, sys
 from pathlib import Path
-from users_batch.seed.data_set import DataSet
-from users_batch.seed.generate import generate
+from users_seed.data_set import DataSet
+from users_seed.generate import generate
 
 def watch(rows):
     if rows > 20_000:
@@ -156,7 +156,7 @@ def test_a_write_that_fails_is_one_line_and_leaves_no_half_file(tmp_path: Path) 
     # The processes inherit the limit; without SIGXFSZ the write fails as it does on a full disk.
     program = (
         "import resource, sys; from pathlib import Path;"
-        "from users_batch.seed.data_set import DataSet; from users_batch.seed.generate import generate;"
+        "from users_seed.data_set import DataSet; from users_seed.generate import generate;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); generate(DataSet(5_000), Path(sys.argv[1]))"
     )
     run = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False, capture_output=True, text=True)

@@ -13,8 +13,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from users_batch.seed.data_set import COLUMNS, Chunk, DataSet
-from users_batch.seed.people import COMPANY_KINDS, COMPANY_WORDS, COUNTRIES, Country
+from users_seed.data_set import COLUMNS, Chunk, DataSet
+from users_seed.people import COMPANY_KINDS, COMPANY_WORDS, COUNTRIES, Country
 
 HEADER = (",".join(COLUMNS) + "\n").encode()
 

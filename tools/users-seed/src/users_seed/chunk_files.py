@@ -11,8 +11,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-from users_batch.seed import records
-from users_batch.seed.data_set import Chunk, ChunkFile, DataSet
+from users_seed import records
+from users_seed.data_set import Chunk, ChunkFile, DataSet
 
 UNFINISHED = "*.part"
 
