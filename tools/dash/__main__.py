@@ -14,7 +14,7 @@ from dash.grafana import Grafana, get_image
 from dash.prometheus import Prometheus, program
 from prometheus_rules import groups
 from stack.process import StackError
-from stack.servers import HOST, free_port, refuse_busy_port
+from stack.servers import HOST, check_port_free, free_port
 from stack.supervisor import FOLDER, State, running_pid
 
 _PROMETHEUS_PORT, _GRAFANA_PORT = 9090, 3000
@@ -58,7 +58,7 @@ def _run(folder: Path) -> None:
         print("Ctrl-C stops it", flush=True)
         while prometheus.alive:
             time.sleep(_WATCH_S)
-        prometheus.refuse_dead()
+        prometheus.raise_if_exited()
 
 
 def _try_grafana(grafana: Grafana, running: ExitStack) -> None:
@@ -80,7 +80,7 @@ def _state(folder: Path) -> State:
 def _free(port: int) -> int:
     """This port, or any where something listens on it."""
     try:
-        refuse_busy_port("", port, "")
+        check_port_free("", port, "")
     except StackError:
         return free_port()
     return port

@@ -44,7 +44,7 @@ async def _run(stack: EventStack, board: Board, give_up: float) -> None:
                 board.look()
                 show()
                 for process in stack.processes:
-                    process.refuse_dead()
+                    process.raise_if_exited()
 
 
 async def _publish(client: Client, item: Item, number: int) -> None:

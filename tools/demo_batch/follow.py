@@ -26,7 +26,7 @@ async def follow(postgres: PostgresServer, workers: Workers, seeded: Seeded, dea
     try:
         with progress(seeded) as show:
             while workers.are_running:
-                postgres.refuse_dead()
+                postgres.raise_if_exited()
                 if time.monotonic() > give_up:
                     raise StackError(f"the workers have not ended after {deadline_s:g} s")
                 show(await read_tally(connection))

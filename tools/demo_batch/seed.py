@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stack import PostgresServer, StackError
 from stack.jobs import led_to
-from stack.process import signals_later
+from stack.process import deferred_signals
 from stack.servers import binary
 
 _STOP_S = 10.0
@@ -37,7 +37,7 @@ def _run(command: Sequence[str], postgres: PostgresServer) -> None:
     # In a session of its own, so that Ctrl-C comes to it once, from here, and is waited for.
     tool = None
     try:
-        with signals_later():
+        with deferred_signals():
             tool = subprocess.Popen(command, env=led_to(postgres.environment()), start_new_session=True)
         code = tool.wait()
     except BaseException:

@@ -26,7 +26,7 @@ class Workers:
     def are_running(self) -> bool:
         """Whether one has something left to do. Raises `StackError` when one has failed."""
         for worker in self.all:
-            worker.refuse_dead()
+            worker.raise_if_exited()
         return any(worker.alive for worker in self.all)
 
     def start(self) -> None:

@@ -17,12 +17,12 @@ _PICTURE = "https://www.python.org/static/community_logos/python-logo-master-v3-
 
 
 def main() -> int:
-    """The exit code: 0, or 1 after one line that says what is wrong."""
+    """Run the command line and return the exit code: 0, or 1 after one line that says what is wrong."""
     arguments = _parse()
     ports = Ports(**{name: getattr(arguments, f"{name}_port") for name in asdict(Ports())})
     try:
         if arguments.command == "up":
-            print(_what_to_try(up(ports, arguments.folder), arguments.folder))
+            print(_instructions(up(ports, arguments.folder), arguments.folder))
         elif arguments.command == "down":
             print("stopped" if down(arguments.folder) else "nothing was running")
         else:
@@ -38,13 +38,13 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="stack", description=(__doc__ or "").partition(": ")[2])
     parser.add_argument("command", choices=["up", "down", "supervise"])
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where configuration, data and logs lie")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="folder of configuration, data and logs")
     for name, default in asdict(Ports()).items():
         parser.add_argument(f"--{name}-port", type=int, default=default, metavar="PORT", help=f"{default} by default")
     return parser.parse_args()
 
 
-def _what_to_try(state: State, folder: Path) -> str:
+def _instructions(state: State, folder: Path) -> str:
     nats, postgres = state.environment["NATS_URL"], state.environment["PG_DSN"]
     programs = os.path.relpath(Path(sys.executable).parent)
     cli = f"{programs}/keda-jobs"
@@ -65,7 +65,7 @@ Pictures:
   nats -s {nats} pub image-download '{event}'
   {cli} status --watch
   {cli} dlq ls
-Users by the thousand:
+Users, thousands at a time:
   export PG_DSN={postgres}
   {programs}/users-batch-seed all --rows 100000 --out {files}/users
   HTTP_PORT=0 {programs}/python -m users_batch

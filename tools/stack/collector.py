@@ -1,4 +1,4 @@
-"""A collector of traces: it takes what OpenTelemetry's exporter sends over HTTP, and shows it to a test."""
+"""Collector of traces for tests: receives what OpenTelemetry's exporter sends over HTTP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stack.servers import HOST
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """A span as it came over the wire; ids are hex digits, `parent` is empty for the root of a trace."""
+    """Span as received. Ids are hex digits, and `parent` is empty for the root of a trace."""
 
     service: str
     name: str
@@ -33,7 +33,7 @@ class Collected:
 
 
 class Collector:
-    """Serves OTLP on a free port of this machine; `spans` is all that came, in the order of their ends."""
+    """OTLP server on a free local port. `spans` holds all received spans, in the order of their ends."""
 
     def __init__(self) -> None:
         self.spans: list[Collected] = []
@@ -43,7 +43,7 @@ class Collector:
 
     async def __aenter__(self) -> Self:
         app = web.Application()
-        app.router.add_post("/v1/traces", self._take)
+        app.router.add_post("/v1/traces", self._receive)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, HOST, 0).start()
@@ -55,22 +55,22 @@ class Collector:
         await self._runner.cleanup()
 
     def hang(self) -> None:
-        """Answer nothing from now on."""
+        """Stop answering requests."""
         self._may_answer.clear()
 
     def named(self, name: str) -> list[Collected]:
-        """The spans of that name."""
+        """Return the spans called `name`."""
         return [span for span in self.spans if span.name == name]
 
-    async def _take(self, request: web.Request) -> web.Response:
+    async def _receive(self, request: web.Request) -> web.Response:
         body = await request.read()
         await self._may_answer.wait()
-        self.spans += _decoded(ExportTraceServiceRequest.FromString(body))
+        self.spans += _decode(ExportTraceServiceRequest.FromString(body))
         answer = ExportTraceServiceResponse().SerializeToString()
         return web.Response(body=answer, content_type="application/x-protobuf")
 
 
-def _decoded(request: ExportTraceServiceRequest) -> list[Collected]:
+def _decode(request: ExportTraceServiceRequest) -> list[Collected]:
     return [
         _span(str(_values(of_service.resource.attributes)["service.name"]), span)
         for of_service in request.resource_spans

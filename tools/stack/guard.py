@@ -1,7 +1,7 @@
-"""Ends the processes of a stack whose owner is gone, however it went; `kill -9` leaves it no chance to do so itself.
+"""Guard that ends the processes of a stack when their owner has died, by `kill -9` too.
 
-Runs as a child that reads `+PID` and `-PID` lines. The owner alone holds the other end of the pipe, so the end of
-the input means that the owner is dead.
+It is a child process that reads `+PID` and `-PID` lines. The owner alone holds the other end of the pipe, so the end
+of the input means that the owner is dead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 
 def watch(lines: Iterable[str]) -> None:
-    """Follow `lines` to their end, then kill the process groups that are still on the list."""
+    """Read `lines` to their end, then kill the process groups that are still listed."""
     groups: set[int] = set()
     for line in lines:
         (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))

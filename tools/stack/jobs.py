@@ -13,7 +13,7 @@ from types import ModuleType
 
 from keda_jobs.event.job import Handler
 from stack.process import Process, StackError
-from stack.servers import HOST, free_port, http_status, refuse_busy_port
+from stack.servers import HOST, check_port_free, free_port, http_status
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,7 +86,7 @@ class JobProcess(Process):
 
     def prepare(self) -> None:
         option = "--service-port" if self.name in services() else "--http-port"
-        refuse_busy_port(self.name, self.http_port, option)
+        check_port_free(self.name, self.http_port, option)
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", package_of(self.name)]

@@ -14,28 +14,28 @@ from pathlib import Path
 
 from stack.postgres_programs import program
 from stack.process import Process, StackError
-from stack.servers import HOST, free_port, refuse_busy_port
+from stack.servers import HOST, check_port_free, free_port
 from stack.waiting import wait_until
 
 DATABASE = "keda_jobs"
 USER = "keda_jobs"
-# Those of compose.yaml too.
+# compose.yaml has the same.
 SETTINGS = {
     "shared_buffers": "256MB",
     "max_wal_size": "4GB",
     "max_connections": "200",
-    # For a laptop: a server that is killed loses nothing, only a machine that loses its power may.
+    # For a laptop: a killed server loses nothing. Only a power cut may.
     "fsync": "off",
     "full_page_writes": "off",
 }
 INITDB = ("--encoding=UTF8", "--locale=C")
 _PLACE = {"listen_addresses": HOST, "unix_socket_directories": ""}
 _PROTOCOL = 3 << 16
-_GOODBYE = b"X\0\0\0\4"
+_TERMINATE = b"X\0\0\0\4"
 _PROC = Path("/proc")
 _LAST_QUERIES_S = 10.0
 _LAST_WORDS = 10
-# PostgreSQL refuses to run as root, so `nobody` runs it, with the one right that lets it reach a folder of root's.
+# PostgreSQL refuses to run as root, so `nobody` runs it, with the one right needed to reach a folder of root.
 _NOBODY = 65_534
 _AS_NOBODY = (
     "setpriv",
@@ -48,7 +48,7 @@ _AS_NOBODY = (
 
 
 class PostgresServer(Process):
-    """`postgres` with an empty database, everything under `folder`/postgres; who reaches its port may log in."""
+    """`postgres` with an empty database under `folder`/postgres. Everyone who reaches its port may log in."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         super().__init__("PostgreSQL", folder / "postgres.log")
@@ -57,24 +57,24 @@ class PostgresServer(Process):
 
     @property
     def dsn(self) -> str:
-        """How the owner of the database connects."""
+        """Connection URL of the database's owner."""
         return self.dsn_of(DATABASE)
 
     def dsn_of(self, database: str, role: str = USER) -> str:
-        """How `role` connects to `database`."""
+        """Return the URL by which `role` connects to `database`."""
         return f"postgresql://{role}@{HOST}:{self.port}/{database}"
 
     def environment(self) -> dict[str, str]:
-        """The variable by which jobs and the CLI find the database."""
+        """Return the variable by which jobs and the CLI find the database."""
         return {"PG_DSN": self.dsn}
 
     def prepare(self) -> None:
-        refuse_busy_port(self.name, self.port, "--postgres-port")
+        check_port_free(self.name, self.port, "--postgres-port")
         if not self._data.exists():
             self._make_cluster()
         if _PROC.exists():
-            self._wait_for_others()
-            # A killed server left it, and its number may be another process by now.
+            self._wait_for_earlier_server()
+            # A killed server left it, and its pid may belong to another process by now.
             (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def command(self) -> list[str]:
@@ -83,13 +83,13 @@ class PostgresServer(Process):
         return [*_unprivileged(), str(program("postgres")), "-D", str(self._data), *options]
 
     def answers(self) -> bool:
-        # A login: while it recovers from a crash, the server takes connections and refuses those.
+        # By a login: a server that recovers from a crash accepts connections and refuses logins.
         login = b"user\0" + USER.encode() + b"\0database\0" + DATABASE.encode() + b"\0\0"
         try:
             with socket.create_connection((HOST, self.port), timeout=1) as connection:
                 connection.sendall(struct.pack("!II", len(login) + 8, _PROTOCOL) + login)
                 is_open = connection.recv(1) == b"R"
-                connection.sendall(_GOODBYE)
+                connection.sendall(_TERMINATE)
                 while connection.recv(4096):
                     pass
                 return is_open
@@ -97,7 +97,7 @@ class PostgresServer(Process):
             return False
 
     def stop(self, deadline_s: float = 30.0) -> int | None:
-        """Disconnect everybody and stop (PostgreSQL's fast mode); SIGTERM would wait for the clients."""
+        """Disconnect all clients and stop (PostgreSQL's fast mode). SIGTERM would wait for the clients."""
         self.signal(signal.SIGINT)
         if self.alive:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -105,37 +105,37 @@ class PostgresServer(Process):
         return self.kill()
 
     def stop_immediately(self) -> None:
-        """End it as a crash does: no checkpoint, every connection cut (PostgreSQL's immediate mode)."""
+        """Stop as in a crash: no checkpoint, every connection cut (PostgreSQL's immediate mode)."""
         self.signal(signal.SIGQUIT)
         self.wait()
         self.kill()
 
     def last_line(self) -> str:
-        """What the server ended of; hints and farewells may come after it."""
+        """Return the server's last error. Hints and other lines may follow it in the log."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return _trouble("\n".join(text.splitlines()[-_LAST_WORDS:])) or super().last_line()
+        return _last_error("\n".join(text.splitlines()[-_LAST_WORDS:])) or super().last_line()
 
     def kill(self) -> int | None:
-        """SIGKILL; returns the exit code, None when it never ran, once the processes of its connections are gone."""
+        """Send SIGKILL, wait until the processes of its connections have ended, and return the exit code."""
         code = super().kill()
         if code is not None:
             with contextlib.suppress(StackError):
-                self._wait_for_others()
+                self._wait_for_earlier_server()
         return code
 
-    def _wait_for_others(self) -> None:
-        """Raise `StackError` when processes of another server go on working on the data.
+    def _wait_for_earlier_server(self) -> None:
+        """Wait for processes of an earlier server, which end their last query first and write meanwhile.
 
-        Those of a killed one end their last query first, and write meanwhile.
+        Raises `StackError` when they do not end.
         """
         try:
             wait_until(lambda: not _processes_in(self._data), _LAST_QUERIES_S)
         except TimeoutError:
             pids = " ".join(map(str, _processes_in(self._data)))
-            raise StackError(f"{self.name}: another one works on {self._data}; end it: kill {pids}") from None
+            raise StackError(f"{self.name}: another server uses {self._data}; stop it: kill {pids}") from None
 
     def _make_cluster(self) -> None:
-        # Beside its place until it is whole, so that one whose making was killed is not taken for a cluster.
+        # Under another name until it is complete, so that an interrupted initdb is not taken for a cluster.
         new = self._data.with_name("postgres.new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True, mode=0o700)
@@ -147,20 +147,20 @@ class PostgresServer(Process):
 
     def _run(self, name: str, *arguments: str, given: str = "") -> None:
         command = [*_unprivileged(), str(program(name)), *arguments]
-        # Not here: a folder that the program may not read would end it.
+        # Not in this folder: the program fails in a folder that it may not read.
         ended = subprocess.run(command, check=False, input=given, capture_output=True, text=True, cwd="/")
         if ended.returncode:
-            raise StackError(f"{self.name}: {_trouble(ended.stderr) or f'{name} exited with {ended.returncode}'}")
+            raise StackError(f"{self.name}: {_last_error(ended.stderr) or f'{name} exited with {ended.returncode}'}")
 
 
-def _trouble(said: str) -> str | None:
-    """The last error, else the last line, of the lines that a program of PostgreSQL wrote."""
-    errors = re.findall(r"(?:error|FATAL|PANIC): +(.+)", said) or said.splitlines()
+def _last_error(output: str) -> str | None:
+    """Return the last error in the output of a PostgreSQL program, else its last line."""
+    errors = re.findall(r"(?:error|FATAL|PANIC): +(.+)", output) or output.splitlines()
     return errors[-1] if errors else None
 
 
 def _processes_in(data: Path) -> list[int]:
-    """The processes of a server on `data`, where the system has /proc: it is their working directory."""
+    """Find the processes of a server on `data`, their working directory, where the system has /proc."""
     found = []
     for process in _PROC.glob("[0-9]*"):
         with contextlib.suppress(OSError):

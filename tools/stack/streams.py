@@ -1,4 +1,4 @@
-"""The declared stream and consumers on a local server, applied by the code behind `keda-jobs streams apply`."""
+"""Declared stream and consumers on a local server, applied by the code behind `keda-jobs streams apply`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stack.jobs import ROOT
 
 
 async def apply_streams(nats_url: str, *, ack_wait_s: float | None = None) -> None:
-    """Apply `jobs/stream.json` and every `consumer.json`; `ack_wait_s` is for tests that cannot wait a minute."""
+    """Apply `jobs/stream.json` and every `consumer.json`. Tests shorten the acknowledgement time by `ack_wait_s`."""
     declaration = read_declaration(ROOT / "jobs")
     if ack_wait_s is not None:
         short = {"ack_wait": int(ack_wait_s * 1e9)}

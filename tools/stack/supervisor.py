@@ -1,4 +1,4 @@
-"""`up` and `down`: the stack in the background, watched by a supervisor that restarts what dies."""
+"""`up` and `down`: the stack in the background, with a supervisor that restarts processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger("stack")
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What runs, as `state.json` in the stack's folder says it."""
+    """Running stack, as described by `state.json` in its folder."""
 
     pid: int
     environment: dict[str, str]
@@ -41,7 +41,7 @@ class State:
 
 
 def up(ports: Ports, folder: Path = FOLDER) -> State:
-    """Start the supervisor, unless it runs, and wait until all is ready. Raises `StackError`."""
+    """Start the supervisor unless it runs, and wait until everything is ready. Raises `StackError`."""
     if running_pid(folder) is None:
         folder.mkdir(parents=True, exist_ok=True)
         _start_supervisor(ports, folder)
@@ -73,7 +73,7 @@ def _start_supervisor(ports: Ports, folder: Path) -> None:
 
 
 def down(folder: Path = FOLDER) -> bool:
-    """Stop the stack and wait until it is gone; False when none was running. Raises `StackError`."""
+    """Stop the stack and wait for its end. Return False when none was running. Raises `StackError`."""
     pid = running_pid(folder)
     if pid is None:
         return False
@@ -87,19 +87,19 @@ def down(folder: Path = FOLDER) -> bool:
 
 
 def running_pid(folder: Path = FOLDER) -> int | None:
-    """The process id of the supervisor of that folder, None when none runs. Raises `StackError`."""
+    """Return the process id of the folder's supervisor, None when none runs. Raises `StackError`."""
     with contextlib.suppress(FileNotFoundError), (folder / "lock").open("r+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if pid := lock.read():
                 return int(pid)
-            raise StackError("the stack is just starting; try again in a moment") from None
+            raise StackError("the stack is starting; try again in a moment") from None
     return None
 
 
 def supervise(ports: Ports, folder: Path = FOLDER) -> None:
-    """Be the supervisor: run the stack until SIGTERM; says `ready`, or what is wrong, in one line on stdout."""
+    """Run the stack until SIGTERM. Print one line on stdout: `ready`, or what is wrong."""
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     signal.signal(signal.SIGTERM, _exit)
     try:
@@ -107,18 +107,18 @@ def supervise(ports: Ports, folder: Path = FOLDER) -> None:
         with LocalStack(folder, ports) as stack:
             _write_state(folder, stack)
             log.info("running")
-            _say(_READY)
+            _report(_READY)
             _keep_running(stack)
     except StackError as error:
-        _say(str(error))
+        _report(str(error))
     except BrokenPipeError:
-        log.info("whoever asked for the stack is gone")
+        log.info("the command that started the stack is gone")
     finally:
         log.info("stopped")
 
 
-class Revival:
-    """When a process that died is started again: soon at first, then ever later, like Kubernetes does it."""
+class Restarter:
+    """Restart policy of one process: after a short pause at first, then after longer ones, as in Kubernetes."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
@@ -127,7 +127,7 @@ class Revival:
         self._due: float | None = None
 
     def tick(self, now: float) -> None:
-        """Look at the process, once every fraction of a second."""
+        """Check the process, and restart it when its pause is over."""
         if self.process.alive:
             if now - self._alive_since > _HEALTHY_AFTER_S:
                 self._pause_s = _FIRST_PAUSE_S
@@ -147,15 +147,15 @@ class Revival:
 
 
 def _keep_running(stack: LocalStack) -> None:
-    revivals = [Revival(process) for process in stack.processes]
+    restarters = [Restarter(process) for process in stack.processes]
     while True:
-        for revival in revivals:
-            revival.tick(time.monotonic())
+        for restarter in restarters:
+            restarter.tick(time.monotonic())
         time.sleep(_WATCH_S)
 
 
 def _lock(folder: Path) -> None:
-    """Take the folder's lock; it is never given back, so that it is free when this process is gone, not before."""
+    """Take the folder's lock. It is never released, so it is free exactly when this process has ended."""
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -168,13 +168,13 @@ def _lock(folder: Path) -> None:
 def _write_state(folder: Path, stack: LocalStack) -> None:
     jobs = {job.name: job.http_url for job in stack.jobs}
     state = State(os.getpid(), stack.environment, stack.nats.monitor_url, jobs)
-    written = folder / "state.json.new"
-    written.write_text(json.dumps(asdict(state), indent=2))
-    written.replace(folder / "state.json")
+    new = folder / "state.json.new"
+    new.write_text(json.dumps(asdict(state), indent=2))
+    new.replace(folder / "state.json")
 
 
-def _say(line: str) -> None:
-    """The one line for `up`; closing stdout tells it that no other follows."""
+def _report(line: str) -> None:
+    """Print the one line for `up`. Closing stdout says that no other follows."""
     print(line, flush=True)
     with open(os.devnull, "w") as nothing:  # noqa: PTH123
         os.dup2(nothing.fileno(), sys.stdout.fileno())

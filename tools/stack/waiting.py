@@ -1,4 +1,4 @@
-"""Waiting on a condition with a deadline, never for a guessed time."""
+"""Waiting for conditions with a deadline."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# A busy machine may stand still for ten seconds and more.
+# A busy machine may stall for more than ten seconds.
 _DEADLINE_S = 60.0
 _POLL_S = 0.02
 
 
 async def until(condition: Callable[[], Any], deadline_s: float = _DEADLINE_S) -> Any:
-    """The first true value of `condition`, awaited where it is awaitable. Raises `TimeoutError`."""
+    """Poll `condition`, awaited if awaitable, and return its first true value. Raises `TimeoutError`."""
     async with asyncio.timeout(deadline_s):
         while True:
             value = condition()
@@ -27,10 +27,10 @@ async def until(condition: Callable[[], Any], deadline_s: float = _DEADLINE_S) -
 
 
 def wait_until(condition: Callable[[], T], deadline_s: float = _DEADLINE_S) -> T:
-    """The first true value of `condition`, for code without an event loop. Raises `TimeoutError`."""
+    """Poll `condition` without an event loop and return its first true value. Raises `TimeoutError`."""
     ends = time.monotonic() + deadline_s
     while not (value := condition()):
         if time.monotonic() > ends:
-            raise TimeoutError(f"not true within {deadline_s:g} s")
+            raise TimeoutError(f"condition not true within {deadline_s:g} s")
         time.sleep(_POLL_S)
     return value

@@ -158,7 +158,7 @@ async def test_a_batch_worker_ends_by_itself_when_all_rows_are_done(
     await asyncio.to_thread(worker.start)
     assert await asyncio.to_thread(worker.wait) == 0
     assert worker.is_done
-    worker.refuse_dead()
+    worker.raise_if_exited()
     done = await connection.fetch("SELECT pod_name, completed FROM batch_jobs")
     await connection.close()
     assert [tuple(batch) for batch in done] == [("worker-1", 100)]

@@ -151,7 +151,7 @@ def test_two_servers_never_work_on_the_same_data(made: Server, tmp_path: Path, m
     first = made()
     first.start()
     data = tmp_path / "stack" / "postgres"
-    with pytest.raises(StackError, match=rf"^PostgreSQL: another one works on {data}; end it: kill {first.pid} "):
+    with pytest.raises(StackError, match=rf"^PostgreSQL: another server uses {data}; stop it: kill {first.pid} "):
         made().start()
     assert ask(first, "SELECT 1") == 1
 
