@@ -1,7 +1,7 @@
-"""Makes the lock files from what the projects ask for, or tells which of them are out of date.
+"""Lock files of the projects: make them, or check which are out of date.
 
-A lock pins every package with its hashes, serves Python 3.11 and later on every platform, and records no index
-address. `--check` needs no network: each lock's first line names a digest of the requirements it was made from.
+A lock pins every package with its hashes, fits Python 3.11 and later on every platform, and records no index
+address. `--check` needs no network: the first line of a lock is a digest of its requirements.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parent.parent
-HOUSE = "shared-py/pyproject.toml"
+LIBRARY = "shared-py/pyproject.toml"
 PYTHON_FLOOR = "3.11"
 _HEADER = "# Made by `make lock`; of requirements "
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """One lock file and the files it is made from; `house` is the requirement on the unpublished `keda-jobs`."""
+    """Lock file and its inputs. `library` is the requirement on the unpublished `keda-jobs`."""
 
     path: str
     inputs: tuple[str, ...]
-    house: str = ""
+    library: str = ""
     options: tuple[str, ...] = ()
 
 
 def locks(root: Path = ROOT) -> list[Lock]:
-    """Every lock of the repository, the one that the others agree with first."""
+    """List the locks of the repository, first the one that constrains the others."""
     jobs, tools = _projects(root, "jobs"), _projects(root, "tools")
-    new_jobs = ("requirements/batch-job.in", "requirements/event-job.in")
+    new_jobs = sorted(path.relative_to(root).as_posix() for path in root.glob("requirements/*-job.in"))
     agree = ("--constraint", "requirements/dev.txt")
     # A tool may depend on a job, which no registry has.
     unlocked = tuple(f"--no-emit-package={PurePosixPath(job).parent.name}" for job in jobs)
@@ -53,23 +53,23 @@ def _projects(root: Path, folder: str) -> list[str]:
 
 
 def digest(lock: Lock, root: Path = ROOT) -> str:
-    """A digest of what `lock` is asked for; comments and order do not count."""
-    sources = (*lock.inputs, HOUSE) if lock.house else lock.inputs
+    """Compute a digest of the requirements of `lock`, without comments and order."""
+    sources = (*lock.inputs, LIBRARY) if lock.library else lock.inputs
     wanted = {line for source in sources for line in _requirements(root / source)}
     return hashlib.sha256("\n".join(sorted(wanted)).encode()).hexdigest()[:16]
 
 
 def stale(root: Path = ROOT) -> list[str]:
-    """The paths of locks that were made from other requirements than the present ones, or not made at all."""
+    """List the paths of locks that are missing or were made from other requirements."""
     return [lock.path for lock in locks(root) if _recorded(root / lock.path) != digest(lock, root)]
 
 
 def make(lock: Lock, upgrade: bool) -> None:
-    """Resolve `lock` and write it; without `upgrade`, pins that still fit are kept."""
+    """Resolve `lock` and write it. Without `upgrade`, keep the pins that still fit."""
     command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", PYTHON_FLOOR]
     command += ["--generate-hashes", "--no-emit-index-url", "--no-header", "--no-emit-package", "keda-jobs"]
     command += [*lock.options, *(["--upgrade"] if upgrade else []), "--output-file", lock.path, *lock.inputs, "-"]
-    subprocess.run(command, cwd=ROOT, input=lock.house, text=True, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, cwd=ROOT, input=lock.library, text=True, check=True, stdout=subprocess.DEVNULL)
     path = ROOT / lock.path
     path.write_text(f"{_HEADER}{digest(lock)}\n{path.read_text()}")
     print(f"{lock.path}: {path.read_text().count('==')} packages")
@@ -90,7 +90,7 @@ def _recorded(lock: Path) -> str:
 
 
 def main() -> int:
-    """The command line: make all locks, or with `--check` say which are out of date."""
+    """Make all locks, or with `--check` report those that are out of date, and return the exit code."""
     parser = argparse.ArgumentParser(prog="lock", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when a lock is out of date")
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions instead of keeping pins")

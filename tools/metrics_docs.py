@@ -1,7 +1,7 @@
-"""Writes the tables of metrics into docs/observability.md, or tells that they are out of date.
+"""Tables of metrics in docs/observability.md: write them, or check that they are up to date.
 
-They stand between `<!-- metrics:start -->` and `<!-- metrics:end -->` and come from the registries of `SOURCES`, with
-the labels that their samples have: each metric needs one.
+They are between `<!-- metrics:start -->` and `<!-- metrics:end -->` and come from the registries of `SOURCES`, with
+the labels of their samples: each metric needs one.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from keda_jobs.runtime.metrics import StoreMetrics
 from settings_docs import NOTHING, ROOT, DocsError, Page, page, run
 
 PLACE = "metrics"
-# The end of a name, the longer one first.
+# By the end of a name, the longer one first.
 _UNITS = {"_timestamp_seconds": "Unix time, s", "_seconds": "s", "_bytes": "bytes"}
 
 
-def _of_event_jobs() -> CollectorRegistry:
+def _event_jobs() -> CollectorRegistry:
     metrics = EventMetrics("job")
     StoreMetrics(metrics.registry)
     metrics.record_dead_letter("AnErrorClass")
     return metrics.registry
 
 
-def _of_exporter() -> CollectorRegistry:
+def _exporter() -> CollectorRegistry:
     metrics = exporter.Metrics()
     metrics.show(exporter.Sample(name, 0, labels) for name, _, labels in (*exporter.GAUGES, *exporter.COUNTERS))
     return metrics.registry
 
 
 SOURCES: list[tuple[str, CollectorRegistry]] = [
-    ("Event jobs", _of_event_jobs()),
+    ("Event jobs", _event_jobs()),
     ("Batch workers", BatchMetrics("job").registry),
-    ("The exporter", _of_exporter()),
+    ("The exporter", _exporter()),
 ]
 
 
 def pages(root: Path = ROOT) -> Iterator[Page]:
-    """The document. Raises `DocsError`."""
+    """Yield the document. Raises `DocsError`."""
     tables = "\n\n".join(f"### {title}\n\n{table(registry.collect())}" for title, registry in SOURCES)
     yield page(root / "docs" / "observability.md", PLACE, tables, root)
 
 
 def table(families: Iterable[Metric]) -> str:
-    """The Markdown table of `families`. Raises `DocsError` for one without a sample."""
+    """Build the Markdown table of `families`. Raises `DocsError` for one without a sample."""
     rows = (
         f"| `{_name(family)}` | {family.type} | {_labels(family)} | {_unit(family.name)} | {family.documentation} |"
         for family in families
@@ -63,9 +63,9 @@ def _name(family: Metric) -> str:
 
 
 def _labels(family: Metric) -> str:
-    """Its labels; of one that has several values in the samples, the values too."""
+    """List the family's labels, and the values of a label with several values."""
     if not family.samples:
-        raise DocsError(f"{family.name} has no sample, so nobody can tell its labels")
+        raise DocsError(f"{family.name} has no sample, so its labels are unknown")
     values: dict[str, dict[str, None]] = {}
     for sample in family.samples:
         for name, value in sample.labels.items():
@@ -83,7 +83,7 @@ def _unit(name: str) -> str:
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
-    """The command line."""
+    """Run the command line and return the exit code."""
     return run(pages(root), (__doc__ or "").splitlines()[0], arguments, root)
 
 

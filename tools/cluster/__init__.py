@@ -1,1 +1,1 @@
-"""What the scripts of `k8s/` need besides kubectl: secrets, the schemas of batch jobs, port-forwards, the status."""
+"""Tools for the scripts of `k8s/`: secrets, schemas of batch jobs, port-forwards, status."""

@@ -1,4 +1,4 @@
-"""Runs a command, or a shell, with port-forwards to the cluster's NATS and, where PG_DSN names a service, to it.
+"""A command, or a shell, with port-forwards to the cluster's NATS and to the service that PG_DSN names.
 
 The command finds them by NATS_URL, NATS_USER, NATS_PASSWORD and PG_DSN.
 """
@@ -29,9 +29,9 @@ _LISTENS = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
 
 @contextmanager
 def forwarded(namespace: str, service: str, port: int) -> Iterator[int]:
-    """A port of 127.0.0.1 that leads to `port` of a service, for the time of the block. Raises `ClusterError`."""
+    """Forward a port of 127.0.0.1 to `port` of a service during the block. Raises `ClusterError`."""
     command = ["kubectl", "port-forward", f"--namespace={namespace}", "--address=127.0.0.1", f"service/{service}"]
-    with tempfile.TemporaryFile() as log:  # a pipe that nobody reads would be full after some thousand connections
+    with tempfile.TemporaryFile() as log:  # an unread pipe would be full after some thousand connections
         process = subprocess.Popen(
             [*command, f":{port}"],
             stdin=subprocess.DEVNULL,
@@ -47,18 +47,18 @@ def forwarded(namespace: str, service: str, port: int) -> Iterator[int]:
 
 
 def _port(process: subprocess.Popen[bytes], log: IO[bytes], what: str) -> int:
-    """The port that `process` listens on."""
+    """Return the port that `process` listens on."""
 
-    def said() -> str:
+    def output() -> str:
         return os.pread(log.fileno(), 4096, 0).decode()
 
     try:
-        wait_until(lambda: _LISTENS.search(said()) or process.poll() is not None, _DEADLINE_S)
+        wait_until(lambda: _LISTENS.search(output()) or process.poll() is not None, _DEADLINE_S)
     except TimeoutError:
         raise ClusterError(f"{what}: no port-forward within {_DEADLINE_S:g} s") from None
-    listens = _LISTENS.search(said())
+    listens = _LISTENS.search(output())
     if listens is None:
-        raise ClusterError(f"{what} cannot be reached: {_last_line(said())}")
+        raise ClusterError(f"{what} cannot be reached: {_last_line(output())}")
     return int(listens[1])
 
 
@@ -68,35 +68,35 @@ def _last_line(text: str) -> str:
 
 @contextmanager
 def connected() -> Iterator[dict[str, str]]:
-    """The variables by which a command finds the cluster's servers. Raises `ClusterError`."""
+    """Yield the variables by which a command finds the cluster's servers. Raises `ClusterError`."""
     admin = decoded(json.loads(kubectl("get", "secret", "nats-admin", "--namespace", _NAMESPACE, "--output=json")))
     dsn = env_file.values().get("PG_DSN")
     with ExitStack() as forwards:
         port = forwards.enter_context(forwarded(_NAMESPACE, "nats", 4222))
-        found = {**admin, "NATS_URL": f"nats://127.0.0.1:{port}"}
+        environment = {**admin, "NATS_URL": f"nats://127.0.0.1:{port}"}
         if dsn:
-            found["PG_DSN"] = _led_to(dsn, forwards)
-        yield found
+            environment["PG_DSN"] = _forwarded_dsn(dsn, forwards)
+        yield environment
 
 
-def _led_to(dsn: str, forwards: ExitStack) -> str:
-    """`dsn`, through a port-forward where it names a service of the cluster."""
+def _forwarded_dsn(dsn: str, forwards: ExitStack) -> str:
+    """Return `dsn`, through a port-forward if it names a service of the cluster."""
     try:
-        named = database.read(dsn)
+        parts = database.read(dsn)
     except ClusterError:
-        return dsn  # the command may make something of it
-    if named.service is None:
+        return dsn  # the command may understand it
+    if parts.service is None:
         return dsn
-    service, namespace = named.service
+    service, namespace = parts.service
     try:
-        return named.by_port(forwards.enter_context(forwarded(namespace, service, named.port)))
+        return parts.on_local_port(forwards.enter_context(forwarded(namespace, service, parts.port)))
     except ClusterError as error:  # most commands need NATS only
         print(f"connect: no PG_DSN: {error}", file=sys.stderr)
         return dsn
 
 
-def call(command: list[str], environment: dict[str, str]) -> int:
-    """The exit code of `command`, as a shell has it; Ctrl-C and SIGTERM are the command's."""
+def run_command(command: list[str], environment: dict[str, str]) -> int:
+    """Run `command`, pass Ctrl-C and SIGTERM on to it, and return its exit code as a shell does."""
     process: subprocess.Popen[bytes] | None = None
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
@@ -118,8 +118,8 @@ def _main() -> int:
     command = sys.argv[1:]
     with connected() as environment:
         if not command:
-            print(f"connect: NATS is at {environment['NATS_URL']}; leave by `exit`", file=sys.stderr)
-        return call(command or [os.environ.get("SHELL", "sh")], environment)
+            print(f"connect: NATS is at {environment['NATS_URL']}; leave with `exit`", file=sys.stderr)
+        return run_command(command or [os.environ.get("SHELL", "sh")], environment)
 
 
 if __name__ == "__main__":

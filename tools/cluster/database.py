@@ -1,4 +1,4 @@
-"""PG_DSN taken apart: what pods and KEDA are told of it, and which service of the cluster it names."""
+"""Parts of PG_DSN for pods and KEDA, and the service of the cluster that it names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from cluster.errors import ClusterError
 
 _FORM = "postgresql://owner:password@host:5432/database?sslmode=require"
-# What needs no quoting, neither in a URL nor for KEDA.
+# Needs no quoting, in a URL or for KEDA.
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _LOOPBACK = re.compile(r"localhost|127\..*")
@@ -18,7 +18,7 @@ _SERVICE = re.compile(r"([a-z0-9-]+)\.([a-z0-9-]+)\.svc(\.cluster\.local)?")
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Where PostgreSQL is, who owns the database, and the URL it was read from."""
+    """Address of PostgreSQL, owner of the database, and the original URL."""
 
     host: str
     port: int
@@ -30,27 +30,27 @@ class Database:
 
     @property
     def service(self) -> tuple[str, str] | None:
-        """Name and namespace of the service, when the host is one of the cluster's."""
+        """Name and namespace of the cluster's service, None for another host."""
         found = _SERVICE.fullmatch(self.host)
         return (found[1], found[2]) if found else None
 
     @property
     def is_loopback(self) -> bool:
-        """Whether a pod that connects to the host would connect to itself."""
+        """True when a pod that connects to the host connects to itself."""
         return bool(_LOOPBACK.fullmatch(self.host))
 
-    def by_port(self, port: int) -> str:
-        """The URL with 127.0.0.1 and `port` in place of host and port."""
+    def on_local_port(self, port: int) -> str:
+        """Return the URL with 127.0.0.1 and `port` instead of host and port."""
         user, at, _ = self.url.netloc.rpartition("@")
         return self.url._replace(netloc=f"{user}{at}127.0.0.1:{port}").geturl()
 
 
 def read(dsn: str) -> Database:
-    """`dsn` taken apart. Raises `ClusterError`, which shows no part of it but host and database."""
+    """Parse `dsn`. Raises `ClusterError`, whose message shows only host and database."""
     try:
         url = urlsplit(dsn)
         host, port = url.hostname or "", url.port or 5432
-    except ValueError:  # its text may hold a part of the password
+    except ValueError:  # its message may contain a part of the password
         raise ClusterError(
             f"PG_DSN cannot be read as {_FORM}; write @ : / # ? % in a password as %40 and so on"
         ) from None

@@ -1,4 +1,4 @@
-"""`k8s/.env`: lines KEY=VALUE, taken literally. No shell ever reads it, so `$`, quotes and backticks mean nothing."""
+"""`k8s/.env`: literal lines KEY=VALUE. No shell reads it, so `$`, quotes and backticks have no meaning."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from cluster.errors import ClusterError
 from stack.jobs import ROOT
 
 _LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)")
-# What stands in k8s/.env.template for a value to be filled in.
+# A value of k8s/.env.template that is to be filled in.
 _PLACEHOLDER = re.compile(r"<[a-z][a-z -]*>")
 
 
 def path() -> Path:
-    """The file that `ENV_FILE` names, else `k8s/.env`."""
+    """Return the file that `ENV_FILE` names, else `k8s/.env`."""
     return Path(os.environ.get("ENV_FILE") or ROOT / "k8s/.env")
 
 
 def shown(file: Path) -> str:
-    """`file` as a person would write it."""
+    """Return the path of `file` relative to the repository, if it is inside."""
     return str(file.relative_to(ROOT)) if file.is_relative_to(ROOT) else str(file)
 
 
 def parse(text: str, name: str) -> dict[str, str]:
-    """The variables in `text`, without blanks or a pair of quotes around a value. Raises `ClusterError`."""
+    """Parse the variables in `text`, without blanks or quotes around a value. Raises `ClusterError`."""
     values: dict[str, str] = {}
     for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
         if not line or line.startswith("#"):
             continue
         found = _LINE.fullmatch(line)
-        if found is None:  # the line itself may be part of a secret
+        if found is None:  # the line itself may contain a secret
             raise ClusterError(f"{name}, line {number}: not of the form KEY=VALUE")
         values[found[1]] = _unquoted(found[2].strip())
     return values
@@ -43,7 +43,7 @@ def _unquoted(value: str) -> str:
 
 
 def values() -> dict[str, str]:
-    """The variables of the file, and of the environment those which it lacks. Raises `ClusterError`."""
+    """Return the variables of the file, and those of the environment that the file lacks. Raises `ClusterError`."""
     file = path()
     try:
         text = file.read_text(encoding="utf-8") if file.exists() else ""
@@ -53,7 +53,7 @@ def values() -> dict[str, str]:
 
 
 def faults(found: dict[str, str], needed: set[str]) -> list[str]:
-    """What is wrong with the variables `needed`, by name; their values are not shown."""
+    """List what is wrong with the variables `needed`, by name and without their values."""
     lines = []
     for name in sorted(needed):
         value = found.get(name, "")
@@ -65,5 +65,5 @@ def faults(found: dict[str, str], needed: set[str]) -> list[str]:
 
 
 def is_open_to_others() -> bool:
-    """Whether anyone but its owner may read the file."""
+    """Return whether anyone but its owner may read the file."""
     return path().exists() and bool(path().stat().st_mode & 0o077)

@@ -1,4 +1,4 @@
-"""The one kind of error of these tools, and the one place where it becomes a line."""
+"""Error of these tools, and the one place that prints it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from stack.process import StackError
 
 
 class ClusterError(Exception):
-    """Something to be mended by the person at the keyboard; the message is one line that says what to do."""
+    """A problem that the user can fix. The message is one line that says what to do."""
 
 
 def run(name: str, main: Callable[[], int]) -> int:
-    """The exit code of `main`; what a person can mend is said on stderr in the name of `name`, and is 1."""
+    """Run `main` and return its exit code, 1 after a problem that the user can fix, printed as one line of `name`."""
     try:
         return main()
     except (ClusterError, StackError) as error:

@@ -1,4 +1,4 @@
-"""kubectl, asked for JSON; and Secrets as it writes them."""
+"""kubectl's JSON output, and the encoding of Secrets in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TIMEOUT_S = 20
 
 
 def kubectl(*arguments: str) -> str:
-    """What `kubectl ARGUMENTS` prints. Raises `ClusterError` with the last line of its complaint."""
+    """Run `kubectl ARGUMENTS` and return its output. Raises `ClusterError` with the last line of stderr."""
     try:
         done = subprocess.run(
             ["kubectl", *arguments],
@@ -35,22 +35,22 @@ def kubectl(*arguments: str) -> str:
 
 
 def items(*arguments: str) -> list[dict[str, Any]]:
-    """The objects that `kubectl get ARGUMENTS` finds."""
+    """Return the objects that `kubectl get ARGUMENTS` finds."""
     found: list[dict[str, Any]] = json.loads(kubectl("get", *arguments, "--output=json"))["items"]
     return found
 
 
 def secret_of_stdin() -> dict[str, str]:
-    """The values of the Secret on stdin, as `kubectl get secret --output=json` writes it; none for an empty input."""
+    """Read the values of the Secret on stdin, from `kubectl get secret --output=json`. An empty input has none."""
     text = "" if sys.stdin.isatty() else sys.stdin.read()
     return decoded(json.loads(text)) if text.strip() else {}
 
 
 def decoded(secret: Mapping[str, Any]) -> dict[str, str]:
-    """The values of a Secret."""
+    """Decode the values of a Secret."""
     return {key: base64.b64decode(value).decode() for key, value in (secret.get("data") or {}).items()}
 
 
 def encoded(value: str) -> str:
-    """A value as a Secret's `data` has it."""
+    """Encode a value for a Secret's `data`."""
     return base64.b64encode(value.encode()).decode()

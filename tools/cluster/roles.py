@@ -1,4 +1,4 @@
-"""The database roles of the batch jobs and the exporter, and their passwords. The jobs are found by their folders."""
+"""Database roles of the batch jobs and the exporter, and their passwords."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from cluster.errors import ClusterError
 from keda_jobs.claims.schema import login_roles
 from stack.schema import tables
 
-# Pods compose a URL of it by $(VARIABLE), which quotes nothing.
+# Pods put it into a URL by $(VARIABLE), which quotes nothing.
 _URL_SAFE = re.compile(r"[A-Za-z0-9_.~-]+")
 _BYTES = 24
 
 
 def roles() -> list[str]:
-    """The roles that log in, of all batch jobs, each once."""
+    """List the roles that log in, of all batch jobs, each once."""
     return list(dict.fromkeys(role for table in tables().values() for role in login_roles(table)))
 
 
 def passwords(given: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str]:
-    """A password a role: `<ROLE>_PASSWORD` of `given`, else that of `kept`, else a new one. Raises `ClusterError`."""
+    """Choose a password for each role: `<ROLE>_PASSWORD` of `given`, else the one in `kept`, else a new one.
+
+    Raises `ClusterError`.
+    """
     found = {}
     for role in roles():
         variable = f"{role.upper()}_PASSWORD"
         password = given.get(variable) or kept.get(role) or secrets.token_urlsafe(_BYTES)
         if not _URL_SAFE.fullmatch(password):
-            raise ClusterError(f"{variable} may have letters, digits and _ . ~ - only: it becomes part of a URL")
+            raise ClusterError(
+                f"{variable} may contain only letters, digits and _ . ~ -: it becomes part of a URL"
+            )
         found[role] = password
     return found

@@ -1,6 +1,6 @@
-"""The tables, queues and roles of every batch job in the database at PG_DSN.
+"""Tables, queues and roles of every batch job, applied to the database at PG_DSN.
 
-Stdin is the Secret `postgres`, from which the roles get their passwords.
+Stdin is the Secret `postgres` with the passwords of the roles.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stack.schema import apply_each
 
 
 async def apply_all(settings: PgSettings, passwords: Mapping[str, str]) -> dict[str, list[str]]:
-    """The migrations that were applied, by batch job. Raises `JobError`."""
+    """Apply the schemas and return the migrations that were applied, by batch job. Raises `JobError`."""
     async with connected(settings, name="keda-jobs-setup") as connection:
         return await apply_each(connection, passwords)
 

@@ -1,6 +1,6 @@
-"""Secrets from `k8s/.env`: what a test cluster's file holds, whether one is filled in, and the manifests made of it.
+"""Secrets from `k8s/.env`: the file of a test cluster, the check of a file, and the manifests rendered from it.
 
-Values go to envsubst by its environment and to kubectl by a pipe: never on a screen, in an argument or in a file.
+Values go to envsubst by its environment and to kubectl by a pipe: never to a screen, an argument or a file.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _TEST_NAMESPACE = "keda-jobs-test"
 
 Values = Mapping[str, str]
 
-# Those that no file holds, each with what it is made of.
-_MADE_OF = {
+# Computed variables, each with those it is computed from.
+_COMPUTED_FROM = {
     "POSTGRES_DATA": {"PG_DSN"},
     "S3_AUTH_KEY": {"R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY"},
     "POSTGRES_USER": {"PG_DSN"},
@@ -37,18 +37,23 @@ _MADE_OF = {
 
 
 def postgres_data(values: Values, kept: Values) -> dict[str, str]:
-    """The values of the Secret `postgres`: the parts of PG_DSN without its owner, and a password a role.
+    """Build the values of the Secret `postgres`: PG_DSN's parts without its owner, and a password for each role.
 
     Raises `ClusterError`.
     """
     found = database.read(values["PG_DSN"])
     if found.is_loopback:
-        raise ClusterError(f"PG_DSN names {found.host}, which is each pod itself; name a host that pods can reach")
-    where = {"PG_HOST": found.host, "PG_PORT": str(found.port), "PG_DATABASE": found.name, "PG_SSLMODE": found.sslmode}
-    return where | roles.passwords(values, kept)
+        raise ClusterError(f"PG_DSN names {found.host}, which is the pod itself; name a host that pods can reach")
+    parts = {
+        "PG_HOST": found.host,
+        "PG_PORT": str(found.port),
+        "PG_DATABASE": found.name,
+        "PG_SSLMODE": found.sslmode,
+    }
+    return parts | roles.passwords(values, kept)
 
 
-def _made(name: str, values: Values, kept: Values) -> str:
+def _computed(name: str, values: Values, kept: Values) -> str:
     if name == "POSTGRES_DATA":
         return json.dumps({key: encoded(value) for key, value in postgres_data(values, kept).items()})
     if name == "S3_AUTH_KEY":
@@ -63,21 +68,23 @@ def _made(name: str, values: Values, kept: Values) -> str:
 
 
 def _quoted(value: str) -> str:
-    """`value` for a Secret's `data`, quoted for YAML: base64 may look like a number."""
+    """Encode `value` for a Secret's `data`, quoted for YAML because base64 may look like a number."""
     return json.dumps(encoded(value))
 
 
 def render(templates: list[Path], values: Values, kept: Values) -> str:
-    """The manifests of `templates`, one document each. `kept` is the Secret `postgres` as it is.
+    """Render `templates` to manifests, one document each. `kept` is the present Secret `postgres`.
 
-    Raises `ClusterError` that names every variable which is missing or still a placeholder.
+    Raises `ClusterError` that names every variable that is missing or still a placeholder.
     """
     texts = [template.read_text(encoding="utf-8") for template in templates]
     names = {name for text in texts for name in _VARIABLE.findall(text)}
-    needed = {one for name in names for one in _MADE_OF.get(name, {name})}
+    needed = {one for name in names for one in _COMPUTED_FROM.get(name, {name})}
     if faults := env_file.faults(dict(values), needed):
         raise ClusterError(f"{env_file.shown(env_file.path())}: {'; '.join(faults)}")
-    filled = {name: _made(name, values, kept) if name in _MADE_OF else _quoted(values[name]) for name in names}
+    filled = {
+        name: _computed(name, values, kept) if name in _COMPUTED_FROM else _quoted(values[name]) for name in names
+    }
     return "---\n".join(_substituted(text, filled) for text in texts)
 
 
@@ -97,7 +104,7 @@ def _substituted(text: str, filled: Values) -> str:
 
 
 def make_test_file(file: Path) -> None:
-    """Write the template filled in for the servers of a test cluster, with random credentials, unless it is there."""
+    """Write the file of a test cluster: the template with its servers and random credentials. Never overwrite one."""
     known = {
         "R2_ENDPOINT_URL": f"http://s3.{_TEST_NAMESPACE}.svc:9000",
         "R2_ACCESS_KEY_ID": secrets.token_hex(10),
@@ -114,13 +121,13 @@ def make_test_file(file: Path) -> None:
 
 
 def faults_for(overlay: str, values: Values) -> list[str]:
-    """What speaks against using these values with `overlay`, one line each."""
+    """List the reasons against these values for `overlay`, one line each."""
     lines = env_file.faults(dict(values), set(env_file.parse(_TEMPLATE.read_text(), _TEMPLATE.name)))
     is_test = [f".{_TEST_NAMESPACE}.svc" in values.get(name, "") for name in ("R2_ENDPOINT_URL", "PG_DSN")]
     if overlay == "prod" and any(is_test):
-        lines.append(f"it leads to the test servers in {_TEST_NAMESPACE}; put it away and fill in a new one")
+        lines.append(f"it names the test servers in {_TEST_NAMESPACE}; move it away and fill in a new one")
     if overlay == "test" and not lines and not all(is_test):
-        lines.append("it does not lead to the test servers; put it away, and one that does is made")
+        lines.append("it does not name the test servers; move it away, and a new one is made")
     try:
         if not lines:
             postgres_data(values, {})
@@ -144,14 +151,14 @@ def _render(templates: list[Path]) -> int:
 
 
 def main() -> int:
-    """The commands, for the scripts in k8s/."""
+    """Run one command for the scripts in k8s/ and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m cluster.secrets", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    render_ = commands.add_parser("render", help="the manifests, on stdout; stdin is the Secret postgres as it is")
+    render_ = commands.add_parser("render", help="print the manifests; stdin is the present Secret postgres")
     render_.add_argument("templates", nargs="+", type=Path)
-    check = commands.add_parser("check", help="a line for each thing that is wrong with the file")
+    check = commands.add_parser("check", help="print a line for each problem of the file")
     check.add_argument("overlay", choices=("prod", "test"))
-    commands.add_parser("make-test-file", help="a file for a test cluster, with random credentials")
+    commands.add_parser("make-test-file", help="write a file for a test cluster, with random credentials")
     given = parser.parse_args()
     match given.command:
         case "render":

@@ -1,4 +1,4 @@
-"""The platform on one screen: its parts, what scales the jobs, the lag, and the pods."""
+"""Platform on one screen: its parts, scalers, pods, lag and queues."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Object = dict[str, Any]
 
 
 def parts_table(workloads: list[Object]) -> Table:
-    """Deployments and StatefulSets of the platform: ready of wanted."""
+    """Build the table of the platform's Deployments and StatefulSets."""
     made = table("namespace", "part", "ready", right=("ready",))
     for one in sorted(workloads, key=lambda one: _PARTS.index(one["metadata"]["namespace"])):
         wanted, ready = one["spec"].get("replicas", 1), one["status"].get("readyReplicas", 0)
@@ -41,7 +41,7 @@ def parts_table(workloads: list[Object]) -> Table:
 
 
 def scaled_table(scaled: list[Object], replicas: dict[str, int]) -> Table:
-    """ScaledObjects and ScaledJobs; `replicas` are the pods or Jobs that each has now."""
+    """Build the table of ScaledObjects and ScaledJobs. `replicas` counts the pods or Jobs that each has now."""
     made = table("job", "kind", "ready", "active", "paused", "min", "max", "now", right=("min", "max", "now"))
     for one in scaled:
         name, spec = one["metadata"]["name"], one["spec"]
@@ -65,13 +65,13 @@ def _condition(one: Object, kind: str) -> Text:
 
 
 def is_paused(one: Object) -> bool:
-    """Whether KEDA is told by an annotation not to scale it."""
+    """Return whether an annotation pauses its scaling."""
     annotations = one["metadata"].get("annotations", {})
     return any(annotations.get(name, "false") != "false" for name in _PAUSED)
 
 
 def pods_table(pods: list[Object]) -> Table:
-    """The jobs' pods, counted by job and phase."""
+    """Build the table of pods, counted by job and phase."""
     made = table("job", "phase", "pods", right=("pods",))
     found = Counter((one["metadata"].get("labels", {}).get("app", "-"), phase_of(one)) for one in pods)
     for (job, phase), count in sorted(found.items()):
@@ -80,7 +80,7 @@ def pods_table(pods: list[Object]) -> Table:
 
 
 def phase_of(pod: Object) -> str:
-    """The phase, or what a container waits for or that the pod is about to go, where that says more."""
+    """Return the pod's phase, or the more precise reason why a container waits, or `Terminating`."""
     if "deletionTimestamp" in pod["metadata"]:
         return "Terminating"
     statuses = pod["status"].get("containerStatuses", [])
@@ -127,7 +127,7 @@ def _show_pods() -> None:
 
 
 def _show_queues() -> None:
-    """What `keda-jobs status` shows, and the rows that wait for batch jobs, through port-forwards."""
+    """Show `keda-jobs status` and the claimable rows of batch jobs, through port-forwards."""
     show("")
     try:
         with connected() as environment:
@@ -154,7 +154,7 @@ async def _line(connection: postgres.Connection, job: str, claimed: ClaimTable) 
     running = await connection.fetchval(
         "SELECT count(*) FROM batch_jobs WHERE batch_name = $1 AND status = 'running'", job
     )
-    return f"{job}: {int(rows):,} rows claimable, {running} batches in work"
+    return f"{job}: {int(rows):,} rows claimable, {running} batches running"
 
 
 def _main() -> int:

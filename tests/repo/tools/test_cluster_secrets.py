@@ -142,7 +142,7 @@ def test_a_role_keeps_its_password_unless_another_is_given() -> None:
 
 def test_a_password_that_breaks_a_url_is_refused_by_name() -> None:
     with pytest.raises(
-        ClusterError, match=r"^USERS_WORKER_PASSWORD may have letters, digits and _ \. ~ - only"
+        ClusterError, match=r"^USERS_WORKER_PASSWORD may contain only letters, digits and _ \. ~ -: "
     ) as refused:
         passwords({"USERS_WORKER_PASSWORD": "hid@den"}, {})
     assert "hid@den" not in str(refused.value)
@@ -166,14 +166,14 @@ def test_a_dsn_that_pods_could_not_use_is_one_line_without_the_password(dsn: str
 
 
 def test_a_database_on_this_machine_is_no_database_for_pods() -> None:
-    with pytest.raises(ClusterError, match=r"^PG_DSN names 127\.0\.0\.1, which is each pod itself"):
+    with pytest.raises(ClusterError, match=r"^PG_DSN names 127\.0\.0\.1, which is the pod itself"):
         postgres_data(GIVEN | {"PG_DSN": "postgresql://me:hidden@127.0.0.1/app?sslmode=disable"}, {})
 
 
 def test_a_service_of_the_cluster_is_reached_through_a_port() -> None:
     named = read("postgresql://me:p%40ss@postgres.keda-jobs-test.svc:5432/app?sslmode=disable")
     assert named.service == ("postgres", "keda-jobs-test")
-    assert named.by_port(4321) == "postgresql://me:p%40ss@127.0.0.1:4321/app?sslmode=disable"
+    assert named.on_local_port(4321) == "postgresql://me:p%40ss@127.0.0.1:4321/app?sslmode=disable"
     assert read(DSN).service is None
 
 
@@ -192,10 +192,10 @@ def test_the_file_of_a_test_cluster_leads_to_its_servers(written: EnvFile, tmp_p
 
 def test_a_file_for_another_kind_of_cluster_is_refused(written: EnvFile, tmp_path: Path) -> None:
     assert faults_for("prod", GIVEN) == []
-    assert faults_for("test", GIVEN) == ["it does not lead to the test servers; put it away, and one that does is made"]
+    assert faults_for("test", GIVEN) == ["it does not name the test servers; move it away, and a new one is made"]
     make_test_file(tmp_path / ".env")
     assert faults_for("prod", env_file.values()) == [
-        "it leads to the test servers in keda-jobs-test; put it away and fill in a new one"
+        "it names the test servers in keda-jobs-test; move it away and fill in a new one"
     ]
 
 

@@ -13,7 +13,7 @@ import lock
 from stack.jobs import ROOT
 
 PATHS = [found.path for found in lock.locks()]
-OF_THE_HOUSE = [found.path for found in lock.locks() if found.house]
+SHARED = [found.path for found in lock.locks() if found.library]
 PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[[a-z,]+\])?==(\S+)", re.MULTILINE)
 
 
@@ -45,9 +45,9 @@ def test_a_new_dependency_of_a_job_makes_its_own_lock_and_the_common_one_stale(c
     assert lock.stale(copy) == ["requirements/dev.txt", "jobs/image-resize/requirements.txt"]
 
 
-def test_a_raised_floor_of_the_house_makes_every_lock_stale_that_holds_it(copy: Path) -> None:
+def test_a_new_requirement_of_the_library_makes_every_lock_with_it_stale(copy: Path) -> None:
     edit(copy / "shared-py/pyproject.toml", lambda text: text.replace("nats-py>=", "nats-py>=2."))
-    assert lock.stale(copy) == OF_THE_HOUSE
+    assert lock.stale(copy) == SHARED
 
 
 def test_a_new_tool_and_a_new_job_are_noticed(copy: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_lock_has_hashes_for_every_package_and_names_no_address(path: str) -> 
     assert all("--hash=sha256:" in package for package in packages)
 
 
-@pytest.mark.parametrize("path", OF_THE_HOUSE)
+@pytest.mark.parametrize("path", SHARED)
 def test_an_image_gets_the_versions_that_were_tested(path: str) -> None:
     tested = dict(PIN.findall((ROOT / "requirements/dev.txt").read_text()))
     shipped = dict(PIN.findall((ROOT / path).read_text()))
