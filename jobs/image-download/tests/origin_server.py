@@ -1,4 +1,4 @@
-"""An HTTP server whose every byte a test chooses, a DNS of its own, and a net that catches dials off this machine."""
+"""HTTP server whose bytes a test chooses, a fake DNS, and a hook that fails tests which leave this machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _only_loopback(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "socket.connect" and arguments[0].family in (socket.AF_INET, socket.AF_INET6):
         host, port = arguments[1][:2]
         if not ip_address(host).is_loopback:
-            raise AssertionError(f"a test dialled {host}:{port}")
+            raise AssertionError(f"a test connected to {host}:{port}")
         for dialled in _watchers:
             dialled.append((host, port))
 
@@ -36,7 +36,7 @@ sys.addaudithook(_only_loopback)
 
 @contextmanager
 def dials() -> Iterator[list[tuple[str, int]]]:
-    """Every address that the process connects to meanwhile, as the interpreter's audit hook sees it."""
+    """Collect every address that the process connects to during the block, from the interpreter's audit hook."""
     dialled: list[tuple[str, int]] = []
     _watchers.append(dialled)
     yield dialled
@@ -44,18 +44,18 @@ def dials() -> Iterator[list[tuple[str, int]]]:
 
 
 def answer(body: bytes = b"", *headers: str, status: str = "200 OK", length: int | None = None) -> bytes:
-    """The bytes of an answer with a Content-Length, which may lie."""
+    """Build a response with a Content-Length, which `length` can make wrong."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
 
 
 def redirect(location: str, status: str = "302 Found") -> bytes:
-    """The bytes of a redirect to `location`."""
+    """Build a redirect to `location`."""
     return answer(b"", f"Location: {location}", status=status)
 
 
 class Origin:
-    """A server on a free port of 127.0.0.1; `replies` maps paths to bytes, or to what writes them."""
+    """Server on a free port of 127.0.0.1. `replies` maps paths to bytes or to functions that write them."""
 
     def __init__(self, **replies: Reply) -> None:
         self.replies: dict[str, Reply] = {f"/{name}": reply for name, reply in replies.items()}
@@ -73,11 +73,11 @@ class Origin:
 
     @property
     def address(self) -> str:
-        """The `IP:port` pair to allow."""
+        """`IP:port` pair to allow."""
         return f"127.0.0.1:{self.port}"
 
     def url(self, name: str = "image", host: str = "127.0.0.1") -> str:
-        """The URL of the reply called `name`."""
+        """Return the URL of the reply `name`."""
         return f"http://{host}:{self.port}/{name}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -92,13 +92,13 @@ class Origin:
                 await reply(writer)
             await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client left, as it should when it refuses an answer
+            pass  # the client left, as it should when it refuses a response
         finally:
             writer.close()
 
 
 class Names(AbstractResolver):
-    """A DNS of literal answers: each look-up of a name takes its next answer, the last one stays."""
+    """DNS with fixed answers: each lookup of a name takes the next answer, and the last one is repeated."""
 
     def __init__(self, **answers: list[list[str] | OSError]) -> None:
         self._answers = {f"{name}.test": answers for name, answers in answers.items()}
@@ -127,7 +127,7 @@ class Names(AbstractResolver):
 
 
 def settings(*allowed: Origin, **fields: Any) -> Settings:
-    """Settings that allow to dial `allowed`, with a short time for all."""
+    """Build settings that allow the servers `allowed`, with a short time limit."""
     store = {"r2_endpoint_url": "http://127.0.0.1:1", "r2_access_key_id": "id", "r2_secret_access_key": "secret"}
     pairs = ",".join(origin.address for origin in allowed)
     defaults = {"r2_bucket": "images", "download_allow_addresses": pairs, "download_timeout_s": 3}
@@ -136,12 +136,12 @@ def settings(*allowed: Origin, **fields: Any) -> Settings:
 
 @asynccontextmanager
 async def fetching(*allowed: Origin, names: Names | None = None, **fields: Any) -> AsyncIterator[Fetcher]:
-    """A fetcher that may dial the servers `allowed`."""
+    """Yield a fetcher that may connect to the servers `allowed`."""
     async with Fetcher(settings(*allowed, **fields), resolver=names) as fetcher:
         yield fetcher
 
 
 async def fetch(origin: Origin, url: str | None = None, **fields: Any) -> bytearray:
-    """What one fetch of `url` (the path /image by default) gives when `origin` may be dialled."""
+    """Fetch `url` (the path /image by default) with `origin` allowed."""
     async with fetching(origin, **fields) as fetcher:
         return await fetcher.fetch(url or origin.url())

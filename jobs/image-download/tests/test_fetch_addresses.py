@@ -1,4 +1,4 @@
-"""No address but a permitted one is dialled: a canary that is not permitted must never see a connection."""
+"""Only allowed addresses are connected to: a canary that is not allowed must never see a connection."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOOPBACK_SPELLED = [
 
 @asynccontextmanager
 async def canary() -> AsyncIterator[Origin]:
-    """A server that may not be dialled; checks at the end that nobody tried, with or without success."""
+    """Yield a forbidden server and check at the end that nobody tried to connect to it."""
     with dials() as dialled:
         async with Origin(image=answer(PNG)) as origin:
             yield origin
@@ -38,7 +38,7 @@ async def canary() -> AsyncIterator[Origin]:
 
 
 @pytest.mark.parametrize("host", LOOPBACK_SPELLED)
-async def test_loopback_in_any_notation_is_refused_for_good(host: str) -> None:
+async def test_loopback_in_any_notation_is_refused_permanently(host: str) -> None:
     async with canary() as forbidden, fetching() as fetcher:
         with pytest.raises((ForbiddenAddress, BadUrl)):
             await fetcher.fetch(forbidden.url(host=host))
@@ -85,7 +85,7 @@ async def test_a_name_with_only_forbidden_addresses_is_refused(addresses: list[s
         assert dialled == []
 
 
-async def test_the_permitted_address_of_a_name_is_dialled_and_the_others_are_not() -> None:
+async def test_only_the_allowed_address_of_a_name_is_connected_to() -> None:
     async with Origin(image=answer(PNG)) as origin:
         names = Names(mixed=[["10.0.0.1", "::1", "127.0.0.1", "127.0.0.2"]])
         async with fetching(origin, names=names) as fetcher:
@@ -94,7 +94,7 @@ async def test_the_permitted_address_of_a_name_is_dialled_and_the_others_are_not
             assert dialled == [("127.0.0.1", origin.port)]
 
 
-async def test_a_refusal_beside_a_network_failure_is_still_a_refusal() -> None:
+async def test_a_refusal_alongside_a_network_failure_is_still_a_refusal() -> None:
     closed = unused_port()
     fields = {"download_allow_addresses": f"127.0.0.1:{closed}"}
     async with fetching(names=Names(mixed=[["127.0.0.1", "10.0.0.1"]]), **fields) as fetcher:
@@ -102,7 +102,7 @@ async def test_a_refusal_beside_a_network_failure_is_still_a_refusal() -> None:
             await fetcher.fetch(f"http://mixed.test:{closed}/")
 
 
-async def test_a_refusal_at_one_hop_does_not_taint_the_failure_of_the_next() -> None:
+async def test_a_refusal_at_one_redirect_does_not_change_the_failure_of_the_next() -> None:
     closed = unused_port()
     async with Origin(image=redirect(f"http://127.0.0.1:{closed}/")) as origin:
         allowed = f"{origin.address},127.0.0.1:{closed}"
@@ -112,7 +112,7 @@ async def test_a_refusal_at_one_hop_does_not_taint_the_failure_of_the_next() -> 
                 await fetcher.fetch(origin.url(host="mixed.test"))
 
 
-async def test_a_name_that_changes_its_answer_is_judged_anew_at_every_dial() -> None:
+async def test_a_name_that_changes_its_answer_is_checked_again_at_every_connection() -> None:
     async with canary() as forbidden, Origin() as origin:
         origin.replies["/image"] = redirect(f"http://rebind.test:{forbidden.port}/image")
         names = Names(rebind=[["127.0.0.1"], ["::ffff:127.0.0.1"]])
@@ -133,30 +133,30 @@ async def test_a_name_that_changes_its_answer_between_two_fetches_is_refused_the
             assert dialled == []
 
 
-async def test_a_refusal_is_permanent_and_no_network_error() -> None:
+async def test_a_refusal_is_permanent_and_not_a_network_error() -> None:
     assert issubclass(ForbiddenAddress, Permanent)
     assert not issubclass(ForbiddenAddress, OSError)
 
 
-async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     async with canary() as forbidden, Origin(image=answer(PNG)) as origin:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, forbidden.url(""))
         assert await fetch(origin) == PNG
 
 
-async def test_exempt_addresses_are_announced_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+async def test_exempt_addresses_are_logged_at_start(caplog: pytest.LogCaptureFixture) -> None:
     async with Origin() as origin, fetching(origin):
-        assert f"DOWNLOAD_ALLOW_ADDRESSES exempts from the address guard: {origin.address}" in caplog.text
+        assert f"DOWNLOAD_ALLOW_ADDRESSES exempts these addresses from the guard: {origin.address}" in caplog.text
         assert caplog.records[0].levelno == logging.WARNING
 
 
-async def test_nothing_is_announced_when_nothing_is_exempt(caplog: pytest.LogCaptureFixture) -> None:
+async def test_nothing_is_logged_when_nothing_is_exempt(caplog: pytest.LogCaptureFixture) -> None:
     async with fetching():
         assert caplog.records == []
 
 
-async def test_an_unknown_host_gets_a_few_tries() -> None:
+async def test_an_unknown_host_gets_a_few_attempts() -> None:
     unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     async with fetching(names=Names(gone=[unknown])) as fetcher:
         with pytest.raises(NetworkTrouble, match=r"^http://gone\.test/a: the host is unknown") as failed:
@@ -164,7 +164,7 @@ async def test_an_unknown_host_gets_a_few_tries() -> None:
     assert failed.value.max_deliveries == 3
 
 
-async def test_a_dns_server_in_trouble_gets_all_tries() -> None:
+async def test_a_failing_dns_server_gets_all_attempts() -> None:
     trouble = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     async with fetching(names=Names(gone=[trouble])) as fetcher:
         with pytest.raises(NetworkTrouble) as failed:
@@ -172,7 +172,7 @@ async def test_a_dns_server_in_trouble_gets_all_tries() -> None:
     assert failed.value.max_deliveries is None
 
 
-async def test_a_refused_connection_gets_all_tries() -> None:
+async def test_a_refused_connection_gets_all_attempts() -> None:
     closed = unused_port()
     with pytest.raises(NetworkTrouble) as failed:
         async with Fetcher(settings(download_allow_addresses=f"127.0.0.1:{closed}")) as fetcher:
@@ -181,7 +181,7 @@ async def test_a_refused_connection_gets_all_tries() -> None:
     assert "secret" not in str(failed.value)
 
 
-def test_an_invalid_certificate_gets_a_few_tries() -> None:
+def test_an_invalid_certificate_gets_a_few_attempts() -> None:
     key = ConnectionKey("h", 443, True, True, None, None, None, None)
     expired = ClientConnectorCertificateError(key, ssl.SSLCertVerificationError("certificate has expired"))
     failed = _job_error(expired, "https://h/", [])
@@ -189,7 +189,7 @@ def test_an_invalid_certificate_gets_a_few_tries() -> None:
     assert failed.max_deliveries == 3
 
 
-async def test_speaking_tls_to_a_plain_server_is_network_trouble() -> None:
+async def test_tls_to_a_plain_http_server_is_network_trouble() -> None:
     async with Origin() as origin, fetching(origin) as fetcher:
         with pytest.raises(NetworkTrouble) as failed:
             await fetcher.fetch(origin.url().replace("http:", "https:"))

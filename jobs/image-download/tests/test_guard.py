@@ -1,4 +1,4 @@
-"""Which addresses the guard lets through, as a pure table."""
+"""Addresses that the guard allows and refuses, as a table."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ NO_ADDRESS = [
 
 @pytest.mark.parametrize("host", FORBIDDEN)
 def test_a_special_address_is_refused_on_the_web_ports(host: str) -> None:
-    assert Guard().refusal(host, 80) == f"{host_as_python_writes_it(host)} is not a public address"
+    assert Guard().refusal(host, 80) == f"{formatted_host(host)} is not a public address"
     assert Guard().refusal(host, 443) is not None
 
 
 @pytest.mark.parametrize("host", PUBLIC)
-def test_a_public_address_is_dialled_on_the_web_ports_only(host: str) -> None:
+def test_a_public_address_is_allowed_on_the_web_ports_only(host: str) -> None:
     assert Guard().refusal(host, 80) is None
     assert Guard().refusal(host, 443) is None
     assert Guard().refusal(host, 22) == "port 22 is neither 80 nor 443"
 
 
 @pytest.mark.parametrize("host", NO_ADDRESS)
-def test_what_is_not_a_plain_address_is_refused(host: str) -> None:
-    assert "is no IP address" in (Guard().refusal(host, 80) or "")
+def test_a_host_that_is_not_a_plain_address_is_refused(host: str) -> None:
+    assert "is not an IP address" in (Guard().refusal(host, 80) or "")
 
 
 @given(st.ip_addresses(v=4))
@@ -64,7 +64,7 @@ def test_a_private_address_stays_forbidden_inside_every_ipv6_form(address: IPv4A
 
 
 @given(st.ip_addresses())
-def test_the_guard_is_never_milder_than_the_standard_library(address: IPv4Address | IPv6Address) -> None:
+def test_the_guard_is_at_least_as_strict_as_the_standard_library(address: IPv4Address | IPv6Address) -> None:
     assert not is_public(address) or (address.is_global and not address.is_private and not address.is_multicast)
 
 
@@ -76,7 +76,7 @@ def test_every_address_of_a_local_network_is_forbidden(network: str, data: st.Da
     assert not is_public(data.draw(st.ip_addresses(network=network)))
 
 
-def test_an_allowed_endpoint_is_that_address_on_that_port_and_no_other_form_of_it() -> None:
+def test_an_allowed_endpoint_is_one_address_on_one_port_in_no_other_form() -> None:
     guard = Guard(parse_endpoints("127.0.0.1:8080, [::1]:80"))
     assert guard.refusal("127.0.0.1", 8080) is None
     assert guard.refusal("::1", 80) is None
@@ -84,7 +84,7 @@ def test_an_allowed_endpoint_is_that_address_on_that_port_and_no_other_form_of_i
         assert guard.refusal(host, port) is not None
 
 
-def test_a_refused_dial_gets_no_socket_and_is_noted() -> None:
+def test_a_refused_connection_gets_no_socket_and_is_recorded() -> None:
     with refusals() as refused, pytest.raises(OSError, match="not a public address"):
         Guard().socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80)))
     assert refused == ["127.0.0.1 is not a public address"]
@@ -112,5 +112,5 @@ def test_an_endpoint_that_is_not_exact_is_refused(text: str) -> None:
         parse_endpoints(text)
 
 
-def host_as_python_writes_it(host: str) -> str:
+def formatted_host(host: str) -> str:
     return str(IPv6Address(host)) if ":" in host else host

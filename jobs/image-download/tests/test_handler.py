@@ -1,4 +1,4 @@
-"""The handler from event to event, and the settings it runs with."""
+"""Handler of image-download from event to event, and its settings."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
 
 
 async def run(reply: bytes, **fields: object) -> Result:
-    """One delivery of an event for an image that is answered with `reply`."""
+    """Deliver one event whose image is answered with `reply`."""
     async with Origin(image=reply) as origin, fetching(origin) as fetcher:
         event = {"url": origin.url() + "?size=full"} | fields
         return await run_one(download, event, settings=settings(origin), resources=fetcher)
 
 
 @pytest.mark.parametrize("body", [JPEG, JPEG + bytes(2_000_000)], ids=["small", "hashed in a thread"])
-async def test_an_image_is_stored_under_its_hash_and_told(body: bytes) -> None:
+async def test_an_image_is_stored_under_its_hash_and_published(body: bytes) -> None:
     result = await run(answer(body, "Content-Type: text/html"))
     sha256 = hashlib.sha256(body).hexdigest()
     key = f"images/{sha256}.jpg"
     assert result.store.objects == {key: StoredObject(body, "image/jpeg")}
-    assert len(result.events) == 1
-    told = result.events[0]
-    assert isinstance(told, ImageDownloaded)
-    assert told.url.endswith("/image?size=full")
-    told_rest = told.model_dump(exclude={"url"})
-    assert told_rest == {"key": key, "content_type": "image/jpeg", "bytes": len(body), "sha256": sha256}
+    [event] = result.events
+    assert isinstance(event, ImageDownloaded)
+    assert event.url.endswith("/image?size=full")
+    fields = event.model_dump(exclude={"url"})
+    assert fields == {"key": key, "content_type": "image/jpeg", "bytes": len(body), "sha256": sha256}
 
 
 async def test_the_same_image_twice_is_one_object() -> None:
@@ -59,7 +58,7 @@ async def test_the_same_image_twice_is_one_object() -> None:
         (answer(status="302 Found\r\nLocation: http://10.0.0.1/"), "ForbiddenAddress", "is not a public address"),
     ],
 )
-async def test_what_cannot_be_saved_is_a_dead_letter_and_stores_nothing(
+async def test_a_permanent_failure_is_a_dead_letter_and_stores_nothing(
     reply: bytes, error_class: str, reason: str
 ) -> None:
     result = await run(reply)
@@ -70,7 +69,7 @@ async def test_what_cannot_be_saved_is_a_dead_letter_and_stores_nothing(
     assert result.store.objects == {}
 
 
-async def test_what_may_pass_is_retried_and_stores_nothing() -> None:
+async def test_a_transient_failure_is_retried_and_stores_nothing() -> None:
     result = await run(answer(PNG, length=1000))
     assert isinstance(result.decision, Retry)
     assert result.store.objects == {}
@@ -91,7 +90,7 @@ def test_the_settings_have_the_documented_defaults() -> None:
     assert fields["download_allow_addresses"].default == ""
 
 
-def test_a_size_may_be_written_for_people() -> None:
+def test_a_size_may_have_a_unit() -> None:
     assert settings(download_max_bytes="2 MiB").download_max_bytes == 2 * 1024 * 1024
 
 

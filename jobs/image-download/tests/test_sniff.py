@@ -1,4 +1,4 @@
-"""What a body is, by its first bytes."""
+"""Formats detected from the first bytes of a body."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from image_download.sniff import NotAnImage, sniff
 
 
 def ftyp(*brands: bytes) -> bytes:
-    """The first box of an ISO media file, and what could follow."""
+    """Build the first box of an ISO media file and some bytes after it."""
     payload = brands[0] + bytes(4) + b"".join(brands[1:])
     return struct.pack(">I", 8 + len(payload)) + b"ftyp" + payload + b"\x00\x00\x00\x10metaavif"
 
@@ -69,13 +69,13 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("body", "extension", "content_type"), IMAGES)
-def test_an_image_is_known_by_its_bytes(body: bytes, extension: str, content_type: str) -> None:
+def test_an_image_is_recognized_by_its_bytes(body: bytes, extension: str, content_type: str) -> None:
     image = sniff(bytearray(body))
     assert (image.extension, image.content_type) == (extension, content_type)
 
 
 @pytest.mark.parametrize(("body", "reason"), OTHERS)
-def test_anything_else_is_refused_with_what_it_looks_like(body: bytes, reason: str) -> None:
+def test_any_other_body_is_refused_with_a_reason(body: bytes, reason: str) -> None:
     with pytest.raises(NotAnImage) as refused:
         sniff(body)
     assert str(refused.value) == reason

@@ -1,4 +1,4 @@
-"""What a status and a Retry-After header mean."""
+"""Job errors for HTTP statuses and Retry-After headers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOW = datetime(1994, 11, 6, 8, 49, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 507, 520, 599])
-def test_a_status_that_may_pass_is_retried(status: int) -> None:
+def test_a_temporary_status_is_retried(status: int) -> None:
     assert type(failure(status, None, NOW)).__mro__[1] is Transient
     asked = failure(status, "7", NOW)
     assert isinstance(asked, RetryAfter)
@@ -53,7 +53,7 @@ def test_every_other_status_is_permanent_whatever_retry_after_says(status: int) 
         ("Sun, 36 Nov 1994 08:49:37 GMT", None),
     ],
 )
-def test_retry_after_is_read_in_both_forms_and_ignored_when_unreadable(
+def test_retry_after_is_read_in_both_formats_and_ignored_when_invalid(
     header: str | None, delay_s: float | None
 ) -> None:
     assert retry_after_s(header, NOW) == delay_s

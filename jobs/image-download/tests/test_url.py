@@ -1,4 +1,4 @@
-"""Which URLs are read, and how they are shown."""
+"""Accepted URLs and the way they are displayed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from image_download.url import BadUrl, display, parse_url
         "http://[fe80::1%25eth0]/", "http://" + "a" * 64 + ".com/", "http://h/" + "a" * 2040,
     ],
 )  # fmt: skip
-def test_a_url_that_downloads_do_not_accept_is_refused(text: str) -> None:
+def test_an_unacceptable_url_is_refused(text: str) -> None:
     with pytest.raises(BadUrl) as refused:
         parse_url(text)
     assert "secret" not in str(refused.value)
@@ -40,7 +40,7 @@ def test_a_url_that_downloads_do_not_accept_is_refused(text: str) -> None:
         ("http://h/a%2Fb%20c+d", "http://h/a%2Fb%20c+d"),
     ],
 )
-def test_a_readable_url_is_asked_for_in_its_canonical_form(text: str, asked: str) -> None:
+def test_an_acceptable_url_is_requested_in_its_canonical_form(text: str, asked: str) -> None:
     assert str(parse_url(text)) == asked
 
 
@@ -59,19 +59,19 @@ def test_a_location_is_relative_to_the_url_that_sent_it(location: str, target: s
 
 
 @pytest.mark.parametrize("location", ["ftp://h/", "//user:pw@h/", "http://h/ x", "data:,x", "//h\\x", "a" * 2049])
-def test_a_location_goes_through_the_same_rules(location: str) -> None:
+def test_a_location_passes_the_same_checks(location: str) -> None:
     with pytest.raises(BadUrl):
         parse_url(location, base=URL("http://h/a/b"))
 
 
-def test_a_displayed_url_holds_no_secret_and_stays_short() -> None:
+def test_a_displayed_url_contains_no_secret_and_stays_short() -> None:
     shown = display(URL("https://user:pw@h.example:8443/a/ü?token=secret#fragment"))
     assert shown == "https://h.example:8443/a/%C3%BC"
     assert len(display(URL("http://h/" + "a" * 2000))) == 200
 
 
 @given(st.text(max_size=60), st.sampled_from(["", "http://", "https://h/", "http://h?"]))
-def test_any_text_is_either_refused_or_shown_as_printable_ascii(text: str, prefix: str) -> None:
+def test_any_text_is_either_refused_or_displayed_as_printable_ascii(text: str, prefix: str) -> None:
     try:
         url = parse_url(prefix + text)
     except BadUrl:

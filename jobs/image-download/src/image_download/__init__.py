@@ -1,3 +1,3 @@
-"""The job image-download: a URL comes in, the image behind it goes into the bucket under its content's hash."""
+"""Job image-download: fetches the image behind a URL and stores it under the hash of its content."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m image_download` runs the job from the environment alone."""
+"""Runs the job: `python -m image_download`."""
 
 from image_download.fetch import Fetcher
 from image_download.handler import download

@@ -1,4 +1,4 @@
-"""What image-download reads and writes."""
+"""Events that image-download reads and publishes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from keda_jobs import Event
 
 
 class ImageDownload(Event, subject="image-download"):
-    """Please fetch the image at `url`."""
+    """Request to fetch the image at `url`."""
 
     url: str = Field(min_length=1, max_length=MAX_LENGTH)
 
 
 class ImageDownloaded(Event, subject="image-downloaded"):
-    """The image of `url` is in the bucket under `key`: `bytes` of `content_type`, with this SHA-256 (hex)."""
+    """Notice that the image of `url` is in the bucket under `key`: its size, its type and its SHA-256 (hex)."""
 
     url: str
     key: str = Field(max_length=1024)

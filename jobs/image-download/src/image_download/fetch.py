@@ -1,4 +1,4 @@
-"""Fetching the body behind a URL that a stranger chose, within limits of address, size, time and hops."""
+"""HTTP client for URLs that strangers choose, with limits on addresses, size, time and redirects."""
 
 from __future__ import annotations
 
@@ -38,30 +38,30 @@ from image_download.url import BadUrl, display, parse_url
 from keda_jobs import Permanent, Transient
 from keda_jobs.errors import JobError
 
-# Causes that seldom pass by themselves get a few tries, not the full three days.
-_FEW = 3
+# These causes rarely go away, so they get a few attempts and not the full three days.
+_FEW_DELIVERIES = 3
 _UNKNOWN_HOST = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 log = logging.getLogger(__name__)
 
 
-class TooLarge(Permanent):
-    """The body is larger than DOWNLOAD_MAX_BYTES."""
+class ResponseTooLarge(Permanent):
+    """The response body is larger than DOWNLOAD_MAX_BYTES."""
 
 
 class BadAnswer(Permanent):
-    """The answer is one that downloads do not follow or read."""
+    """The response is a redirect that is not followed or a body that is not read."""
 
 
 class NetworkTrouble(Transient):
-    """The host could not be found or reached, or the answer did not arrive whole and in time."""
+    """The host was not found or not reached, or its response was incomplete or late."""
 
 
 class Fetcher:
-    """One HTTP client for the life of the job: `async with Fetcher(settings) as fetcher`.
+    """HTTP client for the life of the job: `async with Fetcher(settings) as fetcher`.
 
-    It sends no cookies, credentials or referrer and takes no proxy from the environment, behind which the guard
-    would not see the dials. `resolver` stands for the system's DNS in tests.
+    It sends no cookies, credentials or referrer. It ignores proxies in the environment: behind one, the guard would
+    not see the addresses. Tests replace the system's DNS with `resolver`.
     """
 
     def __init__(self, settings: Settings, *, resolver: AbstractResolver | None = None) -> None:
@@ -72,10 +72,10 @@ class Fetcher:
         allowed = self._settings.allowed_endpoints
         if allowed:
             pairs = self._settings.download_allow_addresses
-            log.warning("DOWNLOAD_ALLOW_ADDRESSES exempts from the address guard: %s", pairs)
+            log.warning("DOWNLOAD_ALLOW_ADDRESSES exempts these addresses from the guard: %s", pairs)
         timeout_s = self._settings.download_timeout_s
         self._session = ClientSession(
-            # CONCURRENCY bounds the connections; a bound here would let downloads wait inside their time.
+            # CONCURRENCY limits the connections. A limit here would let downloads wait inside their own time limit.
             connector=TCPConnector(
                 limit=0, resolver=self._resolver or ThreadedResolver(), socket_factory=Guard(allowed).socket
             ),
@@ -91,11 +91,11 @@ class Fetcher:
         await self._session.close()
 
     async def fetch(self, text: str) -> bytearray:
-        """The body behind the URL in `text`. Raises `Permanent`, `Transient` and `RetryAfter`."""
+        """Return the body behind the URL in `text`. Raises `Permanent`, `Transient` and `RetryAfter`."""
         url = parse_url(text)
         timeout_s = self._settings.download_timeout_s
         try:
-            # The time for all: one byte a second, endless 103s and chunk extensions get past every other timeout.
+            # One limit for everything: a byte a second, endless 103s and chunk extensions pass every other timeout.
             async with asyncio.timeout(timeout_s):
                 return await self._follow(url)
         except TimeoutError as error:
@@ -103,15 +103,15 @@ class Fetcher:
 
     async def _follow(self, url: URL) -> bytearray:
         for _ in range(self._settings.download_max_redirects + 1):
-            async with self._answer(url) as response:
+            async with self._request(url) as response:
                 if response.status not in REDIRECTS:
                     return await self._read(response)
                 url = _target(url, response.headers.get("Location"))
         raise BadAnswer(f"more than {self._settings.download_max_redirects} redirects, the last to {display(url)}")
 
     @asynccontextmanager
-    async def _answer(self, url: URL) -> AsyncIterator[ClientResponse]:
-        """The answer to one request; whatever fails while the caller has it becomes a job error that names `url`."""
+    async def _request(self, url: URL) -> AsyncIterator[ClientResponse]:
+        """Yield the response to one request, and turn every failure until the block ends into a job error."""
         with refusals() as refused:
             try:
                 async with self._session.get(url, allow_redirects=False) as response:
@@ -127,15 +127,15 @@ class Fetcher:
             raise failure(response.status, response.headers.get("Retry-After"), datetime.now(UTC))
         encodings = ", ".join(response.headers.getall("Content-Encoding", ())).lower()
         if encodings.strip() not in ("", "identity"):
-            raise BadAnswer(f"the body is encoded ({encodings[:40]}) though only identity was accepted")
-        most = self._settings.download_max_bytes
-        if (response.content_length or 0) > most:
-            raise TooLarge(f"the body has {response.content_length} bytes, more than {most}")
+            raise BadAnswer(f"the body is encoded ({encodings[:40]}) although the request accepts only identity")
+        max_bytes = self._settings.download_max_bytes
+        if (response.content_length or 0) > max_bytes:
+            raise ResponseTooLarge(f"the body has {response.content_length} bytes, more than {max_bytes}")
         body = bytearray()
         async for chunk in response.content.iter_any():
             body += chunk
-            if len(body) > most:
-                raise TooLarge(f"the body has more than {most} bytes")
+            if len(body) > max_bytes:
+                raise ResponseTooLarge(f"the body has more than {max_bytes} bytes")
         return body
 
 
@@ -144,30 +144,30 @@ def _target(url: URL, location: str | None) -> URL:
         raise BadAnswer("a redirect without Location")
     target = parse_url(location, base=url)
     if url.scheme == "https" and target.scheme == "http":
-        raise BadAnswer(f"a redirect from https to {display(target)}; a downgrade to http is not followed")
+        raise BadAnswer(f"refusing to follow a redirect from https to {display(target)}")
     return target
 
 
 def _job_error(error: Exception, where: str, refused: list[str]) -> JobError:
-    """The job error for a failed request; `refused` are the guard's reasons for the dials it refused."""
+    """Build the job error for a failed request. `refused` holds the guard's reasons."""
     match error:
         case ConnectionTimeoutError() | ClientConnectorError() if refused:
             return ForbiddenAddress(f"{where}: {refused[0]}")
         case ConnectionTimeoutError():
-            return NetworkTrouble(f"{where}: no connection in time")
+            return NetworkTrouble(f"{where}: connecting timed out")
         case InvalidURL():
-            return BadUrl(f"{where}: the URL names no valid host")
+            return BadUrl(f"{where}: the URL has no valid host")
         case ClientConnectorDNSError(os_error=socket.gaierror(errno=code)) if code in _UNKNOWN_HOST:
-            return NetworkTrouble(f"{where}: the host is unknown", max_deliveries=_FEW)
+            return NetworkTrouble(f"{where}: the host is unknown", max_deliveries=_FEW_DELIVERIES)
         case ClientConnectorCertificateError():
-            return NetworkTrouble(f"{where}: the certificate is not valid", max_deliveries=_FEW)
+            return NetworkTrouble(f"{where}: the certificate is not valid", max_deliveries=_FEW_DELIVERIES)
         case ClientResponseError():
             return NetworkTrouble(
-                f"{where}: the answer is not HTTP ({error.message.partition(':')[0]})", max_deliveries=_FEW
+                f"{where}: the answer is not HTTP ({error.message.partition(':')[0]})", max_deliveries=_FEW_DELIVERIES
             )
         case ServerDisconnectedError():
-            return NetworkTrouble(f"{where}: the server hung up")
+            return NetworkTrouble(f"{where}: the server closed the connection")
         case ClientPayloadError():
-            return NetworkTrouble(f"{where}: the body broke off")
+            return NetworkTrouble(f"{where}: the body ended early")
         case _:
             return NetworkTrouble(f"{where}: {type(error).__name__}: {error}")

@@ -1,7 +1,7 @@
-"""The guard at the dial: which addresses may be connected to.
+"""Guard that decides which addresses a download may connect to.
 
-It makes the sockets of the HTTP client, so it sees the final address of every dial: literals in any notation,
-answers of the DNS, redirects. A guard in the resolver would miss literals, one at the URL would miss rebinding.
+It creates the sockets of the HTTP client, so it sees every final address: literals in any notation, DNS answers and
+redirects. A guard in the resolver would miss literals. A guard of the URL would miss DNS rebinding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Endpoint = tuple[IPv4Address | IPv6Address, int]
 
 _PORTS = frozenset({80, 443})
 
-# The IANA special-purpose registries, written out: `ipaddress` knows only some, and which changes by patch release.
+# The IANA special-purpose registries, in full: `ipaddress` knows only some, and which ones changes with patch releases.
 _DENIED_V4 = tuple(
     IPv4Network(network)
     for network in (
@@ -46,12 +46,12 @@ _DENIED_V4 = tuple(
         "240.0.0.0/4",
     )
 )
-# Everything outside 2000::/3 is loopback, local, multicast, a translation of IPv4 or not assigned.
+# Everything outside 2000::/3 is loopback, local, multicast, translated IPv4 or unassigned.
 _GLOBAL_V6 = IPv6Network("2000::/3")
 _DENIED_V6 = tuple(
     IPv6Network(network)
     for network in (
-        "2001::/23",  # Teredo, which carries IPv4, and other protocols' own
+        "2001::/23",  # Teredo, which carries IPv4, and other protocols
         "2001:db8::/32",
         "2002::/16",  # 6to4, which carries IPv4
         "2620:4f:8000::/48",
@@ -63,17 +63,17 @@ _refusals: ContextVar[list[str]] = ContextVar("refusals")
 
 
 class ForbiddenAddress(Permanent):
-    """The URL leads to an address that downloads may not dial."""
+    """The URL leads to an address or a port that downloads may not connect to."""
 
 
 class Guard:
-    """Makes sockets for addresses that are public, on ports 80 and 443, and for the allowed endpoints."""
+    """Factory of sockets for public addresses on ports 80 and 443, and for the allowed endpoints."""
 
     def __init__(self, allowed: Collection[Endpoint] = frozenset()) -> None:
         self._allowed = allowed
 
     def socket(self, info: AddrInfoType) -> socket.socket:
-        """The unconnected socket for one dial, to be called inside `refusals()`. Raises `OSError` when refused."""
+        """Create the socket for one connection. Call it inside `refusals()`. Raises `OSError` when refused."""
         family, kind, proto, _, address = info
         reason = self.refusal(str(address[0]), address[1])
         if reason is not None:
@@ -82,11 +82,11 @@ class Guard:
         return socket.socket(family, kind, proto)
 
     def refusal(self, host: str, port: int) -> str | None:
-        """Why `host` (an IP address as text) may not be dialled on `port`; None when it may."""
+        """Return why `host` (an IP address as text) is refused on `port`, or None when it is allowed."""
         try:
             address = ip_address(host)
         except ValueError:
-            return f"{host!a} is no IP address"
+            return f"{host!a} is not an IP address"
         if (address, port) in self._allowed:
             return None
         if not is_public(address):
@@ -96,10 +96,10 @@ class Guard:
 
 @contextmanager
 def refusals() -> Iterator[list[str]]:
-    """Collect the reasons of the dials that a guard refuses inside, in this task and those it starts.
+    """Collect the reasons for which a guard refuses connections in this task and in those it starts.
 
-    The HTTP client tries the addresses of a host side by side and merges their errors into one `OSError`, in which
-    a refusal could no longer be told from a network failure.
+    The HTTP client tries a host's addresses in parallel and merges their errors into one `OSError`, which hides
+    whether the guard or the network failed.
     """
     reasons: list[str] = []
     token = _refusals.set(reasons)
@@ -110,7 +110,7 @@ def refusals() -> Iterator[list[str]]:
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether `address`, and the IPv4 address it may carry, belongs to the public internet."""
+    """Return whether `address`, and the IPv4 address it may carry, belongs to the public internet."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.scope_id is None and is_public(address.ipv4_mapped)
@@ -121,7 +121,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def parse_endpoints(text: str) -> frozenset[Endpoint]:
-    """The `IP:port` pairs in `text`, separated by commas; IPv6 as `[::1]:80`. Raises `ValueError`."""
+    """Parse comma-separated `IP:port` pairs, with IPv6 as `[::1]:80`. Raises `ValueError`."""
     return frozenset(_endpoint(pair.strip()) for pair in text.split(",") if pair.strip())
 
 
@@ -133,5 +133,5 @@ def _endpoint(pair: str) -> Endpoint:
     except ValueError:
         raise ValueError(f"{pair!r} is not an IP:port pair") from None
     if bracketed != (address.version == 6) or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f"{pair!r} is not an IP:port pair; IPv6 is written [::1]:80")
+        raise ValueError(f"{pair!r} is not an IP:port pair (write IPv6 as [::1]:80)")
     return address, int(port)

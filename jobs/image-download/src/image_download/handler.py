@@ -1,4 +1,4 @@
-"""The handler: fetch, recognise, store, tell."""
+"""Handler of image-download: fetches the body, recognizes its format, stores it and returns the next event."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from image_download.settings import Settings
 from image_download.sniff import sniff
 from keda_jobs import Context
 
-# Hashing releases the GIL; below this size (about a millisecond) a thread costs more than it frees.
+# Hashing releases the GIL. Below this size (about a millisecond) a thread costs more than it saves.
 _HASH_IN_THREAD = 1024 * 1024
 
 
 async def download(event: ImageDownload, job: Context[Settings, Fetcher]) -> ImageDownloaded:
-    """Store the image behind `event.url` at `images/<sha256 of its bytes>.<extension by its bytes>`."""
+    """Store the image behind `event.url` at `images/<sha256>.<extension of the detected format>`."""
     body = await job.resources.fetch(event.url)
     image = sniff(body)
     sha256 = await _sha256(body)

@@ -1,4 +1,4 @@
-"""The settings of image-download."""
+"""Settings of image-download."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from keda_jobs.settings import Seconds
 
 
 class Settings(JobSettings, StoreSettings):
-    """The loop's and the bucket's settings, and the limits of one download."""
+    """Settings of the loop and the bucket, with the limits of one download."""
 
     download_max_bytes: ByteSize = Field(
         ByteSize(50 * 1024 * 1024),
         gt=0,
-        description="largest body, in bytes or as `50MiB`; memory holds up to `CONCURRENCY` of them",
+        description="largest body, in bytes or as `50MiB`. Memory holds up to `CONCURRENCY` of them",
     )
-    download_timeout_s: Seconds = Field(60, gt=0, description="time for one download, redirects and body included")
+    download_timeout_s: Seconds = Field(60, gt=0, description="time limit of one download, redirects and body included")
     download_max_redirects: int = Field(5, ge=0, le=20, description="redirects followed for one URL")
     download_allow_addresses: str = Field(
-        "", description="exact `IP:port` pairs, separated by commas, that may be dialled though they are not public"
+        "", description="exact `IP:port` pairs, separated by commas, that are allowed although they are not public"
     )
 
     @field_validator("download_allow_addresses")
     @classmethod
-    def _readable(cls, text: str) -> str:
+    def _check_endpoints(cls, text: str) -> str:
         parse_endpoints(text)
         return text
 
     @property
     def allowed_endpoints(self) -> frozenset[Endpoint]:
-        """The pairs of `DOWNLOAD_ALLOW_ADDRESSES`."""
+        """Pairs of `DOWNLOAD_ALLOW_ADDRESSES`."""
         return parse_endpoints(self.download_allow_addresses)

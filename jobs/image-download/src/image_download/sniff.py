@@ -1,4 +1,4 @@
-"""What a body is, by its first bytes; names and declared types of strangers are not believed."""
+"""Detection of a body's format from its first bytes. File names and declared types are not trusted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NotAnImage(Permanent):
 
 @dataclass(frozen=True, slots=True)
 class ImageFormat:
-    """An accepted format: the extension its keys get and its media type."""
+    """Accepted format: the extension of its keys and its media type."""
 
     extension: str
     content_type: str
@@ -32,7 +32,7 @@ _IMAGES = tuple(
         ("png", "image/png", rb"\x89PNG\r\n\x1a\n"),
         ("gif", "image/gif", rb"GIF8[79]a"),
         ("webp", "image/webp", rb"RIFF.{4}WEBPVP8[ LX]"),
-        # "BM" alone begins too many texts: the size of the second header, at byte 14, is one of seven.
+        # Too many texts begin with "BM". The size of the second header, at byte 14, is one of seven.
         ("bmp", "image/bmp", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
         ("tiff", "image/tiff", rb"II[*+]\0|MM\0[*+]"),
     )
@@ -61,7 +61,7 @@ _OTHERS = tuple(
 
 
 def sniff(body: bytes | bytearray) -> ImageFormat:
-    """The format of the image in `body`. Raises `NotAnImage` saying what it looks like instead."""
+    """Detect the format of the image in `body`. Raises `NotAnImage`, which says what the body looks like."""
     head = bytes(body[:_HEAD])
     for image, magic in _IMAGES:
         if magic.match(head):
@@ -75,7 +75,7 @@ def sniff(body: bytes | bytearray) -> ImageFormat:
 
 
 def _brands(head: bytes) -> set[bytes]:
-    """The major and the compatible brands of an ISO media file; empty for anything else."""
+    """Return the major and the compatible brands of an ISO media file, and nothing for other data."""
     if head[4:8] != b"ftyp":
         return set()
     brands = head[8 : int.from_bytes(head[:4])]

@@ -1,4 +1,4 @@
-"""What an HTTP status other than 200 means for the message."""
+"""Mapping of HTTP statuses other than 200 to job errors."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 class HttpRefused(Permanent):
-    """The server answered with a status that no retry changes, such as 404 or 410."""
+    """The server answered with a status that a retry does not change, such as 404 or 410."""
 
 
 class HttpUnavailable(Transient):
-    """The server answered that it cannot serve now: 408, 425, 429 or 5xx."""
+    """The server answered that it is unavailable: 408, 425, 429 or 5xx."""
 
 
 def failure(status: int, retry_after: str | None, now: datetime) -> Permanent | Transient:
-    """The error that a final `status` other than 200 stands for; `retry_after` is the header as it came."""
+    """Build the error for a final `status` other than 200. `retry_after` is the header as received."""
     text = f"the server answered {status}"
     if status not in _RETRYABLE:
         return HttpRefused(text)
@@ -34,7 +34,7 @@ def failure(status: int, retry_after: str | None, now: datetime) -> Permanent | 
 
 
 def retry_after_s(header: str | None, now: datetime) -> float | None:
-    """Seconds until the time a Retry-After header names, never negative; None when absent or unreadable."""
+    """Return the seconds until the time in a Retry-After header, or None when it is absent or invalid."""
     if header is None:
         return None
     if _SECONDS.fullmatch(header.strip()):
@@ -43,6 +43,6 @@ def retry_after_s(header: str | None, now: datetime) -> float | None:
         due = parsedate_to_datetime(header)
     except (ValueError, OverflowError):
         return None
-    # asctime, the oldest of HTTP's three date forms, names no zone; HTTP dates are always UTC.
+    # asctime, the oldest of HTTP's three date formats, has no time zone. HTTP dates are always UTC.
     due = due if due.tzinfo else due.replace(tzinfo=UTC)
     return max(0.0, (due - now).total_seconds())
