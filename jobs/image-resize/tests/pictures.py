@@ -1,4 +1,4 @@
-"""Pictures for the tests: made by Pillow, or byte by byte where Pillow would refuse."""
+"""Pictures for the tests, created with Pillow, or byte by byte where Pillow would refuse."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_PIXELS = 100_000_000
 
 
 def quadrants(width: int, height: int) -> Image.Image:
-    """Red, green over blue, white."""
+    """Draw red and green above blue and white."""
     image = Image.new("RGB", (width, height), RED)
     draw = ImageDraw.Draw(image)
     draw.rectangle((width // 2, 0, width, height // 2), GREEN)
@@ -31,7 +31,7 @@ def quadrants(width: int, height: int) -> Image.Image:
 
 
 def picture(width: int, height: int) -> Image.Image:
-    """One with detail everywhere."""
+    """Draw a picture with detail everywhere."""
     return Image.effect_mandelbrot((width, height), (-2.5, -1.2, 1.5, 1.2), 40).convert("RGB")
 
 
@@ -46,10 +46,10 @@ def thumbnail(data: bytes, max_px: int = 200) -> Thumbnail:
 
 
 def opened(data: bytes, max_px: int = 200) -> Image.Image:
-    made = thumbnail(data, max_px)
-    image = Image.open(BytesIO(made.data))
+    small = thumbnail(data, max_px)
+    image = Image.open(BytesIO(small.data))
     image.load()
-    assert image.size == (made.width, made.height)
+    assert image.size == (small.width, small.height)
     return image
 
 
@@ -59,14 +59,14 @@ def pixel(image: Image.Image, spot: tuple[int, int]) -> Colour:
 
 
 def extremes(channel: Image.Image) -> tuple[int, int]:
-    """Lowest and highest value of a picture of one channel."""
+    """Return the lowest and the highest value of a picture with one channel."""
     counts = channel.histogram()
     found = [value for value, count in enumerate(counts) if count]
     return found[0], found[-1]
 
 
 def close(image: Image.Image, expected: Sequence[Colour], tolerance: int = LOSSY_TOLERANCE) -> bool:
-    """Whether the middles of the four quarters have the expected colours."""
+    """Return whether the centres of the four quarters have the expected colours."""
     width, height = image.size
     spots = [(width // 4 + right * width // 2, height // 4 + low * height // 2) for low in (0, 1) for right in (0, 1)]
     found = [pixel(image.convert("RGB"), spot) for spot in spots]
@@ -84,7 +84,7 @@ def png_header(width: int, height: int, depth: int = 8, colour: int = 2) -> tupl
 
 
 def tiff(width: int, height: int, *more: tuple[int, int, int, int]) -> bytes:
-    """A grey TIFF with one strip that is not there; `more` are raw entries: tag, type, count, value."""
+    """Build a grey TIFF whose only strip is missing. `more` holds raw entries: tag, type, count, value."""
     entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8)]
     entries += [(277, 3, 1, 1), (278, 4, 1, height), (279, 4, 1, width * height % 2**32)]
     merged = sorted({entry[0]: entry for entry in [*entries, *more]}.values())

@@ -1,4 +1,4 @@
-"""Files made to take much time or memory end soon and within the stated bounds."""
+"""Files that try to use much time or memory stop soon and within the documented limits."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_too_many_pixels_are_refused_before_decoding(name: str) -> None:
     assert time.process_time() - started < 0.5
 
 
-def test_a_picture_of_just_the_limit_passes() -> None:
+def test_a_picture_of_exactly_the_limit_passes() -> None:
     data = encode(picture(100, 80), "PNG")
     assert make_thumbnail(data, 200, 8000).width == 100
     with pytest.raises(Permanent, match="more than the 7999 pixels"):
@@ -113,7 +113,7 @@ BOMBS = bombs()
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs_end_soon(name: str) -> None:
+def test_bombs_stop_soon(name: str) -> None:
     started = time.process_time()
     with contextlib.suppress(Permanent):
         thumbnail(BOMBS[name])
@@ -144,7 +144,7 @@ def test_ten_thousand_frames_are_no_more_work_than_one(kind: str) -> None:
 
 
 def endless_jpeg(scans: int) -> bytes:
-    """A progressive JPEG that refines its 25 million pixels again and again."""
+    """Build a progressive JPEG that refines its 25 million pixels again and again."""
     data = encode(Image.new("L", (5000, 5000), 99), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * scans + data[-2:]
@@ -158,7 +158,7 @@ def test_a_jpeg_of_too_many_scans_is_refused() -> None:
     assert time.process_time() - started < 0.5
 
 
-def test_a_jpeg_of_too_many_scans_inside_a_tiff_ends_soon() -> None:
+def test_a_jpeg_of_too_many_scans_inside_a_tiff_stops_soon() -> None:
     data = endless_jpeg(10_000)
     strip = (259, 3, 1, 7), (273, 4, 1, 122), (279, 4, 1, len(data))
     started = time.process_time()
@@ -191,7 +191,7 @@ print(made.width, made.height, (resource.getrusage(resource.RUSAGE_SELF).ru_maxr
 
 
 def large(file_format: str, mode: str, **options: Any) -> Callable[[], bytes]:
-    """48 megapixels."""
+    """Build a function that encodes 48 megapixels."""
     return lambda: encode(Image.linear_gradient("L").resize((8000, 6000)).convert(mode), file_format, **options)
 
 
@@ -209,7 +209,7 @@ def large(file_format: str, mode: str, **options: Any) -> Callable[[], bytes]:
         pytest.param(large("AVIF", "RGB", speed=10), 460, id="avif"),
     ],
 )
-def test_48_megapixels_pass_within_the_stated_memory(make: Callable[[], bytes], most_mib: int, tmp_path: Path) -> None:
+def test_48_megapixels_pass_within_documented_memory(make: Callable[[], bytes], most_mib: int, tmp_path: Path) -> None:
     file = tmp_path / "large"
     file.write_bytes(make())
     child = subprocess.run([sys.executable, "-c", PEAK, file], capture_output=True, text=True, check=True)

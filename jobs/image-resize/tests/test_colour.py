@@ -1,4 +1,4 @@
-"""Colours come out as 8-bit sRGB, whatever mode they come in, and transparency stays."""
+"""Every colour mode becomes 8-bit sRGB, and transparency is kept."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def srgb_profile() -> bytes:
 
 
 def swapped_profile() -> bytes:
-    """sRGB with the primaries of red and green exchanged."""
+    """Build a profile of sRGB with the primaries of red and green exchanged."""
     return srgb_profile().replace(b"rXYZ", b"????", 1).replace(b"gXYZ", b"rXYZ", 1).replace(b"????", b"gXYZ", 1)
 
 
 def half_transparent(mode: str, size: tuple[int, int] = (600, 600)) -> tuple[Image.Image, dict[str, Any]]:
-    """White in the right half; green or black, but fully transparent, in the left one. With the options to save it."""
+    """Draw white on the right and a fully transparent colour on the left. Return it with its save options."""
     width, height = size
     left = (0, 0, width // 2, height)
     image = Image.new("RGBA", size, (255, 255, 255, 255))
@@ -96,7 +96,7 @@ def test_partly_transparent_palettes_are_kept() -> None:
 
 
 def ramp(mode: str, low: float, high: float) -> Image.Image:
-    """From low at the left to high at the right, 512 pixels wide."""
+    """Draw a ramp from `low` on the left to `high` on the right, 512 pixels wide."""
     row = Image.new("F", (512, 1))
     row.putdata([low + (high - low) * x / 511 for x in range(512)])
     image = row.resize((512, 64), Image.Resampling.NEAREST)
@@ -134,13 +134,13 @@ def test_a_deep_picture_of_one_value_is_black() -> None:
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
-def test_floats_without_a_range_are_refused(value: float) -> None:
+def test_floats_that_are_not_finite_are_refused(value: float) -> None:
     with pytest.raises(Permanent, match="not finite"):
         thumbnail(encode(Image.new("F", (300, 300), value), "TIFF"))
 
 
 def sixteen_bit_png(colour: tuple[int, ...], *, hidden: tuple[int, ...] = ()) -> bytes:
-    """300 pixels square of one 16-bit colour or grey; Pillow cannot write colour. `hidden` is declared transparent."""
+    """Build a square of one 16-bit colour, which Pillow cannot write. `hidden` is declared transparent."""
     rows = (b"\0" + struct.pack(f">{len(colour)}H", *colour) * 300) * 300
     key = [(b"tRNS", struct.pack(f">{len(hidden)}H", *hidden))] if hidden else []
     header = png_header(300, 300, 16, 2 if len(colour) == 3 else 0)
@@ -180,7 +180,7 @@ def test_cmyk_becomes_rgb(file_format: str, size: tuple[int, int]) -> None:
         ("RGBX", "TIFF", "RGB"),
     ],
 )
-def test_every_mode_comes_out_as_grey_or_rgb(mode: str, file_format: str, expected: str) -> None:
+def test_every_mode_becomes_grey_or_rgb(mode: str, file_format: str, expected: str) -> None:
     original = quadrants(400, 400)
     if mode == "1":
         original.paste((0, 0, 0), (0, 0, 200, 400))
@@ -202,7 +202,7 @@ def test_lab_becomes_rgb() -> None:
         quadrants(300, 300), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )
     assert lab is not None
-    # Eight bits of Lab cannot say the purest blue better.
+    # Eight bits of Lab cannot represent the purest blue more exactly.
     assert close(opened(encode(lab, "TIFF")), CORNERS, tolerance=25)
 
 
@@ -224,7 +224,7 @@ def test_an_icc_profile_leaves_transparency_alone() -> None:
     "profile", [b"", b"broken", srgb_profile()[:200], b"\0" * 5000, srgb_profile().replace(b"RGB ", b"CMYK")]
 )
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
-def test_a_profile_that_does_not_work_is_ignored(mode: str, profile: bytes) -> None:
+def test_an_unusable_profile_is_ignored(mode: str, profile: bytes) -> None:
     original = quadrants(150, 150).convert(mode)
     assert opened(encode(original, "PNG", icc_profile=profile)).tobytes() == original.tobytes()
 

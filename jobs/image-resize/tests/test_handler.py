@@ -1,4 +1,4 @@
-"""What the handler reads, writes and refuses."""
+"""Objects that the handler reads and writes, and events that it refuses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def settings(**values: object) -> Settings:
     return Settings.model_validate(required | secrets | values)
 
 
-async def test_a_thumbnail_is_stored_beside_the_original() -> None:
+async def test_a_thumbnail_is_stored_alongside_the_original() -> None:
     event = {"url": "https://example.com/a.png", "key": KEY, "content_type": "image/png", "bytes": 9, "sha256": SHA256}
     result = await run_one(resize, event, store=InMemoryBucket({KEY: PICTURE}))
     assert result.decision == Ack()
@@ -58,7 +58,7 @@ async def test_a_second_delivery_stores_the_same_object() -> None:
     assert store.objects == first
 
 
-async def test_an_original_that_is_not_named_by_its_hash_gets_a_thumbnail_that_is() -> None:
+async def test_the_thumbnail_is_named_by_the_hash_when_the_original_is_not() -> None:
     result = await run_one(resize, {"key": "images/cat.png"}, store=InMemoryBucket({"images/cat.png": PICTURE}))
     assert f"images_resized/{SHA256}.png" in result.store.objects
 
@@ -99,7 +99,7 @@ async def test_an_event_without_a_key_is_a_dead_letter(event: dict[str, object])
     assert isinstance((await run_one(resize, event)).decision, Dead)
 
 
-async def test_what_is_not_a_picture_is_a_dead_letter_with_the_reason() -> None:
+async def test_an_object_that_is_not_a_picture_is_a_dead_letter_with_the_reason() -> None:
     result = await run_one(resize, {"key": KEY}, store=InMemoryBucket({KEY: b"<html>not found</html>"}))
     assert isinstance(result.decision, Dead)
     assert "no readable picture in one of" in result.decision.reason
@@ -118,6 +118,6 @@ async def test_an_original_of_too_many_bytes_or_pixels_is_a_dead_letter() -> Non
         assert set(result.store.objects) == {KEY}
 
 
-def test_sizes_may_be_given_with_a_unit() -> None:
+def test_a_size_may_have_a_unit() -> None:
     assert settings(resize_max_bytes="5MiB").resize_max_bytes == 5 * 1024 * 1024
     assert settings().resize_max_bytes == 50 * 1024 * 1024

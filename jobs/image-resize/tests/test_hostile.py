@@ -1,4 +1,4 @@
-"""Broken and foreign files: a thumbnail or `Permanent`, and never anything else."""
+"""Broken and foreign files give a thumbnail or `Permanent`, and never another error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keda_jobs.errors import Permanent
 
 
 def good_files() -> dict[str, bytes]:
-    """One small file of each kind, with the metadata that decoders trip over."""
+    """Build one small file of each kind, with metadata that decoders stumble over."""
     exif = Image.Exif()
     exif[0x0112] = 6
     small, rich = picture(60, 40), {"exif": exif, "icc_profile": bytes(range(256))}
@@ -49,7 +49,7 @@ kinds = pytest.mark.parametrize("kind", GOOD)
 
 
 def attempt(data: bytes, max_pixels: int = MAX_PIXELS) -> Thumbnail | Permanent:
-    """What comes of `data`; any other exception fails the test."""
+    """Return the thumbnail or the permanent error. Any other exception fails the test."""
     outcome = _attempt(data, max_pixels)
     assert isinstance(outcome, Thumbnail) or (str(outcome).isprintable() and len(str(outcome)) < 300)
     return outcome
@@ -105,12 +105,12 @@ def test_flips_of_the_header_are_permanent_or_still_a_picture(kind: str) -> None
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(start=st.sampled_from([data[:40] for data in GOOD.values()]), rest=st.binary(max_size=400))
-def test_rubbish_behind_a_good_start_is_permanent_or_still_a_picture(start: bytes, rest: bytes) -> None:
+def test_garbage_after_a_good_start_is_permanent_or_still_a_picture(start: bytes, rest: bytes) -> None:
     attempt(start + rest, 1_000_000)
 
 
 def other_formats() -> dict[str, bytes]:
-    """Pictures in formats that Pillow could open, and what is sent in place of pictures."""
+    """Build pictures in other formats that Pillow could open, and files that are not pictures."""
     files = {
         "nothing": b"",
         "a byte": b"\xff",
@@ -134,6 +134,6 @@ OTHER_FORMATS = other_formats()
 
 
 @pytest.mark.parametrize("name", OTHER_FORMATS)
-def test_what_is_not_one_of_the_formats_is_not_opened(name: str) -> None:
+def test_other_formats_are_not_opened(name: str) -> None:
     with pytest.raises(Permanent, match="no readable picture in one of JPEG, PNG, GIF, WEBP, BMP, TIFF, AVIF"):
         make_thumbnail(OTHER_FORMATS[name], 200, MAX_PIXELS)

@@ -1,4 +1,4 @@
-"""What a thumbnail looks like, for every format and orientation."""
+"""Thumbnails of every format and orientation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_fits_into_the_square_and_is_never_enlarged(
     assert opened(encode(Image.new("RGB", size, RED), file_format), max_px).size == expected
 
 
-def test_the_pixels_of_a_picture_that_fits_stay_as_they_are() -> None:
+def test_a_picture_that_fits_keeps_its_pixels() -> None:
     original = quadrants(200, 120)
     assert opened(encode(original, "PNG")).tobytes() == original.tobytes()
 
@@ -133,13 +133,13 @@ def test_metadata_is_stripped(file_format: str) -> None:
     assert not {"exif", "icc_profile", "xmp", "comment", "dpi"} & image.info.keys()
 
 
-def test_bytes_behind_the_picture_are_gone() -> None:
+def test_bytes_after_the_picture_are_removed() -> None:
     data = encode(quadrants(100, 100), "PNG") + b"<script>SECRET</script>"
     assert b"SECRET" not in thumbnail(data).data
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "AVIF", "TIFF"])
-def test_of_an_animation_the_first_frame_is_taken(file_format: str) -> None:
+def test_an_animation_gives_its_first_frame(file_format: str) -> None:
     more = [Image.new("RGB", (400, 400), colour) for colour in (RED, BLUE)]
     image = opened(encode(quadrants(400, 400), file_format, save_all=True, append_images=more))
     assert getattr(image, "n_frames", 1) == 1
@@ -154,7 +154,7 @@ def test_the_same_picture_gives_the_same_bytes(file_format: str) -> None:
 
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("size", [(1913, 1201), (3, 4000), (4000, 3)])
-def test_working_in_bands_does_not_show(
+def test_working_in_bands_gives_the_same_picture(
     file_format: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = encode(quadrants(*size), file_format)

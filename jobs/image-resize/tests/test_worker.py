@@ -1,4 +1,4 @@
-"""The thumbnail is made in a worker process: the loop goes on, errors come back, nothing a file does outlives it."""
+"""Thumbnails in a worker process: the event loop keeps running and errors come back."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ async def test_a_bad_picture_comes_back_as_permanent_with_its_reason() -> None:
         await CpuPool(1)(make_thumbnail, b"<html>", 200, MAX_PIXELS)
 
 
-def test_its_error_survives_pickling() -> None:
+def test_the_error_survives_pickling() -> None:
     with pytest.raises(Permanent) as raised:
         make_thumbnail(b"", 200, MAX_PIXELS)
     copy = pickle.loads(pickle.dumps(raised.value))  # noqa: S301
     assert (type(copy), str(copy)) == (NotAPicture, str(raised.value))
 
 
-async def test_a_file_that_wants_too_much_memory_is_permanent_and_the_worker_goes_on() -> None:
+async def test_a_file_that_needs_too_much_memory_is_permanent_and_the_worker_survives() -> None:
     cpu = CpuPool(1)
     worker = await cpu(os.getpid)
     with pytest.raises(Permanent, match=r"more than 120 MB \(10 x RESIZE_MAX_PIXELS\)"):
@@ -67,7 +67,7 @@ async def test_the_event_loop_ticks_while_48_megapixels_are_decoded() -> None:
     assert ticks > 10
 
 
-async def test_a_cancelled_decoding_kills_its_worker() -> None:
+async def test_cancelling_a_decoding_kills_its_worker() -> None:
     cpu = CpuPool(1)
     worker = await cpu(os.getpid)
     data = encode((8000, 6000), "PNG", compress_level=1)

@@ -1,1 +1,1 @@
-"""Job image-resize: a stored picture comes in, a thumbnail of it is stored."""
+"""Job image-resize: stores a thumbnail of each stored picture."""

@@ -1,4 +1,4 @@
-"""Starts the job: `python -m image_resize`."""
+"""Runs the job: `python -m image_resize`."""
 
 from image_resize.handler import resize
 from image_resize.settings import Settings

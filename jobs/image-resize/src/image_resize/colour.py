@@ -1,4 +1,4 @@
-"""Colour modes: into one whose pixels may be averaged, and from there into 8-bit sRGB with or without alpha."""
+"""Conversion of colour modes: to one whose pixels may be averaged, then to 8-bit sRGB with or without alpha."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from PIL import Image, ImageCms
 from image_resize.errors import BrokenPicture
 
 Levels = tuple[float, float]
-"""The values that become black and white."""
+"""Values that become black and white."""
 
 _AVERAGED = {"1": "L", "P": "RGB", "RGBX": "RGB"}
 _GREY = ("1", "L", "LA", "La")
 
 
 def levels(image: Image.Image) -> Levels | None:
-    """Black and white of a picture with more than 8 bits a channel, None for any other.
+    """Return black and white of a picture with more than 8 bits per channel, and None for any other.
 
-    16 bits have an agreed white, 65535. 32-bit integers and floats have none, so the picture's own range is taken.
+    White is 65535 in 16 bits. 32-bit integers and floats have no fixed white, so the picture's own range is used.
     """
     if image.mode.startswith("I;16"):
         return 0, 65535
@@ -29,13 +29,13 @@ def levels(image: Image.Image) -> Levels | None:
     match image.getextrema():
         case (int() | float() as low, int() | float() as high) if math.isfinite(low) and math.isfinite(high):
             return low, high
-    raise BrokenPicture("the picture holds values that are not finite numbers")
+    raise BrokenPicture("the picture contains values that are not finite numbers")
 
 
 def for_averaging(image: Image.Image, deep: Levels | None) -> Image.Image:
-    """`image` in a mode that may be averaged: no palette, 8 bits a channel, colours weighted by their opacity.
+    """Convert `image` to a mode that may be averaged: no palette, 8 bits per channel, colours weighted by opacity.
 
-    Without the weights, the colour under fully transparent pixels would bleed into the edges.
+    Without the weights, the colour of fully transparent pixels would bleed into the edges.
     """
     if deep is not None:
         return _eight_bit(image, deep)
@@ -48,7 +48,7 @@ def for_averaging(image: Image.Image, deep: Levels | None) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image, deep: Levels) -> Image.Image:
-    """`image` as L or La. Scaled as floats, because `convert("L")` clips whatever is above 255."""
+    """Convert `image` to L or La. It is scaled as floats, because `convert("L")` clips values above 255."""
     low, high = deep
     scale = 255 / (high - low) if high > low else 0.0
     grey = image.convert("F").point(lambda value: value * scale + (0.5 - low * scale)).convert("L")
@@ -62,7 +62,7 @@ def _eight_bit(image: Image.Image, deep: Levels) -> Image.Image:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """An averaged `image` as L, LA, RGB or RGBA in sRGB; a `profile` that is broken or of other channels is ignored."""
+    """Convert an averaged `image` to L, LA, RGB or RGBA in sRGB. A `profile` that does not fit is ignored."""
     if image.mode not in ("La", "RGBa"):
         return _opaque_srgb(image, profile)
     straight = image.convert(image.mode.upper())
@@ -83,7 +83,7 @@ def _opaque_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def _to_srgb_transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From `profile`, or from Lab for mode LAB; None if that cannot be. Kept: few profiles serve many pictures."""
+    """Build the transform from `profile`, or from Lab for mode LAB. Return None when the profile is unusable."""
     try:
         source = ImageCms.createProfile("LAB") if mode == "LAB" else ImageCms.ImageCmsProfile(BytesIO(profile or b""))
         return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")

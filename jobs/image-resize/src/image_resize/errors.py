@@ -1,18 +1,18 @@
-"""Why a picture gets no thumbnail; the class names stand in the dead letters. Another try would end the same."""
+"""Reasons why a picture gets no thumbnail. Dead letters show the class names."""
 
 from keda_jobs.errors import Permanent
 
 
 class ForeignKey(Permanent):
-    """The event's key is not that of an original."""
+    """The event's key is not the key of an original."""
 
 
 class NotAPicture(Permanent):
-    """The object is in none of the formats that are opened."""
+    """The object is not a picture in an accepted format."""
 
 
 class BrokenPicture(Permanent):
-    """The object begins like a picture and cannot be decoded."""
+    """The object begins like a picture but cannot be decoded."""
 
 
 class TooManyPixels(Permanent):
@@ -20,4 +20,4 @@ class TooManyPixels(Permanent):
 
 
 class TooCostly(Permanent):
-    """Decoding takes more memory or time than a picture of its size deserves."""
+    """Decoding exceeds the limit of memory, CPU time or scans."""

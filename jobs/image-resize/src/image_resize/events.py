@@ -1,4 +1,4 @@
-"""The events this job reads."""
+"""Events that image-resize reads."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from keda_jobs.domain.event import Event
 
 
 class ImageDownloaded(Event, subject="image-downloaded"):
-    """A picture lies in the bucket; its other fields are of no use here."""
+    """Notice that a picture is in the bucket. This job needs only its key."""
 
     key: str = Field(max_length=1024)

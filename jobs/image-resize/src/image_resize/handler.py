@@ -1,4 +1,4 @@
-"""What happens to one event."""
+"""Handler of image-resize: reads the original and stores its thumbnail."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from image_resize.resize import make_thumbnail
 from image_resize.settings import Settings
 from keda_jobs.event.context import Context
 
-# Not the job's own output (`images_resized/`), and no name that a path could resolve, such as `..`.
+# Excludes the job's own output (`images_resized/`) and names that a path would resolve, such as `..`.
 _ORIGINAL = re.compile(r"images/([0-9a-z_-][0-9a-z._-]*)")
 _CONTENT_HASH = re.compile(r"([0-9a-f]{64})\.[0-9a-z]+")
 
 
 async def resize(event: ImageDownloaded, job: Context[Settings]) -> None:
-    """Store a thumbnail of the picture at `event.key` at `images_resized/<sha256>.<ext>`."""
-    name = _name_of(event.key)
+    """Store a thumbnail of the picture at `event.key` as `images_resized/<sha256>.<ext>`."""
+    name = _original_name(event.key)
     settings = job.settings
     original = await job.store.get(event.key, max_bytes=settings.resize_max_bytes)
     thumbnail = await job.cpu(make_thumbnail, original, settings.resize_max_px, settings.resize_max_pixels)
@@ -26,16 +26,16 @@ async def resize(event: ImageDownloaded, job: Context[Settings]) -> None:
     await job.store.put(key, thumbnail.data, content_type=thumbnail.content_type)
 
 
-def _name_of(key: str) -> str:
+def _original_name(key: str) -> str:
     match = _ORIGINAL.fullmatch(key)
     if match is None:
         raise ForeignKey(
-            f"{key[:100]!r} is not the key of an original: images/ and then a-z, 0-9, dot, dash, underscore"
+            f"{key[:100]!r} is not the key of an original: images/ followed by a-z, 0-9, dot, dash, underscore"
         )
     return match[1]
 
 
 def _content_hash(name: str, data: bytes) -> str:
-    """The SHA-256 of the original, which image-download made its name; any other name could be used twice."""
+    """Return the SHA-256 of the original: from its name, or computed where the name is not a hash."""
     match = _CONTENT_HASH.fullmatch(name)
     return match[1] if match else hashlib.sha256(data).hexdigest()

@@ -1,4 +1,4 @@
-"""Bounds on what decoding one hostile file may take from the worker process it runs in."""
+"""Limits on the memory and CPU time that decoding one hostile file may use in its worker process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _STATM = Path("/proc/self/statm")
 
 
 @contextmanager
-def limited(*, memory_bytes: int, cpu_s: float) -> Iterator[None]:
-    """Bound the memory and the CPU time of the block; both hold for the whole process.
+def resource_limits(*, memory_bytes: int, cpu_s: float) -> Iterator[None]:
+    """Limit the memory and the CPU time of the block.
 
-    So they are set in a main thread only, which in a worker process is the only one.
+    The limits apply to the whole process. They are set only in a main thread, the only thread of a worker process.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -30,10 +30,10 @@ def limited(*, memory_bytes: int, cpu_s: float) -> Iterator[None]:
 
 @contextmanager
 def _memory_limit(max_bytes: int) -> Iterator[None]:
-    """Let the process map at most `max_bytes` more than it has; beyond that, allocations raise `MemoryError`.
+    """Let the process map at most `max_bytes` more than now. Beyond that, allocations raise `MemoryError`.
 
-    Without this the kernel would kill the pod with every message it holds. Does nothing where there is no /proc:
-    macOS accepts the limit and ignores it.
+    Without this limit the kernel would kill the pod with every message in flight. Without /proc there is no limit:
+    macOS accepts one and ignores it.
     """
     if not _STATM.exists():
         yield
@@ -49,15 +49,15 @@ def _memory_limit(max_bytes: int) -> Iterator[None]:
 
 @contextmanager
 def _cpu_limit(max_s: float) -> Iterator[None]:
-    """Raise `TooCostly` after `max_s` seconds of CPU time, as soon as the decoder returns to Python for more data.
+    """Raise `TooCostly` after `max_s` seconds of CPU time, once the decoder returns to Python for more data.
 
-    CPU time, not wall clock: a busy node must not turn a good picture into a dead letter.
+    Wall-clock time would turn a good picture on a busy node into a dead letter.
     """
 
-    def out_of_time(_signal: int, _frame: FrameType | None) -> None:
+    def stop(_signal: int, _frame: FrameType | None) -> None:
         raise TooCostly(f"decoding takes more than {max_s:g} s of CPU time")
 
-    before = signal.signal(signal.SIGPROF, out_of_time)
+    before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, max_s)
     try:
         yield

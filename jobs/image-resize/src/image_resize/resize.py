@@ -1,4 +1,4 @@
-"""Makes the thumbnail of one picture: bytes in, bytes out, no I/O, the same result for the same input."""
+"""Thumbnails: bytes in, bytes out, without I/O. The same input gives the same result."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
 
 from image_resize import colour
 from image_resize.errors import BrokenPicture, NotAPicture, TooCostly, TooManyPixels
-from image_resize.limits import limited
+from image_resize.limits import resource_limits
 from keda_jobs.errors import Permanent
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
-"""What is opened at all. EPS would start Ghostscript; "JPEG" opens MPO too, naming MPO raises KeyError."""
+"""Formats that are opened. EPS would start Ghostscript. "JPEG" opens MPO too: naming MPO raises KeyError."""
 
 BYTES_PER_PIXEL = 10
-"""Memory for each of `max_pixels`. Most decoders take 2 to 6, AVIF 9 and WebP 17: theirs may be so much smaller."""
+"""Memory for each of `max_pixels`. Most decoders use 2 to 6 bytes, AVIF 9, and WebP 17, so WebP may have fewer."""
 
 CPU_LIMIT_S = 10.0
 """48 megapixels take 0.1 to 2 s, 100 of lossless WebP take 4."""
 
 MAX_SCANS = 100
-"""Each scan of a progressive JPEG may go over all pixels in a few bytes; libvips refuses more than 100 too."""
+"""A scan of a progressive JPEG may visit all pixels with a few bytes. libvips has the same limit."""
 
-# Averaging whole pixels down to twice the target first, and only then the fine filter, is several times
-# faster than the filter alone and differs from it by less than the encoding does.
+# Averaging whole pixels down to twice the target, before the fine filter, is several times faster than the filter
+# alone. The difference is smaller than that of the encoding.
 _GAP = 2
 _BAND_PIXELS = 1 << 20
 
@@ -45,13 +45,13 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# One worker process a core already; each further thread also counts against the memory limit with its stack.
+# Each core already has a worker process, and the stack of each thread counts against the memory limit.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """An encoded picture; `ext` has no dot, width and height are pixels."""
+    """Encoded picture. `ext` has no dot. Width and height are in pixels."""
 
     data: bytes
     ext: str
@@ -67,8 +67,8 @@ class _Encoding:
     options: Mapping[str, Any]
 
 
-# Measured at 200x100: Huffman tables made for the picture save 6 % for 0.2 ms; WebP method 2 takes 60 % of the time
-# of method 4 for 1 % more bytes; AVIF speed 10 takes 2 ms and speed 6 takes 21 for 4 % fewer; PNG levels hardly differ.
+# Measured at 200x100. JPEG: optimized Huffman tables save 6 % for 0.2 ms. WebP: method 2 takes 60 % of the time of
+# method 4 for 1 % more bytes. AVIF: speed 10 takes 2 ms, speed 6 takes 21 ms for 4 % fewer bytes. PNG: no difference.
 _JPEG = _Encoding("jpg", "image/jpeg", {"format": "JPEG", "quality": 80, "optimize": True})
 _PNG = _Encoding("png", "image/png", {"format": "PNG"})
 _WEBP = _Encoding("webp", "image/webp", {"format": "WEBP", "quality": 80, "method": 2})
@@ -79,7 +79,7 @@ _ENCODINGS = {
     "MPO": _JPEG,
     "WEBP": _WEBP,
     "AVIF": _AVIF,
-    # The lossless ones stay lossless. GIF has no partial transparency, so its resized edges would fray.
+    # Lossless formats stay lossless. GIF has no partial transparency, so resized edges would fray.
     "PNG": _PNG,
     "GIF": _PNG,
     "BMP": _PNG,
@@ -88,13 +88,13 @@ _ENCODINGS = {
 
 
 def make_thumbnail(data: bytes, max_px: int, max_pixels: int) -> Thumbnail:
-    """The picture in `data`, fitted into a square of `max_px`, upright, in sRGB, without metadata; never enlarged.
+    """Make a thumbnail of the picture in `data`: fitted into `max_px`, upright, in sRGB, without metadata.
 
-    Of an animation, the first frame. Runs in the main thread of a worker process. Raises `Permanent`, and nothing
-    else, for whatever is not a good picture of at most `max_pixels`.
+    It is never enlarged. An animation gives its first frame. Run it in the main thread of a worker process. Raises
+    only `Permanent`, for data that is not a good picture of at most `max_pixels`.
     """
     try:
-        with limited(memory_bytes=BYTES_PER_PIXEL * max_pixels, cpu_s=CPU_LIMIT_S), _pixel_limit(max_pixels):
+        with resource_limits(memory_bytes=BYTES_PER_PIXEL * max_pixels, cpu_s=CPU_LIMIT_S), _pixel_limit(max_pixels):
             return _thumbnail(data, max_px)
     except Permanent:
         raise
@@ -105,8 +105,8 @@ def make_thumbnail(data: bytes, max_px: int, max_pixels: int) -> Thumbnail:
         raise TooCostly(f"decoding needs more than {limit} MB ({BYTES_PER_PIXEL} x RESIZE_MAX_PIXELS)") from error
     except UnidentifiedImageError as error:
         raise NotAPicture(f"no readable picture in one of {', '.join(FORMATS)}") from error
-    # Decoders raise a dozen kinds (OSError, SyntaxError, ValueError, KeyError, struct.error ...). All depend on
-    # nothing but the bytes, so another try would end the same.
+    # Decoders raise a dozen kinds of errors (OSError, SyntaxError, KeyError, struct.error ...). All depend only on
+    # the bytes, so a retry would fail again.
     except Exception as error:
         raise BrokenPicture(f"the picture cannot be decoded: {_one_line(error)}") from error
 
@@ -118,10 +118,10 @@ def _one_line(error: Exception) -> str:
 
 @contextmanager
 def _pixel_limit(max_pixels: int) -> Iterator[None]:
-    """Let Pillow refuse a larger picture by its header: it warns above the limit, and errs only above twice that."""
+    """Make Pillow refuse a larger picture by its header. By itself it only warns up to twice the limit."""
     Image.MAX_IMAGE_PIXELS = max_pixels
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of broken metadata, which is not used
+        warnings.simplefilter("ignore")  # about broken metadata, which is not used
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
@@ -131,41 +131,41 @@ def _thumbnail(data: bytes, max_px: int) -> Thumbnail:
     encoding = _ENCODINGS[image.format or ""]
     _refuse_endless_scans(image, data)
     width, height = fitted(image.width, image.height, max_px)
-    # Only JPEG can: it leaves out the fine detail while decoding.
+    # Only JPEG supports this: it skips fine detail while decoding.
     drafted = image.draft(None, (_GAP * width, _GAP * height))
     image.load()
-    small = _shrunk(image, drafted[1][2:] if drafted else image.size, max_px)
-    upright = _upright(colour.to_srgb(small, image.info.get("icc_profile")), _orientation(image))
-    return _encoded(upright, encoding)
+    small = _shrink(image, drafted[1][2:] if drafted else image.size, max_px)
+    upright = _turn_upright(colour.to_srgb(small, image.info.get("icc_profile")), _orientation(image))
+    return _encode(upright, encoding)
 
 
 def _refuse_endless_scans(image: Image.Image, data: bytes) -> None:
-    """Raise `TooCostly` for a JPEG of more than `MAX_SCANS` (inside a TIFF, libtiff does the same).
+    """Raise `TooCostly` for a JPEG of more than `MAX_SCANS` (inside a TIFF, libtiff has this limit).
 
-    The three bytes that start a scan cannot stand in compressed data; elsewhere they are one chance in 16 million.
+    The three bytes that start a scan cannot occur in compressed data. Elsewhere the chance is one in 16 million.
     """
     if "progressive" in image.info and data.count(b"\xff\xda\0") > MAX_SCANS:
         raise TooCostly(f"a JPEG with more than {MAX_SCANS} scans")
 
 
 def fitted(width: float, height: float, max_px: int) -> tuple[int, int]:
-    """The size with the same proportions that fits into a square of `max_px`; never larger, no side below 1."""
+    """Compute the size that fits into a square of `max_px`, with the same proportions and no side below 1."""
     scale = min(1.0, max_px / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _shrunk(image: Image.Image, exact: tuple[float, float], max_px: int) -> Image.Image:
-    """`image` at the size of the thumbnail; `exact` is its size before rounding to whole pixels."""
+def _shrink(image: Image.Image, exact: tuple[float, float], max_px: int) -> Image.Image:
+    """Scale `image` to the size of the thumbnail. `exact` is its size before rounding to whole pixels."""
     size = fitted(*exact, max_px)
     factor = (max(1, int(exact[0] / size[0] / _GAP)), max(1, int(exact[1] / size[1] / _GAP)))
     box = (0.0, 0.0, exact[0] / factor[0], exact[1] / factor[1])
-    return _reduced(image, factor).resize(size, Image.Resampling.LANCZOS, box=box)
+    return _reduce(image, factor).resize(size, Image.Resampling.LANCZOS, box=box)
 
 
-def _reduced(image: Image.Image, factor: tuple[int, int]) -> Image.Image:
-    """`image` with each `factor` of pixels averaged into one, in a mode that can be averaged.
+def _reduce(image: Image.Image, factor: tuple[int, int]) -> Image.Image:
+    """Average each block of `factor` pixels into one, in a mode that can be averaged.
 
-    Band by band: converting the whole would need a second picture of full size.
+    It works in bands, because converting the whole picture would need a second one of full size.
     """
     deep = colour.levels(image)
     across, down = factor
@@ -181,19 +181,19 @@ def _reduced(image: Image.Image, factor: tuple[int, int]) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) where there is none that can be read. TIFF is upright once loaded."""
+    """Return the EXIF orientation, or 1 (upright) when it is absent or invalid. A loaded TIFF is upright."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except (SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OSError, struct.error):
         return 1
 
 
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
+def _turn_upright(image: Image.Image, orientation: int) -> Image.Image:
     turn = _TRANSPOSE.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
-def _encoded(image: Image.Image, encoding: _Encoding) -> Thumbnail:
+def _encode(image: Image.Image, encoding: _Encoding) -> Thumbnail:
     image.info.clear()  # encoders write what they find here, such as a profile with today's date
     file = BytesIO()
     image.save(file, **encoding.options)
