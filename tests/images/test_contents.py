@@ -17,7 +17,7 @@ FilesOf = Callable[[Image], Mapping[str, TarInfo]]
 LARGEST_OVER_BASE = 150_000_000
 OURS = ("/app", "/venv")
 TOOLS = re.compile(r".*/(pip[0-9.]*|setuptools|wheel|uv|gcc|g\+\+|cc|make|git|curl|wget)$")
-FOR_DEVELOPMENT = re.compile(r"/app/.*(/tests?/|/test_|conftest|/testing/|/cli/).*")
+FOR_DEVELOPMENT = re.compile(r"/app/.*(/tests?/|/test_|conftest).*")
 SECRET = re.compile(r".*/(\.env|\.netrc|\.git|pip\.conf|id_[a-z0-9]+|[^/]*\.key|kubeconfig)$")
 
 

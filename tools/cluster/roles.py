@@ -30,8 +30,6 @@ def passwords(given: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, st
         variable = f"{role.upper()}_PASSWORD"
         password = given.get(variable) or kept.get(role) or secrets.token_urlsafe(_BYTES)
         if not _URL_SAFE.fullmatch(password):
-            raise ClusterError(
-                f"{variable} may contain only letters, digits and _ . ~ -: it becomes part of a URL"
-            )
+            raise ClusterError(f"{variable} may contain only letters, digits and _ . ~ -: it becomes part of a URL")
         found[role] = password
     return found

@@ -1,4 +1,4 @@
-"""Which jobs a change touches, in a git repository of the test's own with the jobs and the build files of this one."""
+"""Jobs that a change touches, in a git repository with the jobs and build files of this one."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Jobs = Callable[..., list[str]]
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    """One commit, tagged `base`, with the branch `main` checked out."""
+    """Create a repository with one commit, tagged `base`, and the branch `main` checked out."""
     return Repository.with_jobs(tmp_path / "repository")
 
 
 @pytest.fixture
 def jobs(repository: Repository) -> Jobs:
-    """The jobs that `repository` has changed since a commit: `jobs()`, `jobs("HEAD~1")`."""
+    """Return a function that lists the jobs changed since a commit: `jobs()`, `jobs("HEAD~1")`."""
     return lambda base="base": changed_jobs.changed(base, repository.path).jobs
 
 
@@ -53,7 +53,8 @@ def test_a_change_in_one_jobs_folder_touches_that_job(repository: Repository, jo
 @pytest.mark.parametrize(
     "path",
     [
-        "shared-py/src/keda_jobs/policy.py",
+        "shared-py/src/keda_jobs/domain/policy.py",
+        "shared-py/src/keda_jobs/cli/status.py",
         "shared-py/src/keda_jobs/new.py",
         "shared-py/pyproject.toml",
         "requirements/dev.txt",
@@ -63,7 +64,7 @@ def test_a_change_in_one_jobs_folder_touches_that_job(repository: Repository, jo
         "tools/build.sh",
     ],
 )
-def test_the_house_the_locks_and_the_build_files_touch_all(repository: Repository, jobs: Jobs, path: str) -> None:
+def test_the_library_the_locks_and_the_build_files_touch_all(repository: Repository, jobs: Jobs, path: str) -> None:
     repository.touch(path)
     repository.commit()
     assert jobs() == ALL
@@ -79,17 +80,16 @@ def test_the_house_the_locks_and_the_build_files_touch_all(repository: Repositor
         "tools/lint.sh",
         "k8s/README.md",
         "shared-py/tests/unit/test_new.py",
-        "shared-py/src/keda_jobs/cli/status.py",
         "jobs/stream.json",
     ],
 )
-def test_what_no_image_has_touches_none(repository: Repository, jobs: Jobs, path: str) -> None:
+def test_files_outside_of_all_images_touch_none(repository: Repository, jobs: Jobs, path: str) -> None:
     repository.touch(path)
     repository.commit()
     assert jobs() == []
 
 
-def test_a_rename_touches_the_job_it_leaves_and_the_one_it_comes_to(repository: Repository, jobs: Jobs) -> None:
+def test_a_rename_touches_the_jobs_of_both_paths(repository: Repository, jobs: Jobs) -> None:
     repository.git("mv", SOURCE, f"jobs/{OTHER}/src/{package_of(OTHER)}/moved.py")
     repository.commit()
     assert jobs() == [ONE, OTHER]
@@ -122,7 +122,7 @@ def test_a_renamed_job_is_a_deleted_and_a_new_one(repository: Repository) -> Non
     assert (change.jobs, change.deleted) == ([NEW], [ONE])
 
 
-def test_a_new_job_is_touched_and_its_consumer_wants_a_setup(repository: Repository) -> None:
+def test_a_new_job_is_touched_and_its_consumer_needs_a_setup(repository: Repository) -> None:
     repository.new_job(NEW)
     repository.commit()
     change = changed_jobs.changed("base", repository.path)
@@ -142,28 +142,28 @@ def test_a_merge_touches_what_the_branch_changed_and_not_what_main_did(repositor
     assert jobs() == [ONE, OTHER]
 
 
-def test_what_is_not_committed_counts(repository: Repository, jobs: Jobs) -> None:
+def test_uncommitted_work_counts(repository: Repository, jobs: Jobs) -> None:
     repository.touch(f"jobs/{ONE}/src/{package_of(ONE)}/ünder work.py")
     repository.touch(f"jobs/{OTHER}/service.yaml")
     assert jobs() == [ONE, OTHER]
 
 
-def test_nothing_changed_is_nothing(jobs: Jobs) -> None:
+def test_no_change_touches_no_job(jobs: Jobs) -> None:
     assert jobs() == jobs("main") == []
 
 
 @pytest.mark.parametrize("base", ["", "0" * 40, "origin/main", "--all"])
-def test_without_a_base_every_job_is_taken_and_it_is_said(
+def test_without_a_base_every_job_is_taken_and_stderr_says_so(
     repository: Repository, base: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert changed_jobs.main(["--", base], repository.path) == 0
-    said = capsys.readouterr()
-    assert said.out.split() == ALL
-    assert said.err.endswith("taking every job\n")
-    assert said.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert output.out.split() == ALL
+    assert output.err.endswith("taking every job\n")
+    assert output.err.count("\n") == 1
 
 
-def test_in_a_shallow_clone_a_base_that_is_not_there_means_every_job(
+def test_in_a_shallow_clone_a_missing_base_means_every_job(
     repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = repository.git("rev-parse", "HEAD")
@@ -171,9 +171,9 @@ def test_in_a_shallow_clone_a_base_that_is_not_there_means_every_job(
     repository.commit()
     repository.git("clone", "--quiet", "--depth", "1", repository.path.as_uri(), str(tmp_path / "shallow"))
     changed_jobs.main([base], tmp_path / "shallow")
-    said = capsys.readouterr()
-    assert said.out.split() == ALL
-    assert "shallow" in said.err
+    output = capsys.readouterr()
+    assert output.out.split() == ALL
+    assert "shallow" in output.err
 
 
 def test_without_a_commit_in_common_every_job_is_taken(
@@ -184,9 +184,9 @@ def test_without_a_commit_in_common_every_job_is_taken(
     repository.touch("another")
     repository.commit()
     changed_jobs.main(["main"], repository.path)
-    said = capsys.readouterr()
-    assert said.out.split() == ALL
-    assert "no commit in common" in said.err
+    output = capsys.readouterr()
+    assert output.out.split() == ALL
+    assert "no commit in common" in output.err
 
 
 def test_json_is_the_matrix_of_a_workflow(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,26 +208,5 @@ def test_json_is_the_matrix_of_a_workflow(repository: Repository, capsys: pytest
         ("# COPY a /c\nRUN cp a /c", []),
     ],
 )
-def test_what_a_dockerfile_copies_of_the_context(instructions: str, sources: list[str]) -> None:
+def test_paths_that_a_dockerfile_copies_from_the_context(instructions: str, sources: list[str]) -> None:
     assert changed_jobs.copied(instructions) == sources
-
-
-@pytest.mark.parametrize(
-    ("path", "is_left_out"),
-    [
-        ("README.md", True),
-        ("a/x.py", False),
-        ("a/deep/x.py", False),
-        ("a/deep/tests/x.py", True),
-        ("a/x.pyc", True),
-        ("x.pyc", True),
-        ("a/keep.pyc", False),
-    ],
-)
-def test_the_last_pattern_that_means_a_path_decides(tmp_path: Path, path: str, is_left_out: bool) -> None:
-    (tmp_path / ".dockerignore").write_text("# all\n*\n\n!/a\na/*/tests/\n**/*.pyc\n!a/keep.pyc\n")
-    assert changed_jobs.Ignored.read(tmp_path / ".dockerignore").has(path) is is_left_out
-
-
-def test_without_a_dockerignore_everything_is_sent(tmp_path: Path) -> None:
-    assert not changed_jobs.Ignored.read(tmp_path / ".dockerignore").has("README.md")
