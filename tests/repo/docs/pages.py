@@ -1,12 +1,10 @@
-"""What the documents say to type, and the trees that they draw."""
+"""Documents: commands to type, links, and the tree of folders."""
 
 from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from stack.jobs import ROOT
@@ -27,7 +25,7 @@ _COMMAND = re.compile(rf"(?:[A-Z_]+=\S+ )*(?:{_PROGRAM})(?= |$)")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command, and the document it stands in."""
+    """Command in a document."""
 
     page: str
     text: str
@@ -37,7 +35,7 @@ class Command:
 
 
 def commands(path: Path) -> list[Command]:
-    """The commands of a document: lines of its blocks, without their comments, and what stands in backticks."""
+    """Return the commands of a document: lines of its blocks, without their comments, and what stands in backticks."""
     text = path.read_text()
     lines = "".join(_BLOCK.findall(text)).splitlines()
     quoted = re.findall(r"`([^`\n]+)`", _ANY_BLOCK.sub("", text))
@@ -47,7 +45,7 @@ def commands(path: Path) -> list[Command]:
 
 
 def targets(command: str) -> list[tuple[Path, str]]:
-    """The Makefiles and targets that a command names."""
+    """Return the Makefiles and targets that a command names."""
     found = []
     for part in re.split(r"&&|\|", command):
         if not part.strip().startswith("make "):
@@ -59,43 +57,19 @@ def targets(command: str) -> list[tuple[Path, str]]:
     return found
 
 
-def tree(path: Path, heading: str) -> str:
-    """The first block below a heading."""
-    below = path.read_text().split(f"## {heading}\n", 1)[1]
-    return str(_BLOCK.findall(below)[0])
+def links(path: Path) -> list[str]:
+    """Return where the links of a document lead: files of this repository, headings, or addresses."""
+    text = _ANY_BLOCK.sub("", path.read_text())
+    return re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"^\[[^\]]+\]: (\S+)$", text, re.MULTILINE)
 
 
-def names(block: str) -> list[str]:
-    """What a tree names by a folder's slash or a file's ending; `{a,b}` is each of both, `<job>` any."""
-    expanded = dict.fromkeys(one for word in block.split() for one in _expanded(word))
-    words = [word for one in expanded for word in re.split(r"[,;:()]", one)]
-    return [one for one in words if re.fullmatch(r"[\w.*/-]*(/|\.(sh|py|json|yaml|toml|txt|md|tpl|template))", one)]
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", _ANY_BLOCK.sub("", path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@cache
-def tracked() -> list[str]:
-    """The files of this work tree that git knows or would take."""
-    command = ["git", "ls-files", "-co", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return [path for path in listed.splitlines() if (ROOT / path).exists()]
-
-
-def is_there(name: str) -> bool:
-    """Whether there is a path that ends in `name`, a folder's or a file's."""
-    pattern = re.escape(name.rstrip("/")).replace(r"\*", "[^/]+")
-    return any(re.search(rf"(^|/){pattern}(/|$)", path) for path in tracked())
-
-
-def rooms(folder: str) -> set[str]:
-    """The names in a folder of what git has, folders with a slash."""
-    inside = [path.removeprefix(folder) for path in tracked() if path.startswith(folder)]
-    return {path.split("/")[0] + ("/" if "/" in path else "") for path in inside}
-
-
-def _expanded(word: str) -> list[str]:
-    """`a/{b,c/{d,e}}/f` in full, innermost braces first; `<x>` as a star."""
-    word = re.sub(r"<[^>]+>", "*", word)
-    if not (inner := re.search(r"\{([^{}]*)\}", word)):
-        return [word]
-    before, after = word[: inner.start()], word[inner.end() :]
-    return [one for part in inner[1].split(",") for one in _expanded(before + part.strip() + after)]
+def tree() -> list[str]:
+    """Return the folders that the tree in CLAUDE.md names."""
+    below = (ROOT / "CLAUDE.md").read_text().split("## Tree\n", 1)[1]
+    return re.findall(r"^(\S+/) ", _BLOCK.findall(below)[0], re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What README.md, CLAUDE.md and the jobs' READMEs say to type works as typed, or the list here says why not here."""
+"""Commands in the documents work as typed, or the list here says why they are not tried here."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NOT_HERE = {
 }
 COMMANDS = [command for path in pages.TO_TYPE for command in pages.commands(path)]
 HERE = [command for command in COMMANDS if not any(re.match(start, command.text) for start in NOT_HERE)]
-LETTER = "1234"  # the number of a dead letter, in the documents
+DEAD_LETTER = "1234"  # the number of a dead letter, in the documents
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def environment(
     postgres_server: PostgresServer,
     database: str,
 ) -> dict[str, str]:
-    """A shell's variables, with a stream and the tables of the batch jobs."""
+    """Return a shell's variables, with a stream and the tables of the batch jobs."""
     asyncio.run(apply_streams(nats_server.url))
     found = {**os.environ, **nats_server.environment(), "PG_DSN": postgres_server.dsn_of(database)}
     subprocess.run(["users-batch-seed", "schema"], env=found, check=True, capture_output=True)
@@ -54,51 +54,51 @@ def environment(
 
 
 @pytest.fixture
-def letter(nats_server: NatsServer, environment: dict[str, str]) -> int:
-    """The number of a dead letter."""
-    return asyncio.run(bury(nats_server.url))
+def stored_dead_letter(nats_server: NatsServer, environment: dict[str, str]) -> int:
+    """Return the number of a stored dead letter."""
+    return asyncio.run(store_dead_letter(nats_server.url))
 
 
-async def bury(url: str) -> int:
-    """Store a dead letter; its number."""
+async def store_dead_letter(url: str) -> int:
+    """Store a dead letter and return its number."""
     client = await nats.connect(url)
     message = Message("image-download", b'{"url": "https://a/1.png"}', {}, "id", 15, 1, datetime.now(UTC))
     dead = Dead("the server answered 503", "HttpUnavailable")
-    made = dead_letter(message, "image-download", dead, 1024 * 1024, datetime.now(UTC))
-    stored = await client.jetstream().publish(made.subject, made.data, headers=dict(made.headers))
+    outgoing = dead_letter(message, "image-download", dead, 1024 * 1024, datetime.now(UTC))
+    stored = await client.jetstream().publish(outgoing.subject, outgoing.data, headers=dict(outgoing.headers))
     await client.close()
     return stored.seq
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where commands are typed: it has the jobs, and what they write stays in it."""
+    """Return the folder to type commands in: it has the jobs, and what commands write stays in it."""
     (tmp_path / "jobs").symlink_to(ROOT / "jobs")
     return tmp_path
 
 
-def test_there_is_something_to_type() -> None:
+def test_the_documents_have_commands_to_type() -> None:
     assert len(HERE) >= 10
 
 
 @pytest.mark.parametrize("reason", NOT_HERE)
-def test_no_exception_is_left_that_nothing_needs(reason: str) -> None:
+def test_every_exception_is_needed(reason: str) -> None:
     assert any(re.match(reason, command.text) for command in COMMANDS)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", sorted({command.page for command in HERE}))
-def test_what_a_document_says_to_type_works_as_typed(
-    page: str, environment: dict[str, str], letter: int, folder: Path
+def test_commands_of_a_document_work_as_typed(
+    page: str, environment: dict[str, str], stored_dead_letter: int, folder: Path
 ) -> None:
     for command in HERE:
         if command.page == page:
-            run(command.text.replace(LETTER, str(letter)), environment, folder)
+            run(command.text.replace(DEAD_LETTER, str(stored_dead_letter)), environment, folder)
 
 
 def run(typed: str, environment: dict[str, str], folder: Path) -> None:
-    """Run a command to its end, saying yes to what it asks; one that goes on, until it has said something."""
+    """Run a command to its end and answer yes, or until it has printed something where it would go on."""
     if "--watch" in typed:
         follow(typed, environment, folder / "log")
         return
@@ -116,7 +116,7 @@ def run(typed: str, environment: dict[str, str], folder: Path) -> None:
 
 
 def follow(typed: str, environment: dict[str, str], log: Path) -> None:
-    """Interrupt a command, as by Ctrl-C, once it has said something; it then ends well."""
+    """Interrupt a command, like Ctrl-C, once it has printed something, and check that it ends well."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["bash", "-euc", f"exec {typed}"], env=environment, stdout=output, stderr=subprocess.STDOUT
@@ -131,7 +131,7 @@ def follow(typed: str, environment: dict[str, str], log: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("typed", sorted({one.text for one in COMMANDS if one.text.startswith("make lint ARGS")}))
-def test_a_single_check_of_lint_is_run_by_its_name(typed: str) -> None:
+def test_lint_runs_a_single_check_by_name(typed: str) -> None:
     ended = subprocess.run(
         ["bash", "-euc", f"{typed} --old-file=setup"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -139,7 +139,7 @@ def test_a_single_check_of_lint_is_run_by_its_name(typed: str) -> None:
 
 
 @pytest.mark.parametrize("path", pages.ALL, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_the_make_targets_that_it_names_are_there(path: Path) -> None:
+def test_make_targets_named_in_a_document_exist(path: Path) -> None:
     for command in pages.commands(path):
         for makefile, target in pages.targets(command.text):
             assert re.search(rf"^{re.escape(target)}:", makefile.read_text(), re.MULTILINE), command

@@ -29,14 +29,14 @@ Line = dict[str, Any]
 
 
 def keys_of(outcome: str) -> list[str]:
-    """The documented keys of a line about a delivery that ended as `outcome`, in the order of the page."""
+    """Return the documented keys of a line about a delivery that ended as `outcome`, in the order of the page."""
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| .* \|$", PAGE, re.MULTILINE)
     on = ["every line", "every outcome", f"`{outcome}`", *(["all but `acked`"] if outcome != "acked" else [])]
     return [key for key, condition in rows if condition in on]
 
 
 def batch_keys() -> list[str]:
-    """The documented keys of a line about a batch."""
+    """Return the documented keys of a line about a batch."""
     every = ["time", "level", "job", "message"]
     return every + re.findall(r"^\| `(\w+)` \| [^|]* \|$", PAGE, re.MULTILINE)
 
@@ -65,7 +65,7 @@ def is_at_work(job: JobProcess) -> bool:
 
 @pytest.fixture
 async def job(start_job: StartJob, declare: Callable[..., Awaitable[None]], s3_server: S3Server) -> JobProcess:
-    """A job with one picture in its bucket."""
+    """Start a job with one picture in its bucket."""
     await declare()
     images = s3_server.bucket_folder / "images"
     images.mkdir()
