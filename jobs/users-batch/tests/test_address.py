@@ -1,4 +1,4 @@
-"""Addresses in normal form, and what is said of those that are none."""
+"""Normal form of e-mail addresses, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_normal_form(entered: str, address: str, domain: str) -> None:
         *((f"a@x.{sold}", None) for sold in ("io", "co", "me", "tv", "ai", "cc", "fm")),
     ],
 )
-def test_the_country_comes_from_a_top_level_domain_that_belongs_to_one(entered: str, country: str | None) -> None:
+def test_the_country_comes_from_the_top_level_domain_of_a_country(entered: str, country: str | None) -> None:
     assert normal_address(entered)[2] == country
 
 
@@ -79,7 +79,7 @@ FAULTS: list[tuple[str, str | None]] = [
     ("illegal character before the @", '"ada"@example.com'),
     ("illegal character before the @", "a\x00da@example.com"),
     ("illegal character before the @", "jürgen@example.com"),
-    # The sign of a kelvin, of which the small letter is a k.
+    # The Kelvin sign, whose lower case is a k.
     ("illegal character before the @", "\u212a@example.com"),
     ("nothing after the @", "ada@"),
     ("over 255 characters after the @", f"ada@{'d.' * 127}com"),
@@ -101,7 +101,7 @@ FAULTS: list[tuple[str, str | None]] = [
 
 
 @pytest.mark.parametrize(("fault", "entered"), FAULTS)
-def test_what_is_wrong_is_said(fault: str, entered: str | None) -> None:
+def test_an_invalid_address_is_refused_with_the_reason(fault: str, entered: str | None) -> None:
     assert refusal(entered) == f"email: {fault}"
 
 
@@ -128,5 +128,5 @@ def test_any_text_has_a_stable_normal_form_or_is_refused(entered: str | None) ->
 
 
 @given(ADDRESS_LIKE)
-def test_a_refusal_tells_nothing_of_what_was_entered(entered: str) -> None:
+def test_a_refusal_reveals_nothing_that_was_entered(entered: str) -> None:
     assert refusal(entered) in {None, *(f"email: {fault}" for fault, _ in FAULTS)}

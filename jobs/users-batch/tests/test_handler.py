@@ -1,4 +1,4 @@
-"""What the job makes of a row."""
+"""Rows that the job normalizes or refuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from users_batch.handler import Profile, normalize
 ROW = {"name": "ada  lovelace", "email": "Ada@Example.de"}
 
 
-async def test_a_user_is_normalised() -> None:
+async def test_a_user_is_normalized() -> None:
     result = await run_row(normalize, ROW)
     assert result.written == Profile("Ada Lovelace", "ada@example.de", "example.de", "DE")
     assert result.failure is None
@@ -26,7 +26,7 @@ async def test_a_user_is_normalised() -> None:
         ({"name": "", "email": None}, "InvalidUser: name: missing"),
     ],
 )
-async def test_an_invalid_user_fails_for_good_and_the_error_names_the_field(
+async def test_an_invalid_user_fails_permanently_and_the_error_names_the_field(
     wrong: dict[str, str | None], error: str
 ) -> None:
     result = await run_row(normalize, ROW | wrong)
@@ -36,7 +36,7 @@ async def test_an_invalid_user_fails_for_good_and_the_error_names_the_field(
 
 
 @given(st.fixed_dictionaries({"name": st.none() | st.text(), "email": st.none() | st.text() | st.emails()}))
-async def test_whatever_a_row_holds_it_is_written_or_fails_for_good(row: dict[str, str | None]) -> None:
+async def test_any_row_is_written_or_fails_permanently(row: dict[str, str | None]) -> None:
     result = await run_row(normalize, row)
     if result.failure:
         assert result.failure.error.startswith(("InvalidUser: name: ", "InvalidUser: email: "))

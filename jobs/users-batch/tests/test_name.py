@@ -1,4 +1,4 @@
-"""Names in normal form, and what is said of those that are none."""
+"""Normal form of names, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from users_batch.name import normal_name
         ("  Ada \t King\u00a0\u2003Lovelace\r\n", "Ada King Lovelace"),
         ("Rene\u0301e", "Renée"),
         ("李 小龍", "李 小龍"),
-        # Alireza, as Persian writes it.
+        # Alireza, as written in Persian.
         ("\u0639\u0644\u06cc\u200c\u0631\u0636\u0627", "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627"),
         ("x" * 199 + "Y", "x" * 199 + "Y"),
     ],
@@ -30,7 +30,7 @@ def test_the_normal_form(entered: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Ronald McDonald", "Vincent van Gogh", "Conan O'Brien", "Ada LOVELACE"])
-def test_mixed_case_is_the_persons_own(name: str) -> None:
+def test_mixed_case_is_kept(name: str) -> None:
     assert normal_name(name) == name
 
 
@@ -42,7 +42,7 @@ def test_mixed_case_is_the_persons_own(name: str) -> None:
         ("jean-luc o'neil", "Jean-Luc O'Neil"),
         ("ÉMILE ZOLA", "Émile Zola"),
         ("j.r.r. tolkien", "J.R.R. Tolkien"),
-        # No single character is this o.
+        # This o has no single-character form.
         ("adébo\u0323\u0300wálé", "Adéb\u1ecd\u0300wálé"),
         ("γιώργος σεφέρης", "Γιώργος Σεφέρης"),
     ],
@@ -66,7 +66,7 @@ FAULTS: list[tuple[str, str | None]] = [
     ("missing", "\u200d \u200c"),
     ("over 200 characters", "Ab" * 100 + "c"),
     ("over 200 characters", "e\u0301" * 101),
-    # A letter without a capital of its own: its capital is two.
+    # A letter whose capital is two letters.
     ("over 200 characters", "ŉ" + "b" * 199),
     ("control character", "Ada\x00"),
     ("control character", "Ada\x1b[31m"),
@@ -76,7 +76,7 @@ FAULTS: list[tuple[str, str | None]] = [
 
 
 @pytest.mark.parametrize(("fault", "entered"), FAULTS)
-def test_what_is_wrong_is_said(fault: str, entered: str | None) -> None:
+def test_an_invalid_name_is_refused_with_the_reason(fault: str, entered: str | None) -> None:
     assert refusal(entered) == f"name: {fault}"
 
 
@@ -97,5 +97,5 @@ def test_any_text_has_a_stable_normal_form_or_is_refused(entered: str | None) ->
 
 
 @given(NAMES)
-def test_a_refusal_tells_nothing_of_what_was_entered(entered: str) -> None:
+def test_a_refusal_reveals_nothing_that_was_entered(entered: str) -> None:
     assert refusal(entered) in {None, *(f"name: {fault}" for fault, _ in FAULTS)}

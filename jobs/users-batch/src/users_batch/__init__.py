@@ -1,1 +1,1 @@
-"""Job users-batch: users in a table are validated and normalised, millions at a time."""
+"""Job users-batch: validates and normalizes the users of a table."""

@@ -1,4 +1,4 @@
-"""Starts a worker: `python -m users_batch`."""
+"""Runs a worker: `python -m users_batch`."""
 
 from keda_jobs.batch import run_batch
 from users_batch.job import JOB

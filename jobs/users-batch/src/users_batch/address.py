@@ -1,6 +1,6 @@
-"""An e-mail address in normal form, with what it tells: its domain and, by that, a country.
+"""E-mail addresses in normal form, with their domain and its country.
 
-An address is what people have at a mail provider: no quoted local part, no comment, no IP address as the domain.
+An address is one that a mail provider gives to people: no quoted local part, no comment, no IP address as the domain.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ from functools import lru_cache
 from users_batch.country import country_of
 from users_batch.errors import InvalidUser
 
-# RFC 5321: 64 before the @, and with the brackets around it an address may have 256.
+# RFC 5321: 64 characters before the @, and 256 for an address in its brackets.
 _LONGEST, _LONGEST_LOCAL, _LONGEST_DOMAIN, _LONGEST_LABEL = 254, 64, 255, 63
 _ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}")
 _WHITESPACE = re.compile(r"\s")
-# IDNA 2003, which Python has, takes them for others or for nothing; IDNA 2008 does not: two different domains.
+# IDNA 2003, which Python has, replaces or drops these letters. IDNA 2008 keeps them, which gives another domain.
 _AMBIGUOUS = re.compile("[ßẞς\u200c\u200d]")
 
 # Most addresses are at one of a few thousand domains.
-_DOMAINS_KEPT = 16_384
+_CACHED_DOMAINS = 16_384
 
 Place = tuple[str, str | None]
 
 
 def normal_address(entered: str | None) -> tuple[str, str, str | None]:
-    """The address in small letters, its domain, and the domain's country if it has one. Raises `InvalidUser`.
+    """Return the address in lower case, its domain, and the domain's country or None. Raises `InvalidUser`.
 
-    The local part is lower-cased too: its case means nothing at any provider of note, and a person is one person.
-    A domain with other letters than those of ASCII comes in the form the DNS knows (`xn--…`).
+    The local part is lower-cased too: no notable provider distinguishes its case. A domain with letters outside
+    ASCII is returned in its DNS form (`xn--…`).
     """
     address = entered.strip() if entered else ""
-    address = address.lower() if address.isascii() else _in_ascii(address)
+    address = address.lower() if address.isascii() else _encode_domain(address)
     local, _, domain = address.partition("@")
     place = _place(domain)
     if place is None or len(address) > _LONGEST or len(local) > _LONGEST_LOCAL or not _LOCAL.fullmatch(local):
@@ -42,13 +42,13 @@ def normal_address(entered: str | None) -> tuple[str, str, str | None]:
     return address, *place
 
 
-@lru_cache(_DOMAINS_KEPT)
+@lru_cache(_CACHED_DOMAINS)
 def _place(domain: str) -> Place | None:
     return (domain, country_of(domain)) if _DOMAIN.fullmatch(domain) else None
 
 
-def _in_ascii(address: str) -> str:
-    """`address` with its domain encoded for the DNS; as it is where that cannot be done."""
+def _encode_domain(address: str) -> str:
+    """Encode the domain for the DNS. Return `address` unchanged when that is impossible."""
     local, _, domain = address.partition("@")
     if not local.isascii() or len(domain) > _LONGEST_DOMAIN or _AMBIGUOUS.search(domain):
         return address
@@ -59,7 +59,7 @@ def _in_ascii(address: str) -> str:
 
 
 def _fault(address: str) -> str:
-    """What is wrong with an address that is wrong."""
+    """Return what is wrong with an invalid address."""
     local, at, domain = address.partition("@")
     atoms, labels = local.split("."), domain.split(".")
     faults = (
@@ -80,4 +80,4 @@ def _fault(address: str) -> str:
         ("a number as the top-level domain", labels[-1].isdecimal()),
         (f"over {_LONGEST} characters", _DOMAIN.fullmatch(domain)),
     )
-    return next((text for text, is_so in faults if is_so), "illegal character after the @")
+    return next((text for text, applies in faults if applies), "illegal character after the @")

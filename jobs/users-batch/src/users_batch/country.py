@@ -1,4 +1,4 @@
-"""The country that a domain's top-level domain names."""
+"""Countries of top-level domains."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY
 TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
 """
 
-# Sold to everybody, so that they tell no country; Google's search takes the same ones for generic.
-_SOLD_TO_ALL = "AD AI AS BZ CC CD CO DJ FM IO LA ME MS NU SC SR TK TV WS"
+# Sold worldwide, so they do not identify a country. Google Search treats the same ones as generic.
+_GENERIC = "AD AI AS BZ CC CD CO DJ FM IO LA ME MS NU SC SR TK TV WS"
 
-_COUNTRIES = {code.lower(): code for code in _ISO_CODES.split() if code not in _SOLD_TO_ALL.split()} | {"uk": "GB"}
+_COUNTRIES = {code.lower(): code for code in _ISO_CODES.split() if code not in _GENERIC.split()} | {"uk": "GB"}
 
 
 def country_of(domain: str) -> str | None:
-    """The ISO 3166-1 code of the country whose top-level domain `domain` ends in; None for any other."""
+    """Return the ISO 3166-1 code for the top-level domain of `domain`, or None when it belongs to no country."""
     return _COUNTRIES.get(domain.rpartition(".")[2])

@@ -1,7 +1,7 @@
-"""Why a user is refused."""
+"""Errors of users-batch."""
 
 from keda_jobs.errors import Permanent
 
 
 class InvalidUser(Permanent):
-    """A field is wrong, and trying again cannot help. The text names the field and never what stands in it."""
+    """A field is invalid, so a retry cannot help. The message names the field and never its content."""

@@ -1,4 +1,4 @@
-"""Validates and normalises one user."""
+"""Handler of users-batch: validates and normalizes one user."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from users_batch.settings import Settings
 
 
 class User(NamedTuple):
-    """The columns that are read."""
+    """Columns that are read."""
 
     name: str | None
     email: str | None
 
 
 class Profile(NamedTuple):
-    """The columns that are written."""
+    """Columns that are written."""
 
     normalized_name: str
     normalized_email: str
@@ -27,5 +27,5 @@ class Profile(NamedTuple):
 
 
 async def normalize(user: User, _job: BatchContext[Settings]) -> Profile:
-    """The user in normal form. Raises `InvalidUser`, which names the field."""
+    """Return the user in normal form. Raises `InvalidUser`, which names the field."""
     return Profile(normal_name(user.name), *normal_address(user.email))

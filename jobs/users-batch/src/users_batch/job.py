@@ -1,4 +1,4 @@
-"""The job: its handler, its settings and its table, for the worker and for the seed tool."""
+"""Job users-batch: its handler, its settings and its table."""
 
 from __future__ import annotations
 

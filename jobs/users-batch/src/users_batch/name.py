@@ -1,4 +1,4 @@
-"""A person's name in normal form."""
+"""Names of people in normal form."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import unicodedata
 from users_batch.errors import InvalidUser
 
 _LONGEST = 200
-# Persian, Urdu and the scripts of India are written with them.
+# Persian, Urdu and the scripts of India need them.
 _JOINERS = "\u200c\u200d"
-# Control and format characters, halves of a surrogate pair, private use.
+# Control and format characters, surrogates, private use.
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co"}
 
-# Not `str.title`, which takes an accent that is a character of its own for the end of a word.
+# `str.title` would treat a combining accent as the end of a word.
 _WORD = re.compile("[^ .'’\u02bc\u2010-]+")
 
 
 def normal_name(entered: str | None) -> str:
-    """`entered` with single blanks, in Unicode form NFC. Raises `InvalidUser`.
+    """Return `entered` with single spaces, in Unicode form NFC. Raises `InvalidUser`.
 
-    Mixed case is kept, because people know how they write themselves (McDonald, van der Berg). Words all in capitals
-    or all in small letters come from a form or a habit: each then begins with a capital.
+    Mixed case is kept, because people know how to write their names (McDonald, van der Berg). A name all in upper
+    case or all in lower case gets a capital at the start of each word.
     """
-    name = _bounded(" ".join(entered.split()) if entered else "")
+    name = _check_length(" ".join(entered.split()) if entered else "")
     if not (name.isascii() and name.isprintable()):
-        name = _composed(name)
+        name = _compose(name)
     if name.islower() or name.isupper():
-        name = _capitalized(name)
+        name = _capitalize(name)
     return name
 
 
-def _capitalized(name: str) -> str:
+def _capitalize(name: str) -> str:
     name = _WORD.sub(lambda word: word[0].capitalize(), name)
-    # The capital of some letters is two of them.
-    return _bounded(unicodedata.normalize("NFC", name))
+    # The capital of some letters is two letters.
+    return _check_length(unicodedata.normalize("NFC", name))
 
 
-def _bounded(name: str) -> str:
+def _check_length(name: str) -> str:
     if not name:
         raise InvalidUser("name: missing")
     if len(name) > _LONGEST:
@@ -45,7 +45,7 @@ def _bounded(name: str) -> str:
     return name
 
 
-def _composed(name: str) -> str:
+def _compose(name: str) -> str:
     if not name.strip(f"{_JOINERS} "):
         raise InvalidUser("name: missing")
     if any(unicodedata.category(char) in _UNPRINTABLE for char in name if char not in _JOINERS):

@@ -1,4 +1,4 @@
-"""Settings of this job: those of every batch job."""
+"""Settings of users-batch: those of every batch job."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from keda_jobs.batch import BatchSettings
 
 
 class Settings(BatchSettings):
-    """What `python -m users_batch` reads from the environment."""
+    """Settings of the worker."""
