@@ -31,9 +31,9 @@ def _event_jobs() -> CollectorRegistry:
 
 
 def _exporter() -> CollectorRegistry:
-    metrics = exporter.Metrics()
-    metrics.show(exporter.Sample(name, 0, labels) for name, _, labels in (*exporter.GAUGES, *exporter.COUNTERS))
-    return metrics.registry
+    collector = exporter.SampleCollector()
+    collector.replace(exporter.Sample(name, 0, labels) for name, _, labels in (*exporter.GAUGES, *exporter.COUNTERS))
+    return collector.registry
 
 
 SOURCES: list[tuple[str, CollectorRegistry]] = [

@@ -1,1 +1,1 @@
-"""The exporter: stream, consumers, retries, dead letters and claim queues in numbers, for Prometheus."""
+"""Exporter of the stream, its consumers, retries and dead letters, and of the claim queues, for Prometheus."""

@@ -1,28 +1,28 @@
-"""Reads the claim queues: their batches and their ranges, and no row of a job's own table."""
+"""Snapshots of the claim queues: their batches and their ranges, but no row of a job's own table."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from exporter.readings import QueueReading
+from exporter.snapshots import QueueSnapshot
 from keda_jobs.claims import ClaimTable
 from keda_jobs.postgres import Connection, connected, translate_errors
 from keda_jobs.settings import PgSettings
 from keda_jobs.status.queues import claim_queues, read_batches, read_claimable, read_ranges
 
 
-async def read_queues(settings: PgSettings) -> list[QueueReading]:
-    """All queues in one snapshot. Raises `DatabaseUnavailable`, `Misconfigured`."""
+async def read_queues(settings: PgSettings) -> list[QueueSnapshot]:
+    """Read all queues in one transaction. Raises `DatabaseUnavailable`, `Misconfigured`."""
     with translate_errors():
         async with connected(settings, name="exporter") as connection:
-            # It ends with the connection: at the end of the driver's own transaction a server that hangs is waited for.
+            # It ends with the connection. The driver's own transaction would wait for a hanging server at its end.
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             now: datetime = await connection.fetchval("SELECT now()")
-            return [await _read(connection, table, now) for table in await claim_queues(connection)]
+            return [await _read_queue(connection, table, now) for table in await claim_queues(connection)]
 
 
-async def _read(connection: Connection, table: ClaimTable, now: datetime) -> QueueReading:
-    return QueueReading(
+async def _read_queue(connection: Connection, table: ClaimTable, now: datetime) -> QueueSnapshot:
+    return QueueSnapshot(
         now=now,
         job=table.batch_name,
         claimable=await read_claimable(connection, table),

@@ -1,4 +1,4 @@
-"""One reading of everything, however many ask for it, and none that outlasts its time."""
+"""Scrapes: all sources are read at once, within a time limit, and concurrent scrapes share one reading."""
 
 from __future__ import annotations
 
@@ -8,57 +8,56 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import chain
 
-from exporter.metrics import Metrics, Sample, source_samples
+from exporter.metrics import Sample, SampleCollector, source_samples
 from keda_jobs.errors import JobError
 
-# Half of what Prometheus waits for an answer by default.
-READ_S = 5.0
+# Half of Prometheus' default scrape timeout.
+READ_TIMEOUT_S = 5.0
 
 Source = Callable[[], Awaitable[Iterable[Sample]]]
 
 log = logging.getLogger(__name__)
 
 
-class Scrape:
-    """Reads the sources side by side, and shows what they said."""
+class Scraper:
+    """Reader of all sources at once, into `collector`."""
 
-    def __init__(self, sources: Mapping[str, Source], metrics: Metrics) -> None:
+    def __init__(self, sources: Mapping[str, Source], collector: SampleCollector) -> None:
         self._sources = sources
-        self._metrics = metrics
+        self._collector = collector
         self._running: asyncio.Task[None] | None = None
-        self._troubles: dict[str, str] = {}
+        self._failures: dict[str, str] = {}
 
     async def refresh(self) -> None:
-        """Read once; who asks while a reading is under way gets that one."""
+        """Read the sources, or wait for the reading that is running."""
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._read())
-        # One who asks and goes away takes it from nobody else.
+        # A cancelled scrape must not cancel the shared reading.
         await asyncio.shield(self._running)
 
     async def _read(self) -> None:
-        readings = await asyncio.gather(*(self._read_one(name) for name in self._sources))
-        self._metrics.show(chain.from_iterable(readings))
+        samples = await asyncio.gather(*(self._read_source(name) for name in self._sources))
+        self._collector.replace(chain.from_iterable(samples))
 
-    async def _read_one(self, name: str) -> list[Sample]:
+    async def _read_source(self, name: str) -> list[Sample]:
         began = time.monotonic()
         samples: list[Sample] = []
-        trouble = ""
+        failure = ""
         try:
-            async with asyncio.timeout(READ_S):
+            async with asyncio.timeout(READ_TIMEOUT_S):
                 samples += await self._sources[name]()
         except TimeoutError:
-            trouble = f"no answer within {READ_S:g} s"
+            failure = f"no answer within {READ_TIMEOUT_S:g} s"
         except JobError as error:
-            trouble = str(error)
-        self._report(name, trouble)
-        return [*samples, *source_samples(name, is_ok=not trouble, duration_s=time.monotonic() - began)]
+            failure = str(error)
+        self._log_change(name, failure)
+        return [*samples, *source_samples(name, is_ok=not failure, duration_s=time.monotonic() - began)]
 
-    def _report(self, name: str, trouble: str) -> None:
-        """Log what is new."""
-        if trouble == self._troubles.get(name, ""):
+    def _log_change(self, name: str, failure: str) -> None:
+        if failure == self._failures.get(name, ""):
             return
-        self._troubles[name] = trouble
-        if trouble:
-            log.warning("%s cannot be read: %s", name, trouble)
+        self._failures[name] = failure
+        if failure:
+            log.warning("cannot read %s: %s", name, failure)
         else:
-            log.info("%s can be read again", name)
+            log.info("can read %s again", name)

@@ -8,9 +8,9 @@ import logging
 import signal
 from collections.abc import Iterable
 
-from exporter.metrics import Metrics, Sample, queue_samples, stream_samples
+from exporter.metrics import Sample, SampleCollector, queue_samples, stream_samples
 from exporter.queues import read_queues
-from exporter.scrape import Scrape, Source
+from exporter.scrape import Scraper, Source
 from exporter.settings import Settings
 from exporter.stream import StreamReader
 from keda_jobs.errors import Misconfigured
@@ -46,11 +46,11 @@ async def _run(settings: Settings, postgres: PgSettings | None) -> None:
 
 async def _serve(settings: Settings, postgres: PgSettings | None) -> None:
     stream = StreamReader(settings)
-    metrics = Metrics()
-    scrape = Scrape(_sources(stream, postgres), metrics)
+    collector = SampleCollector()
+    scraper = Scraper(_sources(stream, postgres), collector)
     # It is alive and ready without its sources: the numbers say which of them cannot be read.
     probes = health.serve(
-        settings.http_port, alive=_well, ready=_well, registry=metrics.registry, refresh=scrape.refresh
+        settings.http_port, alive=_well, ready=_well, registry=collector.registry, refresh=scraper.refresh
     )
     async with probes as port:
         log.info("probes and metrics on port %d", port)

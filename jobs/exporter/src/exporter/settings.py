@@ -8,13 +8,13 @@ from keda_jobs.settings import NatsSettings, ProcessSettings
 
 
 class Settings(NatsSettings, ProcessSettings):
-    """What `python -m exporter` reads from the environment; `PG_DSN` is read by `PgSettings` where it is set."""
+    """Settings of the exporter. `PgSettings` reads `PG_DSN` where it is set."""
 
     pg_dsn: SecretStr | None = Field(
-        None, description="PostgreSQL, as `postgresql://user:password@host:port/database`; no queue is read without it"
+        None, description="PostgreSQL, as `postgresql://user:password@host:port/database`. Without it no queue is read"
     )
     nats_monitoring_url: str | None = Field(
         None,
-        description="a NATS server's monitoring, as `http://host:8222`; JetStream's storage is not told without it",
+        description="monitoring of a NATS server, as `http://host:8222`. Without it JetStream's storage is unknown",
         pattern=r"^https?://",
     )

@@ -1,4 +1,4 @@
-"""Exporters that read servers of the test's own, and what fills those servers."""
+"""Exporters that read the test's own servers, and fixtures that fill those servers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TABLE = "CREATE TABLE parcels (id bigint PRIMARY KEY, result text)"
 
 @pytest.fixture
 def start(nats_server: NatsServer, tmp_path: Path) -> Iterator[Start]:
-    """Starts an exporter of `nats_server`: `start()`, `start(PG_DSN=…)`."""
+    """Return a function that starts an exporter of `nats_server`: `start()`, `start(PG_DSN=…)`."""
     started: list[JobProcess] = []
 
     def start_one(**environment: str) -> JobProcess:
@@ -42,7 +42,7 @@ def start(nats_server: NatsServer, tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 async def client(nats_server: NatsServer) -> AsyncIterator[Client]:
-    """A connection to `nats_server`."""
+    """Connect to `nats_server`."""
     connection = await nats.connect(nats_server.url)
     yield connection
     await connection.close()
@@ -52,7 +52,7 @@ async def client(nats_server: NatsServer) -> AsyncIterator[Client]:
 async def owner(
     postgres_server: PostgresServer, database: str, tmp_path: Path
 ) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    """A connection to `database`, which has the queue of `parcels`."""
+    """Connect to `database`, which has the queue of `parcels`."""
     (tmp_path / "migrations").mkdir()
     (tmp_path / "migrations" / "0001_parcels.sql").write_text(_TABLE)
     connection = await asyncpg.connect(postgres_server.dsn_of(database))
@@ -63,13 +63,13 @@ async def owner(
 
 @pytest.fixture
 def exporter_dsn(postgres_server: PostgresServer, database: str) -> str:
-    """How an exporter connects to `database`: by its own role."""
+    """Return the DSN of `database` for the exporter's role."""
     return postgres_server.dsn_of(database, schema.EXPORTER)
 
 
 @pytest.fixture
 async def worker(postgres_server: PostgresServer, database: str, owner: object) -> AsyncIterator[ClaimQueue]:
-    """A worker of the queue that tries a row twice."""
+    """Yield a worker's queue with two attempts per row."""
     dsn = postgres_server.dsn_of(database, schema.worker_role(PARCELS))
     async with pool(PgSettings(pg_dsn=SecretStr(dsn)), name="worker", connections=2, call_s=10) as connections:
         policy = RetryPolicy(max_deliveries=2, step_s=60)

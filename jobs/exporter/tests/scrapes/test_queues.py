@@ -1,4 +1,4 @@
-"""What the exporter tells of claim queues."""
+"""Metrics of claim queues."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .scraping import Numbers, scrape
 Declare: TypeAlias = Callable[[], Awaitable[None]]
 Owner: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-AT_REST = {
+IDLE = {
     "queue_claimable_rows": 0,
     "queue_waiting_rows": 0,
     "queue_rows_given_up": 0,
@@ -34,39 +34,37 @@ AT_REST = {
 }
 
 
-async def told(exporter: JobProcess) -> Numbers:
-    """What is not zero of the queue."""
-    found = (await scrape(exporter))[PARCELS.batch_name]
-    assert found.keys() == AT_REST.keys()
-    return {name: value for name, value in found.items() if value}
+async def nonzero(exporter: JobProcess) -> Numbers:
+    """Scrape the queue's numbers that are not zero."""
+    numbers = (await scrape(exporter))[PARCELS.batch_name]
+    assert numbers.keys() == IDLE.keys()
+    return {name: value for name, value in numbers.items() if value}
 
 
 async def insert(owner: Owner, rows: int) -> None:
     await owner.execute("INSERT INTO parcels (id) SELECT generate_series(1, $1::int)", rows)
 
 
-async def test_an_empty_queue_is_told_of_with_zeros(
-    declare: Declare, start: Start, owner: Owner, exporter_dsn: str
-) -> None:
+async def test_an_empty_queue_has_zeros(declare: Declare, start: Start, owner: Owner, exporter_dsn: str) -> None:
     await declare()
     numbers = await scrape(start(PG_DSN=exporter_dsn))
-    assert numbers[PARCELS.batch_name] == AT_REST
-    assert numbers.alone['scrape_ok{source="postgres"}'] == 1
+    assert numbers[PARCELS.batch_name] == IDLE
+    assert numbers.shared['scrape_ok{source="postgres"}'] == 1
 
 
-async def test_rows_are_told_by_what_becomes_of_them(
+async def test_rows_are_counted_by_state_and_outcome(
     declare: Declare, start: Start, owner: Owner, worker: ClaimQueue, exporter_dsn: str
 ) -> None:
     await declare()
     exporter = start(PG_DSN=exporter_dsn)
     await insert(owner, 10)
-    assert await told(exporter) == {"queue_claimable_rows": 10}
+    assert await nonzero(exporter) == {"queue_claimable_rows": 10}
 
     batch = await worker.claim(6)
     assert batch
-    held = await told(exporter)
-    assert 0 < held.pop("queue_heartbeat_age_seconds") < 3600
-    assert held == {"queue_claimable_rows": 4, "queue_batches_running": 1}
+    running = await nonzero(exporter)
+    assert 0 < running.pop("queue_heartbeat_age_seconds") < 3600
+    assert running == {"queue_claimable_rows": 4, "queue_batches_running": 1}
 
     [first, second, third, *_] = batch.rows
     await worker.settle(
@@ -84,17 +82,17 @@ async def test_rows_are_told_by_what_becomes_of_them(
         'queue_rows_total{outcome="returned"}': 3,
         'queue_batches_total{status="completed"}': 1,
     }
-    assert await told(exporter) == settled
+    assert await nonzero(exporter) == settled
 
     failed = FailedRows(owner, PARCELS)
     await failed.reset(await failed.find(RowFilter(), 10))
-    assert await told(exporter) == {
+    assert await nonzero(exporter) == {
         **{name: value for name, value in settled.items() if "total" in name},
         "queue_claimable_rows": 9,
-    }, "what is put back by hand takes nothing off what workers did"
+    }, "rows put back by hand do not reduce the totals of the workers"
 
 
-async def test_a_batch_whose_lease_is_over_is_stale_until_it_is_recovered(
+async def test_a_batch_with_an_expired_lease_is_stale_until_it_is_recovered(
     declare: Declare, start: Start, owner: Owner, worker: ClaimQueue, exporter_dsn: str
 ) -> None:
     await declare()
@@ -102,19 +100,19 @@ async def test_a_batch_whose_lease_is_over_is_stale_until_it_is_recovered(
     await insert(owner, 3)
     await worker.claim(3)
     await owner.execute("UPDATE batch_jobs SET lease_expires_at = now(), heartbeat_at = now() - interval '90 s'")
-    stale = await told(exporter)
+    stale = await nonzero(exporter)
     assert 90 <= stale.pop("queue_heartbeat_age_seconds") < 3600
     assert stale == {"queue_claimable_rows": 3, "queue_batches_running": 1, "queue_batches_stale": 1}
 
     await worker.recover()
-    assert await told(exporter) == {
+    assert await nonzero(exporter) == {
         "queue_claimable_rows": 3,
         'queue_rows_total{outcome="returned"}': 3,
         'queue_batches_total{status="abandoned"}': 1,
     }
 
 
-async def test_a_batch_that_ends_by_an_error_is_told_apart(
+async def test_a_batch_that_ends_with_an_error_is_counted_as_failed(
     declare: Declare, start: Start, owner: Owner, worker: ClaimQueue, exporter_dsn: str
 ) -> None:
     await declare()
@@ -122,14 +120,14 @@ async def test_a_batch_that_ends_by_an_error_is_told_apart(
     batch = await worker.claim(1)
     assert batch
     await worker.close(batch, "the worker ends by a bug")
-    numbers = await told(start(PG_DSN=exporter_dsn))
+    numbers = await nonzero(start(PG_DSN=exporter_dsn))
     assert numbers['queue_batches_total{status="failed"}'] == 1
 
 
-async def test_a_database_without_a_queue_is_read_and_tells_nothing(
+async def test_a_database_without_a_queue_is_read_and_adds_no_job(
     declare: Declare, start: Start, postgres_server: PostgresServer, database: str
 ) -> None:
     await declare()
     numbers = await scrape(start(PG_DSN=postgres_server.dsn_of(database)))
-    assert numbers.alone['scrape_ok{source="postgres"}'] == 1
+    assert numbers.shared['scrape_ok{source="postgres"}'] == 1
     assert PARCELS.batch_name not in numbers.jobs

@@ -1,4 +1,4 @@
-"""What the exporter tells of stream, consumers, retries and dead letters."""
+"""Metrics of the stream, its consumers, retries and dead letters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .scraping import Scraped, page, scrape
 
 Declare = Callable[[], Awaitable[None]]
 
-AT_REST = {
+IDLE = {
     "consumer_pending": 0,
     "consumer_ack_pending": 0,
     "consumer_lag": 0,
@@ -40,14 +40,14 @@ AT_REST = {
 }
 
 
-async def test_an_empty_stream_is_told_of_with_every_job_at_zero(declare: Declare, start: Start) -> None:
+async def test_an_empty_stream_has_every_job_at_zero(declare: Declare, start: Start) -> None:
     await declare()
     numbers = await scrape(start())
-    assert numbers["image-download"] == numbers["image-resize"] == AT_REST
-    assert numbers.alone == {"stream_messages": 0, "stream_bytes": 0, 'scrape_ok{source="nats"}': 1}
+    assert numbers["image-download"] == numbers["image-resize"] == IDLE
+    assert numbers.shared == {"stream_messages": 0, "stream_bytes": 0, 'scrape_ok{source="nats"}': 1}
 
 
-async def test_messages_that_wait_and_messages_in_work_are_counted(
+async def test_pending_messages_and_messages_in_flight_are_counted(
     declare: Declare, start: Start, client: Client
 ) -> None:
     await declare()
@@ -60,8 +60,8 @@ async def test_messages_that_wait_and_messages_in_work_are_counted(
     [message] = await pull.fetch(1)
 
     numbers = await scrape(exporter)
-    assert numbers.alone["stream_messages"] == 3
-    assert numbers.alone["stream_bytes"] > 0
+    assert numbers.shared["stream_messages"] == 3
+    assert numbers.shared["stream_bytes"] > 0
     found = numbers["image-download"]
     assert 0 < found.pop("consumer_oldest_age_seconds") <= time.time() - published
     assert {name: value for name, value in found.items() if value} == {
@@ -69,7 +69,7 @@ async def test_messages_that_wait_and_messages_in_work_are_counted(
         "consumer_ack_pending": 1,
         "consumer_lag": 3,
     }
-    assert numbers["image-resize"] == AT_REST
+    assert numbers["image-resize"] == IDLE
 
     await message.nak()
     delivered: list[Msg] = []
@@ -78,12 +78,10 @@ async def test_messages_that_wait_and_messages_in_work_are_counted(
     assert (await scrape(exporter))["image-download"]["consumer_redelivered"] == 1
     for message in delivered:
         await message.ack_sync()
-    assert (await scrape(exporter))["image-download"] == AT_REST
+    assert (await scrape(exporter))["image-download"] == IDLE
 
 
-async def test_the_age_is_that_of_the_first_message_that_is_not_acked(
-    declare: Declare, start: Start, client: Client
-) -> None:
+async def test_the_age_is_that_of_the_first_unacked_message(declare: Declare, start: Start, client: Client) -> None:
     await declare()
     exporter = start()
     jetstream = client.jetstream()
@@ -107,7 +105,9 @@ async def test_the_age_is_that_of_the_first_message_that_is_not_acked(
     assert after > 0
 
 
-async def test_waiting_retries_and_the_next_of_them(declare: Declare, start: Start, client: Client) -> None:
+async def test_waiting_retries_and_the_next_due_time_are_reported(
+    declare: Declare, start: Start, client: Client
+) -> None:
     await declare()
     now = datetime.now(UTC)
     for number, delay_s in enumerate((7200, 600, 3600)):
@@ -121,10 +121,12 @@ async def test_waiting_retries_and_the_next_of_them(declare: Declare, start: Sta
     due = found["waiting_retry_next_due_timestamp_seconds"]
     assert abs(due - now.timestamp() - 600) < 0.01
     assert found["consumer_lag"] == 0
-    assert numbers["image-resize"] == AT_REST
+    assert numbers["image-resize"] == IDLE
 
 
-async def test_dead_letters_by_job_and_no_name_from_a_message(declare: Declare, start: Start, client: Client) -> None:
+async def test_dead_letters_are_counted_by_job_and_no_label_comes_from_a_message(
+    declare: Declare, start: Start, client: Client
+) -> None:
     await declare()
     exporter = start()
     began = time.time()
@@ -133,36 +135,36 @@ async def test_dead_letters_by_job_and_no_name_from_a_message(declare: Declare, 
         await client.jetstream().publish("dead-letter", b"{}", headers={Header.JOB: job} if job else None)
 
     numbers = await scrape(exporter)
-    assert stored(numbers) == {"image-download": 1, "image-resize": 2, "unknown": 2}
-    ages = [numbers[job]["dead_letter_oldest_age_seconds"] for job in stored(numbers)]
+    assert dead_letters(numbers) == {"image-download": 1, "image-resize": 2, "unknown": 2}
+    ages = [numbers[job]["dead_letter_oldest_age_seconds"] for job in dead_letters(numbers)]
     assert all(0 < age <= time.time() - began for age in ages)
 
     await client.jetstream().delete_msg(STREAM, 2)
     await client.jetstream().publish("dead-letter", b"{}", headers={Header.JOB: "image-download"})
-    assert stored(await scrape(exporter)) == {"image-download": 2, "image-resize": 1, "unknown": 2}
+    assert dead_letters(await scrape(exporter)) == {"image-download": 2, "image-resize": 1, "unknown": 2}
     await client.jetstream().purge_stream(STREAM)
-    assert (await scrape(exporter))["image-resize"] == AT_REST
+    assert (await scrape(exporter))["image-resize"] == IDLE
 
 
-async def test_the_storage_is_the_servers_where_the_stream_has_no_limit(
+async def test_the_storage_is_that_of_the_server_when_the_stream_has_no_limit(
     declare: Declare, start: Start, client: Client, nats_server: NatsServer
 ) -> None:
     await declare()
     exporter = start(NATS_MONITORING_URL=nats_server.monitor_url)
     await client.jetstream().publish("image-download", b"x" * 1000)
-    told = await asyncio.to_thread(monitored, nats_server)
+    server = await asyncio.to_thread(monitoring, nats_server)
     numbers = await scrape(exporter)
-    assert numbers.alone["jetstream_storage_bytes"] == told["storage"] > 1000
-    assert numbers.alone["jetstream_storage_max_bytes"] == told["config"]["max_storage"]
+    assert numbers.shared["jetstream_storage_bytes"] == server["storage"] > 1000
+    assert numbers.shared["jetstream_storage_max_bytes"] == server["config"]["max_storage"]
 
     config = (await ask(client, f"STREAM.INFO.{STREAM}"))["config"]
     await ask(client, f"STREAM.UPDATE.{STREAM}", {**config, "max_bytes": 5_000_000})
     numbers = await scrape(exporter)
-    assert numbers.alone["jetstream_storage_bytes"] == numbers.alone["stream_bytes"]
-    assert numbers.alone["jetstream_storage_max_bytes"] == 5_000_000
+    assert numbers.shared["jetstream_storage_bytes"] == numbers.shared["stream_bytes"]
+    assert numbers.shared["jetstream_storage_max_bytes"] == 5_000_000
 
 
-async def test_a_consumer_that_is_removed_is_told_of_no_more(declare: Declare, start: Start, client: Client) -> None:
+async def test_a_removed_consumer_is_no_longer_reported(declare: Declare, start: Start, client: Client) -> None:
     await declare()
     exporter = start()
     before = list((await scrape(exporter)).jobs)
@@ -171,7 +173,7 @@ async def test_a_consumer_that_is_removed_is_told_of_no_more(declare: Declare, s
     assert [job for job in before if job not in after] == ["image-resize"]
 
 
-async def test_a_reading_just_after_the_start_waits_for_the_connection(
+async def test_a_reading_right_after_the_start_waits_for_the_connection(
     declare: Declare, nats_server: NatsServer
 ) -> None:
     await declare()
@@ -182,28 +184,28 @@ async def test_a_reading_just_after_the_start_waits_for_the_connection(
         assert (await reading).stream.messages == 0
 
 
-async def test_it_says_so_while_there_is_no_stream(start: Start, declare: Declare) -> None:
+async def test_it_logs_a_missing_stream(start: Start, declare: Declare) -> None:
     exporter = start()
     assert await scrape(exporter) == Scraped({'scrape_ok{source="nats"}': 0}, {})
     assert exporter.last_line().endswith("make it with `keda-jobs streams apply`")
     await declare()
-    assert (await scrape(exporter)).alone["stream_messages"] == 0
-    await until(lambda: exporter.last_line() == "nats can be read again")
+    assert (await scrape(exporter)).shared["stream_messages"] == 0
+    await until(lambda: exporter.last_line() == "can read nats again")
 
 
-async def test_every_metric_says_what_it_is_also_without_a_value(start: Start) -> None:
+async def test_every_metric_has_a_help_text_even_without_a_value(start: Start) -> None:
     lines = [line.split(maxsplit=3) for line in page(start()).splitlines()]
     described = {line[2] for line in lines if line[1] == "HELP"}
     assert len(described) == 24
     assert {line[2] for line in lines if line[1] == "TYPE"} == described
 
 
-def monitored(server: NatsServer) -> Any:
-    """What the server says of JetStream."""
-    with urllib.request.urlopen(f"{server.monitor_url}/jsz") as answer:
-        return json.load(answer)
+def monitoring(server: NatsServer) -> Any:
+    """Fetch the server's monitoring of JetStream."""
+    with urllib.request.urlopen(f"{server.monitor_url}/jsz") as response:
+        return json.load(response)
 
 
-def stored(numbers: Scraped) -> dict[str, float]:
-    """The dead letters by job, of those that have some."""
+def dead_letters(numbers: Scraped) -> dict[str, float]:
+    """Return the number of dead letters of each job that has some."""
     return {job: found["dead_letters_stored"] for job, found in numbers.jobs.items() if found["dead_letters_stored"]}

@@ -1,4 +1,4 @@
-"""What one scrape finds out."""
+"""Snapshots that one scrape takes of the stream and of the claim queues."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from keda_jobs.status.stream import ConsumerState, StreamState
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """JetStream's storage in bytes: what is used, and what may be."""
+    """JetStream's storage in bytes: its use and its limit."""
 
     used: int
     limit: int
 
 
 @dataclass(frozen=True, slots=True)
-class Consumer:
-    """A consumer, and when the oldest message was stored that it has not acked."""
+class ConsumerSnapshot:
+    """Consumer, with the time at which its oldest unacked message was stored."""
 
     state: ConsumerState
-    oldest: datetime | None
+    oldest_stored_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
-class StreamReading:
-    """The stream at the NATS server's time `now`."""
+class StreamSnapshot:
+    """Stream at the NATS server's time `now`."""
 
     now: datetime
     stream: StreamState
     storage: Storage | None
-    consumers: tuple[Consumer, ...]
+    consumers: tuple[ConsumerSnapshot, ...]
     retries: tuple[WaitingRetries, ...]
-    letters: DeadLetters
+    dead_letters: DeadLetters
 
 
 @dataclass(frozen=True, slots=True)
-class QueueReading:
-    """A claim queue at the database's time `now`."""
+class QueueSnapshot:
+    """Claim queue at the database's time `now`."""
 
     now: datetime
     job: str
