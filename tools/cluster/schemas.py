@@ -13,14 +13,14 @@ from cluster import roles
 from cluster.errors import ClusterError, run
 from cluster.kubernetes import secret_of_stdin
 from keda_jobs.errors import JobError
-from keda_jobs.postgres import connected
+from keda_jobs.postgres import open_connection
 from keda_jobs.settings import PgSettings, load
 from stack.schema import apply_each
 
 
 async def apply_all(settings: PgSettings, passwords: Mapping[str, str]) -> dict[str, list[str]]:
     """Apply the schemas and return the migrations that were applied, by batch job. Raises `JobError`."""
-    async with connected(settings, name="keda-jobs-setup") as connection:
+    async with open_connection(settings, name="keda-jobs-setup") as connection:
         return await apply_each(connection, passwords)
 
 

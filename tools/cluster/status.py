@@ -142,7 +142,7 @@ def _show_queues() -> None:
 
 async def _claimable(settings: PgSettings) -> str:
     try:
-        async with postgres.connected(settings, name="keda-jobs-status") as connection:
+        async with postgres.open_connection(settings, name="keda-jobs-status") as connection:
             with postgres.translate_errors():
                 return "\n".join([await _line(connection, *one) for one in tables().items()])
     except JobError as error:

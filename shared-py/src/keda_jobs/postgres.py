@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, and its errors in the words of this house."""
+"""Connections to PostgreSQL, and its errors translated into ours."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = [
     "Pool",
     "PostgresError",
     "connect",
-    "connected",
     "one_line",
-    "pool",
+    "open_connection",
+    "open_pool",
     "transaction",
     "translate_errors",
 ]
@@ -34,35 +34,35 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 _CONNECT_S = 5.0
 
-_AWAY = (
+_UNAVAILABLE = (
     OSError,  # refused, reset, unknown host; TimeoutError is one
     pg.PostgresConnectionError,
-    pg.OperatorInterventionError,  # shut down, starting up, cancelled
+    pg.OperatorInterventionError,  # shutting down, starting up, cancelled
     pg.InsufficientResourcesError,  # too many connections, disk full
     pg.PostgresSystemError,
-    pg.InternalServerError,  # also what poolers say in their own words
+    pg.InternalServerError,  # also used by poolers for errors of their own
     pg.TransactionRollbackError,
     pg.LockNotAvailableError,
     pg.IdleInTransactionSessionTimeoutError,
-    pg.ReadOnlySQLTransactionError,  # a standby that is about to be promoted
+    pg.ReadOnlySQLTransactionError,  # a standby before its promotion
     pg.InterfaceError,
     pg.InternalClientError,
 )
 
-# Parameters of a URL that tune libpq itself. asyncpg would send them to the server, which does not know them.
-_OF_LIBPQ = {
+# URL parameters that tune libpq itself. asyncpg would send them to the server, which rejects them.
+_LIBPQ_ONLY = {
     "connect_timeout", "fallback_application_name", "gssencmode", "keepalives", "keepalives_count", "keepalives_idle",
     "keepalives_interval", "load_balance_hosts", "max_protocol_version", "min_protocol_version", "sslcertmode",
     "sslcompression", "sslsni", "tcp_user_timeout",
 }  # fmt: skip
-# Those that ask for a safety which asyncpg cannot give, unless they have this value.
-_UNSAFE = {"channel_binding": ("prefer", "disable"), "require_auth": (), "requirepeer": (), "hostaddr": ()}
+# Parameters that ask for a protection asyncpg cannot give, and the values that do not ask for it.
+_UNSUPPORTED = {"channel_binding": ("prefer", "disable"), "require_auth": (), "requirepeer": (), "hostaddr": ()}
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Inside, errors become `DatabaseUnavailable` where waiting may help, `Misconfigured` where it does not."""
+    """Raise `DatabaseUnavailable` for errors that waiting may cure, `Misconfigured` for those it cannot."""
     try:
         yield
     except (
@@ -75,26 +75,26 @@ def translate_errors() -> Iterator[None]:
         raise Misconfigured(f"{one_line(error)}; apply the job's schema first") from error
     except pg.InsufficientPrivilegeError as error:
         raise Misconfigured(
-            f"{one_line(error)}; use the role that the schema made for this, or apply the schema again"
+            f"{one_line(error)}; use the role that the schema creates for this, or apply the schema again"
         ) from error
     except pg.SyntaxOrAccessError as error:
         raise Misconfigured(one_line(error)) from error
-    except _AWAY as error:
+    except _UNAVAILABLE as error:
         raise DatabaseUnavailable(f"PostgreSQL: {one_line(error)}") from error
 
 
 def one_line(error: Exception) -> str:
-    """What `error` says, without PostgreSQL's DETAIL, which may show a whole row."""
+    """Format `error` in one line, without PostgreSQL's DETAIL, which may show a whole row."""
     if isinstance(error, TimeoutError) and not str(error):
         return "no answer in time"
     if isinstance(error, pg.InterfaceError) and isinstance(error.__context__, pg.PostgresError):
-        error = error.__context__  # the server ended the connection, and the transaction could not be ended
+        error = error.__context__  # the server closed the connection, so the rollback failed too
     text = error.args[0] if isinstance(error, pg.PostgresError | pg.InterfaceError) else error
     return " ".join(str(text).split()) or type(error).__name__
 
 
 async def connect(settings: PgSettings, *, name: str, timeout_s: float = _CONNECT_S) -> Connection:
-    """One connection, shown as `name` in pg_stat_activity. Raises `DatabaseUnavailable`, `Misconfigured`."""
+    """Connect; `name` shows in pg_stat_activity. Raises `DatabaseUnavailable`, `Misconfigured`."""
     with translate_errors():
         return await _open(
             settings.pg_dsn.get_secret_value(),
@@ -105,20 +105,20 @@ async def connect(settings: PgSettings, *, name: str, timeout_s: float = _CONNEC
 
 
 @asynccontextmanager
-async def connected(settings: PgSettings, *, name: str) -> AsyncIterator[Connection]:
-    """A connection for the time of the block. Raises `DatabaseUnavailable`, `Misconfigured`."""
+async def open_connection(settings: PgSettings, *, name: str) -> AsyncIterator[Connection]:
+    """Connect for the duration of the block. Raises `DatabaseUnavailable`, `Misconfigured`."""
     connection = await connect(settings, name=name)
     try:
         yield connection
     finally:
-        # Not `close`, which waits for a server that may be gone.
+        # Not `close`, which waits for an answer from a server that may be gone.
         connection.terminate()
 
 
 @asynccontextmanager
-async def pool(settings: PgSettings, *, name: str, connections: int, call_s: float) -> AsyncIterator[Pool]:
-    """Up to `connections` connections, made when needed; a call that takes over `call_s` seconds is given up."""
-    made = asyncpg.create_pool(
+async def open_pool(settings: PgSettings, *, name: str, connections: int, call_s: float) -> AsyncIterator[Pool]:
+    """Open a pool of up to `connections` connections. A call that takes longer than `call_s` seconds fails."""
+    connection_pool = asyncpg.create_pool(
         settings.pg_dsn.get_secret_value(),
         connect=_open,
         min_size=0,
@@ -127,38 +127,38 @@ async def pool(settings: PgSettings, *, name: str, connections: int, call_s: flo
         command_timeout=call_s,
         statement_cache_size=0,
         server_settings={"application_name": name},
-        reset=_keep_as_it_is,
+        reset=_skip_reset,
     )
     try:
-        await made
-        yield made
+        await connection_pool
+        yield connection_pool
     finally:
-        made.terminate()
+        connection_pool.terminate()
 
 
 @asynccontextmanager
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
-    """A transaction on a connection of `pool`; inside, errors are translate_errors.
+    """Run the block in a transaction on a connection of `pool`, with errors translated.
 
-    A pooler in transaction mode may stand between, so nothing may be set or prepared for longer than this.
+    There may be a pooler in transaction mode, so nothing may be set or prepared for longer than the transaction.
     """
     with translate_errors():
         async with pool.acquire() as connection, connection.transaction():
             yield connection
 
 
-async def _keep_as_it_is(_connection: object) -> None:
-    """Instead of RESET ALL after each use: whatever is set here is set for one transaction."""
+async def _skip_reset(_connection: object) -> None:
+    """Do nothing: settings are local to a transaction, so asyncpg's RESET ALL after each use is a wasted round trip."""
 
 
 async def _open(dsn: str | None = None, **options: Any) -> asyncpg.Connection[asyncpg.Record]:
-    """`asyncpg.connect`, for a URL that was written for libpq. Raises `Misconfigured` besides errors of asyncpg."""
+    """Connect with a URL written for libpq. Raises `Misconfigured`, and asyncpg's errors."""
     try:
         return await asyncpg.connect(**(options | _arguments(dsn or "")))
     except (pg.ClientConfigurationError, pg.UndefinedObjectError, pg.DataError, ssl.SSLCertVerificationError) as error:
         raise Misconfigured(f"PG_DSN: {one_line(error)}") from error
-    except (ValueError, OverflowError):  # the latter for a port beyond 65535
-        # Its text may hold a part of the password.
+    except (ValueError, OverflowError):  # OverflowError: a port beyond 65535
+        # The error's text may contain part of the password.
         raise Misconfigured(
             "PG_DSN cannot be read as a URL; write characters such as @ : / # ? % in user and password as %40 and so on"
         ) from None
@@ -167,14 +167,14 @@ async def _open(dsn: str | None = None, **options: Any) -> asyncpg.Connection[as
 def _arguments(dsn: str) -> dict[str, Any]:
     url = urlsplit(dsn)
     parameters = dict(parse_qsl(url.query, keep_blank_values=True))
-    for name, harmless in _UNSAFE.items():
-        if parameters.pop(name, None) not in (None, *harmless):
+    for name, accepted in _UNSUPPORTED.items():
+        if parameters.pop(name, None) not in (None, *accepted):
             raise Misconfigured(f"PG_DSN: {name} is not supported; leave it out and set sslmode=verify-full")
     if parameters.get("sslrootcert") == "system":
-        parameters["sslrootcert"] = ssl.get_default_verify_paths().cafile or "of the system's certificates"
+        parameters["sslrootcert"] = ssl.get_default_verify_paths().cafile or "with the system's certificates"
     for name in _FILES:
         if name in parameters and not Path(parameters[name]).is_file():
             raise Misconfigured(f"PG_DSN: {name}: there is no file {parameters[name]}")
-    given = {} if "connect_timeout" not in parameters else {"timeout": float(parameters["connect_timeout"]) or None}
-    query = urlencode({name: value for name, value in parameters.items() if name not in _OF_LIBPQ})
-    return given | {"dsn": url._replace(query=query).geturl()}
+    timeout = {} if "connect_timeout" not in parameters else {"timeout": float(parameters["connect_timeout"]) or None}
+    query = urlencode({name: value for name, value in parameters.items() if name not in _LIBPQ_ONLY})
+    return timeout | {"dsn": url._replace(query=query).geturl()}

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from keda_jobs.errors import DatabaseUnavailable, Misconfigured
-from keda_jobs.postgres import connect, connected, pool, transaction
+from keda_jobs.postgres import connect, open_connection, open_pool, transaction
 from keda_jobs.settings import PgSettings
 from stack import PostgresServer, until
 from stack.servers import free_port
@@ -30,7 +30,10 @@ def settings(dsn: str) -> PgSettings:
 
 async def query(dsn: str, statement: str = "SELECT 1", *, call_s: float = 10) -> object:
     """The answer to a statement over a pool, as workers ask."""
-    async with pool(settings(dsn), name="test", connections=1, call_s=call_s) as made, transaction(made) as connection:
+    async with (
+        open_pool(settings(dsn), name="test", connections=1, call_s=call_s) as made,
+        transaction(made) as connection,
+    ):
         return await connection.fetchval(statement)
 
 
@@ -43,7 +46,7 @@ async def line_of(call: Awaitable[object], kind: type[Exception]) -> str:
 
 
 async def test_a_connection_has_a_name_and_answers(postgres_server: PostgresServer) -> None:
-    async with connected(settings(postgres_server.dsn), name="me") as connection:
+    async with open_connection(settings(postgres_server.dsn), name="me") as connection:
         assert await connection.fetchval("SHOW application_name") == "me"
     assert await query(postgres_server.dsn, "SHOW application_name") == "test"
 
@@ -122,7 +125,7 @@ async def test_an_unknown_host_may_become_known() -> None:
 
 
 async def test_a_server_that_shuts_down_may_come_back(own_postgres_server: PostgresServer) -> None:
-    async with connected(settings(own_postgres_server.dsn), name="stays"):
+    async with open_connection(settings(own_postgres_server.dsn), name="stays"):
         own_postgres_server.signal(signal.SIGTERM)
 
         async def refusal() -> str | None:
@@ -137,7 +140,7 @@ async def test_a_server_that_shuts_down_may_come_back(own_postgres_server: Postg
 
 async def test_a_connection_that_is_cut_is_replaced_by_a_new_one(own_postgres_server: PostgresServer) -> None:
     dsn = own_postgres_server.dsn
-    async with pool(settings(dsn), name="test", connections=1, call_s=10) as made:
+    async with open_pool(settings(dsn), name="test", connections=1, call_s=10) as made:
         async with transaction(made) as connection:
             assert await connection.fetchval("SELECT 1") == 1
         await asyncio.to_thread(own_postgres_server.stop_immediately)
@@ -187,7 +190,7 @@ async def test_an_unknown_role_or_database_is_a_wrong_setting(
 
 
 async def test_too_many_connections_may_become_fewer(postgres_server: PostgresServer, database: str) -> None:
-    async with connected(settings(postgres_server.dsn_of(database)), name="owner") as owner:
+    async with open_connection(settings(postgres_server.dsn_of(database)), name="owner") as owner:
         await owner.execute(f"ALTER DATABASE {database} CONNECTION LIMIT 0; CREATE ROLE {database} LOGIN")
         line = await line_of(query(postgres_server.dsn_of(database, database)), DatabaseUnavailable)
         await owner.execute(f"DROP ROLE {database}")
@@ -211,7 +214,7 @@ async def test_what_is_interrupted_may_be_tried_again(
 ) -> None:
     async def run() -> None:
         async with (
-            pool(settings(postgres_server.dsn), name="test", connections=1, call_s=0.5) as made,
+            open_pool(settings(postgres_server.dsn), name="test", connections=1, call_s=0.5) as made,
             transaction(made) as connection,
         ):
             await connection.execute(statement)
@@ -235,7 +238,7 @@ async def test_what_the_database_does_not_know_is_a_missing_schema(
 
 
 async def test_a_statement_that_is_cancelled_leaves_a_pool_that_works(postgres_server: PostgresServer) -> None:
-    async with pool(settings(postgres_server.dsn), name="test", connections=1, call_s=10) as made:
+    async with open_pool(settings(postgres_server.dsn), name="test", connections=1, call_s=10) as made:
 
         async def sleep() -> None:
             async with transaction(made) as connection:

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 ROWS = 800_000
 CLAIM_SIZE = 5_000
-LEASE_LOST = "the lease of {} s ran out"
+LEASE_LOST = "the lease of {} s expired"
 
 
 async def test_a_worker_that_lost_its_lease_writes_no_row_of_its_batch_any_more(

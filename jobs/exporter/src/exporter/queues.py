@@ -6,7 +6,7 @@ from datetime import datetime
 
 from exporter.snapshots import QueueSnapshot
 from keda_jobs.claims import ClaimTable
-from keda_jobs.postgres import Connection, connected, translate_errors
+from keda_jobs.postgres import Connection, open_connection, translate_errors
 from keda_jobs.settings import PgSettings
 from keda_jobs.status.queues import claim_queues, read_batches, read_claimable, read_ranges
 
@@ -14,7 +14,7 @@ from keda_jobs.status.queues import claim_queues, read_batches, read_claimable, 
 async def read_queues(settings: PgSettings) -> list[QueueSnapshot]:
     """Read all queues in one transaction. Raises `DatabaseUnavailable`, `Misconfigured`."""
     with translate_errors():
-        async with connected(settings, name="exporter") as connection:
+        async with open_connection(settings, name="exporter") as connection:
             # It ends with the connection. The driver's own transaction would wait for a hanging server at its end.
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             now: datetime = await connection.fetchval("SELECT now()")

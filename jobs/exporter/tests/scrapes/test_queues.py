@@ -9,7 +9,7 @@ import asyncpg
 
 from keda_jobs.claims import ClaimQueue, Failure
 from keda_jobs.claims.failed_rows import FailedRows, RowFilter
-from keda_jobs.claims.queue import Done
+from keda_jobs.claims.queue import CompletedRow
 from stack import JobProcess, PostgresServer
 
 from .conftest import PARCELS, Start
@@ -69,7 +69,7 @@ async def test_rows_are_counted_by_state_and_outcome(
     [first, second, third, *_] = batch.rows
     await worker.settle(
         batch,
-        [Done(first, ("done",))],
+        [CompletedRow(first, ("done",))],
         [Failure(second.key, "Invalid: no", None), Failure(third.key, "Later: busy", 3600)],
     )
     await worker.close(batch)

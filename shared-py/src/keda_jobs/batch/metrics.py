@@ -1,10 +1,10 @@
-"""What a batch worker counts; served at `/metrics`. `batch_jobs` holds the same numbers for longer than a pod lives."""
+"""Metrics of a batch worker, served at `/metrics`. `batch_jobs` keeps the same counts after the pod has gone."""
 
 from __future__ import annotations
 
 import time
 
-from keda_jobs.claims.queue import Settled
+from keda_jobs.claims.queue import SettledRows
 from keda_jobs.runtime.metrics import JobRegistry
 
 _CLAIM_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -12,7 +12,7 @@ _BATCH_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 
 class BatchMetrics:
-    """The metrics of one worker."""
+    """Metrics of one worker."""
 
     def __init__(self, job: str) -> None:
         self.registry = made = JobRegistry(job)
@@ -38,11 +38,11 @@ class BatchMetrics:
         """Count one claim."""
         self._claim.observe(duration_s)
 
-    def record_settled(self, settled: Settled) -> None:
+    def record_settled(self, settled: SettledRows) -> None:
         """Count rows whose state was written."""
         self._rows["completed"].inc(settled.completed)
-        self._rows["retry"].inc(settled.failed - settled.given_up)
-        self._rows["given_up"].inc(settled.given_up)
+        self._rows["retry"].inc(settled.failed - settled.failed_permanently)
+        self._rows["given_up"].inc(settled.failed_permanently)
 
     def record_renewal(self, moment: float) -> None:
         """Note that the lease of the batch in hand was renewed, at `moment` by `time.monotonic`."""

@@ -20,7 +20,7 @@ from keda_jobs.batch.worker import Worker
 from keda_jobs.claims.queue import ClaimQueue
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.errors import DatabaseUnavailable, Misconfigured
-from keda_jobs.postgres import Pool, pool
+from keda_jobs.postgres import Pool, open_pool
 from keda_jobs.runtime import health, logs
 from keda_jobs.runtime.cpu import CpuPool
 from keda_jobs.runtime.shutdown import Shutdown
@@ -116,7 +116,7 @@ class _Process:
         resources = await stack.enter_async_context(job.resources(settings)) if job.resources else None
         # One connection for claims and heartbeats.
         connections = self._connections = await stack.enter_async_context(
-            pool(settings, name=job.name, connections=WRITERS + 1, call_s=settings.claim_timeout_s)
+            open_pool(settings, name=job.name, connections=WRITERS + 1, call_s=settings.claim_timeout_s)
         )
         policy = RetryPolicy(settings.max_attempts, settings.retry_step_s)
         give_up = time.monotonic() + settings.claim_timeout_s

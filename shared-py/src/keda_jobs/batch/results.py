@@ -1,48 +1,48 @@
-"""What became of rows, until it is written."""
+"""Outcomes of rows, buffered until they are written."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 
-from keda_jobs.claims.queue import Done, Failure
+from keda_jobs.claims.queue import CompletedRow, Failure
 
-# Transactions of thousands of rows cost little a row, and a worker that dies repeats only what ended since the last.
+# A transaction of thousands of rows costs little per row, and a worker that dies repeats only the rows since the last.
 _MANY = 2500
-_AT_LEAST_EVERY_S = 1.0
+_MAX_DELAY_S = 1.0
 
 
 class ResultBuffer:
-    """Filled by those who run rows, emptied by those who write."""
+    """Buffer between the tasks that run rows and the tasks that write their outcomes."""
 
     def __init__(self) -> None:
-        self.done: list[Done] = []
+        self.completed: list[CompletedRow] = []
         self.failures: list[Failure] = []
-        self._complete = False
-        self._worth_writing = asyncio.Event()
+        self._closed = False
+        self._ready = asyncio.Event()
 
     @property
     def exhausted(self) -> bool:
-        """Whether all were taken and no more will come."""
-        return self._complete and not self.done and not self.failures
+        """True when the buffer is closed and empty."""
+        return self._closed and not self.completed and not self.failures
 
     def wake_if_full(self) -> None:
-        """Call the writers if there is enough to write."""
-        if len(self.done) + len(self.failures) >= _MANY:
-            self._worth_writing.set()
+        """Wake the writers if there is enough to write."""
+        if len(self.completed) + len(self.failures) >= _MANY:
+            self._ready.set()
 
     def close(self) -> None:
-        """Call the writers for the last time."""
-        self._complete = True
-        self._worth_writing.set()
+        """Wake the writers for the last time."""
+        self._closed = True
+        self._ready.set()
 
-    async def drain(self) -> tuple[list[Done], list[Failure]]:
-        """All that came since the last call: a good many, or what a second brought, or the last."""
-        if not self._complete:
+    async def drain(self) -> tuple[list[CompletedRow], list[Failure]]:
+        """Wait until the buffer is full or closed, at most a second, and empty it."""
+        if not self._closed:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_AT_LEAST_EVERY_S):
-                    await self._worth_writing.wait()
-            self._worth_writing.clear()
-        taken = self.done, self.failures
-        self.done, self.failures = [], []
-        return taken
+                async with asyncio.timeout(_MAX_DELAY_S):
+                    await self._ready.wait()
+            self._ready.clear()
+        drained = self.completed, self.failures
+        self.completed, self.failures = [], []
+        return drained

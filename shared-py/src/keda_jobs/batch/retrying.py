@@ -1,4 +1,4 @@
-"""Trying again while PostgreSQL is away."""
+"""Retries of database calls while PostgreSQL is unavailable."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ T = TypeVar("T")
 
 
 def database_backoff() -> Backoff:
-    """The rests between two tries: a try costs a server that comes back next to nothing, and rows wait for it."""
+    """Build a backoff with short waits: a retry costs the server next to nothing, and claimed rows wait for it."""
     return Backoff(max_s=5.0)
 
 
 async def retry_until(
-    call: Callable[[], Awaitable[T]], backoff: Backoff, shutdown: Shutdown, give_up: Callable[[], float]
+    call: Callable[[], Awaitable[T]], backoff: Backoff, shutdown: Shutdown, deadline: Callable[[], float]
 ) -> T:
-    """The result of `call`, tried until `give_up` (by `time.monotonic`), and once at least.
+    """Retry `call` until the time that `deadline` returns (by `time.monotonic`), and run it at least once.
 
-    A shutdown has it tried again at once. Raises `DatabaseUnavailable` in the end.
+    A shutdown ends the wait between two tries. Raises `DatabaseUnavailable` after the deadline.
     """
     while True:
         try:
             result = await call()
         except DatabaseUnavailable as error:
-            if is_cancelled():  # and rolling back met a dead connection
+            if is_cancelled():  # and the rollback found a dead connection
                 raise asyncio.CancelledError from error
-            left_s = give_up() - time.monotonic()
+            left_s = deadline() - time.monotonic()
             if left_s <= 0:
                 raise
             backoff.failed(str(error))

@@ -1,4 +1,4 @@
-"""From a claimed row to what is to be written of it; the one place where a row's exception becomes an outcome."""
+"""From a claimed row to its outcome: the one place that turns a row's exception into a failure."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from typing import Any
 from keda_jobs.batch.context import BatchContext
 from keda_jobs.batch.job import BatchJob
 from keda_jobs.batch.results import ResultBuffer
-from keda_jobs.claims.queue import Claimed, Done, Failure
+from keda_jobs.claims.queue import ClaimedRow, CompletedRow, Failure
 from keda_jobs.domain.policy import RetryPolicy, describe
 from keda_jobs.errors import JobError, PlatformError, Transient
 from keda_jobs.runtime.backoff import Backoff
 from keda_jobs.runtime.shutdown import Shutdown, is_cancelled
 
-# Between two turns of the rows, heartbeat, writes and probes have theirs.
-_TURN_S = 0.02
+# Rows run this long before heartbeat, writes and probes get their turn.
+_SLICE_S = 0.02
 
 log = logging.getLogger(__name__)
 
 
 class HandlerQuit(Transient):
-    """The handler raised what ends a task or a process, and nobody had asked for an end."""
+    """The handler raised `CancelledError` or `SystemExit` without a shutdown."""
 
 
 class TimeSlice:
-    """The time in which rows run, one for all tasks: a handler without a single await would not end it otherwise."""
+    """Time slice shared by all row tasks, because a handler that never awaits would block the event loop."""
 
     def __init__(self) -> None:
         self.ends_at = 0.0
-        self._came = asyncio.Event()
-        self._came.set()
+        self._began = asyncio.Event()
+        self._began.set()
 
     async def next(self) -> None:
-        """Return when the others of the loop have had their time_slice."""
-        if not self._came.is_set():
-            await self._came.wait()
+        """Let the other tasks of the event loop run, then begin the next slice."""
+        if not self._began.is_set():
+            await self._began.wait()
             return
-        self._came.clear()
-        asyncio.get_running_loop().call_soon(self._came.set)
-        await self._came.wait()
-        self.ends_at = time.monotonic() + _TURN_S
+        self._began.clear()
+        asyncio.get_running_loop().call_soon(self._began.set)
+        await self._began.wait()
+        self.ends_at = time.monotonic() + _SLICE_S
 
 
 class RowRunner:
-    """Runs the handler on rows, in as many tasks as `run` is called in."""
+    """Runner of the handler on rows; several tasks may call `run` at once."""
 
     def __init__(self, job: BatchJob, context: BatchContext[Any, Any], policy: RetryPolicy, shutdown: Shutdown) -> None:
         self._handler = job.handler
@@ -60,10 +60,10 @@ class RowRunner:
         self._slice = TimeSlice()
         self._bugs: set[type[BaseException]] = set()
 
-    async def run(self, waiting: deque[Claimed], results: ResultBuffer) -> None:
-        """Run the rows that wait, until none does or a shutdown is asked for.
+    async def run(self, waiting: deque[ClaimedRow], results: ResultBuffer) -> None:
+        """Run waiting rows until there are none or a shutdown is requested.
 
-        This is the inner loop: what it does is done a hundred thousand times a second.
+        This is the inner loop, with a hundred thousand rows a second.
         """
         handler, context, row_type, result_type = self._handler, self._context, self._row, self._result
         time_slice = self._slice
@@ -79,28 +79,28 @@ class RowRunner:
                     raise TypeError(f"the handler returned {type(result).__name__}, not {result_type.__name__}")
             except PlatformError as error:
                 waiting.appendleft(claimed)
-                await self._rest(error)
+                await self._back_off(error)
             except Exception as error:
-                self._say_bug(error)
+                self._log_bug(error)
                 results.failures.append(self.failure(claimed, error))
             except (asyncio.CancelledError, SystemExit) as error:
                 if is_cancelled():
                     raise
-                results.failures.append(self.failure(claimed, HandlerQuit(f"it raised {describe(error)}")))
+                results.failures.append(self.failure(claimed, HandlerQuit(f"the handler raised {describe(error)}")))
             else:
-                results.done.append(Done(claimed, result or ()))
+                results.completed.append(CompletedRow(claimed, result or ()))
                 if self._backoff.active:
                     self._backoff.reset()
 
-    async def _rest(self, error: PlatformError) -> None:
+    async def _back_off(self, error: PlatformError) -> None:
         self._backoff.failed(str(error))
         await self._shutdown.sleep(self._backoff.remaining_s)
 
-    def failure(self, claimed: Claimed, error: Exception) -> Failure:
-        """The failure of a row by `error`: when it is tried again, if ever."""
+    def failure(self, claimed: ClaimedRow, error: Exception) -> Failure:
+        """Build the failure of a row by `error`, with the time of its retry."""
         return Failure.of(claimed, self._policy.after_failure(error, claimed.attempts + 1))
 
-    def _say_bug(self, error: Exception) -> None:
+    def _log_bug(self, error: Exception) -> None:
         if not isinstance(error, JobError) and type(error) not in self._bugs:
             self._bugs.add(type(error))
-            log.error("the handler raised; its later %s are not said", type(error).__name__, exc_info=error)
+            log.error("the handler raised; later %s are not logged", type(error).__name__, exc_info=error)

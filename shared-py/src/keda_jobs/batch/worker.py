@@ -1,4 +1,4 @@
-"""The worker's loop: claim, run the rows, write what became of them, until nothing is claimable."""
+"""Worker loop: claim a batch and run it, until nothing is claimable."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from keda_jobs.runtime.shutdown import Shutdown
 from keda_jobs.runtime.tracing import OFF, Tracer
 from keda_jobs.settings import BatchSettings
 
-# Every claimable range was locked by other claims, which take some ten milliseconds.
-_OTHERS_CLAIM_S = 0.05
+# Pause while every claimable range is locked by other claims, which take about ten milliseconds.
+_LOCKED_PAUSE_S = 0.05
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
 class Worker:
-    """Claims and runs batches until nothing is claimable or a shutdown is asked for."""
+    """Loop that claims and runs batches until nothing is claimable or a shutdown is requested."""
 
     def __init__(
         self,
@@ -47,38 +47,38 @@ class Worker:
         self.has_claimed = False
 
     async def run(self) -> None:
-        """Return when nothing is claimable. Raises `DatabaseUnavailable`, `Misconfigured`."""
+        """Run batches until nothing is claimable. Raises `DatabaseUnavailable`, `Misconfigured`."""
         while (batch := await self._claim()) is not None:
             self.has_claimed = True
-            work = BatchRun(self._queue, batch, self._runner, self._settings, self._metrics, self._shutdown)
+            batch_run = BatchRun(self._queue, batch, self._runner, self._settings, self._metrics, self._shutdown)
             with self._tracer.batch(batch.batch_id, len(batch.rows)) as span:
-                await work.run(span)
+                await batch_run.run(span)
 
     async def _claim(self) -> Batch | None:
-        """The next batch, None where none is to be had. Raises `DatabaseUnavailable` after CLAIM_TIMEOUT_S."""
-        give_up = time.monotonic() + self._settings.claim_timeout_s
+        """Claim the next batch, if there is one. Raises `DatabaseUnavailable` after CLAIM_TIMEOUT_S."""
+        deadline = time.monotonic() + self._settings.claim_timeout_s
         try:
             while not self._shutdown.requested:
-                batch = await self._answer(self._recover_and_claim, give_up)
-                if batch is not None or await self._answer(self._queue.claimable, give_up) == 0:
+                batch = await self._retry(self._recover_and_claim, deadline)
+                if batch is not None or await self._retry(self._queue.claimable, deadline) == 0:
                     return batch
-                if time.monotonic() > give_up:
+                if time.monotonic() > deadline:
                     raise DatabaseUnavailable("every claimable row is locked by another transaction")
-                log.debug("every claimable row is locked by another transaction, for now")
-                await self._shutdown.sleep(_OTHERS_CLAIM_S * random.uniform(0.5, 1.5))
+                log.debug("every claimable row is locked by another transaction, trying again")
+                await self._shutdown.sleep(_LOCKED_PAUSE_S * random.uniform(0.5, 1.5))
         except DatabaseUnavailable:
             if not self._shutdown.requested:
                 raise
         return None
 
-    async def _answer(self, call: Callable[[], Awaitable[T]], give_up: float) -> T:
+    async def _retry(self, call: Callable[[], Awaitable[T]], deadline: float) -> T:
         return await retry_until(
-            call, self._backoff, self._shutdown, lambda: 0.0 if self._shutdown.requested else give_up
+            call, self._backoff, self._shutdown, lambda: 0.0 if self._shutdown.requested else deadline
         )
 
     async def _recover_and_claim(self) -> Batch | None:
         while (rows := await self._queue.recover()) is not None:
-            log.warning("took %d rows from a worker whose lease ran out", rows)
+            log.warning("recovered %d rows from a worker whose lease expired", rows)
             self._metrics.record_batch("recovered")
         began = time.monotonic()
         batch = await self._queue.claim(self._settings.claim_size)

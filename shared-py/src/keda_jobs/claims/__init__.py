@@ -1,9 +1,9 @@
-"""Claim queue on a PostgreSQL table: who may work on which rows, for how long, and what became of them.
+"""Claim queue on a PostgreSQL table: which worker may work on which rows, for how long, and with what outcome.
 
-`ClaimQueue` does it for any table that `schema.apply` made a queue of; `migrations/queue` explains the tables.
+`ClaimQueue` works on any table that `schema.apply` turned into a queue. `migrations/queue` explains the tables.
 """
 
-from keda_jobs.claims.queue import Batch, ClaimQueue, Failure, LeaseLost, Settled, ValuesRefused
+from keda_jobs.claims.queue import Batch, ClaimQueue, Failure, LeaseLost, SettledRows, ValuesRefused
 from keda_jobs.claims.table import ClaimTable
 
-__all__ = ["Batch", "ClaimQueue", "ClaimTable", "Failure", "LeaseLost", "Settled", "ValuesRefused"]
+__all__ = ["Batch", "ClaimQueue", "ClaimTable", "Failure", "LeaseLost", "SettledRows", "ValuesRefused"]

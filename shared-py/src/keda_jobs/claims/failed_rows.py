@@ -1,9 +1,9 @@
-"""Failed rows of a claim queue: finding them, and putting them back as if they were new.
+"""Failed rows of a claim queue: find them, and reset them to pending.
 
-What is put back is entered in `batch_jobs` as a batch that has ended. It takes off the counts of failed rows what it
-takes back, so the sum over all batches stays the number of rows that stand as failed for good.
+A reset is recorded in `batch_jobs` as a closed batch, which subtracts its rows from the counts of failed rows. So the
+sum over all batches stays the number of rows that failed permanently.
 """
-# ruff: noqa: S608 - names come from ClaimTable, which lets only identifiers in
+# ruff: noqa: S608 - names come from ClaimTable, which accepts only identifiers
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, FORGET, SET_LOCAL
+from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, DELETE_BATCH, SET_LOCAL
 from keda_jobs.claims.table import ClaimTable
 from keda_jobs.postgres import Connection, translate_errors
 
 POD_NAME = "keda-jobs batch retry"
-"""Who, in `batch_jobs`, put rows back."""
+"""The `pod_name` of resets in `batch_jobs`."""
 
 _IN_KEY_ORDER = {**BY_RANGE, "enable_sort": "off"}
 
-# A claim reads what lies between the rows of its ranges too: so many rows at most for each that it gets.
-_WIDEST_HOLE = 250
+# A claim also reads the rows between those of its ranges: at most this many for each row that it gets.
+_MOST_GAP = 250
 
-_OPEN = """
+_INSERT_BATCH = """
 INSERT INTO batch_jobs (batch_name, pod_name, status, lease_expires_at, finished_at)
 VALUES ($1, $2, 'completed', now(), now()) RETURNING batch_id"""
-_COUNT = """
+_ADD_COUNTS = """
 UPDATE batch_jobs SET
   claimed = claimed + $2, returned = returned + $2, failed = failed - $3, given_up = given_up - $3,
   finished_at = clock_timestamp(), heartbeat_at = clock_timestamp()
@@ -36,7 +36,7 @@ WHERE batch_id = $1"""
 
 
 class FailedRow(NamedTuple):
-    """A row that failed; tried again at `next_attempt_at`, never where that is None."""
+    """A failed row, retried at `next_attempt_at`, or never where that is None."""
 
     key: int
     attempts: int
@@ -47,37 +47,37 @@ class FailedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """Which failed rows; what is left empty does not narrow. `reason` is a part of the error's text."""
+    """Selection of failed rows. Empty fields select all; `reason` is a part of the error's text."""
 
     keys: frozenset[int] = frozenset()
     reason: str | None = None
-    given_up: bool | None = None
+    failed_permanently: bool | None = None
 
     @property
     def is_everything(self) -> bool:
-        """Whether nothing narrows."""
+        """True when every failed row is selected."""
         return self == RowFilter()
 
     @property
     def arguments(self) -> tuple[object, ...]:
-        """The values of the statements' first parameters."""
-        return sorted(self.keys) or None, self.reason, self.given_up
+        """Values of the statements' first parameters."""
+        return sorted(self.keys) or None, self.reason, self.failed_permanently
 
 
-class Number(NamedTuple):
-    """How many rows, and how many of them had failed for good."""
+class FailedRowCount(NamedTuple):
+    """Number of failed rows; `permanently` of them are not retried."""
 
     rows: int
-    given_up: int
+    permanently: int
 
     @property
     def waiting(self) -> int:
-        """How many of them waited for a retry."""
-        return self.rows - self.given_up
+        """Number of rows that wait for a retry."""
+        return self.rows - self.permanently
 
 
 class FailedRows:
-    """The failed rows of one queue. Methods raise `DatabaseUnavailable` and `Misconfigured`."""
+    """Failed rows of one queue. Methods raise `DatabaseUnavailable` and `Misconfigured`."""
 
     def __init__(self, connection: Connection, table: ClaimTable) -> None:
         self._connection = connection
@@ -85,46 +85,48 @@ class FailedRows:
         self._sql = _Statements(table)
         self._batch_id: int | None = None
 
-    async def count(self, wanted: RowFilter) -> Number:
-        """How many there are. Reads the whole table unless keys are wanted: half a minute for 50 million rows."""
+    async def count(self, row_filter: RowFilter) -> FailedRowCount:
+        """Count the selected rows. Without keys this reads the whole table: half a minute for 50 million rows."""
         async with self._transaction({}):
-            [record] = await self._connection.fetch(self._sql.count, *wanted.arguments)
-            return Number(*record)
+            [record] = await self._connection.fetch(self._sql.count, *row_filter.arguments)
+            return FailedRowCount(*record)
 
-    async def find(self, wanted: RowFilter, most: int, *, after: int | None = None) -> list[FailedRow]:
-        """The first `most` of them behind the key `after`, in the order of their keys."""
+    async def find(self, row_filter: RowFilter, most: int, *, after: int | None = None) -> list[FailedRow]:
+        """Return the first `most` selected rows after the key `after`, in key order."""
         async with self._transaction(_IN_KEY_ORDER):
-            found = await self._connection.fetch(self._sql.find, *wanted.arguments, after, most)
-            return [FailedRow(*row) for row in found]
+            records = await self._connection.fetch(self._sql.find, *row_filter.arguments, after, most)
+            return [FailedRow(*record) for record in records]
 
-    async def pages(self, wanted: RowFilter, size: int, limit: int | None = None) -> AsyncGenerator[list[FailedRow]]:
-        """All of them, or the first `limit`, by `size` rows at a time."""
+    async def pages(
+        self, row_filter: RowFilter, size: int, limit: int | None = None
+    ) -> AsyncGenerator[list[FailedRow]]:
+        """Yield the selected rows, or the first `limit`, in pages of `size` rows."""
         after, left = None, limit
         while most := size if left is None else min(size, left):
-            page = await self.find(wanted, most, after=after)
+            page = await self.find(row_filter, most, after=after)
             if page:
                 yield page
             if len(page) < most:
                 return
             after, left = page[-1].key, None if left is None else left - most
 
-    async def reset(self, rows: Sequence[FailedRow]) -> Number:
-        """Set rows to pending, with no attempts; those only that still are as they were found."""
+    async def reset(self, rows: Sequence[FailedRow]) -> FailedRowCount:
+        """Set rows to pending with no attempts, unless they have changed since they were found."""
         keys, _, moments, batches, _ = zip(*rows, strict=True)
         async with self._transaction(BY_KEYS):
-            batch_id = self._batch_id or await self._connection.fetchval(_OPEN, self._batch_name, POD_NAME)
-            # Before the rows, as claims do: a waiting row may be changed only by who holds its range.
+            batch_id = self._batch_id or await self._connection.fetchval(_INSERT_BATCH, self._batch_name, POD_NAME)
+            # Ranges before rows, as claims do: a waiting row may be changed only under the lock of its range.
             ranges = await self._connection.fetch(self._sql.lock, keys, moments, batches)
-            locked = [found["range_id"] for found in ranges]
+            locked = [locked_range["range_id"] for locked_range in ranges]
             [record] = await self._connection.fetch(self._sql.reset, keys, moments, batches, locked, batch_id)
-            number = Number(*record)
-            if number.rows or self._batch_id:
-                await self._connection.execute(_COUNT, batch_id, number.rows, number.given_up)
+            count = FailedRowCount(*record)
+            if count.rows or self._batch_id:
+                await self._connection.execute(_ADD_COUNTS, batch_id, count.rows, count.permanently)
             else:
-                await self._connection.execute(FORGET, batch_id)
-        if number.rows:
+                await self._connection.execute(DELETE_BATCH, batch_id)
+        if count.rows:
             self._batch_id = batch_id
-        return number
+        return count
 
     @asynccontextmanager
     async def _transaction(self, settings: Mapping[str, str]) -> AsyncIterator[None]:
@@ -137,13 +139,13 @@ class FailedRows:
 class _Statements:
     def __init__(self, table: ClaimTable) -> None:
         name, key, queue = table.name, table.key, table.queue
-        wanted = f"""batch_status = 'failed' AND ($1::bigint[] IS NULL OR {key} = ANY($1))
+        selected = f"""batch_status = 'failed' AND ($1::bigint[] IS NULL OR {key} = ANY($1))
   AND ($2::text IS NULL OR strpos(error, $2) > 0) AND ($3::boolean IS NULL OR (next_attempt_at = 'infinity') = $3)"""
         self.count = f"""
-SELECT count(*), count(*) FILTER (WHERE next_attempt_at = 'infinity') FROM {name} WHERE {wanted}"""
+SELECT count(*), count(*) FILTER (WHERE next_attempt_at = 'infinity') FROM {name} WHERE {selected}"""
         self.find = f"""
 SELECT {key}, attempts, nullif(next_attempt_at, 'infinity'), batch_id, error FROM {name}
-WHERE {wanted} AND ($4::bigint IS NULL OR {key} > $4) ORDER BY {key} LIMIT $5"""
+WHERE {selected} AND ($4::bigint IS NULL OR {key} > $4) ORDER BY {key} LIMIT $5"""
         rows = """
 unnest($1::bigint[], $2::timestamptz[], $3::bigint[]) AS row (key, next_attempt_at, batch_id)"""
         its_range = """
@@ -176,6 +178,6 @@ WITH reset AS (
   INSERT INTO {queue} (lo, hi, claimable, next_attempt_at, from_batch)
   SELECT ranges.lo, ranges.hi, ranges.claimable, now(), $5
   FROM (SELECT array_agg(key::bigint) AS ids FROM reset) AS reset_rows,
-    batch_ranges(ids, gap => {_WIDEST_HOLE}) AS ranges
+    batch_ranges(ids, gap => {_MOST_GAP}) AS ranges
 )
 SELECT count(*), count(*) FILTER (WHERE range_id IS NULL) FROM reset"""

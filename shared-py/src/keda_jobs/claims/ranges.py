@@ -1,4 +1,4 @@
-"""Which of the waiting ranges a claim takes."""
+"""Selection of the waiting ranges that a claim takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from keda_jobs.claims.statements import Statements
 from keda_jobs.postgres import Connection
 
 # A claim reads every row between the ends of its ranges, three million a second at best. After a few rounds of
-# retries the rows of a range lie thousands apart, and CLAIM_SIZE of them would take minutes.
+# retries the rows of a range lie thousands of keys apart, and a claim of CLAIM_SIZE rows would take minutes.
 _MOST_KEYS = 1_000_000
 
 
@@ -25,36 +25,37 @@ class _Range:
     is_suspect: bool
 
 
-async def pick(connection: Connection, sql: Statements, most: int) -> list[int]:
-    """The ids of ranges of `most` rows in all: locked, the first that are free, the last one split if too long."""
+async def select_ranges(connection: Connection, sql: Statements, most: int) -> list[int]:
+    """Lock the first free ranges of up to `most` rows in all, splitting the last, and return their ids."""
     await connection.execute(sql.open_waiting)
-    picked: list[int] = []
-    wanted, keys, step = most, _MOST_KEYS, 1
+    selected: list[int] = []
+    rows, keys, step = most, _MOST_KEYS, 1
     while True:
         ranges = [_Range(*record) for record in await connection.fetch(f"FETCH {step} FROM waiting")]
-        for found in ranges:
-            if wanted <= 0 or keys <= 0 or (picked and found.is_suspect):
-                return picked
-            picked.append(await _cut(connection, sql, found, wanted))
-            wanted -= found.claimable
-            keys -= found.hi - found.lo + 1
-            if found.is_suspect:
-                return picked
-        if len(ranges) < step or wanted <= 0 or keys <= 0:
-            return picked
-        # As many as the ranges so far let expect: ranges of one row take one more fetch, not thousands, and hardly
-        # a range is locked that is not held.
-        step = max(1, wanted * len(picked) // (most - wanted))
+        for waiting in ranges:
+            if rows <= 0 or keys <= 0 or (selected and waiting.is_suspect):
+                return selected
+            selected.append(await _split_range(connection, sql, waiting, rows))
+            rows -= waiting.claimable
+            keys -= waiting.hi - waiting.lo + 1
+            if waiting.is_suspect:
+                return selected
+        if len(ranges) < step or rows <= 0 or keys <= 0:
+            return selected
+        # The number of ranges expected to hold the rest, by the size of those so far. Ranges of one row take one more
+        # fetch instead of thousands, and few ranges are locked without being taken.
+        step = max(1, rows * len(selected) // (most - rows))
 
 
-async def _cut(connection: Connection, sql: Statements, found: _Range, wanted: int) -> int:
-    if found.claimable <= wanted:
-        return found.range_id
+async def _split_range(connection: Connection, sql: Statements, waiting: _Range, rows: int) -> int:
+    """Split the first `rows` rows off a longer range. Return the id of the range to take."""
+    if waiting.claimable <= rows:
+        return waiting.range_id
     last = await connection.fetchval(
-        sql.cut, found.lo, found.hi, found.batch_status, found.next_attempt_at, found.from_batch, wanted
+        sql.split_key, waiting.lo, waiting.hi, waiting.batch_status, waiting.next_attempt_at, waiting.from_batch, rows
     )
-    if last is None or last == found.hi:  # rows of it were deleted
-        return found.range_id
-    split_off = int(await connection.fetchval(sql.split_off, found.range_id, last, wanted))
-    await connection.execute(sql.shorten, found.range_id, last + 1, wanted)
+    if last is None or last == waiting.hi:  # some of its rows were deleted
+        return waiting.range_id
+    split_off = int(await connection.fetchval(sql.split_off, waiting.range_id, last, rows))
+    await connection.execute(sql.shorten, waiting.range_id, last + 1, rows)
     return split_off

@@ -1,9 +1,8 @@
-"""Makes and changes the tables of a claim queue by numbered migrations, and gives its roles their rights.
+"""Schema of a claim queue: numbered migrations, and roles with their rights.
 
-Four roles: `keda_jobs_owner` owns everything and cannot log in; `<table>_worker` claims and writes what the handler
-returns; `<table>_scaler` reads one number; `keda_jobs_exporter` reads what all queues say of their rows, and no row.
-A migration is a file `NNNN_name.sql`, applied once, in the order of its
-number, and not changed after.
+There are four roles. `keda_jobs_owner` owns everything and cannot log in. `<table>_worker` claims rows and writes what
+the handler returns. `<table>_scaler` reads one number. `keda_jobs_exporter` reads the state of every queue, but no row.
+A migration is a file `NNNN_name.sql`. Migrations are applied once, in order of their numbers, and never changed after.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from keda_jobs.postgres import Connection, one_line, translate_errors
 OWNER = "keda_jobs_owner"
 EXPORTER = "keda_jobs_exporter"
 
-# Any number will do, as long as everybody who applies a schema takes the same one.
+# An arbitrary number, the same for everyone who applies a schema.
 _LOCK = 5_321_477_013
 
 _MIGRATIONS = """
@@ -39,8 +38,8 @@ CREATE TABLE IF NOT EXISTS batch_migrations (
   PRIMARY KEY (scope, number)
 )"""
 
-# What is wrong with a migration, not with the server.
-_FAULTS = (
+# Errors of a migration, not of the server.
+_MIGRATION_ERRORS = (
     pg.SyntaxOrAccessError,
     pg.DataError,
     pg.IntegrityConstraintViolationError,
@@ -49,17 +48,17 @@ _FAULTS = (
     pg.PLPGSQLError,
 )
 
-# For the scaler: KEDA keeps one connection a trigger and asks twice where the first try failed.
+# KEDA keeps one connection for each trigger and asks a second time when the first query failed.
 _SCALER_LIMITS = "CONNECTION LIMIT 3"
 _READER_SETTINGS = {"statement_timeout": "5s", "lock_timeout": "1s", "default_transaction_read_only": "on"}
-# One reading at a time, a second while a new pod takes over, and one that a reading left behind.
+# One scrape at a time, another while a new pod takes over, and one left behind by a failed scrape.
 _EXPORTER_LIMITS = "CONNECTION LIMIT 3"
 _WORKER_SETTINGS = {"idle_in_transaction_session_timeout": "60s"}
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file, with the names filled in."""
+    """One migration file, rendered for a table."""
 
     scope: str
     number: int
@@ -68,22 +67,22 @@ class Migration:
 
     @property
     def sha256(self) -> str:
-        """The digest by which a change of an applied migration is noticed."""
+        """Digest that reveals a change of an applied migration."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
 def worker_role(table: ClaimTable) -> str:
-    """The role that workers log in with."""
+    """Return the role that workers log in with."""
     return f"{table.name}_worker"
 
 
 def scaler_role(table: ClaimTable) -> str:
-    """The role that KEDA logs in with."""
+    """Return the role that KEDA logs in with."""
     return f"{table.name}_scaler"
 
 
 def login_roles(table: ClaimTable) -> tuple[str, ...]:
-    """Those that need a password; the exporter's is the same for every table."""
+    """Return the roles that need a password. The exporter's is the same for every table."""
     return worker_role(table), scaler_role(table), EXPORTER
 
 
@@ -93,46 +92,46 @@ async def apply(
     migrations: Traversable,
     passwords: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Bring the schema up to date; the migrations that were applied, none when there was nothing to do.
+    """Bring the schema up to date and return the names of the migrations applied.
 
-    `migrations` is the job's own folder, which makes the table that the queue is put on. `passwords` are set for the
-    roles they name, as SCRAM verifiers made here. All of it is done or, with an error, none. Raises `Misconfigured`
-    for a missing right, a migration that fails and one that was changed after it was applied.
+    `migrations` is the job's own folder, which creates the table. `passwords` are set for the roles that they name, as
+    SCRAM verifiers computed here. Everything happens in one transaction. Raises `Misconfigured` for a missing right, a
+    migration that fails, and one that was changed after it was applied.
     """
-    # The lock lasts as long as the transaction, as do role and path: a pooler may stand between.
+    # Lock, role and search path are local to the transaction, because there may be a pooler.
     with translate_errors():
         async with connection.transaction():
             await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
             schema = await _schema(connection)
-            await _make_roles(connection, table, schema, passwords or {})
+            await _create_roles(connection, table, schema, passwords or {})
             await connection.execute(f"SET LOCAL ROLE {OWNER}; SET LOCAL search_path = {schema}; {_MIGRATIONS}")
             applied = [
                 f"{migration.scope}/{migration.name}"
-                for migration in _all(table, schema, migrations)
+                for migration in _all_migrations(table, schema, migrations)
                 if await _apply(connection, migration)
             ]
-            await connection.execute(_filled(_house("roles.sql"), table, schema))
+            await connection.execute(_render(_builtin("roles.sql"), table, schema))
             return applied
 
 
 async def _schema(connection: Connection) -> str:
-    # Not that of the role that happens to apply (`$user`): the other roles would not find it.
+    # Not the schema of the current role (`$user`), which the other roles would not find.
     schema = await connection.fetchval(
         "SELECT quote_ident(name) FROM unnest(current_schemas(false)) AS name WHERE name <> current_user LIMIT 1"
     )
     if schema is None:
-        raise Misconfigured("the search_path names no schema that exists")
+        raise Misconfigured("no schema of the search_path exists; create one or set search_path")
     return str(schema)
 
 
-def _house(path: str) -> Traversable:
+def _builtin(path: str) -> Traversable:
     return resources.files("keda_jobs.claims").joinpath("migrations", path)
 
 
-def _all(table: ClaimTable, schema: str, own: Traversable) -> Iterator[Migration]:
-    yield from _read("keda-jobs", _house("tracking"), table, schema)
+def _all_migrations(table: ClaimTable, schema: str, own: Traversable) -> Iterator[Migration]:
+    yield from _read("keda-jobs", _builtin("tracking"), table, schema)
     yield from _read(table.batch_name, own, table, schema)
-    yield from _read(f"{table.name}_queue", _house("queue"), table, schema)
+    yield from _read(f"{table.name}_queue", _builtin("queue"), table, schema)
 
 
 def _read(scope: str, folder: Traversable, table: ClaimTable, schema: str) -> Iterator[Migration]:
@@ -141,11 +140,11 @@ def _read(scope: str, folder: Traversable, table: ClaimTable, schema: str) -> It
             continue
         number = file.name.partition("_")[0]
         if not number.isdecimal():
-            raise Misconfigured(f"{scope}/{file.name}: the name of a migration is a number, _ and words: 0002_more.sql")
-        yield Migration(scope, int(number), file.name, _filled(file, table, schema))
+            raise Misconfigured(f"{scope}/{file.name}: a migration is named by a number, _ and words: 0002_more.sql")
+        yield Migration(scope, int(number), file.name, _render(file, table, schema))
 
 
-def _filled(file: Traversable, table: ClaimTable, schema: str) -> str:
+def _render(file: Traversable, table: ClaimTable, schema: str) -> str:
     names = {
         "table": table.name,
         "key": table.key,
@@ -163,16 +162,16 @@ def _filled(file: Traversable, table: ClaimTable, schema: str) -> str:
 
 
 async def _apply(connection: Connection, migration: Migration) -> bool:
-    known = await connection.fetchval(
+    applied = await connection.fetchval(
         "SELECT sha256 FROM batch_migrations WHERE scope = $1 AND number = $2", migration.scope, migration.number
     )
-    if known == migration.sha256:
+    if applied == migration.sha256:
         return False
     name = f"{migration.scope}/{migration.name}"
-    if known is not None:
+    if applied is not None:
         raise Misconfigured(
-            f"{name} is not what was applied as number {migration.number}; leave applied migrations as they were and"
-            " write changes as a new one with the next number"
+            f"{name} differs from what was applied as number {migration.number}; restore it and write the change as a"
+            " new migration with the next number"
         )
     try:
         await connection.execute(migration.sql)
@@ -180,7 +179,7 @@ async def _apply(connection: Connection, migration: Migration) -> bool:
         raise Misconfigured(
             f"{name}: {one_line(error)}; make {OWNER} its owner, or a member of its owner's role"
         ) from error
-    except _FAULTS as error:
+    except _MIGRATION_ERRORS as error:
         raise Misconfigured(f"{name}: {one_line(error)}") from error
     await connection.execute(
         "INSERT INTO batch_migrations (scope, number, name, sha256) VALUES ($1, $2, $3, $4)",
@@ -192,13 +191,13 @@ async def _apply(connection: Connection, migration: Migration) -> bool:
     return True
 
 
-async def _make_roles(connection: Connection, table: ClaimTable, schema: str, passwords: Mapping[str, str]) -> None:
+async def _create_roles(connection: Connection, table: ClaimTable, schema: str, passwords: Mapping[str, str]) -> None:
     worker, scaler = worker_role(table), scaler_role(table)
     try:
-        await _make_role(connection, OWNER, "NOLOGIN")
-        await _make_role(connection, worker, "LOGIN", _WORKER_SETTINGS)
-        await _make_role(connection, scaler, f"LOGIN {_SCALER_LIMITS}", _READER_SETTINGS)
-        await _make_role(connection, EXPORTER, f"LOGIN {_EXPORTER_LIMITS}", _READER_SETTINGS)
+        await _create_role(connection, OWNER, "NOLOGIN")
+        await _create_role(connection, worker, "LOGIN", _WORKER_SETTINGS)
+        await _create_role(connection, scaler, f"LOGIN {_SCALER_LIMITS}", _READER_SETTINGS)
+        await _create_role(connection, EXPORTER, f"LOGIN {_EXPORTER_LIMITS}", _READER_SETTINGS)
         if not await connection.fetchval("SELECT pg_has_role($1, 'USAGE')", OWNER):
             await connection.execute(f"GRANT {OWNER} TO CURRENT_USER")
         await connection.execute(f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {OWNER}")
@@ -211,7 +210,7 @@ async def _make_roles(connection: Connection, table: ClaimTable, schema: str, pa
         ) from error
 
 
-async def _make_role(
+async def _create_role(
     connection: Connection, role: str, options: str, settings: Mapping[str, str] | None = None
 ) -> None:
     if await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
@@ -222,9 +221,9 @@ async def _make_role(
 
 
 def _verifier(role: str, password: str) -> str:
-    """The SCRAM-SHA-256 verifier of `password`, so that the server's log never holds it (RFC 5803, RFC 7677)."""
+    """Compute the SCRAM-SHA-256 verifier of `password`, which keeps it out of server logs (RFC 5803, RFC 7677)."""
     if not (password and password.isascii() and password.isprintable()):
-        raise Misconfigured(f"the password of {role} must be of printable ASCII characters, at least one")
+        raise Misconfigured(f"the password of {role} must be one or more printable ASCII characters")
     salt, iterations = os.urandom(16), 4096
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()

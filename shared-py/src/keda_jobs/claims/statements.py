@@ -1,4 +1,4 @@
-"""The SQL of a claim queue, written for one table. Names come from `ClaimTable`, which lets only identifiers in."""
+"""SQL of a claim queue, written for one table. Its names come from `ClaimTable`, which accepts only identifiers."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from collections.abc import Mapping
 
 from keda_jobs.claims.table import ClaimTable
 
-# The planner knows nothing of a status that changes by the thousand, and with yesterday's statistics it takes
-# nested loops that never end. Each statement here has one good plan, so the others are forbidden. A forbidden kind of
-# node that a small step still needs is priced beyond all measure; that must not set the compiler to work.
+# Statistics of a status that changes by the thousand are always stale, and with yesterday's the planner chooses nested
+# loops that never end. Each statement here has one good plan, so the others are disabled. A disabled node that a small
+# step still needs gets a huge cost, which must not trigger JIT compilation.
 _ALWAYS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_mergejoin": "off", "jit": "off"}
-# The table's triggers see to the ranges of rows that others change.
-_OURS = {"keda_jobs.claims": "on"}
-BY_RANGE = {**_ALWAYS, **_OURS, "enable_hashjoin": "off"}
-"""Plan of a claim: each held range looks its rows up by the key's index."""
-BY_KEYS = {**_ALWAYS, **_OURS, "enable_nestloop": "off"}
-"""Plan of a completion: the rows by one visit of the key's index, the values by a hash."""
+# Tells the table's triggers that the ranges are maintained here. They do it for everyone else's changes.
+_MAINTAINS_RANGES = {"keda_jobs.claims": "on"}
+BY_RANGE = {**_ALWAYS, **_MAINTAINS_RANGES, "enable_hashjoin": "off"}
+"""Settings for a claim's plan: look up the rows of each held range by the key's index."""
+BY_KEYS = {**_ALWAYS, **_MAINTAINS_RANGES, "enable_nestloop": "off"}
+"""Settings for a completion's plan: find the rows in one index scan, join the values by a hash."""
 
 SET_LOCAL = "SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS setting (name, value)"
 
-# Without the length of `varchar(10)`: a cast to it cuts the value off, where an assignment refuses it.
-TYPES = """
+# Without the length of `varchar(10)`: a cast to it truncates the value, where an assignment refuses it.
+COLUMN_TYPES = """
 SELECT attname, format_type(atttypid, -1) FROM pg_attribute
 WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped"""
 
 RENEW = """
 UPDATE batch_jobs SET heartbeat_at = clock_timestamp(), lease_expires_at = clock_timestamp() + $2 WHERE batch_id = $1"""
 
-# KEY SHARE lets slices of one batch settle side by side and keeps `take_expired`, which asks for more, away.
+# KEY SHARE lets parts of one batch settle concurrently, and conflicts with the FOR UPDATE of `take_expired_batch`.
 FENCE = """
 SELECT status, status = 'running' AND lease_expires_at > clock_timestamp() AS is_ours
 FROM batch_jobs WHERE batch_id = $1 FOR KEY SHARE"""
 
-COUNT = """
+ADD_COUNTS = """
 UPDATE batch_jobs SET
   completed = completed + $2, failed = failed + $3, given_up = given_up + $4,
   rows_per_s = (completed + $2 + failed + $3)
@@ -41,23 +41,23 @@ UPDATE batch_jobs SET
 WHERE batch_id = $1
 RETURNING completed + failed + returned = claimed"""
 
-CLOSE = """
+CLOSE_BATCH = """
 UPDATE batch_jobs SET
   status = $2, error = $3, failed = failed + $4, given_up = given_up + $5, returned = returned + $6,
   finished_at = clock_timestamp()
 WHERE batch_id = $1"""
 
-OPEN = """
+INSERT_BATCH = """
 INSERT INTO batch_jobs (batch_name, pod_name, lease_expires_at)
 VALUES ($1, $2, clock_timestamp() + $3) RETURNING batch_id"""
 
-# A claim of many rows takes its time, and the lease begins when they are had.
+# The lease begins after the claim, because a claim of many rows takes time.
 SET_CLAIMED = "UPDATE batch_jobs SET claimed = $2, lease_expires_at = clock_timestamp() + $3 WHERE batch_id = $1"
-FORGET = "DELETE FROM batch_jobs WHERE batch_id = $1"
+DELETE_BATCH = "DELETE FROM batch_jobs WHERE batch_id = $1"
 
 
 class Statements:
-    """Every statement that names the table; `types` are the SQL types of the written columns."""
+    """Statements that name the table; `types` are the SQL types of its columns."""
 
     def __init__(self, table: ClaimTable, types: Mapping[str, str]) -> None:
         name, key, queue = table.name, table.key, table.queue
@@ -65,10 +65,10 @@ class Statements:
         self.waiting = f"""
 SELECT range_id, lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect
 FROM {table.due} ORDER BY next_attempt_at, lo FOR UPDATE SKIP LOCKED"""
-        # In SQL: a cursor of the driver's leaves a prepared statement behind, on whichever connection of a pooler.
+        # In SQL, because a cursor of the driver leaves a prepared statement behind on a pooler's connection.
         self.open_waiting = f"DECLARE waiting NO SCROLL CURSOR FOR {self.waiting}"
-        # The last id of the first $6 rows of a range.
-        self.cut = f"""
+        # The last key of the first $6 rows of a range.
+        self.split_key = f"""
 SELECT {key} FROM {name}
 WHERE {key} BETWEEN $1 AND $2 AND batch_status = $3 AND next_attempt_at = $4 AND batch_id IS NOT DISTINCT FROM $5
 ORDER BY {key} OFFSET $6 - 1 LIMIT 1"""
@@ -94,7 +94,7 @@ UPDATE {name} AS row SET batch_status = 'completed', attempts = row.attempts + 1
 FROM unnest($2::bigint[]{arrays}) AS done (key{columns})
 WHERE row.{key} = done.key AND row.{key} = ANY($2) AND row.batch_id = $1 AND row.batch_status = 'processing'"""
         self.fail = f"""
-WITH gone AS (
+WITH failed AS (
   UPDATE {name} AS row SET
     batch_status = 'failed', attempts = row.attempts + 1, error = failure.error,
     next_attempt_at = coalesce(now() + make_interval(secs => failure.delay_s), 'infinity')
@@ -105,26 +105,26 @@ WITH gone AS (
   INSERT INTO {queue} (lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect)
   SELECT ranges.lo, ranges.hi, ranges.claimable, 'failed', same.next_attempt_at, $1, ({is_suspect})
   FROM (
-    SELECT next_attempt_at, array_agg(key) AS ids FROM gone WHERE next_attempt_at < 'infinity' GROUP BY 1
+    SELECT next_attempt_at, array_agg(key) AS ids FROM failed WHERE next_attempt_at < 'infinity' GROUP BY 1
   ) AS same, batch_ranges(same.ids) AS ranges
 )
-SELECT count(*) AS failed, count(*) FILTER (WHERE next_attempt_at = 'infinity') AS given_up FROM gone"""
+SELECT count(*) AS failed, count(*) FILTER (WHERE next_attempt_at = 'infinity') AS failed_permanently FROM failed"""
         self.give_back = f"""
-WITH given AS (
+WITH returned AS (
   UPDATE {name} AS row SET batch_status = 'pending', next_attempt_at = now()
   FROM {queue} AS held
   WHERE held.batch_id = $1 AND row.{key} BETWEEN held.lo AND held.hi
     AND row.batch_id = $1 AND row.batch_status = 'processing'
   RETURNING row.{key} AS key
-), all_given AS (
-  SELECT array_agg(key) AS ids, count(*) AS number FROM given
+), all_returned AS (
+  SELECT array_agg(key) AS ids, count(*) AS number FROM returned
 ), waiting AS (
   INSERT INTO {queue} (lo, hi, claimable, next_attempt_at, from_batch, is_suspect)
   SELECT ranges.lo, ranges.hi, ranges.claimable, now(), $1, $2 OR ({is_suspect})
-  FROM all_given, batch_ranges(ids, most => greatest(1, ceil(number / $3::float8))::integer) AS ranges
+  FROM all_returned, batch_ranges(ids, most => greatest(1, ceil(number / $3::float8))::integer) AS ranges
 )
-SELECT number FROM all_given"""
-        self.take_expired = f"""
+SELECT number FROM all_returned"""
+        self.take_expired_batch = f"""
 SELECT batch_id, pod_name, claimed - completed - failed - returned AS rows
 FROM {table.expired} ORDER BY lease_expires_at LIMIT 1 FOR UPDATE SKIP LOCKED"""
         self.only_row = f"""

@@ -1,4 +1,4 @@
-"""The table of a claim queue, as a value."""
+"""Description of a claim queue's table."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 
 STATUS_COLUMNS = ("batch_status", "attempts", "next_attempt_at", "error", "batch_id")
-"""The columns that the queue adds to a table and writes itself."""
+"""Columns that the queue adds to a table and writes itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimTable:
-    """A table with an integer key, the columns a job reads of a claimed row and those it writes back.
+    """A table with an integer key, the columns that a job reads, and those that it writes.
 
-    Raises `ValueError` for a name that is not a plain lower-case identifier, and for a written column that belongs
-    to the queue.
+    Raises `ValueError` for a name that is not a plain lower-case identifier, and for a written column that belongs to
+    the queue.
     """
 
     batch_name: str
@@ -37,20 +37,20 @@ class ClaimTable:
 
     @property
     def queue(self) -> str:
-        """The table of waiting ranges."""
+        """Table of waiting ranges."""
         return f"{self.name}_queue"
 
     @property
     def due(self) -> str:
-        """The view of ranges that are claimable now."""
+        """View of the ranges that are claimable now."""
         return f"{self.name}_queue_due"
 
     @property
     def expired(self) -> str:
-        """The view of running batches whose lease is over."""
+        """View of running batches with an expired lease."""
         return f"{self.name}_queue_expired"
 
     @property
     def claimable(self) -> str:
-        """The view with the number of claimable rows, which the scaler reads."""
+        """View of the number of claimable rows, which the scaler reads."""
         return f"{self.name}_claimable"

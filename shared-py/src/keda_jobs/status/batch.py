@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from keda_jobs.claims import ClaimTable
 from keda_jobs.errors import Misconfigured
-from keda_jobs.postgres import Connection, connected, translate_errors
+from keda_jobs.postgres import Connection, open_connection, translate_errors
 from keda_jobs.settings import PgSettings
 from keda_jobs.status.progress import Counts, apply_delta, time_left
 from keda_jobs.status.queues import claim_queues, read_claimable
@@ -88,7 +88,7 @@ class Status:
 async def database(settings: PgSettings) -> AsyncIterator[Connection]:
     """A connection; inside, errors are translate_errors."""
     with translate_errors():
-        async with connected(settings, name="keda-jobs-cli") as connection:
+        async with open_connection(settings, name="keda-jobs-cli") as connection:
             yield connection
 
 

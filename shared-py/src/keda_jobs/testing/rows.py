@@ -43,7 +43,7 @@ async def run_row(
     from keda_jobs.batch import BatchContext, batch_job
     from keda_jobs.batch.results import ResultBuffer
     from keda_jobs.batch.row_runner import RowRunner
-    from keda_jobs.claims.queue import Claimed
+    from keda_jobs.claims.queue import ClaimedRow
     from keda_jobs.testing.fail_on_wait import FailOnWait
 
     settings = settings or default_settings(handler, BatchSettings)
@@ -51,7 +51,7 @@ async def run_row(
     policy = RetryPolicy(settings.max_attempts, settings.retry_step_s)
     runner = RowRunner(job, BatchContext(settings, in_thread, resources), policy, FailOnWait(0))
     results = ResultBuffer()
-    await runner.run(deque([Claimed(1, attempts, job.row(**row))]), results)
+    await runner.run(deque([ClaimedRow(1, attempts, job.row(**row))]), results)
     if results.failures:
         return RowResult(None, results.failures[0])
-    return RowResult(results.done[0].values or None, None)
+    return RowResult(results.completed[0].values or None, None)

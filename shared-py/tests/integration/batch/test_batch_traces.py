@@ -39,7 +39,7 @@ async def test_a_batch_that_was_lost_is_an_error(parcels: Parcels, start: Start,
         worker.signal(signal.SIGSTOP)
         await until(parcels.claimable)
         worker.signal(signal.SIGCONT)
-        await until(lambda: worker.says("took 2 rows from a worker whose lease ran out"))
+        await until(lambda: worker.says("recovered 2 rows from a worker whose lease expired"))
         steering.open_the_gate()
         assert await worker.ended() == 0
     lost = collector.spans[0]

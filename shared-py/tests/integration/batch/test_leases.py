@@ -23,7 +23,7 @@ async def test_a_frozen_worker_loses_its_batch_and_writes_nothing_of_it(
     assert await parcels.statuses() == {"completed": 6}
     frozen.signal(signal.SIGCONT)
     assert await frozen.ended() == 0
-    assert any("the lease of 1 s ran out" in said for said in frozen.said("WARNING"))
+    assert any("the lease of 1 s expired" in said for said in frozen.said("WARNING"))
     assert await parcels.written_twice() == []
     batches = await parcels.batches()
     assert (batches[0]["pod_name"], batches[0]["status"], batches[0]["completed"]) == ("pod-0", "abandoned", 0)
@@ -39,7 +39,7 @@ async def test_a_worker_that_lost_its_batch_goes_on_with_the_next(
     worker.signal(signal.SIGSTOP)
     await until(parcels.claimable)
     worker.signal(signal.SIGCONT)
-    await until(lambda: worker.says("took 2 rows from a worker whose lease ran out"))
+    await until(lambda: worker.says("recovered 2 rows from a worker whose lease expired"))
     steering.open_the_gate()
     assert await worker.ended() == 0
     assert await parcels.statuses() == {"completed": 2}

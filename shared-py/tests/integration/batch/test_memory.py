@@ -14,7 +14,7 @@ from keda_jobs.batch.row_runner import RowRunner
 from keda_jobs.batch.worker import Worker
 from keda_jobs.claims import ClaimQueue
 from keda_jobs.domain.policy import RetryPolicy
-from keda_jobs.postgres import pool
+from keda_jobs.postgres import open_pool
 from keda_jobs.runtime.cpu import CpuPool
 from keda_jobs.runtime.shutdown import Shutdown
 
@@ -47,7 +47,7 @@ async def test_memory_is_flat(parcels: Parcels, tmp_path: Path) -> None:
         {"pg_dsn": parcels.dsn, "claim_size": 20, "gate": tmp_path / "gate", "runs": tmp_path / "runs"}
     )
     memory, shutdown, policy = Memory(), Shutdown(0), RetryPolicy(3, 60)
-    async with pool(settings, name="memory", connections=4, call_s=30) as connections:
+    async with open_pool(settings, name="memory", connections=4, call_s=30) as connections:
         table = dataclasses.replace(JOB.table, batch_name=NAME)  # its package is another here
         queue = await ClaimQueue.bind(connections, table, pod_name="here", lease_s=60, policy=policy)
         runner = RowRunner(JOB, BatchContext(settings, CpuPool(), None), policy, shutdown)

@@ -61,7 +61,7 @@ async def test_an_outage_longer_than_the_lease_costs_the_batch_and_no_row(
     worker = start(CLAIM_SIZE="20", LEASE_S="1", CLAIM_TIMEOUT_S="60")
     await until(lambda: len(steering.runs) == 8)
     await asyncio.to_thread(own_parcels.server.stop_immediately)
-    await until(lambda: worker.says("goes to others when its lease is over"))
+    await until(lambda: worker.says("other workers take its unwritten rows"))
     await asyncio.to_thread(own_parcels.server.start)
     await own_parcels.connect()
     steering.open_the_gate()
@@ -70,7 +70,7 @@ async def test_an_outage_longer_than_the_lease_costs_the_batch_and_no_row(
     assert await own_parcels.written_twice() == []
     batches = await own_parcels.batches()
     assert batches[0]["status"] == "abandoned"
-    assert batches[0]["error"] == "the lease of pod-0 ran out"
+    assert batches[0]["error"] == "the lease of pod-0 expired"
     assert {batch["status"] for batch in batches[1:]} == {"completed"}
 
 

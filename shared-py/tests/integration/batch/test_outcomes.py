@@ -104,8 +104,8 @@ async def test_while_the_platform_is_in_trouble_rows_stay_in_hand_and_no_try_is_
 POISON = {
     "has a bug": "AttributeError: 'Parcel' object has no attribute 'weight'",
     "returns something else": "TypeError: the handler returned Parcel, not Sticker",
-    "cancels": "HandlerQuit: it raised CancelledError",
-    "asks to exit": "HandlerQuit: it raised SystemExit: enough",
+    "cancels": "HandlerQuit: the handler raised CancelledError",
+    "asks to exit": "HandlerQuit: the handler raised SystemExit: enough",
     "has a NUL": "ValuesRefused: invalid byte sequence",
     "is too long": "ValuesRefused: value too long for type character varying(20)",
     "is forbidden": "ValuesRefused: forbidden goods",

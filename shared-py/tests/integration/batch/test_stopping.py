@@ -68,7 +68,7 @@ async def test_a_row_that_outlasts_the_grace_is_cancelled_and_goes_back(
     assert await worker.stopped() == 0
     assert await parcels.statuses() == {"completed": 5, "pending": 1}
     assert await given_back(parcels) == [GIVEN_BACK]
-    assert "1 rows in work at the end of SHUTDOWN_GRACE_S are given back" in worker.said("WARNING")
+    assert "SHUTDOWN_GRACE_S elapsed, giving back 1 rows in flight" in worker.said("WARNING")
     batch = await parcels.batch()
     assert (batch["status"], batch["completed"], batch["returned"]) == ("completed", 5, 1)
 
@@ -159,7 +159,7 @@ async def test_while_postgresql_is_away_it_ends_within_the_grace(
         steering.open_the_gate()
         await until(lambda: worker.said("WARNING"))
     assert await worker.stopped() == 0
-    assert any("goes to others when its lease is over" in said for said in worker.said("WARNING"))
+    assert any("other workers take its unwritten rows" in said for said in worker.said("WARNING"))
 
 
 async def test_a_server_that_does_not_answer_holds_no_worker_up(
@@ -175,7 +175,7 @@ async def test_a_server_that_does_not_answer_holds_no_worker_up(
         assert await worker.stopped() == 0
     finally:
         send(signal.SIGCONT, own_parcels, frozen)
-    assert worker.says("goes to others when its lease is over")
+    assert worker.says("other workers take its unwritten rows")
 
 
 def send(number: signal.Signals, parcels: Parcels, backends: list[int]) -> None:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from keda_jobs.claims import Batch, ClaimQueue, ClaimTable, Failure
 from keda_jobs.claims.schema import scaler_role, worker_role
 from keda_jobs.domain.policy import RetryPolicy
-from keda_jobs.postgres import pool
+from keda_jobs.postgres import open_pool
 from keda_jobs.settings import PgSettings
 from stack import PostgresServer, until
 
@@ -81,7 +81,9 @@ class Rig:
     ) -> ClaimQueue:
         """The queue as a worker uses it: with the worker's role and connections of its own."""
         settings = PgSettings(pg_dsn=SecretStr(self.dsn(worker_role(self.table))))
-        connected = await self._open.enter_async_context(pool(settings, name=pod, connections=connections, call_s=30))
+        connected = await self._open.enter_async_context(
+            open_pool(settings, name=pod, connections=connections, call_s=30)
+        )
         policy = RetryPolicy(max_attempts, 60)
         return await ClaimQueue.bind(connected, table or self.table, pod_name=pod, lease_s=lease_s, policy=policy)
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from keda_jobs.claims import ClaimTable
-from keda_jobs.claims.queue import Claimed, Done
+from keda_jobs.claims.queue import ClaimedRow, CompletedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,9 @@ class Subject:
             f" SELECT key, {self.values} FROM unnest($1::bigint[]) AS key"
         )
 
-    def done(self, row: Claimed) -> Done:
+    def done(self, row: ClaimedRow) -> CompletedRow:
         """What a job would write to that row."""
-        return Done(row, self.result(row.key))
+        return CompletedRow(row, self.result(row.key))
 
 
 USERS = Subject(

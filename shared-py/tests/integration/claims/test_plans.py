@@ -95,7 +95,7 @@ async def check_plans(filled: Rig, how: str) -> None:
     assert "= ANY" in scan.condition
     assert "Hash Join" in {node.kind for node in found}
 
-    found = await plan(filled, how, BY_RANGE, sql.cut, "(1, 20000, 'pending', now(), NULL, 500)")
+    found = await plan(filled, how, BY_RANGE, sql.split_key, "(1, 20000, 'pending', now(), NULL, 500)")
     assert [(node.kind, node.by) for node in of_table(found, "users")] == [("Index Scan", "users_pkey")]
     assert "Sort" not in {node.kind for node in found}
 
@@ -103,7 +103,7 @@ async def check_plans(filled: Rig, how: str) -> None:
     assert [(node.kind, node.by) for node in of_table(found, "users_queue")] == [("Index Scan", "users_queue_next")]
     assert "Sort" not in {node.kind for node in found}
 
-    found = await plan(filled, how, BY_RANGE, sql.take_expired)
+    found = await plan(filled, how, BY_RANGE, sql.take_expired_batch)
     assert {node.by for node in of_table(found, "batch_jobs")} == {"batch_jobs_running"}
 
     found = await plan(filled, how, {}, sql.claimable)

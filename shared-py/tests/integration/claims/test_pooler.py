@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from keda_jobs.claims import ClaimQueue, schema
 from keda_jobs.domain.policy import RetryPolicy
-from keda_jobs.postgres import connected, pool
+from keda_jobs.postgres import open_connection, open_pool
 from keda_jobs.settings import PgSettings
 from stack import PostgresServer
 
@@ -26,7 +26,7 @@ async def test_schema_and_workers_need_no_session(
     async with pooler.running():
         url = postgres_server.dsn_of(database).replace(f":{postgres_server.port}/", f":{pooler.port}/")
         settings = PgSettings(pg_dsn=SecretStr(url))
-        async with connected(settings, name="one") as one, connected(settings, name="two") as two:
+        async with open_connection(settings, name="one") as one, open_connection(settings, name="two") as two:
             folder = migrations_of(INVOICES, tmp_path / "migrations")
             applied = await asyncio.gather(*(schema.apply(who, INVOICES.table, folder) for who in (one, two)))
             assert sorted(map(len, applied)) == [0, 3]
@@ -34,7 +34,7 @@ async def test_schema_and_workers_need_no_session(
                 await one.execute(INVOICES.insert, list(range(1, 401)))
 
             async def work(pod: str) -> None:
-                async with pool(settings, name=pod, connections=3, call_s=30) as connections:
+                async with open_pool(settings, name=pod, connections=3, call_s=30) as connections:
                     queue = await ClaimQueue.bind(
                         connections, INVOICES.table, pod_name=pod, lease_s=60, policy=RetryPolicy(3, 60)
                     )

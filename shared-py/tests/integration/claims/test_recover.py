@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from keda_jobs.claims import Batch, ClaimQueue, Settled
+from keda_jobs.claims import Batch, ClaimQueue, SettledRows
 
 from .rig import BatchRow, Rig, failures, keys_of
 
@@ -63,7 +63,7 @@ async def test_rows_of_a_dead_worker_are_counted_once_its_lease_is_over_and_can_
     assert await other.recover() == 5
     assert await other.recover() is None
     assert await rig.claimable() == await rig.counted() == 5
-    assert await rig.batches() == [BatchRow("abandoned", 10, 4, 1, 0, 5, "the lease of pod-1 ran out")]
+    assert await rig.batches() == [BatchRow("abandoned", 10, 4, 1, 0, 5, "the lease of pod-1 expired")]
 
 
 async def test_the_last_sign_of_life_of_a_dead_worker_stays_on_record(rig: Rig) -> None:
@@ -89,7 +89,7 @@ async def test_a_batch_that_closed_with_its_last_row_takes_the_rest_of_its_worke
     worker, batch = await claimed(rig, 2)
     done = [rig.subject.done(row) for row in batch.rows]
     await worker.settle(batch, done, [])
-    assert await worker.settle(batch, done, []) == Settled()
+    assert await worker.settle(batch, done, []) == SettledRows()
     await worker.renew(batch)
     assert await worker.close(batch) == 0
     assert await rig.batches() == [BatchRow("completed", 2, 2, 0, 0, 0, None)]
@@ -99,7 +99,7 @@ async def test_closing_twice_and_settling_after_it_change_nothing(rig: Rig) -> N
     worker, batch = await claimed(rig, 3)
     assert await worker.close(batch) == 3
     assert await worker.close(batch) == 0
-    assert await worker.settle(batch, [rig.subject.done(row) for row in batch.rows], []) == Settled()
+    assert await worker.settle(batch, [rig.subject.done(row) for row in batch.rows], []) == SettledRows()
     assert await rig.batches() == [BatchRow("completed", 3, 0, 0, 0, 3, None)]
     assert await rig.claimable() == await rig.counted() == 3
 
@@ -111,7 +111,7 @@ async def test_a_batch_whose_last_rows_were_deleted_is_closed_by_who_takes_it_ov
     await rig.expire_leases()
     assert await worker.recover() == 2
     assert await rig.claimable() == await rig.counted() == 0
-    assert await rig.batches() == [BatchRow("abandoned", 3, 1, 0, 0, 0, "the lease of pod-1 ran out")]
+    assert await rig.batches() == [BatchRow("abandoned", 3, 1, 0, 0, 0, "the lease of pod-1 expired")]
 
 
 async def test_a_dead_workers_rows_come_back_in_sixteen_parts_each_claimed_alone(rig: Rig) -> None:
@@ -179,7 +179,7 @@ async def test_a_row_that_a_worker_died_over_alone_waits_like_any_failed_row(rig
     assert await worker.claim(10) is None
     [row] = await rig.rows("attempts, batch_status, next_attempt_at BETWEEN now() AND now() + '1 minute'")
     assert row == (1, "failed", True)
-    assert await rig.batches() == [BatchRow("abandoned", 1, 0, 1, 0, 0, "the lease of pod-1 ran out")]
+    assert await rig.batches() == [BatchRow("abandoned", 1, 0, 1, 0, 0, "the lease of pod-1 expired")]
 
 
 async def test_a_single_row_that_was_deleted_meanwhile_is_no_trouble(rig: Rig) -> None:

@@ -181,7 +181,7 @@ async def test_a_password_works_by_scram_and_is_never_in_the_servers_log(
 async def test_a_password_that_clients_would_read_in_different_ways_is_refused(
     users: Rig, folder: Path, password: str
 ) -> None:
-    with pytest.raises(Misconfigured, match="the password of users_worker must be of printable ASCII characters"):
+    with pytest.raises(Misconfigured, match="the password of users_worker must be one or more printable ASCII"):
         await schema.apply(users.owner, USERS.table, folder, {"users_worker": password})
 
 
@@ -189,7 +189,7 @@ async def test_rights_that_were_taken_away_come_back_with_the_next_apply(own_use
     await own_users.insert([1])
     await own_users.owner.execute("REVOKE ALL ON users, users_queue, batch_jobs, users_claimable FROM users_worker")
     worker = await own_users.worker()
-    with pytest.raises(Misconfigured, match=r"permission denied for .*; use the role that the schema made for this"):
+    with pytest.raises(Misconfigured, match=r"permission denied for .*; use the role that the schema creates for this"):
         await worker.claim(1)
     await schema.apply(own_users.owner, USERS.table, folder)
     assert await own_users.drain(worker) == 1

@@ -81,8 +81,8 @@ async def test_a_migration_that_was_changed_after_it_was_applied_is_refused(owne
     with pytest.raises(Misconfigured) as refused:
         await schema.apply(owner, USERS.table, folder)
     assert str(refused.value) == (
-        "users-batch/0001_users.sql is not what was applied as number 1; leave applied migrations as they were and"
-        " write changes as a new one with the next number"
+        "users-batch/0001_users.sql differs from what was applied as number 1; restore it and write the change as a new"
+        " migration with the next number"
     )
 
 
@@ -97,7 +97,7 @@ async def test_a_migration_that_was_changed_after_it_was_applied_is_refused(owne
             "ALTER TABLE others ADD b text",
             r"0002_bad\.sql: must be owner of table others; make keda_jobs_owner",
         ),
-        ("more.sql", "SELECT 1", r"users-batch/more\.sql: the name of a migration is a number, _ and words"),
+        ("more.sql", "SELECT 1", r"users-batch/more\.sql: a migration is named by a number, _ and words"),
     ],
 )
 async def test_a_migration_that_fails_is_told_in_one_line_and_nothing_is_applied(
@@ -167,7 +167,7 @@ async def test_the_schema_that_only_who_applies_would_find_is_not_taken(owner: O
 
 async def test_a_search_path_of_nothing_is_told(owner: Owner, folder: Path) -> None:
     await owner.execute("SET search_path = nowhere")
-    with pytest.raises(Misconfigured, match="the search_path names no schema that exists"):
+    with pytest.raises(Misconfigured, match="no schema of the search_path exists"):
         await schema.apply(owner, USERS.table, folder)
 
 

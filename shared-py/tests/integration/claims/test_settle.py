@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from keda_jobs.claims import Batch, ClaimQueue, Failure, LeaseLost, Settled, ValuesRefused
-from keda_jobs.claims.queue import Claimed, Done
+from keda_jobs.claims import Batch, ClaimQueue, Failure, LeaseLost, SettledRows, ValuesRefused
+from keda_jobs.claims.queue import ClaimedRow, CompletedRow
 
 from .rig import Rig, failures, keys_of
 
@@ -25,8 +25,8 @@ async def claimed(rig: Rig, number: int = 10) -> tuple[ClaimQueue, Batch]:
 async def test_results_are_written_and_the_row_is_completed(invoices: Rig) -> None:
     worker, batch = await claimed(invoices, 2)
     full = (3, "overdue since May", "paid", '{"a": [1, null]}', Decimal("7.125"), None)
-    settled = await worker.settle(batch, [Done(batch.rows[0], full), invoices.subject.done(batch.rows[1])], [])
-    assert settled == Settled(completed=2)
+    settled = await worker.settle(batch, [CompletedRow(batch.rows[0], full), invoices.subject.done(batch.rows[1])], [])
+    assert settled == SettledRows(completed=2)
     columns = 'batch_status, attempts, error, batch_id, reminders, note, state::text, details::text, total, "end"'
     first, second = await invoices.rows(columns)
     assert first[:4] == second[:4] == ("completed", 1, None, batch.batch_id)
@@ -36,7 +36,7 @@ async def test_results_are_written_and_the_row_is_completed(invoices: Rig) -> No
 
 async def test_a_result_may_be_all_null(users: Rig) -> None:
     worker, batch = await claimed(users, 3)
-    await worker.settle(batch, [Done(row, (None,) * 4) for row in batch.rows], [])
+    await worker.settle(batch, [CompletedRow(row, (None,) * 4) for row in batch.rows], [])
     assert await users.rows("normalized_name, country", "batch_status = 'completed'") == [(None, None)] * 3
 
 
@@ -46,13 +46,13 @@ async def test_a_job_that_writes_no_column_completes_its_rows(users: Rig) -> Non
     worker = await users.worker(table=table)
     batch = await worker.claim(10)
     assert batch is not None
-    assert await worker.settle(batch, [Done(row, ()) for row in batch.rows], []) == Settled(completed=2)
+    assert await worker.settle(batch, [CompletedRow(row, ()) for row in batch.rows], []) == SettledRows(completed=2)
 
 
 async def test_a_failed_row_keeps_its_error_and_waits_for_its_time(rig: Rig) -> None:
     worker, batch = await claimed(rig, 4)
     given = [Failure(1, "too early", 60.0), Failure(2, "too early", 60.0), Failure(3, "no such customer", None)]
-    assert await worker.settle(batch, [], given) == Settled(failed=3, given_up=1)
+    assert await worker.settle(batch, [], given) == SettledRows(failed=3, failed_permanently=1)
     await worker.close(batch)
     waits = "round(extract(epoch FROM nullif(next_attempt_at, 'infinity') - now()) / 60)::integer"
     found = await rig.rows(f"batch_status, attempts, error, {waits}")
@@ -97,9 +97,9 @@ async def test_a_row_that_was_given_up_is_never_claimed_or_counted_again(rig: Ri
 async def test_the_same_rows_settled_twice_are_written_and_counted_once(rig: Rig) -> None:
     worker, batch = await claimed(rig)
     done, failed = [rig.subject.done(row) for row in batch.rows[:5]], failures(batch, 60, range(6, 9))
-    assert await worker.settle(batch, done, failed) == Settled(completed=5, failed=3)
+    assert await worker.settle(batch, done, failed) == SettledRows(completed=5, failed=3)
     before = await rig.rows("*")
-    assert await worker.settle(batch, done, failed) == Settled()
+    assert await worker.settle(batch, done, failed) == SettledRows()
     assert await rig.rows("*") == before
     assert sum(claimable for _, _, claimable in await rig.ranges()) == 3
     assert await worker.close(batch) == 2
@@ -113,21 +113,21 @@ async def test_rows_of_another_batch_are_not_touched(rig: Rig) -> None:
     mine, others = await worker.claim(2), await worker.claim(2)
     assert mine is not None
     assert others is not None
-    assert await worker.settle(mine, [rig.subject.done(row) for row in others.rows], []) == Settled()
+    assert await worker.settle(mine, [rig.subject.done(row) for row in others.rows], []) == SettledRows()
     assert await rig.statuses() == {"processing": 4}
 
 
 async def test_rows_deleted_meanwhile_are_not_counted(rig: Rig) -> None:
     worker, batch = await claimed(rig, 3)
     await rig.owner.execute(f"DELETE FROM {rig.table.name} WHERE {rig.table.key} = 2")
-    assert await worker.settle(batch, [rig.subject.done(row) for row in batch.rows], []) == Settled(completed=2)
+    assert await worker.settle(batch, [rig.subject.done(row) for row in batch.rows], []) == SettledRows(completed=2)
 
 
 async def test_nothing_is_written_after_the_lease_ran_out(rig: Rig) -> None:
     worker, batch = await claimed(rig)
     await rig.expire_leases()
     before = await rig.rows("*")
-    with pytest.raises(LeaseLost, match=f"batch {batch.batch_id}: the lease of 60 s ran out"):
+    with pytest.raises(LeaseLost, match=f"batch {batch.batch_id}: the lease of 60 s expired"):
         await worker.settle(batch, [rig.subject.done(row) for row in batch.rows], [])
     with pytest.raises(LeaseLost):
         await worker.renew(batch)
@@ -191,9 +191,11 @@ async def test_a_value_that_the_table_refuses_leaves_nothing_written(invoices: R
     worker, batch = await claimed(invoices, 3)
     good = [invoices.subject.done(batch.rows[0]), invoices.subject.done(batch.rows[2])]
     with pytest.raises(ValuesRefused):
-        await worker.settle(batch, [*good, Done(batch.rows[1], values)], [])
+        await worker.settle(batch, [*good, CompletedRow(batch.rows[1], values)], [])
     assert await invoices.statuses() == {"processing": 3}
-    assert await worker.settle(batch, good, failures(batch, None, [2])) == Settled(completed=2, failed=1, given_up=1)
+    assert await worker.settle(batch, good, failures(batch, None, [2])) == SettledRows(
+        completed=2, failed=1, failed_permanently=1
+    )
 
 
 async def test_what_a_trigger_of_the_table_refuses_leaves_nothing_written(own_users: Rig) -> None:
@@ -211,7 +213,7 @@ async def test_what_a_deferred_constraint_refuses_leaves_nothing_written(own_use
     await own_users.owner.execute("ALTER TABLE users ADD UNIQUE (country) DEFERRABLE INITIALLY DEFERRED")
     worker, batch = await claimed(own_users, 3)
     with pytest.raises(ValuesRefused, match="country"):
-        await worker.settle(batch, [Done(row, ("n", "e", "d", "DE")) for row in batch.rows], [])
+        await worker.settle(batch, [CompletedRow(row, ("n", "e", "d", "DE")) for row in batch.rows], [])
     assert await own_users.statuses() == {"processing": 3}
 
 
@@ -224,9 +226,9 @@ async def test_slices_of_a_batch_are_settled_side_by_side(rig: Rig) -> None:
         await rig.until_blocked()
         second = await worker.settle(batch, [rig.subject.done(row) for row in batch.rows[10:]], [])
         await worker.renew(batch)
-        assert second == Settled(completed=10)
+        assert second == SettledRows(completed=10)
         assert not stuck.done()
-    assert await stuck == Settled(completed=10)
+    assert await stuck == SettledRows(completed=10)
     assert await worker.close(batch) == 0
 
 
@@ -239,7 +241,7 @@ async def test_a_batch_whose_rows_are_being_written_is_not_taken_over_though_its
         await rig.until_blocked()
         await rig.expire_leases()
         assert await other.recover() is None
-    assert await writing == Settled(completed=10)
+    assert await writing == SettledRows(completed=10)
     assert await other.recover() is None
     assert await worker.close(batch) == 0
 
@@ -300,7 +302,7 @@ async def test_a_connection_cut_in_the_middle_leaves_a_worker_that_works_on(rig:
         await rig.owner.execute("SELECT pg_terminate_backend($1)", pid)
         [error] = await asyncio.gather(writing, return_exceptions=True)
     assert type(error).__name__ == "DatabaseUnavailable"
-    assert await worker.settle(batch, [rig.subject.done(row) for row in batch.rows], []) == Settled(completed=10)
+    assert await worker.settle(batch, [rig.subject.done(row) for row in batch.rows], []) == SettledRows(completed=10)
 
 
 async def test_a_row_may_have_no_values_at_all_to_read(users: Rig) -> None:
@@ -308,4 +310,4 @@ async def test_a_row_may_have_no_values_at_all_to_read(users: Rig) -> None:
     worker = await users.worker(table=type(users.table)(users.table.batch_name, "users"))
     batch = await worker.claim(1)
     assert batch is not None
-    assert batch.rows == [Claimed(1, 0, ())]
+    assert batch.rows == [ClaimedRow(1, 0, ())]

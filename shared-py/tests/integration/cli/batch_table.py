@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from keda_jobs.claims import Batch, ClaimQueue, ClaimTable, Failure, schema
-from keda_jobs.claims.queue import Done
+from keda_jobs.claims.queue import CompletedRow
 from keda_jobs.domain.policy import RetryPolicy
-from keda_jobs.postgres import Connection, connected, pool
+from keda_jobs.postgres import Connection, open_connection, open_pool
 from keda_jobs.settings import PgSettings
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class BatchTable:
 
     def do(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         async def run() -> T:
-            async with connected(self.settings, name="test") as connection:
+            async with open_connection(self.settings, name="test") as connection:
                 return await work(connection)
 
         return asyncio.run(run())
@@ -76,7 +76,7 @@ class BatchTable:
 
     def queue(self, work: Callable[[ClaimQueue], Awaitable[T]], lease_s: float = 600) -> T:
         async def run() -> T:
-            async with pool(self.settings, name="test", connections=2, call_s=30) as connections:
+            async with open_pool(self.settings, name="test", connections=2, call_s=30) as connections:
                 queue = await ClaimQueue.bind(
                     connections, self.table, pod_name="pod-1", lease_s=lease_s, policy=RetryPolicy()
                 )
@@ -95,7 +95,7 @@ class BatchTable:
         """Fail these rows of the batch, complete the others, and close it."""
         fates = dict.fromkeys(given_up, None) | dict.fromkeys(waiting, WAIT)
         failures = [Failure(key, error, delay_s) for key, delay_s in fates.items()]
-        done = [Done(row, (len(row.values[0]),)) for row in batch.rows if row.key not in fates]
+        done = [CompletedRow(row, (len(row.values[0]),)) for row in batch.rows if row.key not in fates]
 
         async def work(queue: ClaimQueue) -> None:
             await queue.settle(batch, done, failures)

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import pytest
 
 from keda_jobs.claims import ClaimQueue
-from keda_jobs.claims.failed_rows import FailedRows, Number, RowFilter
-from keda_jobs.claims.queue import Done, Failure
+from keda_jobs.claims.failed_rows import FailedRowCount, FailedRows, RowFilter
+from keda_jobs.claims.queue import CompletedRow, Failure
 from keda_jobs.cli.batch import retry as batch_changes
 from keda_jobs.domain.policy import RetryPolicy
-from keda_jobs.postgres import connected, pool
+from keda_jobs.postgres import open_connection, open_pool
 from stack import PostgresServer, until
 
 from .batch_table import BatchTable, waits_for_a_lock
@@ -182,15 +182,15 @@ def test_the_worker_s_role_may_retry(
 def test_a_waiting_row_that_a_worker_took_up_is_left_to_it(batch_table: BatchTable) -> None:
     batch_table.fill()
 
-    async def work() -> Number:
-        async with connected(batch_table.settings, name="test") as connection:
+    async def work() -> FailedRowCount:
+        async with open_connection(batch_table.settings, name="test") as connection:
             failed = FailedRows(connection, batch_table.table)
-            rows = await failed.find(RowFilter(given_up=False), 10)
+            rows = await failed.find(RowFilter(failed_permanently=False), 10)
             await asyncio.to_thread(batch_table.make_due)
             await asyncio.to_thread(batch_table.claim, 3)
             return await failed.reset(rows)
 
-    assert asyncio.run(work()) == Number(0, 0)
+    assert asyncio.run(work()) == FailedRowCount(0, 0)
     assert batch_table.statuses()[6] == "processing"
     assert batch_table.rows("SELECT 1 FROM batch_jobs WHERE pod_name LIKE 'keda-jobs%'") == []
     batch_table.check()
@@ -201,14 +201,14 @@ def test_it_waits_for_a_claim_that_is_under_way(batch_table: BatchTable) -> None
     batch_table.fill()
     batch_table.make_due()
 
-    async def work() -> Number:
+    async def work() -> FailedRowCount:
         async with (
-            connected(batch_table.settings, name="claim") as claiming,
-            connected(batch_table.settings, name="retry") as connection,
-            connected(batch_table.settings, name="test") as watching,
+            open_connection(batch_table.settings, name="claim") as claiming,
+            open_connection(batch_table.settings, name="retry") as connection,
+            open_connection(batch_table.settings, name="test") as watching,
         ):
             failed = FailedRows(connection, batch_table.table)
-            rows = await failed.find(RowFilter(given_up=False), 10)
+            rows = await failed.find(RowFilter(failed_permanently=False), 10)
             async with claiming.transaction():
                 await claiming.execute(
                     "UPDATE words_queue SET batch_id = 4 WHERE batch_status = 'failed';"
@@ -219,7 +219,7 @@ def test_it_waits_for_a_claim_that_is_under_way(batch_table: BatchTable) -> None
                     assert not resetting.done()
             return await resetting
 
-    assert asyncio.run(work()) == Number(0, 0)
+    assert asyncio.run(work()) == FailedRowCount(0, 0)
     assert [batch_table.statuses()[key] for key in (6, 7)] == ["processing", "processing"]
 
 
@@ -231,13 +231,13 @@ def test_while_workers_run_nothing_is_lost_and_nothing_doubled(batch_table: Batc
             if batch := await queue.claim(40):
                 fates = {row.key: None if row.key % 2 else 0.0 for row in batch.rows if row.key % 10 < 4}
                 failures = [Failure(key, "Bad", delay_s) for key, delay_s in fates.items()]
-                done = [Done(row, (number,)) for row in batch.rows if row.key not in fates]
+                done = [CompletedRow(row, (number,)) for row in batch.rows if row.key not in fates]
                 await queue.settle(batch, done, failures)
                 await queue.close(batch)
 
     async def retry(workers: asyncio.Future[list[None]]) -> int:
         reset = 0
-        async with connected(batch_table.settings, name="retry") as connection:
+        async with open_connection(batch_table.settings, name="retry") as connection:
             failed = FailedRows(connection, batch_table.table)
             while not workers.done():
                 async for page in failed.pages(RowFilter(), 7):
@@ -245,7 +245,7 @@ def test_while_workers_run_nothing_is_lost_and_nothing_doubled(batch_table: Batc
         return reset
 
     async def work() -> int:
-        async with pool(batch_table.settings, name="workers", connections=3, call_s=30) as connections:
+        async with open_pool(batch_table.settings, name="workers", connections=3, call_s=30) as connections:
             queue = await ClaimQueue.bind(
                 connections, batch_table.table, pod_name="pod", lease_s=600, policy=RetryPolicy()
             )
@@ -266,8 +266,8 @@ def test_interrupted_it_ends_between_two_transactions(batch_cli: Cli, batch_tabl
 
     async def work() -> None:
         async with (
-            connected(batch_table.settings, name="holder") as holder,
-            connected(batch_table.settings, name="test") as watching,
+            open_connection(batch_table.settings, name="holder") as holder,
+            open_connection(batch_table.settings, name="test") as watching,
             holder.transaction(),
         ):
             await holder.execute("SELECT 1 FROM words WHERE word_id = 1 FOR UPDATE")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from keda_jobs.claims import ClaimTable, schema
-from keda_jobs.postgres import connected
+from keda_jobs.postgres import open_connection
 from keda_jobs.status import batch as batch_reading
 from keda_jobs.status.batch import StatusReader
 from stack import PostgresServer, until
@@ -315,8 +315,8 @@ def test_an_interrupted_count_ends_in_the_server_too(
 ) -> None:
     async def work() -> None:
         async with (
-            connected(batch_table.settings, name="holder") as holder,
-            connected(batch_table.settings, name="test") as watching,
+            open_connection(batch_table.settings, name="holder") as holder,
+            open_connection(batch_table.settings, name="test") as watching,
             holder.transaction(),
         ):
             await holder.execute("LOCK TABLE words")

@@ -40,10 +40,10 @@ async def test_a_call_is_tried_once_at_least() -> None:
 
 async def test_the_last_try_is_made_at_the_deadline_and_no_rest_goes_beyond_it() -> None:
     server = Server(away_for=1000)
-    give_up = time.monotonic() + 0.1  # shorter than the first rest
+    deadline = time.monotonic() + 0.1  # shorter than the first rest
     with pytest.raises(DatabaseUnavailable, match="refused"):
-        await retry_until(server.call, Backoff(max_s=3600), Shutdown(0), lambda: give_up)
-    assert time.monotonic() >= give_up
+        await retry_until(server.call, Backoff(max_s=3600), Shutdown(0), lambda: deadline)
+    assert time.monotonic() >= deadline
     assert server.calls == 2
 
 

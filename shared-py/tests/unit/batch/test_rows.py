@@ -15,7 +15,7 @@ from keda_jobs import Permanent
 from keda_jobs.batch import BatchContext, BatchSettings, batch_job
 from keda_jobs.batch.results import ResultBuffer
 from keda_jobs.batch.row_runner import RowRunner
-from keda_jobs.claims.queue import Claimed
+from keda_jobs.claims.queue import ClaimedRow
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.errors import StoreUnavailable
 from keda_jobs.runtime.cpu import CpuPool
@@ -36,7 +36,7 @@ class Bench:
         settings = BatchSettings.model_validate({"pg_dsn": "postgresql://nowhere/test", "workers": workers})
         job = batch_job(handler, BatchSettings, table="orders")
         self.shutdown = Shutdown(grace_s=60)
-        self.waiting = deque(Claimed(number, 0, (number,)) for number in range(rows))
+        self.waiting = deque(ClaimedRow(number, 0, (number,)) for number in range(rows))
         self.results = ResultBuffer()
         self.runner = RowRunner(job, BatchContext(settings, CpuPool(), None), RetryPolicy(3, 60), self.shutdown)
 
@@ -45,7 +45,7 @@ class Bench:
 
     @property
     def done(self) -> list[int]:
-        return [done.row.key for done in self.results.done]
+        return [done.row.key for done in self.results.completed]
 
 
 async def succeed(_order: Order, _job: BatchContext) -> None:
@@ -154,7 +154,7 @@ async def test_a_handler_that_cancels_something_of_its_own_fails_its_row_only() 
     await bench.run()
     assert bench.done == [0, 2]
     [failure] = bench.results.failures
-    assert (failure.key, failure.error, failure.delay_s) == (1, "HandlerQuit: it raised CancelledError", 60)
+    assert (failure.key, failure.error, failure.delay_s) == (1, "HandlerQuit: the handler raised CancelledError", 60)
 
 
 async def test_bugs_are_said_once_for_each_class_and_failures_never(caplog: pytest.LogCaptureFixture) -> None:

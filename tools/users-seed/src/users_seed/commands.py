@@ -20,7 +20,7 @@ from keda_jobs.claims import schema as claims_schema
 from keda_jobs.cli.options import JsonOption
 from keda_jobs.cli.terminal import say, show_json
 from keda_jobs.errors import JobError, Misconfigured
-from keda_jobs.postgres import connected
+from keda_jobs.postgres import open_connection
 from keda_jobs.settings import PgSettings, Settings, load
 from users_batch.job import JOB
 from users_seed import generate as generating
@@ -105,7 +105,7 @@ def _apply_schema() -> list[str]:
     passwords = {role: password.get_secret_value() for role, password in roles.items() if password}
 
     async def apply() -> list[str]:
-        async with connected(load(PgSettings), name="users-batch-seed") as connection:
+        async with open_connection(load(PgSettings), name="users-batch-seed") as connection:
             migrations = resources.files("users_batch") / "migrations"
             return await claims_schema.apply(connection, JOB.table, migrations, passwords)
 

@@ -10,7 +10,7 @@ from asyncpg import exceptions as pg
 from rich.filesize import decimal
 
 from keda_jobs.errors import JobError
-from keda_jobs.postgres import connected
+from keda_jobs.postgres import open_connection
 from keda_jobs.settings import PgSettings
 
 # Measured, and held against real files and tables by a test. In a file the id comes on top; a page of the table holds
@@ -65,7 +65,7 @@ async def room_in_database(settings: PgSettings, rows: int) -> Room:
     """The room for so many rows of `users`. Raises `DatabaseUnavailable`, `Misconfigured`."""
     what, needed = f"{rows:,} rows in the database", rows * _TABLE_ROW_BYTES
     try:
-        async with connected(settings, name="users-batch-seed") as connection:
+        async with open_connection(settings, name="users-batch-seed") as connection:
             folder = await connection.fetchval(_FOLDER)
         return room_in(Path(folder), what, needed) if folder else Room(what, needed)
     except (pg.InsufficientPrivilegeError, OSError):

@@ -16,7 +16,7 @@ from asyncpg import exceptions as pg
 
 from keda_jobs.claims.schema import OWNER
 from keda_jobs.errors import JobError, Misconfigured
-from keda_jobs.postgres import Connection, connected, translate_errors
+from keda_jobs.postgres import Connection, open_connection, translate_errors
 from keda_jobs.settings import PgSettings
 from users_batch.job import JOB
 from users_seed.data_set import FORMAT, ChunkFile, DataSet
@@ -95,7 +95,7 @@ class Known:
 @asynccontextmanager
 async def opened(settings: PgSettings) -> AsyncIterator[Connection]:
     """A connection as the owner of the tables. Raises `DatabaseUnavailable`, `Misconfigured`."""
-    async with connected(settings, name=_NAME) as connection:
+    async with open_connection(settings, name=_NAME) as connection:
         with translate_errors():
             if not await connection.fetchval("SELECT to_regclass('users_queue') IS NOT NULL"):
                 raise Misconfigured("the database has no queue of users; run `users-batch-seed schema` first")

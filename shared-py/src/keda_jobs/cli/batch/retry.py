@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from keda_jobs.claims import ClaimTable
-from keda_jobs.claims.failed_rows import FailedRow, FailedRows, Number, RowFilter
+from keda_jobs.claims.failed_rows import FailedRow, FailedRowCount, FailedRows, RowFilter
 from keda_jobs.cli.batch.selection import parse_selection, say_missing
 from keda_jobs.cli.batch.views import counted, failures_table
 from keda_jobs.cli.connection import INTERRUPTED, interruptible
@@ -37,7 +37,7 @@ _CHUNK = 5000
 class _Found:
     table: ClaimTable
     now: datetime
-    number: Number
+    number: FailedRowCount
     sample: list[FailedRow]
     keys: frozenset[int]
 
@@ -105,7 +105,7 @@ async def _look(settings: PgSettings, name: str | None, wanted: RowFilter) -> _F
     return _Found(table, now, number, rows[:_SAMPLE], wanted.keys.intersection(row.key for row in rows))
 
 
-def _is_confirmed(number: Number, yes: bool) -> bool:
+def _is_confirmed(number: FailedRowCount, yes: bool) -> bool:
     if yes:
         return True
     if not typer.get_text_stream("stdin").isatty():
@@ -124,9 +124,9 @@ async def _reset_all(settings: PgSettings, found: _Found, wanted: RowFilter, ret
         retried.interrupted = stop.is_set()
 
 
-def _report(retried: _Retried, number: Number, *, dry_run: bool, as_json: bool) -> None:
+def _report(retried: _Retried, number: FailedRowCount, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        kinds = {"found": number.rows, "given_up": number.given_up, "waiting": number.waiting}
+        kinds = {"found": number.rows, "given_up": number.permanently, "waiting": number.waiting}
         show_json({"dry_run": dry_run, **kinds, "reset": retried.reset, "interrupted": retried.interrupted})
     elif dry_run:
         say(f"{_described(number)} would be set to pending")
@@ -135,5 +135,5 @@ def _report(retried: _Retried, number: Number, *, dry_run: bool, as_json: bool) 
         say(f"{retried.reset:,} of {_described(number)} set to pending{end}")
 
 
-def _described(number: Number) -> str:
-    return f"{counted(number.rows)} ({number.given_up:,} failed for good, {number.waiting:,} waiting for a retry)"
+def _described(number: FailedRowCount) -> str:
+    return f"{counted(number.rows)} ({number.permanently:,} failed for good, {number.waiting:,} waiting for a retry)"

@@ -20,7 +20,7 @@ def parse_selection(
     if given_up and waiting:
         raise Misconfigured("--given-up and --waiting exclude each other; without either both kinds are meant")
     name, keys = _name_and_keys(words or ())
-    return name, RowFilter(keys, reason, given_up=True if given_up else False if waiting else None)
+    return name, RowFilter(keys, reason, failed_permanently=True if given_up else False if waiting else None)
 
 
 def _name_and_keys(words: Sequence[str]) -> tuple[str | None, frozenset[int]]:
