@@ -21,7 +21,7 @@ from progress import progress
 from report import as_json, as_table
 from results import Comparison
 
-from keda_jobs.cli.terminal import safe, show
+from keda_jobs.cli.terminal import print_out, sanitize
 from keda_jobs.errors import JobError
 from stack import StackError
 from stack.jobs import ROOT
@@ -48,7 +48,7 @@ def main() -> int:
         comparisons = _run(chosen, arguments.rounds)
         _write(comparisons, to_stdout=arguments.json)
     except (StackError, JobError, NatsError, PostgresError, OSError) as error:
-        return _fails(safe(str(error)))
+        return _fails(sanitize(str(error)))
     except KeyboardInterrupt:
         print("bench: interrupted, everything is stopped", file=sys.stderr)
         return _INTERRUPTED
@@ -89,7 +89,7 @@ def _write(comparisons: list[Comparison], *, to_stdout: bool) -> None:
     if to_stdout:
         print(text)
         return
-    show(as_table(comparisons))
+    print_out(as_table(comparisons))
     for comparison in comparisons:
         if comparison.note:
             print(comparison.note)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from keda_jobs.cli.terminal import console, say
+from keda_jobs.cli.terminal import console, print_err
 
 
 @contextmanager
@@ -15,7 +15,7 @@ def progress() -> Iterator[Callable[[str], None]]:
     """Gives a function to call at the start of each step."""
     screen = console(stderr=True)
     if not screen.is_terminal:
-        yield say
+        yield print_err
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=screen, transient=True) as bar:

@@ -11,13 +11,13 @@ from typing import Any
 from results import Baseline, Comparison, Series
 from rich.table import Table
 
-from keda_jobs.cli.terminal import add_row, table
+from keda_jobs.cli.terminal import add_row, new_table
 from keda_jobs.runtime.cpu import cores
 
 
 def as_table(comparisons: Sequence[Comparison]) -> Table:
     """A row for each series; ours beside each of its baselines."""
-    made = table("measured", "unit", "median", "min–max", "ours ÷ this", "bound", right=("median", "min–max"))
+    made = new_table("measured", "unit", "median", "min–max", "ours ÷ this", "bound", right=("median", "min–max"))
     for comparison in comparisons:
         add_row(made, *_figures(comparison, comparison.ours))
         for part in comparison.parts:

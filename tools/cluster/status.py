@@ -18,7 +18,7 @@ from cluster.errors import ClusterError, run
 from cluster.kubernetes import items, kubectl
 from keda_jobs import postgres
 from keda_jobs.claims.table import ClaimTable
-from keda_jobs.cli.terminal import add_row, show, table
+from keda_jobs.cli.terminal import add_row, new_table, print_out
 from keda_jobs.errors import JobError
 from keda_jobs.settings import PgSettings
 from stack.schema import tables
@@ -32,7 +32,7 @@ Object = dict[str, Any]
 
 def parts_table(workloads: list[Object]) -> Table:
     """Build the table of the platform's Deployments and StatefulSets."""
-    made = table("namespace", "part", "ready", right=("ready",))
+    made = new_table("namespace", "part", "ready", right=("ready",))
     for one in sorted(workloads, key=lambda one: _PARTS.index(one["metadata"]["namespace"])):
         wanted, ready = one["spec"].get("replicas", 1), one["status"].get("readyReplicas", 0)
         cell = Text(f"{ready}/{wanted}", style="green" if ready == wanted else "red")
@@ -42,7 +42,7 @@ def parts_table(workloads: list[Object]) -> Table:
 
 def scaled_table(scaled: list[Object], replicas: dict[str, int]) -> Table:
     """Build the table of ScaledObjects and ScaledJobs. `replicas` counts the pods or Jobs that each has now."""
-    made = table("job", "kind", "ready", "active", "paused", "min", "max", "now", right=("min", "max", "now"))
+    made = new_table("job", "kind", "ready", "active", "paused", "min", "max", "now", right=("min", "max", "now"))
     for one in scaled:
         name, spec = one["metadata"]["name"], one["spec"]
         add_row(
@@ -72,7 +72,7 @@ def is_paused(one: Object) -> bool:
 
 def pods_table(pods: list[Object]) -> Table:
     """Build the table of pods, counted by job and phase."""
-    made = table("job", "phase", "pods", right=("pods",))
+    made = new_table("job", "phase", "pods", right=("pods",))
     found = Counter((one["metadata"].get("labels", {}).get("app", "-"), phase_of(one)) for one in pods)
     for (job, phase), count in sorted(found.items()):
         add_row(made, job, phase, count)
@@ -98,46 +98,46 @@ def _replicas(deployments: list[Object], jobs: list[Object]) -> dict[str, int]:
 
 
 def _show_parts(workloads: list[Object]) -> None:
-    show("")
+    print_out("")
     parts = [one for one in workloads if one["metadata"]["namespace"] in _PARTS]
-    show(parts_table(parts))
+    print_out(parts_table(parts))
     missing = {"keda", "nats"} - {one["metadata"]["namespace"] for one in parts}
     if missing:
-        show(f"nothing runs in {' and '.join(sorted(missing))}; run: k8s/setup-scripts/setup-all.sh")
+        print_out(f"nothing runs in {' and '.join(sorted(missing))}; run: k8s/setup-scripts/setup-all.sh")
 
 
 def _show_scaled(workloads: list[Object]) -> None:
-    show("")
+    print_out("")
     try:
         scaled = items("scaledobjects,scaledjobs", "--namespace", _JOBS)
     except ClusterError as error:
-        show(f"no ScaledObjects: {error}")
+        print_out(f"no ScaledObjects: {error}")
         return
     if not scaled:
-        show("no job is deployed; run: kubectl apply -f jobs/<job>/service.yaml")
+        print_out("no job is deployed; run: kubectl apply -f jobs/<job>/service.yaml")
         return
     deployments = [one for one in workloads if one["metadata"]["namespace"] == _JOBS]
-    show(scaled_table(scaled, _replicas(deployments, items("jobs", "--namespace", _JOBS))))
+    print_out(scaled_table(scaled, _replicas(deployments, items("jobs", "--namespace", _JOBS))))
 
 
 def _show_pods() -> None:
-    show("")
+    print_out("")
     pods = items("pods", "--namespace", _JOBS)
-    show(pods_table(pods) if pods else "no pods: every job is at zero")
+    print_out(pods_table(pods) if pods else "no pods: every job is at zero")
 
 
 def _show_queues() -> None:
     """Show `keda-jobs status` and the claimable rows of batch jobs, through port-forwards."""
-    show("")
+    print_out("")
     try:
         with connected() as environment:
             sys.stdout.flush()
             subprocess.run(["keda-jobs", "status"], env={**os.environ, **environment}, check=False)
             if "PG_DSN" in environment:
-                show("")
-                show(asyncio.run(_claimable(PgSettings(pg_dsn=SecretStr(environment["PG_DSN"])))))
+                print_out("")
+                print_out(asyncio.run(_claimable(PgSettings(pg_dsn=SecretStr(environment["PG_DSN"])))))
     except ClusterError as error:
-        show(f"no lag: {error}")
+        print_out(f"no lag: {error}")
 
 
 async def _claimable(settings: PgSettings) -> str:
@@ -158,7 +158,7 @@ async def _line(connection: postgres.Connection, job: str, claimed: ClaimTable) 
 
 
 def _main() -> int:
-    show(Text(f"context {kubectl('config', 'current-context').strip()}", style="bold"))
+    print_out(Text(f"context {kubectl('config', 'current-context').strip()}", style="bold"))
     workloads = items("deployments,statefulsets", "--all-namespaces")
     _show_parts(workloads)
     _show_scaled(workloads)

@@ -20,7 +20,7 @@ from demo.run import run
 from demo.sheet import draw, save_small
 from demo.show import letters_table, pictures_table, reason
 from demo.web import WebServer
-from keda_jobs.cli.terminal import show
+from keda_jobs.cli.terminal import print_out
 from stack import FREE_PORTS, EventStack
 from stack.jobs import ROOT
 
@@ -114,7 +114,7 @@ def _show_tables(courses: list[Course]) -> None:
     for table in (pictures_table(courses), letters_table(courses)):
         if table.row_count:
             say()
-            show(table)
+            print_out(table)
 
 
 def _save_sheets(courses: list[Course], folder: Path, picture: Path | None) -> None:

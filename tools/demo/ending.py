@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-from keda_jobs.cli.terminal import safe
+from keda_jobs.cli.terminal import sanitize
 from keda_jobs.errors import JobError
 from stack import StackError
 
@@ -31,7 +31,7 @@ def exit_code_of(demo: Callable[[], list[str]]) -> int:
     try:
         return _verdict(demo())
     except (StackError, JobError, OSError) as error:
-        print(f"demo: {safe(str(error))}", file=sys.stderr)
+        print(f"demo: {sanitize(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -56,5 +56,5 @@ def _verdict(missing: list[str]) -> int:
     if not missing:
         return 0
     more = [f"and {len(missing) - _MOST_NAMED} more"] if len(missing) > _MOST_NAMED else []
-    print(f"demo: {safe('; '.join(missing[:_MOST_NAMED] + more))}", file=sys.stderr)
+    print(f"demo: {sanitize('; '.join(missing[:_MOST_NAMED] + more))}", file=sys.stderr)
     return 1

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from demo.follow import Board, Course, Stored
 from demo.lines import Lines
-from keda_jobs.cli.terminal import add_row, console, plain, safe, table
+from keda_jobs.cli.terminal import add_row, cell, console, new_table, sanitize
 
 _BAR_WIDTH = 40
 
@@ -75,14 +75,14 @@ def _bars(board: Board) -> RenderableType:
         ("dead letters", counts.dead, total - good, "red"),
     ):
         bar = ProgressBar(max(most, 1), count, _BAR_WIDTH, complete_style=style, finished_style=style)
-        bars.add_row(name, bar, plain(count))
+        bars.add_row(name, bar, cell(count))
     return bars
 
 
 def pictures_table(courses: list[Course]) -> Table:
     """A row for each thumbnail."""
     columns = ("picture", "original", "bytes", "thumbnail", "bytes", "tries", "time", "key")
-    made = table(*columns, right=("bytes", "tries", "time"), cut=("key",))
+    made = new_table(*columns, right=("bytes", "tries", "time"), cut=("key",))
     for course in courses:
         if course.original is not None and course.thumbnail is not None:
             add_row(
@@ -101,11 +101,11 @@ def pictures_table(courses: list[Course]) -> Table:
 
 def letters_table(courses: list[Course]) -> Table:
     """A row for each dead letter."""
-    made = table("picture", "job", "tries", "error", "reason", right=("tries",), cut=("reason",))
+    made = new_table("picture", "job", "tries", "error", "reason", right=("tries",), cut=("reason",))
     for course in courses:
         if course.letter is not None:
             letter = course.letter
-            why = Text(safe(reason(course)), overflow="fold")
+            why = Text(sanitize(reason(course)), overflow="fold")
             add_row(made, course.item.name, letter.job, letter.num_delivered, letter.error_class, why)
     return made
 

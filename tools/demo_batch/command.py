@@ -14,7 +14,7 @@ from demo_batch.seed import Seeded, seed
 from demo_batch.show import failures_table, status_table, summary, workers_table
 from demo_batch.tally import Report
 from demo_batch.workers import Workers
-from keda_jobs.cli.terminal import show
+from keda_jobs.cli.terminal import print_out
 from stack import PostgresServer
 from stack.jobs import ROOT
 
@@ -52,7 +52,7 @@ def _parse() -> argparse.Namespace:
 def _show(report: Report, folder: Path) -> None:
     for table in (status_table(report), workers_table(report), failures_table(report)):
         say()
-        show(table)
+        print_out(table)
     say(f"\n{summary(report)}")
     say_places({"database": folder / "postgres", "users as CSV": folder / "users", "logs": folder / "*.log"})
 

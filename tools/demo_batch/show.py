@@ -15,7 +15,7 @@ from rich.text import Text
 from demo.lines import Lines
 from demo_batch.seed import Seeded
 from demo_batch.tally import Report, Tally
-from keda_jobs.cli.terminal import add_row, console, plain, table
+from keda_jobs.cli.terminal import add_row, cell, console, new_table
 from users_batch.errors import InvalidUser
 
 _BAR_WIDTH = 40
@@ -58,12 +58,12 @@ def _bars(tally: Tally, seeded: Seeded) -> RenderableType:
 
 def _add_bar(bars: Table, name: str, count: int, most: int, style: str, beside: str = "") -> None:
     bar = ProgressBar(max(most, 1), count, _BAR_WIDTH, complete_style=style, finished_style=style)
-    bars.add_row(name, bar, Text(f"{count:,}", justify="right"), plain(beside))
+    bars.add_row(name, bar, Text(f"{count:,}", justify="right"), cell(beside))
 
 
 def status_table(report: Report) -> Table:
     """A row for each status."""
-    made = table("status", "users", right=("users",))
+    made = new_table("status", "users", right=("users",))
     for status, users in report.by_status.items():
         add_row(made, status, f"{users:,}")
     return made
@@ -72,7 +72,7 @@ def status_table(report: Report) -> Table:
 def workers_table(report: Report) -> Table:
     """A row for each worker."""
     numbers = ("batches", "completed", "failed", "rows/s")
-    made = table("worker", *numbers, right=numbers)
+    made = new_table("worker", *numbers, right=numbers)
     for share in report.tally.shares:
         add_row(
             made, share.worker, share.batches, f"{share.completed:,}", f"{share.failed:,}", f"{share.rows_per_s:,.0f}"
@@ -82,7 +82,7 @@ def workers_table(report: Report) -> Table:
 
 def failures_table(report: Report) -> Table:
     """A row for each reason, with one of its users."""
-    made = table("why they failed", "users", "such as", "entered", right=("users", "such as"), cut=("entered",))
+    made = new_table("why they failed", "users", "such as", "entered", right=("users", "such as"), cut=("entered",))
     for reason in report.reasons:
         why = reason.error.removeprefix(f"{InvalidUser.__name__}: ")
         entered = repr(reason.name if why.startswith("name") else reason.email)

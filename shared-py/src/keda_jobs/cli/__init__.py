@@ -12,7 +12,7 @@ from typing_extensions import override
 from keda_jobs.cli import batch, dlq, pub, status, streams
 from keda_jobs.cli.connection import INTERRUPTED
 from keda_jobs.cli.options import ServerOption
-from keda_jobs.cli.terminal import say
+from keda_jobs.cli.terminal import print_err
 from keda_jobs.errors import JobError, Misconfigured
 from keda_jobs.jetstream.connection import NatsError
 from keda_jobs.postgres import PostgresError
@@ -36,7 +36,7 @@ class _Commands(TyperGroup):
 
 
 def _said(line: str, code: int) -> typer.Exit:
-    say(f"keda-jobs: {line}")
+    print_err(f"keda-jobs: {line}")
     return typer.Exit(code)
 
 

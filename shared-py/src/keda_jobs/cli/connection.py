@@ -1,11 +1,11 @@
-"""The connection of a command, and the signals that end it between two steps."""
+"""Connection of a command, and its interruption by Ctrl-C."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from keda_jobs.jetstream.connection import Client, connect
@@ -13,30 +13,31 @@ from keda_jobs.settings import NatsSettings, load
 
 T = TypeVar("T")
 INTERRUPTED = 130
+"""Exit code after SIGINT, as of a shell."""
 
 
 def run(server: str | None, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
-    """The result of `work` with a connection to `server`, or to `NATS_URL`.
+    """Run `work` with a connection to `server`, or to `NATS_URL`.
 
-    Raises `BrokerUnavailable` within about two seconds when the server is away.
+    Raises `BrokerUnavailable` within about two seconds when the server is unavailable.
     """
 
     async def connected() -> T:
-        async with connect(settings_for(server), name="keda-jobs-cli", wait=False) as client:
+        async with connect(nats_settings(server), name="keda-jobs-cli", wait=False) as client:
             return await work(client)
 
     return asyncio.run(connected())
 
 
-def settings_for(server: str | None) -> NatsSettings:
-    """The settings from the environment, with `server` in place of `NATS_URL` where given."""
+def nats_settings(server: str | None) -> NatsSettings:
+    """Load the settings from the environment; `server` replaces `NATS_URL`."""
     settings = load(NatsSettings)
     return settings if server is None else settings.model_copy(update={"nats_url": server})
 
 
 @contextmanager
 def interruptible() -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set, for work that ends between two steps and not within one."""
+    """Yield an event that SIGINT and SIGTERM set, so that work ends between two steps and not within one."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -47,3 +48,16 @@ def interruptible() -> Iterator[asyncio.Event]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+
+
+async def cancel_on(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """Return the result of `work`, or None when `stop` is set first. Reading a large table takes long."""
+    working, stopping = asyncio.ensure_future(work), asyncio.create_task(stop.wait())
+    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        return working.result()
+    working.cancel()
+    with suppress(asyncio.CancelledError):
+        await working
+    return None

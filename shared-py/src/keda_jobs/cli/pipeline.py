@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from keda_jobs.cli.connection import interruptible
-from keda_jobs.cli.terminal import Meter, meter
+from keda_jobs.cli.terminal import progress_meter
 from keda_jobs.domain.broker import Outgoing
 from keda_jobs.errors import JobError
 from keda_jobs.jetstream.connection import Client
@@ -31,7 +31,7 @@ class Pipeline:
 
     async def run(self, client: Client, events: Iterable[bytes], total: int) -> None:
         """Publish `events` until the end, a signal, or the first refusal, which is raised when all are settled."""
-        with interruptible() as stop, meter("pub", total) as progress:
+        with interruptible() as stop, progress_meter("pub", total) as progress:
             async with asyncio.TaskGroup() as group:
                 for event in events:
                     await self._slots.acquire()
@@ -42,12 +42,12 @@ class Pipeline:
         if self._error is not None:
             raise self._error
 
-    async def _one(self, client: Client, event: bytes, progress: Meter) -> None:
+    async def _one(self, client: Client, event: bytes, progress: Callable[[int], None]) -> None:
         try:
             with self._tracer.publish(self.subject) as span:
                 await publish(client, Outgoing(self.subject, event, f"pub:{uuid.uuid4()}", span.inject({})))
             self.confirmed += 1
-            progress.at(self.confirmed)
+            progress(self.confirmed)
         except JobError as error:
             self._error = error
         finally:

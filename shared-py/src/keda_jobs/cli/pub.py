@@ -13,7 +13,7 @@ from keda_jobs.cli.connection import INTERRUPTED, run
 from keda_jobs.cli.event_lines import check, events_of, opened, parse_event
 from keda_jobs.cli.options import JsonOption, ServerOption
 from keda_jobs.cli.pipeline import Pipeline
-from keda_jobs.cli.terminal import say, show_json
+from keda_jobs.cli.terminal import print_err, print_json
 from keda_jobs.domain.subjects import is_literal
 from keda_jobs.errors import Misconfigured
 from keda_jobs.jetstream.connection import Client
@@ -81,7 +81,7 @@ async def _publish(client: Client, pipeline: Pipeline, events: Iterable[bytes], 
         seconds = round(time.monotonic() - began, 3)
         if as_json:
             shown = {"subject": pipeline.subject, "published": pipeline.confirmed, "seconds": seconds}
-            show_json(shown | {"interrupted": pipeline.interrupted})
+            print_json(shown | {"interrupted": pipeline.interrupted})
         elif pipeline.confirmed or not total:
             end = "; interrupted" if pipeline.interrupted else ""
-            say(f"{pipeline.confirmed} of {total} published to {pipeline.subject} in {seconds:.1f} s{end}")
+            print_err(f"{pipeline.confirmed} of {total} published to {pipeline.subject} in {seconds:.1f} s{end}")

@@ -15,9 +15,19 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from keda_jobs.cli.connection import interruptible, settings_for
+from keda_jobs.cli.connection import interruptible, nats_settings
 from keda_jobs.cli.options import JsonOption, ServerOption
-from keda_jobs.cli.terminal import add_row, age, console, safe, say, show, show_json, span, table
+from keda_jobs.cli.terminal import (
+    add_row,
+    console,
+    format_age,
+    format_duration,
+    new_table,
+    print_err,
+    print_json,
+    print_out,
+    sanitize,
+)
 from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream.connection import connect
@@ -48,15 +58,15 @@ def status(
     `next_due` is found among the 1000 oldest retries of a job, `by_job` among the 10000 oldest letters. Where there
     are more, `is_exact` is false: something may be due earlier, and the counts by job are higher.
     """
-    settings = settings_for(server)
+    settings = nats_settings(server)
     if watch:
         asyncio.run(_watch(settings, as_json=json_))
         return
     found = asyncio.run(_read(settings))
     if json_:
-        show_json(status_json(found))
+        print_json(status_json(found))
     else:
-        show(view(found))
+        print_out(view(found))
 
 
 async def _read(settings: NatsSettings) -> Status:
@@ -76,11 +86,11 @@ async def _watch(settings: NatsSettings, *, as_json: bool) -> None:
             if live is not None:
                 live.update(found if isinstance(found, Text) else view(found), refresh=True)
             elif isinstance(found, Text):
-                say(found.plain)
+                print_err(found.plain)
             elif as_json:
-                show_json(status_json(found), in_one_line=True)
+                print_json(status_json(found), in_one_line=True)
             else:
-                show(view(found))
+                print_out(view(found))
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _EVERY_S)
 
@@ -90,7 +100,7 @@ async def _read_or_reason(settings: NatsSettings) -> Status | Text:
     try:
         return await _read(settings)
     except BrokerUnavailable as error:
-        return Text(safe(f"{error}; trying again"), style="red")
+        return Text(sanitize(f"{error}; trying again"), style="red")
 
 
 def view(found: Status) -> Group:
@@ -102,13 +112,14 @@ def _stream_line(found: Status) -> Text:
     stream = found.stream
     line = f"{STREAM}: {stream.messages:,} messages, {decimal(stream.bytes)}"
     if stream.first_time and stream.last_time:
-        line += f", the oldest {age(stream.first_time, found.now)} old, the newest {age(stream.last_time, found.now)}"
+        oldest, newest = format_age(stream.first_time, found.now), format_age(stream.last_time, found.now)
+        line += f", the oldest {oldest} old, the newest {newest}"
     return Text(f"{line} (NATS {found.server_version})")
 
 
 def _consumers_table(found: Status) -> Table:
     numbers = ("lag", "pending", "in work", "pulls", "redelivered")
-    made = table("consumer", *numbers, right=numbers)
+    made = new_table("consumer", *numbers, right=numbers)
     for one in found.consumers:
         add_row(made, one.name, one.lag, one.num_pending, one.num_ack_pending, one.num_waiting, one.num_redelivered)
     return made
@@ -118,7 +129,7 @@ def _jobs_table(found: Status) -> Table:
     retries = {one.job: one for one in found.waiting_retries}
     letters = found.dead_letters
     jobs = {one.job for one in found.consumers} | retries.keys() | letters.by_job.keys()
-    made = table("job", "waiting retries", "next due", "dead letters", right=("waiting retries", "dead letters"))
+    made = new_table("job", "waiting retries", "next due", "dead letters", right=("waiting retries", "dead letters"))
     for job in sorted(jobs):
         waiting = retries.get(job)
         dead = letters.by_job.get(job, 0)
@@ -138,7 +149,7 @@ def _due(waiting: WaitingRetries | None, now: datetime) -> str:
     if waiting is None or waiting.next_due is None:
         return "-"
     left = waiting.next_due - now
-    due = f"in {span(left)}" if left > timedelta(0) else "now"
+    due = f"in {format_duration(left)}" if left > timedelta(0) else "now"
     return due if waiting.is_exact else f"{due} or earlier"
 
 

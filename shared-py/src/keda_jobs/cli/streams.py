@@ -10,7 +10,7 @@ from rich.text import Text
 
 from keda_jobs.cli.connection import run
 from keda_jobs.cli.options import DryRunOption, JsonOption, ServerOption
-from keda_jobs.cli.terminal import safe, show, show_json
+from keda_jobs.cli.terminal import print_json, print_out, sanitize
 from keda_jobs.jetstream import streams
 from keda_jobs.jetstream.connection import Client
 from keda_jobs.jetstream.stream_diff import Action, Change
@@ -76,14 +76,14 @@ def apply(
 
 def _show(changes: Changes, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        show_json({"dry_run": dry_run, "changes": [_as_json(change) for change in changes.items]})
+        print_json({"dry_run": dry_run, "changes": [_as_json(change) for change in changes.items]})
         return
     for change in changes.items:
-        show(Text(safe(str(change)), style=_STYLES[change.action]))
+        print_out(Text(sanitize(str(change)), style=_STYLES[change.action]))
     if not changes.pending:
-        show(Text("nothing to change"))
+        print_out(Text("nothing to change"))
     elif dry_run:
-        show(Text("nothing was changed"))
+        print_out(Text("nothing was changed"))
 
 
 def _as_json(change: Change) -> dict[str, Any]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from keda_jobs.claims import ClaimTable
 from keda_jobs.errors import Misconfigured
@@ -17,7 +15,6 @@ from keda_jobs.status.progress import Counts, apply_delta, time_left
 from keda_jobs.status.queues import claim_queues, read_claimable
 from keda_jobs.status.row_counts import Counted, QueueTotals, count, read_totals
 
-T = TypeVar("T")
 _LATELY = timedelta(seconds=60)
 _MANY_ROWS = 5_000_000
 # After a count a watch waits so many times as long as it took before it counts again.
@@ -110,19 +107,6 @@ async def announce_long_reading(connection: Connection, table: ClaimTable, annou
         rows = await connection.fetchval(_ESTIMATE, table.name)
     if rows >= _MANY_ROWS:
         announce(f"reading about {rows:,} rows of {table.name}")
-
-
-async def unless(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
-    """The result of `work`, or None once `stop` is set: reading a table takes long."""
-    working, stopping = asyncio.ensure_future(work), asyncio.create_task(stop.wait())
-    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if working.done():
-        return working.result()
-    working.cancel()
-    with suppress(asyncio.CancelledError):
-        await working
-    return None
 
 
 async def queue_and_time(connection: Connection, batch_name: str | None) -> tuple[ClaimTable, datetime]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keda_jobs.cli.terminal import percent
+from keda_jobs.cli.terminal import format_percent
 from keda_jobs.status.progress import Counts, apply_delta, time_left
 
 numbers = st.integers(min_value=0, max_value=10**9)
@@ -67,4 +67,4 @@ def test_the_time_left(left: int, rows_per_s: float, last_retry_in_s: float | No
 
 @pytest.mark.parametrize(("part", "whole", "text"), [(0, 0, "-"), (1, 3, "33.3 %"), (999_999, 10**6, "99.9 %")])
 def test_all_is_100_percent_and_nothing_else(part: int, whole: int, text: str) -> None:
-    assert percent(part, whole) == text
+    assert format_percent(part, whole) == text

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from keda_jobs.cli.options import duration, rate
-from keda_jobs.cli.terminal import safe, span
+from keda_jobs.cli.terminal import format_duration, sanitize
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,9 @@ def test_what_is_no_rate(text: str) -> None:
     [(-5, "0s"), (0.4, "0s"), (59, "59s"), (61, "1m"), (12_000, "3h20m"), (7200, "2h"), (200_000, "2d")],
 )
 def test_spans(seconds: float, text: str) -> None:
-    assert span(timedelta(seconds=seconds)) == text
+    assert format_duration(timedelta(seconds=seconds)) == text
 
 
 def test_safe_text_has_no_control_characters_and_no_lines() -> None:
-    assert safe("a\nb\x1b[31m\x9b\u202e\x7f") == "a b?[31m???"
-    assert safe("  a", keep_blanks=True) == "  a"
+    assert sanitize("a\nb\x1b[31m\x9b\u202e\x7f") == "a b?[31m???"
+    assert sanitize("  a", keep_blanks=True) == "  a"

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from keda_jobs.claims import schema as claims_schema
 from keda_jobs.cli.options import JsonOption
-from keda_jobs.cli.terminal import say, show_json
+from keda_jobs.cli.terminal import print_err, print_json
 from keda_jobs.errors import JobError, Misconfigured
 from keda_jobs.postgres import open_connection
 from keda_jobs.settings import PgSettings, Settings, load
@@ -57,7 +57,7 @@ class _Commands(TyperGroup):
 
 
 def _said(line: str, code: int) -> typer.Exit:
-    say(f"users-batch-seed: {line}")
+    print_err(f"users-batch-seed: {line}")
     return typer.Exit(code)
 
 
@@ -93,7 +93,7 @@ def schema(json_: JsonOption = False) -> None:
     """
     applied = _apply_schema()
     if json_:
-        show_json({"applied": applied})
+        print_json({"applied": applied})
 
 
 def _apply_schema() -> list[str]:
@@ -110,9 +110,9 @@ def _apply_schema() -> list[str]:
             return await claims_schema.apply(connection, JOB.table, migrations, passwords)
 
     applied = asyncio.run(apply())
-    say(f"schema: applied {', '.join(applied)}" if applied else "schema: nothing to do")
+    print_err(f"schema: applied {', '.join(applied)}" if applied else "schema: nothing to do")
     if passwords:
-        say(f"schema: set the password of {' and '.join(passwords)}")
+        print_err(f"schema: set the password of {' and '.join(passwords)}")
     return applied
 
 
@@ -132,13 +132,13 @@ def generate(
     """
     made = _generate(DataSet(rows, seed, invalid_share), out)
     if json_:
-        show_json(dataclasses.asdict(made))
+        print_json(dataclasses.asdict(made))
 
 
 def _generate(data_set: DataSet, out: Path) -> generating.Generated:
     with progress("generate", data_set.rows) as watch:
         made = generating.generate(data_set, out, watch=watch, say=_saying("generate"))
-    say(
+    print_err(
         f"generate: {made.rows:,} rows, {made.invalid:,} of them invalid, {made.files:,} files, {decimal(made.bytes)}"
         f" ({_this_run(made.rows, made.kept, made.seconds, made.rows_per_s)})"
     )
@@ -156,14 +156,14 @@ def import_(out: OutOption = _OUT, json_: JsonOption = False) -> None:
     """
     loaded = _import(out)
     if json_:
-        show_json(dataclasses.asdict(loaded))
+        print_json(dataclasses.asdict(loaded))
 
 
 def _import(out: Path) -> loading.Loaded:
     data_set = loading.data_set_in(out)
     with progress("import", data_set.rows) as watch:
         loaded = asyncio.run(loading.load(load(PgSettings), out, watch=watch, say=_saying("import")))
-    say(
+    print_err(
         f"import: {loaded.rows:,} rows, {loaded.invalid:,} of them invalid, {loaded.claimable:,} claimable"
         f" ({_this_run(loaded.rows, loaded.before, loaded.seconds, loaded.rows_per_s)})"
     )
@@ -191,7 +191,7 @@ def all_(
     loaded = _import(out)
     if json_:
         parts = {"generate": dataclasses.asdict(made), "import": dataclasses.asdict(loaded)}
-        show_json({"schema": {"applied": applied}, **parts})
+        print_json({"schema": {"applied": applied}, **parts})
 
 
 @app.command()
@@ -208,12 +208,12 @@ def reset(
     if not yes and not typer.get_text_stream("stdin").isatty():
         raise Misconfigured("reset asks before it empties users, and nobody can answer here: pass --yes")
     if not yes and not typer.confirm(f"{asyncio.run(tables.described(settings))} Empty it for good?", err=True):
-        say("reset: nothing was changed")
+        print_err("reset: nothing was changed")
         raise typer.Exit(1)
     batches = asyncio.run(tables.reset(settings))
-    say(f"reset: users and its queue are empty, {batches:,} batches are deleted")
+    print_err(f"reset: users and its queue are empty, {batches:,} batches are deleted")
     if json_:
-        show_json({"reset": True, "batches": batches})
+        print_json({"reset": True, "batches": batches})
 
 
 def _this_run(rows: int, before: int, seconds: float, rows_per_s: int) -> str:
@@ -224,4 +224,4 @@ def _this_run(rows: int, before: int, seconds: float, rows_per_s: int) -> str:
 
 
 def _saying(what: str) -> Callable[[str], None]:
-    return lambda line: say(f"{what}: {line}")
+    return lambda line: print_err(f"{what}: {line}")

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from keda_jobs.cli.terminal import console, say, span
+from keda_jobs.cli.terminal import console, format_duration, print_err
 
 _LINE_EVERY_S = 2.0
 
@@ -42,7 +42,7 @@ class _Pace:
         if self._before is None:
             self._before = done
         speed = (done - self._before) / max(0.001, time.monotonic() - self._began)
-        left = f", {span(timedelta(seconds=(self._total - done) / speed))} left" if speed else ""
+        left = f", {format_duration(timedelta(seconds=(self._total - done) / speed))} left" if speed else ""
         return f"{done:,} of {self._total:,} rows, {speed:,.0f}/s{left}"
 
 
@@ -54,4 +54,4 @@ class _Lines:
         line = self._pace.at(done)
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _LINE_EVERY_S
-            say(f"{self._what}: {line}")
+            print_err(f"{self._what}: {line}")

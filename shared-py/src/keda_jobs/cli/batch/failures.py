@@ -13,9 +13,9 @@ import typer
 
 from keda_jobs.claims.failed_rows import FailedRow, FailedRows, RowFilter
 from keda_jobs.cli.batch.selection import parse_selection, say_missing
-from keda_jobs.cli.batch.views import counted, failure_json, failures_table
+from keda_jobs.cli.batch.views import failure_json, failures_table
 from keda_jobs.cli.options import GivenUpOption, JsonOption, NameAndKeysArgument, ReasonOption, WaitingOption
-from keda_jobs.cli.terminal import say, show
+from keda_jobs.cli.terminal import pluralize, print_err, print_out
 from keda_jobs.settings import PgSettings, load
 from keda_jobs.status.batch import database, queue_and_time
 
@@ -70,17 +70,19 @@ async def _list(settings: PgSettings, name: str | None, wanted: RowFilter, limit
                 if as_json:
                     _print_json(page, is_first=not listed.rows)
                 else:
-                    show(failures_table(page, table.key, now))
+                    print_out(failures_table(page, table.key, now))
                 listed.rows += len(page)
                 listed.keys |= wanted.keys.intersection(row.key for row in page)
         listed.is_all = listed.rows < limit or not limit
         if as_json:
             typer.echo("\n]" if listed.rows else "[]")
         elif listed.is_all:
-            say(f"{counted(listed.rows)} failed")
+            print_err(f"{pluralize(listed.rows, 'row')} failed")
         else:
             total = (await failed.count(wanted)).rows
-            say(f"{counted(total)} failed" + f", the first {limit:,} shown (--limit 0: all)" * (total > limit))
+            print_err(
+                f"{pluralize(total, 'row')} failed" + f", the first {limit:,} shown (--limit 0: all)" * (total > limit)
+            )
     return listed
 
 

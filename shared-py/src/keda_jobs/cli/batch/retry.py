@@ -13,8 +13,8 @@ import typer
 from keda_jobs.claims import ClaimTable
 from keda_jobs.claims.failed_rows import FailedRow, FailedRowCount, FailedRows, RowFilter
 from keda_jobs.cli.batch.selection import parse_selection, say_missing
-from keda_jobs.cli.batch.views import counted, failures_table
-from keda_jobs.cli.connection import INTERRUPTED, interruptible
+from keda_jobs.cli.batch.views import failures_table
+from keda_jobs.cli.connection import INTERRUPTED, cancel_on, interruptible
 from keda_jobs.cli.options import (
     DryRunOption,
     GivenUpOption,
@@ -23,10 +23,10 @@ from keda_jobs.cli.options import (
     ReasonOption,
     WaitingOption,
 )
-from keda_jobs.cli.terminal import meter, say, show, show_json
+from keda_jobs.cli.terminal import pluralize, print_err, print_json, print_out, progress_meter
 from keda_jobs.errors import Misconfigured
 from keda_jobs.settings import PgSettings, load
-from keda_jobs.status.batch import announce_long_reading, database, queue_and_time, unless
+from keda_jobs.status.batch import announce_long_reading, database, queue_and_time
 
 _SAMPLE = 10
 # A transaction of so many rows takes some tenths of a second.
@@ -82,7 +82,7 @@ def retry(
     found = asyncio.run(_look(settings, name, wanted))
     has_missing = say_missing(wanted, found.keys)
     if found.sample and not json_:
-        show(failures_table(found.sample, found.table.key, found.now))
+        print_out(failures_table(found.sample, found.table.key, found.now))
     retried = _Retried()
     is_wanted = not dry_run and found.number.rows > 0 and _is_confirmed(found.number, yes)
     if is_wanted:
@@ -99,7 +99,7 @@ async def _look(settings: PgSettings, name: str | None, wanted: RowFilter) -> _F
         table, now = await queue_and_time(connection, name)
         failed = FailedRows(connection, table)
         if not wanted.keys:
-            await announce_long_reading(connection, table, say)
+            await announce_long_reading(connection, table, print_err)
         number = await failed.count(wanted)
         rows = await failed.find(wanted, len(wanted.keys) or _SAMPLE) if number.rows else []
     return _Found(table, now, number, rows[:_SAMPLE], wanted.keys.intersection(row.key for row in rows))
@@ -114,26 +114,27 @@ def _is_confirmed(number: FailedRowCount, yes: bool) -> bool:
 
 
 async def _reset_all(settings: PgSettings, found: _Found, wanted: RowFilter, retried: _Retried) -> None:
-    with interruptible() as stop, meter("retry", found.number.rows) as progress:
+    with interruptible() as stop, progress_meter("retry", found.number.rows) as progress:
         async with database(settings) as connection:
             failed = FailedRows(connection, found.table)
             async with aclosing(failed.pages(wanted, _CHUNK)) as pages:
-                while rows := await unless(stop, anext(pages, None)):
+                while rows := await cancel_on(stop, anext(pages, None)):
                     retried.reset += (await failed.reset(rows)).rows
-                    progress.at(retried.reset)
+                    progress(retried.reset)
         retried.interrupted = stop.is_set()
 
 
 def _report(retried: _Retried, number: FailedRowCount, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         kinds = {"found": number.rows, "given_up": number.permanently, "waiting": number.waiting}
-        show_json({"dry_run": dry_run, **kinds, "reset": retried.reset, "interrupted": retried.interrupted})
+        print_json({"dry_run": dry_run, **kinds, "reset": retried.reset, "interrupted": retried.interrupted})
     elif dry_run:
-        say(f"{_described(number)} would be set to pending")
+        print_err(f"{_described(number)} would be set to pending")
     else:
         end = "; interrupted, run it again to go on" if retried.interrupted else ""
-        say(f"{retried.reset:,} of {_described(number)} set to pending{end}")
+        print_err(f"{retried.reset:,} of {_described(number)} set to pending{end}")
 
 
 def _described(number: FailedRowCount) -> str:
-    return f"{counted(number.rows)} ({number.permanently:,} failed for good, {number.waiting:,} waiting for a retry)"
+    rows = pluralize(number.rows, "row")
+    return f"{rows} ({number.permanently:,} failed for good, {number.waiting:,} waiting for a retry)"

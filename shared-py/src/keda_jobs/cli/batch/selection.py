@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from keda_jobs.claims.failed_rows import RowFilter
-from keda_jobs.cli.terminal import say
+from keda_jobs.cli.terminal import print_err
 from keda_jobs.errors import Misconfigured
 
 _KEY = re.compile(r"-?\d{1,19}")
@@ -37,5 +37,5 @@ def say_missing(wanted: RowFilter, found: Iterable[int]) -> bool:
     """Name each wanted key that is not among those found; whether there is any."""
     missing = sorted(wanted.keys.difference(found))
     for key in missing:
-        say(f"{key} is not among these failed rows")
+        print_err(f"{key} is not among these failed rows")
     return bool(missing)

@@ -12,12 +12,12 @@ from rich.live import Live
 from rich.text import Text
 
 from keda_jobs.cli.batch.views import status_json, status_line, status_view
-from keda_jobs.cli.connection import interruptible
+from keda_jobs.cli.connection import cancel_on, interruptible
 from keda_jobs.cli.options import BatchNameArgument, JsonOption
-from keda_jobs.cli.terminal import console, safe, say, show, show_json
+from keda_jobs.cli.terminal import console, print_err, print_json, print_out, sanitize
 from keda_jobs.errors import DatabaseUnavailable
 from keda_jobs.settings import PgSettings, load
-from keda_jobs.status.batch import Status, StatusReader, unless
+from keda_jobs.status.batch import Status, StatusReader
 
 _EVERY_S = 2.0
 
@@ -54,11 +54,11 @@ def status(
     if watch:
         asyncio.run(_watch(settings, name, as_json=json_))
         return
-    found = asyncio.run(StatusReader(settings, name, say).read())
+    found = asyncio.run(StatusReader(settings, name, print_err).read())
     if json_:
-        show_json(status_json(found))
+        print_json(status_json(found))
     else:
-        show(status_view(found))
+        print_out(status_view(found))
 
 
 async def _watch(settings: PgSettings, name: str | None, *, as_json: bool) -> None:
@@ -68,9 +68,9 @@ async def _watch(settings: PgSettings, name: str | None, *, as_json: bool) -> No
         interruptible() as stop,
         Live(console=screen, screen=True, auto_refresh=False) if full else nullcontext() as live,
     ):
-        reader = StatusReader(settings, name, say if live is None else _on(live))
+        reader = StatusReader(settings, name, print_err if live is None else _on(live))
         while not stop.is_set():
-            found = await unless(stop, _status_or_reason(reader))
+            found = await cancel_on(stop, _status_or_reason(reader))
             if found is not None:
                 _show(found, live, as_json=as_json)
             with suppress(TimeoutError):
@@ -78,18 +78,18 @@ async def _watch(settings: PgSettings, name: str | None, *, as_json: bool) -> No
 
 
 def _on(live: Live) -> Callable[[str], None]:
-    return lambda line: live.update(Text(safe(line)), refresh=True)
+    return lambda line: live.update(Text(sanitize(line)), refresh=True)
 
 
 def _show(found: Status | Text, live: Live | None, *, as_json: bool) -> None:
     if live is not None:
         live.update(found if isinstance(found, Text) else status_view(found, with_bar=True), refresh=True)
     elif isinstance(found, Text):
-        say(found.plain)
+        print_err(found.plain)
     elif as_json:
-        show_json(status_json(found), in_one_line=True)
+        print_json(status_json(found), in_one_line=True)
     else:
-        show(status_line(found))
+        print_out(status_line(found))
 
 
 async def _status_or_reason(reader: StatusReader) -> Status | Text:
@@ -97,4 +97,4 @@ async def _status_or_reason(reader: StatusReader) -> Status | Text:
     try:
         return await reader.read()
     except DatabaseUnavailable as error:
-        return Text(safe(f"{error}; trying again"), style="red")
+        return Text(sanitize(f"{error}; trying again"), style="red")

@@ -12,28 +12,35 @@ from rich.table import Table
 from rich.text import Text
 
 from keda_jobs.claims.failed_rows import FailedRow
-from keda_jobs.cli.terminal import add_row, age, bar, percent, plain, safe, span, table
+from keda_jobs.cli.terminal import (
+    add_row,
+    cell,
+    format_age,
+    format_duration,
+    format_percent,
+    new_table,
+    pluralize,
+    progress_bar,
+    sanitize,
+)
 from keda_jobs.status.batch import Running, Status
-
-
-def counted(rows: int) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{rows:,} row" + "s" * (rows != 1)
 
 
 def status_line(found: Status) -> Text:
     """The status in one line."""
     failed = f"{found.counts.given_up:,} failed for good"
-    return Text(safe(f"{found.now:%H:%M:%S} {found.table.batch_name}: {_progress(found)}, {failed}, {_pace(found)}"))
+    return Text(
+        sanitize(f"{found.now:%H:%M:%S} {found.table.batch_name}: {_progress(found)}, {failed}, {_pace(found)}")
+    )
 
 
 def status_view(found: Status, *, with_bar: bool = False) -> Group:
     """The status as tables, with a progress bar above them where there is a terminal to fill."""
     counts = found.counts
-    heading = Text(safe(f"{found.table.batch_name}: {_progress(found)}, {_pace(found)}"))
+    heading = Text(sanitize(f"{found.table.batch_name}: {_progress(found)}, {_pace(found)}"))
     parts: list[RenderableType] = [heading, Text(), _counts_table(found)]
     if with_bar:
-        parts.insert(1, bar(counts.done, counts.total, percent(counts.done, counts.total)))
+        parts.insert(1, progress_bar(counts.done, counts.total, format_percent(counts.done, counts.total)))
     if found.running:
         parts += [Text(), _running_table(found.running, found.now)]
     if found.counted.reasons:
@@ -43,19 +50,19 @@ def status_view(found: Status, *, with_bar: bool = False) -> Group:
 
 def _progress(found: Status) -> str:
     counts = found.counts
-    return f"{counts.done:,} of {counted(counts.total)} done ({percent(counts.done, counts.total)})"
+    return f"{counts.done:,} of {pluralize(counts.total, 'row')} done ({format_percent(counts.done, counts.total)})"
 
 
 def _pace(found: Status) -> str:
     left = found.time_left
     if not found.counts.left:
         return "nothing left"
-    return f"{found.rows_per_s:,.0f} rows/s, ETA {span(left) if left is not None else '-'}"
+    return f"{found.rows_per_s:,.0f} rows/s, ETA {format_duration(left) if left is not None else '-'}"
 
 
 def _counts_table(found: Status) -> Table:
     counts, due = found.counts, found.totals.next_due
-    made = table("status", "rows", "share", "", right=("rows", "share"), cut=("",))
+    made = new_table("status", "rows", "share", "", right=("rows", "share"), cut=("",))
     for name, rows, beside in (
         ("pending", counts.pending, ""),
         ("processing", counts.processing, ""),
@@ -64,13 +71,13 @@ def _counts_table(found: Status) -> Table:
         ("failed for good", counts.given_up, ""),
         ("claimable now", found.claimable, "what the scaler sees"),
     ):
-        add_row(made, name, f"{rows:,}", percent(rows, counts.total), plain(beside, style="dim"))
+        add_row(made, name, f"{rows:,}", format_percent(rows, counts.total), cell(beside, style="dim"))
     return made
 
 
 def _running_table(batches: Sequence[Running], now: datetime) -> Table:
     numbers = ("batch", "done", "of", "rows/s")
-    made = table("batch", "pod", "done", "of", "rows/s", "heartbeat", "lease", right=numbers, cut=("pod",))
+    made = new_table("batch", "pod", "done", "of", "rows/s", "heartbeat", "lease", right=numbers, cut=("pod",))
     for one in batches:
         add_row(
             made,
@@ -79,7 +86,7 @@ def _running_table(batches: Sequence[Running], now: datetime) -> Table:
             f"{one.done:,}",
             f"{one.claimed:,}",
             f"{one.rows_per_s:,.0f}",
-            f"{age(one.heartbeat_at, now)} ago",
+            f"{format_age(one.heartbeat_at, now)} ago",
             _lease(one.lease_expires_at, now),
         )
     return made
@@ -87,27 +94,29 @@ def _running_table(batches: Sequence[Running], now: datetime) -> Table:
 
 def _lease(expires_at: datetime, now: datetime) -> Text:
     if expires_at > now:
-        return plain(f"{span(expires_at - now)} left")
-    return plain(f"over for {age(expires_at, now)}", style="red")
+        return cell(f"{format_duration(expires_at - now)} left")
+    return cell(f"over for {format_age(expires_at, now)}", style="red")
 
 
 def _reasons_table(found: Status) -> Table:
-    made = table("failed", "for good", "reason", right=("failed", "for good"), cut=("reason",))
+    made = new_table("failed", "for good", "reason", right=("failed", "for good"), cut=("reason",))
     for one in found.counted.reasons:
         add_row(made, f"{one.rows:,}", f"{one.given_up:,}", one.reason or "-")
     if found.counted.other_reasons:
-        add_row(made, "", "", plain(f"and {found.counted.other_reasons:,} other reasons", style="dim"))
+        add_row(made, "", "", cell(f"and {found.counted.other_reasons:,} other reasons", style="dim"))
     return made
 
 
 def _how_counted(found: Status) -> str:
     counting = found.counted
-    how = f"{counted(counting.counts.total)} of {found.table.name} counted in {counting.duration_s:.1f} s"
-    return how if counting.at == found.now else f"{how}, {age(counting.at, found.now)} ago; the reasons are of then"
+    how = f"{pluralize(counting.counts.total, 'row')} of {found.table.name} counted in {counting.duration_s:.1f} s"
+    return (
+        how if counting.at == found.now else f"{how}, {format_age(counting.at, found.now)} ago; the reasons are of then"
+    )
 
 
 def _due(moment: datetime, now: datetime) -> str:
-    return f"in {span(moment - now)}" if moment > now else "now"
+    return f"in {format_duration(moment - now)}" if moment > now else "now"
 
 
 def status_json(found: Status) -> dict[str, Any]:
@@ -136,7 +145,7 @@ def _jsonable(value: Running) -> dict[str, Any]:
 
 def failures_table(rows: Sequence[FailedRow], key: str, now: datetime) -> Table:
     """A line for each failed row."""
-    made = table(key, "attempts", "next try", "batch", "error", right=(key, "attempts", "batch"), cut=("error",))
+    made = new_table(key, "attempts", "next try", "batch", "error", right=(key, "attempts", "batch"), cut=("error",))
     for row in rows:
         due = _due(row.next_attempt_at, now) if row.next_attempt_at else "never"
         add_row(made, row.key, row.attempts, due, row.batch_id or "-", row.error or "-")

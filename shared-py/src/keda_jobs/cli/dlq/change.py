@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from keda_jobs.cli.connection import INTERRUPTED, interruptible, run
-from keda_jobs.cli.dlq.views import counted, groups_table
+from keda_jobs.cli.dlq.views import groups_table
 from keda_jobs.cli.options import (
     AllOption,
     DryRunOption,
@@ -24,7 +24,7 @@ from keda_jobs.cli.options import (
     SubjectOption,
     rate,
 )
-from keda_jobs.cli.terminal import meter, say, show, show_json
+from keda_jobs.cli.terminal import pluralize, print_err, print_json, print_out, progress_meter
 from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.dead_letter import DeadLetter
 from keda_jobs.domain.subjects import DEAD_LETTER
@@ -83,12 +83,12 @@ async def _replay(client: Client, wanted: DeadLetterFilter, how: Replay, *, as_j
         tally.skipped.append((sequence, "there is no such dead letter (any more)"))
 
     try:
-        with interruptible() as stop, meter("replay", await _expected(client, wanted)) as progress:
+        with interruptible() as stop, progress_meter("replay", await _expected(client, wanted)) as progress:
 
             def watch(letter: DeadLetter, outgoing: Outgoing) -> None:
-                progress.at(tally.replayed + len(tally.skipped))
+                progress(tally.replayed + len(tally.skipped))
                 if how.dry_run:
-                    say(f"{letter.sequence}: {letter.subject}, {len(outgoing.data)} bytes, to {outgoing.subject}")
+                    print_err(f"{letter.sequence}: {letter.subject}, {len(outgoing.data)} bytes, to {outgoing.subject}")
 
             async with aclosing(select(client, wanted, missing=missing)) as letters:
                 await how.run(client, letters, stop, tally, watch)
@@ -99,17 +99,17 @@ async def _replay(client: Client, wanted: DeadLetterFilter, how: Replay, *, as_j
 
 def _report_replay(tally: Tally, *, dry_run: bool, as_json: bool) -> None:
     for sequence, reason in tally.skipped:
-        say(f"skipped {sequence}: {reason}")
+        print_err(f"skipped {sequence}: {reason}")
     if as_json:
         skipped = [{"sequence": sequence, "reason": reason} for sequence, reason in tally.skipped]
-        show_json(
+        print_json(
             {"dry_run": dry_run, "replayed": tally.replayed, "skipped": skipped, "interrupted": tally.interrupted}
         )
         return
     verb = "would be replayed" if dry_run else "replayed"
     rest = f", {len(tally.skipped)} skipped" if tally.skipped else ""
     end = "; interrupted, run it again to go on" if tally.interrupted else ""
-    say(f"{counted(tally.replayed)} {verb}{rest}{end}")
+    print_err(f"{pluralize(tally.replayed, 'dead letter')} {verb}{rest}{end}")
 
 
 def purge(
@@ -140,9 +140,9 @@ def purge(
     doomed = run(server, lambda client: _doomed(client, wanted))
     missing = sorted(wanted.sequences - doomed.keys())
     for sequence in missing:
-        say(f"{sequence} is not among these dead letters")
+        print_err(f"{sequence} is not among these dead letters")
     if doomed and not json_:
-        show(groups_table(Counter(doomed.values())))
+        print_out(groups_table(Counter(doomed.values())))
     purged = Purged()
     if doomed and not dry_run and _is_confirmed(len(doomed), yes):
         run(server, lambda client: _delete_all(client, list(doomed), purged))
@@ -164,7 +164,7 @@ def _is_confirmed(count: int, yes: bool) -> bool:
         return True
     if not typer.get_text_stream("stdin").isatty():
         raise Misconfigured("purge asks before it deletes, and nobody can answer here: pass --yes")
-    return typer.confirm(f"Delete {counted(count)} for good?", err=True)
+    return typer.confirm(f"Delete {pluralize(count, 'dead letter')} for good?", err=True)
 
 
 async def _doomed(client: Client, wanted: DeadLetterFilter) -> dict[int, Group]:
@@ -173,23 +173,23 @@ async def _doomed(client: Client, wanted: DeadLetterFilter) -> dict[int, Group]:
 
 
 async def _delete_all(client: Client, sequences: list[int], purged: Purged) -> None:
-    with interruptible() as stop, meter("purge", len(sequences)) as progress:
+    with interruptible() as stop, progress_meter("purge", len(sequences)) as progress:
         for sequence in sequences:
             if stop.is_set():
                 purged.interrupted = True
                 return
             await delete(client, sequence)
             purged.deleted += 1
-            progress.at(purged.deleted)
+            progress(purged.deleted)
 
 
 def _report_purge(purged: Purged, found: int, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        show_json({"dry_run": dry_run, "found": found, "deleted": purged.deleted, "interrupted": purged.interrupted})
+        print_json({"dry_run": dry_run, "found": found, "deleted": purged.deleted, "interrupted": purged.interrupted})
     elif dry_run:
-        say(f"{counted(found)} would be deleted")
+        print_err(f"{pluralize(found, 'dead letter')} would be deleted")
     else:
-        say(f"{purged.deleted:,} of {counted(found)} deleted")
+        print_err(f"{purged.deleted:,} of {pluralize(found, 'dead letter')} deleted")
 
 
 def _require_selection(wanted: DeadLetterFilter, everything: bool) -> None:

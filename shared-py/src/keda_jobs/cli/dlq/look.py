@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from keda_jobs.cli.connection import run
-from keda_jobs.cli.dlq.views import as_json, counted, data_text, facts_table, groups_table, letters_table
+from keda_jobs.cli.dlq.views import as_json, data_text, facts_table, groups_table, letters_table
 from keda_jobs.cli.options import (
     ErrorClassOption,
     JobOption,
@@ -20,7 +20,7 @@ from keda_jobs.cli.options import (
     ServerOption,
     SubjectOption,
 )
-from keda_jobs.cli.terminal import console, say, show, show_json
+from keda_jobs.cli.terminal import console, pluralize, print_err, print_json, print_out
 from keda_jobs.domain.dead_letter import DeadLetter
 from keda_jobs.errors import JobError
 from keda_jobs.jetstream.api import stream_info
@@ -53,12 +53,12 @@ def list_letters(
     wanted = DeadLetterFilter(frozenset(), subject, job, error_class, older_than, newer_than)
     letters, matched, now = run(server, lambda client: _newest(client, wanted, limit))
     if json_:
-        show_json([as_json(letter) for letter in letters])
+        print_json([as_json(letter) for letter in letters])
         return
     if letters:
-        show(letters_table(letters, now, console().width))
+        print_out(letters_table(letters, now, console().width))
     cut = f", the newest {limit} shown (--limit 0: all)" if matched > limit > 0 else ""
-    say(counted(matched) + cut)
+    print_err(pluralize(matched, "dead letter") + cut)
 
 
 async def _newest(client: Client, wanted: DeadLetterFilter, limit: int) -> tuple[list[DeadLetter], int, datetime]:
@@ -87,10 +87,10 @@ def show_letter(
     if letter is None:
         raise JobError(f"there is no dead letter {sequence}; see `keda-jobs dlq ls`")
     if json_:
-        show_json(as_json(letter))
+        print_json(as_json(letter))
         return
-    show(facts_table(letter))
-    show(data_text(letter))
+    print_out(facts_table(letter))
+    print_out(data_text(letter))
 
 
 def count_letters(
@@ -113,11 +113,11 @@ def count_letters(
     if json_:
         keys = ("job", "error_class", "subject")
         listed = [dict(zip(keys, group, strict=True)) | {"count": count} for group, count in groups.most_common()]
-        show_json({"total": groups.total(), "groups": listed})
+        print_json({"total": groups.total(), "groups": listed})
         return
     if groups:
-        show(groups_table(groups))
-    say(counted(groups.total()))
+        print_out(groups_table(groups))
+    print_err(pluralize(groups.total(), "dead letter"))
 
 
 async def _groups(client: Client, wanted: DeadLetterFilter) -> Counter[Group]:

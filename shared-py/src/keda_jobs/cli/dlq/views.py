@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from keda_jobs.cli.terminal import add_row, age, plain, safe, table
+from keda_jobs.cli.terminal import add_row, cell, format_age, new_table, sanitize
 from keda_jobs.domain.dead_letter import TRUNCATED, DeadLetter
 from keda_jobs.domain.headers import Header
 from keda_jobs.jetstream.dead_letters import Group
@@ -44,12 +44,12 @@ def letters_table(letters: list[DeadLetter], now: datetime, width: int) -> Table
 
 def _wide(letters: list[DeadLetter], now: datetime) -> Table:
     numbers, long = ("seq", "age", "attempts"), ("reason", "data")
-    made = table("seq", "age", "job", "subject", "attempts", "error", *long, right=numbers, cut=long)
+    made = new_table("seq", "age", "job", "subject", "attempts", "error", *long, right=numbers, cut=long)
     for letter in letters:
         add_row(
             made,
             letter.sequence,
-            age(letter.died_at, now),
+            format_age(letter.died_at, now),
             letter.job or "-",
             letter.subject or "-",
             letter.num_delivered,
@@ -62,15 +62,15 @@ def _wide(letters: list[DeadLetter], now: datetime) -> Table:
 
 def _narrow(letters: list[DeadLetter], now: datetime) -> Table:
     numbers, long = ("seq", "age", "attempts"), "reason / data"
-    made = table("seq", "age", "job / subject", "attempts", long, right=numbers, cut=(long,))
+    made = new_table("seq", "age", "job / subject", "attempts", long, right=numbers, cut=(long,))
     for letter in letters:
         add_row(
             made,
             letter.sequence,
-            age(letter.died_at, now),
-            plain(letter.job or "-", below=letter.subject or "-"),
+            format_age(letter.died_at, now),
+            cell(letter.job or "-", below=letter.subject or "-"),
             letter.num_delivered,
-            plain(letter.reason or letter.error_class or "-", below=_data(letter)),
+            cell(letter.reason or letter.error_class or "-", below=_data(letter)),
         )
     return made
 
@@ -80,14 +80,9 @@ def _data(letter: DeadLetter) -> str:
     return text[:_EXCERPT]
 
 
-def counted(letters: int) -> str:
-    """`1 dead letter`, `2 dead letters`."""
-    return f"{letters:,} dead letter" + "s" * (letters != 1)
-
-
 def groups_table(groups: Counter[Group]) -> Table:
     """Counts by job, error class and subject, the largest first."""
-    made = table("count", "job", "error", "subject", right=("count",))
+    made = new_table("count", "job", "error", "subject", right=("count",))
     for group, count in groups.most_common():
         add_row(made, count, *(part or "-" for part in group))
     return made
@@ -109,11 +104,11 @@ def facts_table(letter: DeadLetter) -> Table:
         *((f"header {name}", value) for name, value in letter.original_headers.items()),
         ("data is", "cut short" if letter.kind == TRUNCATED else letter.kind),
     ):
-        add_row(facts, plain(name, style="bold"), value)
+        add_row(facts, cell(name, style="bold"), value)
     return facts
 
 
 def data_text(letter: DeadLetter) -> Text:
     """The letter's data, JSON indented, line by line without control characters."""
     data = letter.data if isinstance(letter.data, str) else json.dumps(letter.data, indent=2, ensure_ascii=False)
-    return Text("\n".join(safe(line, keep_blanks=True) for line in data.split("\n")))
+    return Text("\n".join(sanitize(line, keep_blanks=True) for line in data.split("\n")))
