@@ -1,4 +1,4 @@
-"""What Prometheus is told about the jobs: whom it scrapes, and alerts that each have a section in the runbook."""
+"""Prometheus scrapes every job, and each alert has a section in the runbook."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ def test_every_rule_of_the_folder_is_applied() -> None:
     assert by_name[0] == by_name[1]
 
 
-def test_no_rule_is_there_twice() -> None:
+def test_no_rule_exists_twice() -> None:
     names = [rule.get("alert") or rule["record"] for rule in rules()]
     assert sorted(set(names)) == sorted(names)
 
 
 @EACH_ALERT
-def test_an_alert_says_how_bad_it_is_what_it_is_and_what_to_do(rule: Rule) -> None:
+def test_an_alert_has_severity_texts_and_a_link(rule: Rule) -> None:
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
 
 
 @EACH_ALERT
-def test_its_link_leads_to_its_section(rule: Rule) -> None:
+def test_the_link_of_an_alert_leads_to_its_section(rule: Rule) -> None:
     path, _, anchor = rule["annotations"]["runbook_url"].partition("#")
     assert ROOT / path == RUNBOOK
     assert anchor == rule["alert"].lower()
@@ -78,8 +78,8 @@ def test_the_runbook_has_a_section_for_each_alert_and_no_other() -> None:
     assert sorted(sections()) == sorted(rule["alert"] for rule in ALERTS)
 
 
-@pytest.mark.parametrize("part", ["**Means**:", "**Look at**:", "**Mends it**:", "**Leave it**"])
-def test_every_section_says_it_all(part: str) -> None:
+@pytest.mark.parametrize("part", ["**Means**:", "**Look at**:", "**Fix**:", "**Safe to ignore when**"])
+def test_every_section_has_all_parts(part: str) -> None:
     assert [name for name, text in sections().items() if part not in text] == []
 
 
@@ -95,17 +95,17 @@ def test_no_rule_names_a_job() -> None:
 
 
 def sections() -> dict[str, str]:
-    """The sections of the runbook by their headings."""
+    """Return the sections of the runbook by their headings."""
     parts = re.split(r"^## (\S+)\n", RUNBOOK.read_text(), flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def metrics(expression: str) -> set[str]:
-    """The metrics that an expression names."""
+    """Return the metrics that an expression names."""
     return set(re.findall(r"\b(?:\w+:)?keda_\w+(?::\w+)*|\bup\b", expression))
 
 
 def namespaces(monitor: Object) -> list[str]:
-    """Where a monitor looks for pods."""
+    """Return the namespaces in which a monitor looks for pods."""
     found: list[str] = monitor["spec"]["namespaceSelector"]["matchNames"]
     return found
