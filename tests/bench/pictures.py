@@ -21,7 +21,8 @@ from keda_jobs.domain.subjects import STREAM
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
 from stack import FREE_PORTS, JobProcess, LocalStack, StackError, free_port, until
-from stack.servers import HOST, http_status
+from stack.ports import HOST
+from stack.servers import http_status
 
 _OURS, _BARE = "both jobs", "bare aiohttp + Pillow"
 _JOBS = ("image-download", "image-resize")

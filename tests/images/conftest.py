@@ -13,7 +13,7 @@ from docker.errors import DockerException, ImageNotFound
 from docker.models.images import Image
 
 from stack import free_port
-from stack.servers import HOST
+from stack.ports import HOST
 
 from . import containers
 from .containers import JOBS, Running

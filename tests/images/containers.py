@@ -13,7 +13,8 @@ from docker.models.containers import Container
 
 from stack import free_port, wait_until
 from stack.jobs import ROOT
-from stack.servers import HOST, http_status
+from stack.ports import HOST
+from stack.servers import http_status
 
 JOBS = sorted(path.parent.name for path in ROOT.glob("jobs/*/Dockerfile"))
 

@@ -17,8 +17,9 @@ from keda_jobs.runtime.metrics import JobRegistry, StoreMetrics
 from keda_jobs.settings import StoreSettings
 from keda_jobs.storage import S3Bucket
 from stack import NatsServer, PostgresServer, S3Server, free_port, until, wait_until
+from stack.ports import HOST
 from stack.schema import apply_schemas
-from stack.servers import ACCESS_KEY, HOST, SECRET_KEY, http_status
+from stack.servers import ACCESS_KEY, SECRET_KEY, http_status
 
 from .containers import Running
 

@@ -19,8 +19,8 @@ from prometheus_client.registry import Collector
 
 from keda_jobs.domain.subjects import STREAM
 from stack import BatchWorker, JobProcess, NatsServer, PostgresServer, S3Server, event_jobs, free_port, wait_until
+from stack.ports import HOST
 from stack.schema import apply_schemas
-from stack.servers import HOST
 from stack.streams import apply_streams
 
 from .prometheus import Prometheus

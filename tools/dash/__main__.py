@@ -13,8 +13,8 @@ from pathlib import Path
 from dash.grafana import Grafana, get_image
 from dash.prometheus import Prometheus, program
 from prometheus_rules import groups
+from stack.ports import HOST, check_port_free, free_port
 from stack.process import StackError
-from stack.servers import HOST, check_port_free, free_port
 from stack.supervisor import FOLDER, State, running_pid
 
 _PROMETHEUS_PORT, _GRAFANA_PORT = 9090, 3000

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from stack.jobs import ROOT
+from stack.ports import HOST, free_port
 from stack.process import Process, StackError
-from stack.servers import HOST, free_port, http_status
+from stack.servers import http_status
 
 IMAGE = "grafana/grafana:12.3.2"
 PROVISIONING = Path(__file__).parent / "grafana" / "provisioning"

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 import yaml
 
 from prometheus_rules import Group, rule_file
+from stack.ports import HOST, free_port
 from stack.process import Process, StackError
-from stack.servers import HOST, free_port, http_status
+from stack.servers import http_status
 
 # As the data source of tools/dash/grafana has it.
 INTERVAL_S = 5

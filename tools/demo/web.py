@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
-from stack.servers import HOST
+from stack.ports import HOST
 
 
 @dataclass(frozen=True, slots=True)

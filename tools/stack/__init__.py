@@ -2,9 +2,10 @@
 
 from stack.jobs import BatchWorker, JobProcess, batch_jobs, event_jobs, services
 from stack.local import FREE_PORTS, EventStack, LocalStack, Ports
+from stack.ports import free_port
 from stack.postgres import PostgresServer
 from stack.process import Process, StackError
-from stack.servers import NatsServer, S3Server, free_port
+from stack.servers import NatsServer, S3Server
 from stack.waiting import until, wait_until
 
 __all__ = [

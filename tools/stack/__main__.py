@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stack.local import Ports
+from stack.ports import HOST
 from stack.process import StackError
-from stack.servers import HOST
 from stack.supervisor import FOLDER, State, down, supervise, up
 
 _PICTURE = "https://www.python.org/static/community_logos/python-logo-master-v3-TM.png"

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import ModuleType
 
 from keda_jobs.event.job import Handler
+from stack.ports import HOST, check_port_free, free_port
 from stack.process import Process, StackError
-from stack.servers import HOST, check_port_free, free_port, http_status
+from stack.servers import http_status
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,9 +12,9 @@ import struct
 import subprocess
 from pathlib import Path
 
+from stack.ports import HOST, check_port_free, free_port
 from stack.postgres_programs import program
 from stack.process import Process, StackError
-from stack.servers import HOST, check_port_free, free_port
 from stack.waiting import wait_until
 
 DATABASE = "keda_jobs"

@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import random
 import shutil
-import socket
 import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+from stack.ports import HOST, check_port_free, free_port
 from stack.process import Process, StackError
 
-HOST = "127.0.0.1"
 BUCKET = "keda-jobs"
 ACCESS_KEY = "local-access-key"
 SECRET_KEY = "local-secret-key"
-
-
-# Below the ephemeral range, so that no outgoing connection takes a port chosen here.
-_FREE_PORTS = range(20_000, 32_000)
-_chosen: set[int] = set()
-
-
-def free_port() -> int:
-    """Choose a TCP port that is free and was not returned before."""
-    while True:
-        port = random.choice(_FREE_PORTS)
-        if port not in _chosen and not _why_busy(port):
-            _chosen.add(port)
-            return port
-
-
-def check_port_free(name: str, port: int, option: str) -> None:
-    """Raise `StackError` when `port` is in use. The message names `option`, which chooses another port."""
-    if why := _why_busy(port):
-        fix = f'stop what uses it or choose another: make up ARGS="{option} PORT"'
-        raise StackError(f"{name}: port {port} {why}; {fix}")
-
-
-def _why_busy(port: int) -> str | None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            return "is busy" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-    return None
 
 
 def binary(name: str) -> str:

@@ -16,7 +16,7 @@ from keda_jobs.errors import DatabaseUnavailable, Misconfigured
 from keda_jobs.postgres import connect, open_connection, open_pool, transaction
 from keda_jobs.settings import PgSettings
 from stack import PostgresServer, until
-from stack.servers import free_port
+from stack.ports import free_port
 
 _SECRET = "s3cr3t"
 _UNSUPPORTED = "is not supported; leave it out and set sslmode=verify-full"

@@ -20,7 +20,8 @@ from nats.aio.client import Client
 from nats_users import users, wanted
 from stack import NatsServer, until
 from stack.jobs import ROOT
-from stack.servers import HOST, binary
+from stack.ports import HOST
+from stack.servers import binary
 
 from .rendered import Source, of_kind
 

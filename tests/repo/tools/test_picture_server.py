@@ -16,7 +16,8 @@ from PIL import Image
 
 from stack import Process, free_port, wait_until
 from stack.jobs import ROOT
-from stack.servers import HOST, http_status
+from stack.ports import HOST
+from stack.servers import http_status
 
 PROGRAM = ROOT / "tests/e2e/servers/pictures.py"
 
