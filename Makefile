@@ -6,6 +6,8 @@ export PYTHONPATH := $(CURDIR)/tools
 
 # ARGS are passed on to the command of a target: make test ARGS="-k dead -x", make up ARGS="--nats-port 4333".
 ARGS ?=
+# Test files run in parallel processes; ARGS="-n 0" runs them in one, as a debugger needs it.
+PYTEST := python -m pytest --numprocesses=auto --dist=loadgroup
 # One URL of yours for `make demo`; without it the demo brings its own pictures. With ARGS too, only pictures are shown.
 URL ?=
 # A new job: its name, what it is (event or batch), the subject it reads or the table it works on.
@@ -53,11 +55,12 @@ dash: setup ## Prometheus, and Grafana where Docker can pull it, on what `make u
 ##@ Test
 .PHONY: test
 test: setup ## Tests of the library and the jobs, with real servers (ARGS="-m 'not slow'" leaves out what takes long)
-	@python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 .PHONY: test-repo
-test-repo: setup ## Tests of the tools, documents, templates, CI and manifests
-	@python -m pytest -o testpaths=tests/repo $(ARGS)
+test-repo: ## Tests of the tools, documents, templates, CI and manifests
+	@tools/setup.sh demo
+	@$(PYTEST) -o testpaths=tests/repo $(ARGS)
 
 .PHONY: lint
 lint: setup ## ruff, mypy, shellcheck, hadolint, zizmor, import rules, locks (ARGS=types runs one)

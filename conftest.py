@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,19 @@ from stack.streams import apply_streams
 # Both go by the wall clock, and the machine is busy with servers.
 settings.register_profile("keda-jobs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("keda-jobs")
+
+# Tests wait for servers most of the time, so a core serves several of them.
+_WORKERS_PER_CORE = 3
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes run tests with `-n auto`."""
+    return _WORKERS_PER_CORE * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put slow tests first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture

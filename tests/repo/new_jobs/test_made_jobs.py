@@ -24,7 +24,7 @@ MADE = [
 ]
 NAMES = [name for name, _ in MADE]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("new_jobs")]
 
 
 @pytest.fixture(scope="module")
