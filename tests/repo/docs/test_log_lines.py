@@ -42,7 +42,7 @@ def batch_keys() -> list[str]:
 
 
 def examples() -> list[Line]:
-    return [json.loads(text) for text in re.findall(r"^```json\n(.*?)\n```$", PAGE, re.MULTILINE)]
+    return [json.loads(text) for text in re.findall(r"^```json\n(.*?)\n```$", PAGE, re.MULTILINE | re.DOTALL)]
 
 
 def lines(text: str) -> list[Line]:
