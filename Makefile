@@ -8,7 +8,7 @@ export PYTHONPATH := $(CURDIR)/tools
 ARGS ?=
 # Test files run in parallel processes; ARGS="-n 0" runs them in one, as a debugger needs it.
 PYTEST := python -m pytest --numprocesses=auto --dist=loadgroup
-# One URL of yours for `make demo`; without it the demo brings its own pictures. With ARGS too, only pictures are shown.
+# One URL of yours for `make demo`; without it the demo brings its own pictures and users.
 URL ?=
 # A new job: its name, what it is (event or batch), the subject it reads or the table it works on.
 NAME =
@@ -34,11 +34,10 @@ setup: ## Make .venv: locked dependencies, servers, all jobs (PYTHON=python3.12 
 demo: ## Both demos, pictures and users (URL=https://… takes only a picture of yours)
 	@tools/setup.sh demo
 	@python -m demo $(if $(URL),"$(URL)") $(ARGS)
-	@$(if $(URL)$(ARGS),,python -m demo_batch)
 
 .PHONY: demo-batch
 demo-batch: setup ## 200 000 users through PostgreSQL and two workers, ending with the counts
-	@python -m demo_batch $(ARGS)
+	@python -m demo --only users $(ARGS)
 
 .PHONY: up
 up: setup ## Keep the stack and all jobs running in the background, on the standard ports

@@ -19,8 +19,8 @@ import nats
 from PIL import Image
 
 from dash.prometheus import Prometheus
-from demo.web import Answer, WebServer
-from demo_batch.seed import seed
+from demo.pictures.web import Answer, WebServer
+from demo.users.seeding import seed
 from prometheus_rules import groups
 from stack import FREE_PORTS, BatchWorker, LocalStack, batch_jobs, event_jobs, wait_until
 from users_batch.job import JOB

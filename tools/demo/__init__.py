@@ -1,1 +1,1 @@
-"""`make demo`: real pictures through the real jobs, and some that no picture can come of."""
+"""`make demo`: pictures through the real event jobs, users through the real batch job."""

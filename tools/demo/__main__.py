@@ -1,4 +1,4 @@
-"""`python -m demo [URL]`."""
+"""Program of `python -m demo`."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""The good pictures: photographs and scans that come with scikit-image, and what is made of them for other formats."""
+"""Good pictures: photographs and scans that come with scikit-image, and other formats made from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageChops, ImageCms
 
 from stack import StackError
 
-# In the public domain or CC0 by what scikit-image says of each (docs/demo.md): the README may show them.
+# In the public domain or CC0, says scikit-image (docs/demo.md): the README may show them.
 _FREE = (
     "astronaut.png",
     "brick.png",
@@ -37,32 +37,32 @@ _LARGE = (6930, 6930)
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A file to serve; `free` says that its thumbnail may be shown in the README."""
+    """File to serve. The README may show the thumbnail of a free one."""
 
     name: str
     body: bytes
-    free: bool = True
+    is_free: bool = True
 
 
 def originals() -> list[Original]:
-    """All of them. Raises `StackError` when scikit-image is not installed."""
+    """Return all of them. Raises `StackError` when scikit-image is not installed."""
     folder = _folder()
     real = [Original(name, (folder / name).read_bytes(), name in _FREE) for name in _FREE + _OTHERS]
-    return real + [Original(name, body) for name, body in _made(folder)]
+    return real + [Original(name, body) for name, body in _conversions(folder)]
 
 
 def _folder() -> Path:
-    # Looked up and not imported: it is installed for its pictures, without what its code needs.
+    # Not imported: it is installed without the packages that its code needs.
     found = importlib.util.find_spec("skimage")
     if found is None or not found.submodule_search_locations:
         raise StackError("scikit-image, which brings the pictures, is not installed; run `tools/setup.sh demo`")
     return Path(found.submodule_search_locations[0]) / "data"
 
 
-def _made(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for name, (source, make) in _RECIPES.items():
+def _conversions(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for name, (source, convert) in _CONVERSIONS.items():
         with Image.open(folder / source) as image:
-            yield name, make(image)
+            yield name, convert(image)
 
 
 def _encoded(image: Image.Image, format: str, **options: object) -> bytes:  # noqa: A002
@@ -81,14 +81,14 @@ def _lab(image: Image.Image) -> bytes:
 
 
 def _cut_out(image: Image.Image) -> bytes:
-    """The dark silhouette, on nothing."""
+    """Put the dark silhouette on a transparent ground."""
     silhouette = image.convert("L")
     silhouette.putalpha(ImageChops.invert(silhouette))
     return _encoded(silhouette.convert("RGBA"), "WEBP", lossless=True)
 
 
-def _lying(image: Image.Image) -> bytes:
-    """Stored on its side, as phones do it, with the EXIF tag that says how to turn it."""
+def _turned(image: Image.Image) -> bytes:
+    """Store the picture on its side with the EXIF tag that says how to turn it, as phones do."""
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     return _encoded(image.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif)
@@ -103,7 +103,7 @@ def _large(image: Image.Image) -> bytes:
     return _encoded(image.resize(_LARGE, Image.Resampling.BILINEAR), "JPEG", quality=60)
 
 
-_RECIPES: dict[str, tuple[str, Callable[[Image.Image], bytes]]] = {
+_CONVERSIONS: dict[str, tuple[str, Callable[[Image.Image], bytes]]] = {
     "chelsea.webp": ("chelsea.png", lambda image: _encoded(image, "WEBP", quality=80)),
     "horse-cut-out.webp": ("horse.png", _cut_out),
     "clock.bmp": ("clock_motion.png", lambda image: _encoded(image, "BMP")),
@@ -114,7 +114,7 @@ _RECIPES: dict[str, tuple[str, Callable[[Image.Image], bytes]]] = {
     "camera-16-bit.png": ("camera.png", _sixteen_bit),
     "coffee-lab.tiff": ("coffee.png", _lab),
     "chelsea-palette.png": ("chelsea.png", lambda image: _encoded(image.quantize(32), "PNG")),
-    "rocket-turned.jpg": ("rocket.jpg", _lying),
+    "rocket-turned.jpg": ("rocket.jpg", _turned),
     "rocket-progressive.jpg": ("rocket.jpg", lambda image: _encoded(image, "JPEG", progressive=True)),
     "retina-48-mp.jpg": ("retina.jpg", _large),
 }

@@ -1,4 +1,4 @@
-"""A web server on loopback with answers given beforehand: pictures, error pages, redirects, and 503 for a while."""
+"""Web server on loopback with prepared answers: pictures, error pages, redirects, and 503 for a while."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stack.ports import HOST
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a path answers with; the first `refusals` requests get 503."""
+    """Answer of a path. The first `refusals` requests get 503."""
 
     body: bytes = b""
     status: int = 200
@@ -23,13 +23,13 @@ class Answer:
 
 
 class WebServer(ThreadingHTTPServer):
-    """Serves `answers` by path, and 404 otherwise, while its `with` block lasts; counts what it is asked."""
+    """Server of `answers` by path, and of 404 otherwise, while its `with` block lasts."""
 
     def __init__(self) -> None:
         super().__init__((HOST, 0), _Handler)
         self.answers: dict[str, Answer] = {}
         self.connections = 0
-        self._asked: Counter[str] = Counter()
+        self._requests: Counter[str] = Counter()
 
     @property
     def address(self) -> str:
@@ -37,22 +37,22 @@ class WebServer(ThreadingHTTPServer):
         return f"{HOST}:{self.server_port}"
 
     def url(self, path: str) -> str:
-        """The URL of `path`, which begins with a slash."""
+        """Return the URL of `path`, which begins with a slash."""
         return f"http://{self.address}{path}"
 
     def answer(self, path: str) -> Answer:
-        """The answer to one more request for `path`."""
-        self._asked[path] += 1
+        """Count a request for `path` and return its answer."""
+        self._requests[path] += 1
         answer = self.answers.get(path, Answer(status=404))
-        return answer if self._asked[path] > answer.refusals else Answer(status=503)
+        return answer if self._requests[path] > answer.refusals else Answer(status=503)
 
     def verify_request(self, request: object, client_address: object) -> bool:
-        """Called for each connection."""
+        """Count a connection."""
         self.connections += 1
         return True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up is no error: a job that is stopped, or for which the body is too large."""
+        """Ignore a client that hangs up: a job that stops, or that finds the body too large."""
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
@@ -75,4 +75,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer.body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """The demo shows what happens in its own way."""
+        """Say nothing: the demo has its own display."""

@@ -1,4 +1,4 @@
-"""What the demo publishes: every good picture, and what must become a dead letter instead."""
+"""Events that the demo publishes: every good picture, and what must become a dead letter instead."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from demo.originals import Original, originals
-from demo.web import Answer, WebServer
+from demo.pictures.originals import Original, originals
+from demo.pictures.web import Answer, WebServer
 
 RETRY_STEP_S = 1
 MAX_DELIVERIES = 4
 
-# Two 503s before the picture, so that one that is waiting is seen.
+# Two 503s before the picture, so that the display shows a waiting retry.
 _AFTER_RETRIES = "coffee.png"
 _CLOUD_METADATA = "http://169.254.169.254/latest/meta-data/"
 _BOMB_SIDE = 20_000
@@ -21,36 +21,35 @@ _HTML = b"<!doctype html><title>Sign in</title><p>Please sign in to see this pic
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One event: the picture's name and URL, whether a thumbnail is to come of it, and may be shown in the README."""
+class PictureEvent:
+    """One event to publish. A good picture must get a thumbnail, and a free one may appear in the README."""
 
     name: str
     url: str
-    good: bool = True
-    free: bool = True
+    is_good: bool = True
+    is_free: bool = True
 
 
-def programme(web: WebServer, forbidden: WebServer) -> list[Item]:
-    """Put the answers into `web` and into `forbidden`, which no job may dial; returns what to publish."""
+def serve_events(web: WebServer, forbidden: WebServer) -> list[PictureEvent]:
+    """Put the answers into `web` and into `forbidden`, which no job may dial, and return what to publish."""
     pictures = originals()
-    bad = _bad(pictures, forbidden)
-    good = {original.name: _served(original) for original in pictures}
+    good = {original.name: _answer(original) for original in pictures}
+    bad = _bad_answers(good["rocket.jpg"].body, forbidden)
     web.answers |= {f"/{name}": answer for name, answer in (good | bad).items()}
     forbidden.answers["/rocket.jpg"] = good["rocket.jpg"]
     return [
-        *(Item(name, web.url(f"/{name}"), good=False) for name in bad),
-        Item("metadata-service", _CLOUD_METADATA, good=False),
-        Item("private-address", forbidden.url("/rocket.jpg"), good=False),
-        *(Item(original.name, web.url(f"/{original.name}"), free=original.free) for original in pictures),
+        *(PictureEvent(name, web.url(f"/{name}"), is_good=False) for name in bad),
+        PictureEvent("metadata-service", _CLOUD_METADATA, is_good=False),
+        PictureEvent("private-address", forbidden.url("/rocket.jpg"), is_good=False),
+        *(PictureEvent(original.name, web.url(f"/{original.name}"), is_free=original.is_free) for original in pictures),
     ]
 
 
-def _served(original: Original) -> Answer:
+def _answer(original: Original) -> Answer:
     return Answer(original.body, refusals=2 if original.name == _AFTER_RETRIES else 0)
 
 
-def _bad(pictures: list[Original], forbidden: WebServer) -> dict[str, Answer]:
-    rocket = next(original.body for original in pictures if original.name == "rocket.jpg")
+def _bad_answers(rocket: bytes, forbidden: WebServer) -> dict[str, Answer]:
     return {
         "always-503.jpg": Answer(refusals=math.inf),
         "missing.jpg": Answer(status=404),
@@ -62,7 +61,7 @@ def _bad(pictures: list[Original], forbidden: WebServer) -> dict[str, Answer]:
 
 
 def _bomb() -> bytes:
-    """A valid PNG of 200 kB that has 400 megapixels."""
+    """Build a valid PNG of 200 kB that has 400 megapixels."""
     header = struct.pack(">IIBBBBB", _BOMB_SIDE, _BOMB_SIDE, 1, 0, 0, 0, 0)
     rows = zlib.compress(bytes((1 + _BOMB_SIDE // 8) * _BOMB_SIDE), level=1)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", rows) + _chunk(b"IEND", b"")

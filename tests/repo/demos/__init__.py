@@ -1,0 +1,1 @@
+"""Tests of `make demo`: both scenarios as a person runs them, in processes and folders of their own."""

@@ -1,0 +1,1 @@
+"""Scenario with users: workers of the batch job on PostgreSQL."""
