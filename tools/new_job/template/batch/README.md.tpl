@@ -2,20 +2,20 @@
 
 Works on the rows of the table `<table>`.
 
-- **In**: rows whose `batch_status` is `pending`; of each, `name` is read.
-- **Effect**: `checked_name`, the name with single blanks, is written, and the row is `completed`. A second run over a
+- **In**: rows whose `batch_status` is `pending`. Of each, `name` is read.
+- **Effect**: `checked_name`, the name with single spaces, is written, and the row is `completed`. A second run over a
   row writes the same.
-- **Out**: no event. A row that fails is `failed` and says why in `error`.
+- **Out**: no event. A row that fails is `failed` and has the reason in `error`.
 
-Run it: `PG_DSN=postgresql://<worker>:…@localhost:5432/keda_jobs python -m <package>`. A worker claims `CLAIM_SIZE` rows at
-a time until none is claimable, and exits.
+Run it: `PG_DSN=postgresql://<worker>:…@localhost:5432/keda_jobs python -m <package>`. A worker claims `CLAIM_SIZE` rows
+at a time until none is claimable, and exits.
 
 ## Try it
 
 ```sh
 make up
 export PG_DSN=postgresql://keda_jobs@127.0.0.1:5432/keda_jobs
-psql "$PG_DSN" -c "INSERT INTO <table> (name) SELECT 'Ada   Lovelace' FROM generate_series(1, 1000)"   # or by another client
+psql "$PG_DSN" -c "INSERT INTO <table> (name) SELECT 'Ada   Lovelace' FROM generate_series(1, 1000)"   # or another client
 HTTP_PORT=0 .venv/bin/python -m <package>
 .venv/bin/keda-jobs batch status <job>
 ```
@@ -29,13 +29,13 @@ HTTP_PORT=0 .venv/bin/python -m <package>
 
 | what | what happens |
 |---|---|
-| no name | `failed` for good at once, with `Invalid` and the field |
-| any other error in the handler, or a value that the table refuses | that row alone is claimable again after n × `RETRY_STEP_S`; after `MAX_ATTEMPTS` tries, `failed` for good |
+| no name | `failed` permanently, at once, with `Invalid` and the field |
+| any other error in the handler, or a value that the table refuses | only that row is claimable again after n × `RETRY_STEP_S`. After `MAX_ATTEMPTS` attempts it is `failed` permanently |
 | the worker dies | its rows are claimable again after `LEASE_S` |
-| PostgreSQL is away | the worker waits and tries again, up to `CLAIM_TIMEOUT_S` for a claim and `LEASE_S` for what it has in hand |
+| PostgreSQL is unavailable | the worker backs off and tries again, up to `CLAIM_TIMEOUT_S` for a claim and `LEASE_S` for claimed rows |
 
 ## Table
 
-`migrations/` makes the table and is applied by `make up` and `setup-all.sh`. Change it by a file with the next number; one that was
-released stays as it is. For a table that is there already, with an integer key, leave `CREATE TABLE` out and name the key in
-`job.py` (`key="…"`). `<worker>` and `<scaler>` are the roles of workers and KEDA.
+`migrations/` makes the table. `make up` and `setup-all.sh` apply it. To change the table, add a file with the next number.
+A released migration stays as it is. For a table that exists already and has an integer key, leave out `CREATE TABLE` and name
+the key in `job.py` (`key="…"`). `<worker>` and `<scaler>` are the roles of workers and KEDA.

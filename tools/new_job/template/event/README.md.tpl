@@ -2,7 +2,7 @@
 
 Reads `<subject>`.
 
-- **In**: `<subject>`: `{"<field>": "…"}`, 1 to 1024 characters; unknown fields are ignored.
+- **In**: `<subject>`: `{"<field>": "…"}`, 1 to 1024 characters. Unknown fields are ignored.
 - **Effect**: a line in the log. A second delivery writes it again.
 - **Out**: no event.
 
@@ -28,4 +28,4 @@ tail .stack/<job>.log
 |---|---|
 | the event is not JSON, or has no text `<field>` | dead letter (`InvalidEvent`) |
 | `<field>` empty or over 1024 characters | dead letter (`Unusable`) |
-| any other error, or longer than `HANDLER_TIMEOUT_S` | retry, up to `RETRY_MAX_DELIVERIES`, then dead letter |
+| any other error, or no result within `HANDLER_TIMEOUT_S` | retry, up to `RETRY_MAX_DELIVERIES` deliveries, then dead letter |
