@@ -143,7 +143,7 @@ def queue_samples(queue: QueueSnapshot) -> Iterator[Sample]:
     batches, job = queue.batches, (queue.job,)
     yield Sample("keda_jobs_queue_claimable_rows", queue.claimable, job)
     yield Sample("keda_jobs_queue_waiting_rows", queue.ranges.not_due, job)
-    yield Sample("keda_jobs_queue_rows_given_up", batches.given_up, job)
+    yield Sample("keda_jobs_queue_rows_given_up", batches.failed_permanently, job)
     yield Sample("keda_jobs_queue_batches_running", batches.running, job)
     yield Sample("keda_jobs_queue_batches_stale", batches.stale, job)
     yield Sample("keda_jobs_queue_heartbeat_age_seconds", _age_s(batches.oldest_heartbeat, queue.now), job)

@@ -8,7 +8,7 @@ from exporter.snapshots import QueueSnapshot
 from keda_jobs.claims import ClaimTable
 from keda_jobs.postgres import Connection, open_connection, translate_errors
 from keda_jobs.settings import PgSettings
-from keda_jobs.status.queues import claim_queues, read_batches, read_claimable, read_ranges
+from keda_jobs.status.queues import list_queues, read_batches, read_claimable, read_ranges
 
 
 async def read_queues(settings: PgSettings) -> list[QueueSnapshot]:
@@ -18,7 +18,7 @@ async def read_queues(settings: PgSettings) -> list[QueueSnapshot]:
             # It ends with the connection. The driver's own transaction would wait for a hanging server at its end.
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             now: datetime = await connection.fetchval("SELECT now()")
-            return [await _read_queue(connection, table, now) for table in await claim_queues(connection)]
+            return [await _read_queue(connection, table, now) for table in await list_queues(connection)]
 
 
 async def _read_queue(connection: Connection, table: ClaimTable, now: datetime) -> QueueSnapshot:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from keda_jobs.status.dead_letters import DeadLetters
-from keda_jobs.status.queues import Batches, Ranges
+from keda_jobs.status.queues import BatchTotals, RangeTotals
 from keda_jobs.status.retries import WaitingRetries
 from keda_jobs.status.stream import ConsumerState, StreamState
 
@@ -46,5 +46,5 @@ class QueueSnapshot:
     now: datetime
     job: str
     claimable: int
-    batches: Batches
-    ranges: Ranges
+    batches: BatchTotals
+    ranges: RangeTotals

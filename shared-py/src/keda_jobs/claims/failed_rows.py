@@ -7,8 +7,9 @@ sum over all batches stays the number of rows that failed permanently.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -16,11 +17,15 @@ from typing import NamedTuple
 from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, DELETE_BATCH, SET_LOCAL
 from keda_jobs.claims.table import ClaimTable
 from keda_jobs.postgres import Connection, translate_errors
+from keda_jobs.runtime.shutdown import cancel_on
 
 POD_NAME = "keda-jobs batch retry"
 """The `pod_name` of resets in `batch_jobs`."""
 
 _IN_KEY_ORDER = {**BY_RANGE, "enable_sort": "off"}
+
+# A transaction of this many rows takes some tenths of a second.
+_RESET_ROWS = 5000
 
 # A claim also reads the rows between those of its ranges: at most this many for each row that it gets.
 _MOST_GAP = 250
@@ -109,6 +114,14 @@ class FailedRows:
             if len(page) < most:
                 return
             after, left = page[-1].key, None if left is None else left - most
+
+    async def reset_all(self, row_filter: RowFilter, stop: asyncio.Event) -> AsyncGenerator[int]:
+        """Reset the selected rows in transactions of 5000, until `stop` is set. Yield the number reset so far."""
+        reset = 0
+        async with aclosing(self.pages(row_filter, _RESET_ROWS)) as pages:
+            while rows := await cancel_on(stop, anext(pages, None)):
+                reset += (await self.reset(rows)).rows
+                yield reset
 
     async def reset(self, rows: Sequence[FailedRow]) -> FailedRowCount:
         """Set rows to pending with no attempts, unless they have changed since they were found."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from keda_jobs.jetstream.connection import Client, connect
@@ -48,16 +48,3 @@ def interruptible() -> Iterator[asyncio.Event]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
-
-
-async def cancel_on(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
-    """Return the result of `work`, or None when `stop` is set first. Reading a large table takes long."""
-    working, stopping = asyncio.ensure_future(work), asyncio.create_task(stop.wait())
-    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if working.done():
-        return working.result()
-    working.cancel()
-    with suppress(asyncio.CancelledError):
-        await working
-    return None

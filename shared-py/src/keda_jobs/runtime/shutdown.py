@@ -6,6 +6,10 @@ import asyncio
 import contextlib
 import math
 import time
+from collections.abc import Awaitable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Shutdown:
@@ -54,3 +58,16 @@ def is_cancelled() -> bool:
     """Return whether somebody cancelled the running task, whatever it raised instead."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def cancel_on(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """Return the result of `work`, or cancel it and return None once `stop` is set."""
+    working, stopping = asyncio.ensure_future(work), asyncio.create_task(stop.wait())
+    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        return working.result()
+    working.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+    return None

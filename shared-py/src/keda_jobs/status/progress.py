@@ -1,4 +1,4 @@
-"""How far a batch job is: counts by status, kept up to date without counting anew, and when it will end."""
+"""Progress of a batch job: rows by status, kept up to date without counting again, and the time left."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """Rows by status; a failed row is `waiting` for a retry or `given_up`."""
+class RowCounts:
+    """Rows by status. A failed row is `waiting` for a retry or `failed_permanently`."""
 
     pending: int = 0
     processing: int = 0
     completed: int = 0
     waiting: int = 0
-    given_up: int = 0
+    failed_permanently: int = 0
 
     @property
     def total(self) -> int:
@@ -23,13 +23,13 @@ class Counts:
 
     @property
     def done(self) -> int:
-        """Rows that nobody will touch again."""
-        return self.completed + self.given_up
+        """Rows that no worker will claim again."""
+        return self.completed + self.failed_permanently
 
     @property
     def failed(self) -> int:
-        """Rows with an error that nobody has got over yet."""
-        return self.waiting + self.given_up
+        """Rows whose last attempt failed."""
+        return self.waiting + self.failed_permanently
 
     @property
     def left(self) -> int:
@@ -37,21 +37,19 @@ class Counts:
         return self.pending + self.processing + self.waiting
 
 
-def apply_delta(counted: Counts, then: Counts, now: Counts) -> Counts | None:
-    """What a count of the rows would give now.
+def apply_delta(counted: RowCounts, then: RowCounts, now: RowCounts) -> RowCounts | None:
+    """Return what a count of the rows would find now.
 
-    `then` and `now` are what the queue says of itself, at the moment of the count and now: it says it in the
-    transactions that change the rows, so the differences are exact. None when they cannot be: somebody emptied the
-    table or its totals.
+    `then` and `now` are the queue's own totals, at the time of the count and now. They change in the transactions that
+    change the rows, so the difference is exact. Return None when somebody emptied the table or its totals.
     """
-    counts = Counts(
-        *(of_rows + after - before for of_rows, before, after in zip(*map(astuple, (counted, then, now)), strict=True))
-    )
+    columns = zip(*map(astuple, (counted, then, now)), strict=True)
+    counts = RowCounts(*(rows + after - before for rows, before, after in columns))
     return counts if min(astuple(counts)) >= 0 else None
 
 
-def time_left(counts: Counts, rows_per_s: float, last_retry_in: timedelta | None) -> timedelta | None:
-    """When the rows are done at that rate, the last waiting retry included; None where the rate tells nothing."""
+def time_left(counts: RowCounts, rows_per_s: float, last_retry_in: timedelta | None) -> timedelta | None:
+    """Estimate the time until all rows are done, the last retry included. Return None without a rate."""
     if not counts.left:
         return timedelta(0)
     if rows_per_s <= 0:

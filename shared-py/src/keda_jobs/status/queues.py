@@ -1,5 +1,5 @@
-"""What claim queues say of their rows. The rows themselves are not read: there may be many millions."""
-# ruff: noqa: S608 - names come from ClaimTable, which lets only identifiers in
+"""State of the claim queues by their own records. The rows are not read, because there may be many millions."""
+# ruff: noqa: S608 - names come from ClaimTable, which accepts only identifiers
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from datetime import datetime
 
 from keda_jobs.claims import ClaimTable
 from keda_jobs.claims.failed_rows import POD_NAME
+from keda_jobs.errors import Misconfigured
 from keda_jobs.postgres import Connection
 
 _QUEUES = "SELECT batch_name, table_name, key_name FROM batch_queues ORDER BY 1"
 
-# Failed rows that somebody puts back are taken off the counts by a batch of their own. It is left out of what only
-# ever grows: what workers did.
+# A batch of `keda-jobs batch retry` subtracts the rows that it resets. It is left out of the totals that only grow.
 _BATCHES = """
 SELECT
   coalesce(sum(claimed - completed - failed - returned) FILTER (WHERE status = 'running'), 0)::bigint AS processing,
-  coalesce(sum(given_up), 0)::bigint AS given_up,
+  coalesce(sum(given_up), 0)::bigint AS failed_permanently,
   coalesce(sum(completed), 0)::bigint AS completed,
   coalesce(sum(failed) FILTER (WHERE pod_name <> $2), 0)::bigint AS failed,
   coalesce(sum(returned) FILTER (WHERE pod_name <> $2), 0)::bigint AS returned,
@@ -31,15 +31,15 @@ FROM batch_jobs WHERE batch_name = $1"""
 
 
 @dataclass(frozen=True, slots=True)
-class Batches:
-    """What `batch_jobs` says of a queue.
+class BatchTotals:
+    """Totals of a queue's batches, from `batch_jobs`.
 
-    `processing` and `given_up` are rows that are so now; `completed`, `failed` and `returned` count each time that a
-    worker ended so with a row. `stale` are those of the `running` whose lease is over.
+    `processing` and `failed_permanently` are rows in that state now. `completed`, `failed` and `returned` count every
+    time that a worker settled a row so. `stale` are the `running` batches with an expired lease.
     """
 
     processing: int
-    given_up: int
+    failed_permanently: int
     completed: int
     failed: int
     returned: int
@@ -52,8 +52,8 @@ class Batches:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranges:
-    """The rows that no batch holds: `pending`, or `waiting` after a failure; of both, those `not_due` yet."""
+class RangeTotals:
+    """Rows that no batch holds: `pending`, or `waiting` after a failure; `not_due` of both cannot be claimed yet."""
 
     pending: int
     waiting: int
@@ -62,25 +62,37 @@ class Ranges:
     last_due: datetime | None
 
 
-async def claim_queues(connection: Connection) -> list[ClaimTable]:
-    """Every queue of the database, by the name of its batch job."""
+async def list_queues(connection: Connection) -> list[ClaimTable]:
+    """List every queue of the database, by the name of its batch job."""
     has_any = await connection.fetchval("SELECT to_regclass('batch_queues') IS NOT NULL")
     return [ClaimTable(*row) for row in await connection.fetch(_QUEUES)] if has_any else []
 
 
+async def find_queue(connection: Connection, batch_name: str | None) -> ClaimTable:
+    """Return the queue of that batch job, or the only one. Raises `Misconfigured`, with the choices."""
+    queues = {table.batch_name: table for table in await list_queues(connection)}
+    if not queues:
+        raise Misconfigured("the database has no claim queue; apply the job's schema first")
+    if batch_name is None and len(queues) > 1:
+        raise Misconfigured(f"the database has several batch jobs; pass one of {', '.join(queues)}")
+    if batch_name is not None and batch_name not in queues:
+        raise Misconfigured(f"there is no batch job {batch_name}; pass one of {', '.join(queues)}")
+    return queues[batch_name or next(iter(queues))]
+
+
 async def read_claimable(connection: Connection, table: ClaimTable) -> int:
-    """The number that the scaler sees."""
+    """Read the number of claimable rows, which is what the scaler sees."""
     return int(await connection.fetchval(f"SELECT rows FROM {table.claimable}"))
 
 
-async def read_batches(connection: Connection, table: ClaimTable) -> Batches:
-    """In one pass over `batch_jobs`, which has a row for each claim."""
+async def read_batches(connection: Connection, table: ClaimTable) -> BatchTotals:
+    """Read the totals in one pass over `batch_jobs`, which has a row for each claim."""
     [row] = await connection.fetch(_BATCHES, table.batch_name, POD_NAME)
-    return Batches(**row)
+    return BatchTotals(**row)
 
 
-async def read_ranges(connection: Connection, table: ClaimTable) -> Ranges:
-    """In one pass over the queue, which has a row for up to 20 000 rows of the table."""
+async def read_ranges(connection: Connection, table: ClaimTable) -> RangeTotals:
+    """Read the totals in one pass over the queue, which has a row for up to 20 000 rows of the table."""
     [row] = await connection.fetch(
         f"""
 SELECT
@@ -91,4 +103,4 @@ SELECT
   max(next_attempt_at) FILTER (WHERE batch_status = 'failed') AS last_due
 FROM {table.queue} WHERE batch_id IS NULL"""
     )
-    return Ranges(**row)
+    return RangeTotals(**row)

@@ -1,4 +1,4 @@
-"""A table that is a claim queue, as a test fills it, works on it and checks it."""
+"""A table with a claim queue that tests fill, work on and check."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from keda_jobs.settings import PgSettings
 
 T = TypeVar("T")
 WAIT = 3600.0
-"""Seconds until the retry of a row that waits."""
+"""Seconds until the retry of a waiting row."""
 
-# What each row's own state says, beside what the ranges and the view say of it.
-_RANGES = """
+# Ranges with a wrong count, and waiting rows that are not in exactly one range.
+_WRONG_RANGES = """
 SELECT range.lo, range.hi, range.claimable, count(row.word_id)
 FROM words_queue AS range LEFT JOIN words AS row ON row.word_id BETWEEN range.lo AND range.hi
   AND row.batch_status = range.batch_status AND row.next_attempt_at = range.next_attempt_at
   AND row.batch_id IS NOT DISTINCT FROM range.from_batch
 WHERE range.batch_id IS NULL GROUP BY range.range_id HAVING range.claimable <> count(row.word_id)"""
-_HOMELESS = """
+_MISPLACED_ROWS = """
 SELECT row.word_id, count(range.range_id)
 FROM words AS row LEFT JOIN words_queue AS range ON row.word_id BETWEEN range.lo AND range.hi
   AND row.batch_status = range.batch_status AND row.next_attempt_at = range.next_attempt_at
@@ -90,27 +90,27 @@ class BatchTable:
         return batch
 
     def settle(
-        self, batch: Batch, *, given_up: Iterable[int] = (), waiting: Iterable[int] = (), error: str = "Bad: it"
+        self, batch: Batch, *, permanently: Iterable[int] = (), waiting: Iterable[int] = (), error: str = "Bad: it"
     ) -> None:
         """Fail these rows of the batch, complete the others, and close it."""
-        fates = dict.fromkeys(given_up, None) | dict.fromkeys(waiting, WAIT)
-        failures = [Failure(key, error, delay_s) for key, delay_s in fates.items()]
-        done = [CompletedRow(row, (len(row.values[0]),)) for row in batch.rows if row.key not in fates]
+        delays = dict.fromkeys(permanently, None) | dict.fromkeys(waiting, WAIT)
+        failures = [Failure(key, error, delay_s) for key, delay_s in delays.items()]
+        completed = [CompletedRow(row, (len(row.values[0]),)) for row in batch.rows if row.key not in delays]
 
         async def work(queue: ClaimQueue) -> None:
-            await queue.settle(batch, done, failures)
+            await queue.settle(batch, completed, failures)
             await queue.close(batch)
 
         self.queue(work)
 
     def fill(self) -> Batch:
-        """Ten rows in every state; the batch of the one in work.
+        """Insert ten rows in all states and return the running batch.
 
-        1 and 2 are completed, 3 to 5 given up, 6 and 7 wait for a retry, 8 is in work, 9 and 10 are pending.
+        1 and 2 are completed, 3 to 5 failed permanently, 6 and 7 wait for a retry, 8 is claimed, 9 and 10 are pending.
         """
         self.insert(*range(1, 11))
-        self.settle(self.claim(4), given_up=(3, 4), error="Bad: email: missing")
-        self.settle(self.claim(1), given_up=(5,), error="Bad: 'five@5.example' is no word")
+        self.settle(self.claim(4), permanently=(3, 4), error="Bad: email: missing")
+        self.settle(self.claim(1), permanently=(5,), error="Bad: 'five@5.example' is no word")
         self.settle(self.claim(2), waiting=(6, 7), error="TimeoutError: no answer")
         return self.claim(1)
 
@@ -123,7 +123,7 @@ class BatchTable:
         )
 
     def move_batch(self, batch_id: int, *, began_s_ago: float, ended_s_ago: float) -> None:
-        """Give a batch that ended another time."""
+        """Change the times of a completed batch."""
         self.rows(
             "UPDATE batch_jobs SET started_at = now() - make_interval(secs => $2),"
             " finished_at = now() - make_interval(secs => $3) WHERE batch_id = $1",
@@ -133,24 +133,24 @@ class BatchTable:
         )
 
     def statuses(self) -> dict[int, str]:
-        """`pending`, `processing`, `completed`, `waiting` or `given up`, by key."""
+        """Read the status of each row, by key; `waiting` and `failed permanently` are both `failed` in the table."""
         return dict(
             self.rows(
                 "SELECT word_id, CASE WHEN batch_status <> 'failed' THEN batch_status"
-                " WHEN next_attempt_at = 'infinity' THEN 'given up' ELSE 'waiting' END FROM words ORDER BY 1"
+                " WHEN next_attempt_at = 'infinity' THEN 'failed permanently' ELSE 'waiting' END FROM words ORDER BY 1"
             )
         )
 
     def check(self) -> None:
-        """The ranges hold what they say, each waiting row is in one of them, and the scaler sees what is claimable."""
-        assert self.rows(_RANGES) == []
-        assert self.rows(_HOMELESS) == []
+        """Check that ranges count right, every waiting row is in one, and the scaler sees what is claimable."""
+        assert self.rows(_WRONG_RANGES) == []
+        assert self.rows(_MISPLACED_ROWS) == []
         ((seen, counted),) = self.rows(_CLAIMABLE)
         assert seen == counted
 
 
 async def waits_for_a_lock(connection: Connection) -> bool:
-    """Whether some other connection to this database does."""
+    """Return whether another connection to this database waits for a lock."""
     return bool(
         await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from keda_jobs.cli.batch import failures as batch
+from keda_jobs.cli.batch import failures
 from stack import PostgresServer
 
 from .batch_table import BatchTable
@@ -17,7 +17,7 @@ def keys(cli: Cli, *arguments: str) -> list[int]:
     return [row["key"] for row in cli("batch", "failures", "--json", *arguments).json]
 
 
-def test_failed_rows_are_listed_in_the_order_of_their_keys(batch_cli: Cli, batch_table: BatchTable) -> None:
+def test_failed_rows_are_listed_in_key_order(batch_cli: Cli, batch_table: BatchTable) -> None:
     batch_table.fill()
 
     done = batch_cli("batch", "failures")
@@ -33,9 +33,9 @@ def test_failed_rows_are_listed_in_the_order_of_their_keys(batch_cli: Cli, batch
 def test_json_has_the_documented_keys(batch_cli: Cli, batch_table: BatchTable) -> None:
     batch_table.fill()
 
-    given_up, *_, waiting = batch_cli("batch", "failures", "--json").json
+    permanent, *_, waiting = batch_cli("batch", "failures", "--json").json
 
-    assert given_up == {
+    assert permanent == {
         "key": 3, "attempts": 1, "next_attempt_at": None, "given_up": True, "batch_id": 1,
         "error": "Bad: email: missing",
     }  # fmt: skip
@@ -43,7 +43,7 @@ def test_json_has_the_documented_keys(batch_cli: Cli, batch_table: BatchTable) -
     assert datetime.fromisoformat(waiting["next_attempt_at"]).utcoffset() == timedelta(0)
 
 
-def test_without_failures_there_is_nothing(batch_cli: Cli, batch_table: BatchTable) -> None:
+def test_without_failures_the_list_is_empty(batch_cli: Cli, batch_table: BatchTable) -> None:
     batch_table.insert(1)
 
     assert batch_cli("batch", "failures").stderr == "0 rows failed\n"
@@ -64,17 +64,19 @@ def test_without_failures_there_is_nothing(batch_cli: Cli, batch_table: BatchTab
         (("words-batch",), [3, 4, 5, 6, 7]),
     ],
 )
-def test_filters_narrow(batch_cli: Cli, batch_table: BatchTable, filters: tuple[str, ...], expected: list[int]) -> None:
+def test_filters_select_rows(
+    batch_cli: Cli, batch_table: BatchTable, filters: tuple[str, ...], expected: list[int]
+) -> None:
     batch_table.fill()
 
     assert keys(batch_cli, *filters) == expected
 
 
 @pytest.mark.parametrize("page", [1, 2, 3, 1000])
-def test_the_first_so_many_are_shown_and_all_are_counted(
+def test_the_first_rows_are_shown_and_all_are_counted(
     batch_cli: Cli, batch_table: BatchTable, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
-    monkeypatch.setattr(batch, "_PAGE", page)
+    monkeypatch.setattr(failures, "_PAGE", page)
     batch_table.fill()
 
     cut = batch_cli("batch", "failures", "--limit", "3")
@@ -107,7 +109,9 @@ def test_a_key_that_did_not_fail_is_named(batch_cli: Cli, batch_table: BatchTabl
         (("--given-up", "--waiting"), "exclude each other"),
     ],
 )
-def test_wrong_use_is_one_line(batch_cli: Cli, batch_table: BatchTable, arguments: tuple[str, ...], words: str) -> None:
+def test_wrong_arguments_are_reported_in_one_line(
+    batch_cli: Cli, batch_table: BatchTable, arguments: tuple[str, ...], words: str
+) -> None:
     del batch_table
     done = batch_cli("batch", "failures", *arguments)
 
@@ -116,9 +120,9 @@ def test_wrong_use_is_one_line(batch_cli: Cli, batch_table: BatchTable, argument
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_an_error_cannot_steer_the_terminal(batch_cli: Cli, batch_table: BatchTable) -> None:
+def test_an_error_cannot_control_the_terminal(batch_cli: Cli, batch_table: BatchTable) -> None:
     batch_table.insert(1)
-    batch_table.settle(batch_table.claim(1), given_up=(1,), error="\x1b]0;owned\x07 \x9b31m \x7f\r\nnext [red]x[/]")
+    batch_table.settle(batch_table.claim(1), permanently=(1,), error="\x1b]0;owned\x07 \x9b31m \x7f\r\nnext [red]x[/]")
 
     shown = "".join(
         batch_cli("batch", *command).stdout for command in (("failures",), ("status",), ("retry", "--all", "--dry-run"))
@@ -128,7 +132,7 @@ def test_an_error_cannot_steer_the_terminal(batch_cli: Cli, batch_table: BatchTa
     assert "[red]x[/]" in shown
 
 
-def test_the_worker_s_role_may_look(
+def test_the_worker_s_role_may_list_failures(
     batch_cli: Cli, batch_table: BatchTable, postgres_server: PostgresServer, database: str
 ) -> None:
     batch_table.fill()

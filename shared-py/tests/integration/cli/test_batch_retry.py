@@ -12,10 +12,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from keda_jobs.claims import ClaimQueue
+from keda_jobs.claims import ClaimQueue, failed_rows
 from keda_jobs.claims.failed_rows import FailedRowCount, FailedRows, RowFilter
 from keda_jobs.claims.queue import CompletedRow, Failure
-from keda_jobs.cli.batch import retry as batch_changes
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.postgres import open_connection, open_pool
 from stack import PostgresServer, until
@@ -37,16 +36,16 @@ from .conftest import Cli
         (("--reason", "nobody"), set()),
     ],
 )
-@pytest.mark.parametrize("chunk", [1, 5000])
+@pytest.mark.parametrize("rows_each", [1, 5000])
 def test_the_rows_are_pending_again_and_claimable(
     batch_cli: Cli,
     batch_table: BatchTable,
     monkeypatch: pytest.MonkeyPatch,
     filters: Sequence[str],
     reset: set[int],
-    chunk: int,
+    rows_each: int,
 ) -> None:
-    monkeypatch.setattr(batch_changes, "_CHUNK", chunk)
+    monkeypatch.setattr(failed_rows, "_RESET_ROWS", rows_each)
     batch_table.fill()
     before = batch_table.statuses()
 
@@ -61,7 +60,7 @@ def test_the_rows_are_pending_again_and_claimable(
     assert fresh == ([(0, None)] if reset else [])
 
 
-def test_workers_then_get_each_of_them_once(batch_cli: Cli, batch_table: BatchTable) -> None:
+def test_workers_claim_each_reset_row_once(batch_cli: Cli, batch_table: BatchTable) -> None:
     batch_table.settle(batch_table.fill())
     batch_cli("batch", "retry", "--all", "--yes")
 
@@ -73,27 +72,27 @@ def test_workers_then_get_each_of_them_once(batch_cli: Cli, batch_table: BatchTa
     batch_table.check()
 
 
-def test_rows_that_lie_far_apart_do_not_share_a_range(batch_cli: Cli, batch_table: BatchTable) -> None:
+def test_rows_far_apart_do_not_share_a_range(batch_cli: Cli, batch_table: BatchTable) -> None:
     batch_table.insert(*range(1, 2002))
-    batch_table.settle(batch_table.claim(2001), given_up=(1, 2, 100, 2000, 2001))
+    batch_table.settle(batch_table.claim(2001), permanently=(1, 2, 100, 2000, 2001))
 
     batch_cli("batch", "retry", "--all", "--yes")
 
     ranges = batch_table.rows("SELECT lo, hi, claimable FROM words_queue ORDER BY lo")
-    assert ranges == [(1, 100, 3), (2000, 2001, 2)], "a claim would read all that lies between"
+    assert ranges == [(1, 100, 3), (2000, 2001, 2)], "a claim would read all rows between them"
     batch_table.check()
 
 
-def test_a_retry_is_entered_as_a_batch_that_ended(batch_cli: Cli, batch_table: BatchTable) -> None:
+def test_a_retry_is_recorded_as_a_completed_batch(batch_cli: Cli, batch_table: BatchTable) -> None:
     batch_table.fill()
 
     batch_cli("batch", "retry", "--all", "--yes")
     batch_cli("batch", "retry", "--reason", "nobody", "--yes")
 
-    entered = batch_table.rows(
+    recorded = batch_table.rows(
         "SELECT status, claimed, returned, failed, given_up FROM batch_jobs WHERE pod_name = 'keda-jobs batch retry'"
     )
-    assert entered == [("completed", 5, 5, -3, -3)]
+    assert recorded == [("completed", 5, 5, -3, -3)]
     assert batch_table.rows("SELECT sum(given_up)::int FROM batch_jobs") == [(0,)]
 
 
@@ -104,7 +103,7 @@ def test_without_a_filter_it_is_refused(batch_cli: Cli, batch_table: BatchTable)
     done = batch_cli("batch", "retry", "--yes")
 
     assert (done.code, done.stdout) == (2, "")
-    assert done.stderr == "keda-jobs: say which rows: KEY, a filter, or --all\n"
+    assert done.stderr == "keda-jobs: no rows selected; pass KEY, a filter, or --all\n"
     assert batch_table.statuses() == before
 
 
@@ -116,21 +115,21 @@ def test_a_dry_run_shows_some_and_changes_nothing(batch_cli: Cli, batch_table: B
     as_json = batch_cli("batch", "retry", "--all", "--dry-run", "--json")
 
     assert "Bad: email: missing" in done.stdout
-    assert done.stderr == "5 rows (3 failed for good, 2 waiting for a retry) would be set to pending\n"
+    assert done.stderr == "5 rows (3 failed permanently, 2 waiting for a retry) would be set to pending\n"
     assert as_json.json == {
         "dry_run": True, "found": 5, "given_up": 3, "waiting": 2, "reset": 0, "interrupted": False,
     }  # fmt: skip
     assert batch_table.statuses() == before
 
 
-def test_where_nobody_can_answer_it_asks_for_yes(batch_cli: Cli, batch_table: BatchTable) -> None:
+def test_without_a_terminal_it_requires_yes(batch_cli: Cli, batch_table: BatchTable) -> None:
     batch_table.fill()
     before = batch_table.statuses()
 
     done = batch_cli("batch", "retry", "--all")
 
     assert done.code == 2
-    assert done.stderr.endswith("nobody can answer here: pass --yes\n")
+    assert done.stderr.endswith("stdin is not a terminal, pass --yes\n")
     assert batch_table.statuses() == before
 
 
@@ -153,8 +152,8 @@ def test_on_a_terminal_it_asks(batch_cli: Cli, batch_table: BatchTable, answer: 
     os.close(theirs)
 
     assert process.returncode == code
-    assert "Set 5 rows (3 failed for good, 2 waiting for a retry) to pending?" in asked
-    assert list(batch_table.statuses().values()).count("given up") * 5 / 3 == left
+    assert "Set 5 rows (3 failed permanently, 2 waiting for a retry) to pending?" in asked
+    assert list(batch_table.statuses().values()).count("failed permanently") * 5 / 3 == left
 
 
 def test_a_key_that_did_not_fail_is_named_and_the_others_are_reset(batch_cli: Cli, batch_table: BatchTable) -> None:
@@ -179,7 +178,7 @@ def test_the_worker_s_role_may_retry(
     batch_table.check()
 
 
-def test_a_waiting_row_that_a_worker_took_up_is_left_to_it(batch_table: BatchTable) -> None:
+def test_a_waiting_row_that_a_worker_claims_first_is_left_to_it(batch_table: BatchTable) -> None:
     batch_table.fill()
 
     async def work() -> FailedRowCount:
@@ -196,8 +195,8 @@ def test_a_waiting_row_that_a_worker_took_up_is_left_to_it(batch_table: BatchTab
     batch_table.check()
 
 
-def test_it_waits_for_a_claim_that_is_under_way(batch_table: BatchTable) -> None:
-    """Where the claim's commit comes between finding the rows and resetting them."""
+def test_it_waits_for_a_running_claim(batch_table: BatchTable) -> None:
+    """The claim commits after the rows were found and before they are reset."""
     batch_table.fill()
     batch_table.make_due()
 
@@ -223,15 +222,15 @@ def test_it_waits_for_a_claim_that_is_under_way(batch_table: BatchTable) -> None
     assert [batch_table.statuses()[key] for key in (6, 7)] == ["processing", "processing"]
 
 
-def test_while_workers_run_nothing_is_lost_and_nothing_doubled(batch_table: BatchTable) -> None:
+def test_no_row_is_lost_or_duplicated_while_workers_run(batch_table: BatchTable) -> None:
     batch_table.insert(*range(1, 401))
 
     async def worker(queue: ClaimQueue) -> None:
         for number in range(30):
             if batch := await queue.claim(40):
-                fates = {row.key: None if row.key % 2 else 0.0 for row in batch.rows if row.key % 10 < 4}
-                failures = [Failure(key, "Bad", delay_s) for key, delay_s in fates.items()]
-                done = [CompletedRow(row, (number,)) for row in batch.rows if row.key not in fates]
+                delays = {row.key: None if row.key % 2 else 0.0 for row in batch.rows if row.key % 10 < 4}
+                failures = [Failure(key, "Bad", delay_s) for key, delay_s in delays.items()]
+                done = [CompletedRow(row, (number,)) for row in batch.rows if row.key not in delays]
                 await queue.settle(batch, done, failures)
                 await queue.close(batch)
 
@@ -260,9 +259,9 @@ def test_while_workers_run_nothing_is_lost_and_nothing_doubled(batch_table: Batc
     assert "processing" not in batch_table.statuses().values()
 
 
-def test_interrupted_it_ends_between_two_transactions(batch_cli: Cli, batch_table: BatchTable) -> None:
+def test_an_interrupted_retry_ends_between_two_transactions(batch_cli: Cli, batch_table: BatchTable) -> None:
     batch_table.insert(*range(1, 6001))
-    batch_table.settle(batch_table.claim(6000), given_up=range(1, 6001))
+    batch_table.settle(batch_table.claim(6000), permanently=range(1, 6001))
 
     async def work() -> None:
         async with (
@@ -280,5 +279,5 @@ def test_interrupted_it_ends_between_two_transactions(batch_cli: Cli, batch_tabl
 
     assert done.code == 130
     assert (done.json["reset"], done.json["interrupted"]) == (5000, True)
-    assert list(batch_table.statuses().values()).count("given up") == 1000
+    assert list(batch_table.statuses().values()).count("failed permanently") == 1000
     batch_table.check()

@@ -13,7 +13,7 @@ import pytest
 
 from keda_jobs.claims import ClaimTable, schema
 from keda_jobs.postgres import open_connection
-from keda_jobs.status import batch as batch_reading
+from keda_jobs.status import batch as batch_status
 from keda_jobs.status.batch import StatusReader
 from stack import PostgresServer, until
 
@@ -46,13 +46,13 @@ def test_an_empty_table_has_nothing_left(batch_cli: Cli, batch_table: BatchTable
     assert "0 of 0 rows done (-), nothing left" in batch_cli("batch", "status").stdout
 
 
-def test_what_a_person_sees(batch_cli: Cli, batch_table: BatchTable) -> None:
+def test_the_status_is_shown_as_tables(batch_cli: Cli, batch_table: BatchTable) -> None:
     batch_table.fill()
 
     lines = [" ".join(line.split()) for line in batch_cli("batch", "status").stdout.splitlines()]
 
     assert lines[0].startswith("words-batch: 5 of 10 rows done (50.0 %), ")
-    for line in ("pending 2 20.0 %", "processing 1 10.0 %", "completed 2 20.0 %", "failed for good 3 30.0 %"):
+    for line in ("pending 2 20.0 %", "processing 1 10.0 %", "completed 2 20.0 %", "failed permanently 3 30.0 %"):
         assert line in lines
     assert "failed, waiting for a retry 2 20.0 % the next in 59m" in lines
     assert "claimable now 2 20.0 % what the scaler sees" in lines
@@ -68,7 +68,7 @@ def test_it_fits_a_narrow_terminal(batch_cli: Cli, batch_table: BatchTable) -> N
     assert "TimeoutError: no answer" in done.stdout
 
 
-def test_batches_in_work_are_shown_and_a_dead_one_is_marked(batch_cli: Cli, batch_table: BatchTable) -> None:
+def test_running_batches_are_shown_and_an_expired_one_is_marked(batch_cli: Cli, batch_table: BatchTable) -> None:
     batch_table.insert(*range(1, 6))
     batch_table.claim(3)
     batch_table.claim(2, lease_s=0)
@@ -81,7 +81,7 @@ def test_batches_in_work_are_shown_and_a_dead_one_is_marked(batch_cli: Cli, batc
     assert found["claimable"] == dead["claimed"] == 2, "a dead worker's rows are claimable"
     shown = batch_cli("batch", "status").stdout
     assert "9m left" in shown
-    assert "over for" in shown
+    assert "expired " in shown
 
 
 def test_failures_are_counted_by_reason(batch_cli: Cli, batch_table: BatchTable) -> None:
@@ -92,7 +92,7 @@ def test_failures_are_counted_by_reason(batch_cli: Cli, batch_table: BatchTable)
         "KeyError: 'email'", "HTTP 404 for https://a.example/1", "HTTP 404 for https://b.example/2",
     )  # fmt: skip
     for number, error in enumerate(errors, 1):
-        batch_table.settle(batch_table.claim(1), given_up=(number,), error=error)
+        batch_table.settle(batch_table.claim(1), permanently=(number,), error=error)
     batch_table.settle(batch_table.claim(1), waiting=(8,), error="HTTP 404 for https://c.example/3")
 
     found = status(batch_cli)
@@ -111,7 +111,7 @@ def test_the_ten_commonest_reasons_are_shown_and_the_others_counted(batch_cli: C
     words = [chr(ord("a") + number) * 3 for number in range(12)]
     batch_table.insert(*range(1, 13))
     for number, word in enumerate(words, 1):
-        batch_table.settle(batch_table.claim(1), given_up=(number,), error=word)
+        batch_table.settle(batch_table.claim(1), permanently=(number,), error=word)
 
     found = status(batch_cli)
 
@@ -146,15 +146,15 @@ def test_the_eta_includes_the_last_waiting_retry(batch_cli: Cli, batch_table: Ba
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_watch_counts_once_and_is_right_whatever_happens(
+def test_a_watch_counts_once_and_stays_exact_through_random_changes(
     batch_cli: Cli, batch_table: BatchTable, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(batch_reading, "_REST", 1e9)
+    monkeypatch.setattr(batch_status, "_PAUSE_PER_COUNT", 1e9)
     chance = random.Random(seed)
     batch_table.fill()
     announced: list[str] = []
     reader = StatusReader(batch_table.settings, None, announced.append)
-    counted_at = asyncio.run(reader.read()).counted.at
+    counted_at = asyncio.run(reader.read()).full_count.at
     highest, batches = 10, []
 
     for _ in range(25):
@@ -166,11 +166,11 @@ def test_a_watch_counts_once_and_is_right_whatever_happens(
                 batches.append(batch)
             case "settle" if batches:
                 batch = batches.pop()
-                fates = [chance.choice(("completed", "given up", "waiting")) for _ in batch.rows]
+                outcomes = {row.key: chance.choice(("completed", "failed", "waiting")) for row in batch.rows}
                 batch_table.settle(
                     batch,
-                    given_up=[row.key for row, fate in zip(batch.rows, fates, strict=True) if fate == "given up"],
-                    waiting=[row.key for row, fate in zip(batch.rows, fates, strict=True) if fate == "waiting"],
+                    permanently=[key for key, outcome in outcomes.items() if outcome == "failed"],
+                    waiting=[key for key, outcome in outcomes.items() if outcome == "waiting"],
                 )
             case "retry":
                 keys = [str(key) for key in range(1, highest) if chance.random() < 0.2]
@@ -178,29 +178,29 @@ def test_a_watch_counts_once_and_is_right_whatever_happens(
             case "due":
                 batch_table.make_due()
         watched = asyncio.run(reader.read())
-        anew = asyncio.run(StatusReader(batch_table.settings, None, announced.append).read())
-        assert watched.counts == anew.counts
-        assert watched.counted.at == counted_at, "the rows were not read again"
+        recounted = asyncio.run(StatusReader(batch_table.settings, None, announced.append).read())
+        assert watched.counts == recounted.counts
+        assert watched.full_count.at == counted_at, "the rows were not read again"
         batch_table.check()
 
 
-def test_a_watch_counts_again_for_new_failures_when_it_has_rested(
+def test_a_watch_counts_again_for_new_failures_after_a_pause(
     batch_table: BatchTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch_table.insert(1, 2, 3)
     reader = StatusReader(batch_table.settings, None, print)
-    monkeypatch.setattr(batch_reading, "_REST", 0)
+    monkeypatch.setattr(batch_status, "_PAUSE_PER_COUNT", 0)
     first = asyncio.run(reader.read())
     batch_table.settle(batch_table.claim(1))
     second = asyncio.run(reader.read())
-    batch_table.settle(batch_table.claim(1), given_up=(2,), error="Bad")
+    batch_table.settle(batch_table.claim(1), permanently=(2,), error="Bad")
     third = asyncio.run(reader.read())
 
-    assert first.counted.at == second.counted.at < third.counted.at
-    assert [one.reason for one in third.counted.reasons] == ["Bad"]
+    assert first.full_count.at == second.full_count.at < third.full_count.at
+    assert [one.reason for one in third.full_count.reasons] == ["Bad"]
 
 
-def test_a_table_that_was_emptied_is_counted_anew(batch_table: BatchTable) -> None:
+def test_a_truncated_table_is_counted_again(batch_table: BatchTable) -> None:
     batch_table.fill()
     reader = StatusReader(batch_table.settings, None, print)
     assert asyncio.run(reader.read()).counts.total == 10
@@ -211,7 +211,7 @@ def test_a_table_that_was_emptied_is_counted_anew(batch_table: BatchTable) -> No
     assert asyncio.run(reader.read()).counts.total == 0
 
 
-def test_several_queues_must_be_told_apart(batch_cli: Cli, batch_table: BatchTable, tmp_path: Path) -> None:
+def test_one_of_several_queues_must_be_named(batch_cli: Cli, batch_table: BatchTable, tmp_path: Path) -> None:
     folder = tmp_path / "other"
     folder.mkdir()
     (folder / "0001_others.sql").write_text("CREATE TABLE others (id bigint PRIMARY KEY)")
@@ -219,14 +219,17 @@ def test_several_queues_must_be_told_apart(batch_cli: Cli, batch_table: BatchTab
 
     unnamed, unknown = batch_cli("batch", "status"), batch_cli("batch", "status", "nobody")
 
-    assert (unnamed.code, unnamed.stderr) == (2, "keda-jobs: say which batch job: others-batch, words-batch\n")
+    assert (unnamed.code, unnamed.stderr) == (
+        2,
+        "keda-jobs: the database has several batch jobs; pass one of others-batch, words-batch\n",
+    )
     assert unknown.code == 2
-    assert unknown.stderr == "keda-jobs: there is no batch job nobody; there is others-batch, words-batch\n"
+    assert unknown.stderr == "keda-jobs: there is no batch job nobody; pass one of others-batch, words-batch\n"
     assert status(batch_cli, "others-batch")["table"] == "others"
 
 
 @pytest.mark.parametrize("command", [("status",), ("failures",), ("retry", "--all")])
-def test_a_database_without_a_queue_is_one_line(
+def test_a_database_without_a_queue_is_reported_in_one_line(
     batch_cli: Cli, postgres_server: PostgresServer, command: tuple[str, ...]
 ) -> None:
     batch_cli.environment["PG_DSN"] = postgres_server.dsn
@@ -245,7 +248,7 @@ def test_a_database_without_a_queue_is_one_line(
         ("host=somewhere password=hunter2", 2, "PG_DSN: must be a URL"),
     ],
 )
-def test_what_is_wrong_with_the_connection_is_one_line_without_the_password(
+def test_a_connection_error_is_reported_in_one_line_without_the_password(
     batch_cli: Cli, dsn: str, code: int, words: str
 ) -> None:
     batch_cli.environment["PG_DSN"] = dsn
@@ -258,7 +261,7 @@ def test_what_is_wrong_with_the_connection_is_one_line_without_the_password(
     assert "hunter2" not in done.stderr
 
 
-def test_the_role_of_the_scaler_is_told_which_right_it_lacks(
+def test_the_scaler_s_role_is_told_which_right_it_lacks(
     batch_cli: Cli, batch_table: BatchTable, postgres_server: PostgresServer, database: str
 ) -> None:
     del batch_table
@@ -270,20 +273,20 @@ def test_the_role_of_the_scaler_is_told_which_right_it_lacks(
     assert "permission denied for table batch_queues" in done.stderr
 
 
-def test_watch_without_a_terminal_is_a_line_each_time(batch_cli: Cli, batch_table: BatchTable) -> None:
+def test_a_watch_without_a_terminal_prints_lines(batch_cli: Cli, batch_table: BatchTable) -> None:
     batch_table.fill()
     watch = batch_cli.start("batch", "status", "--watch")
     assert watch.stdout is not None
 
     first, second = watch.stdout.readline(), watch.stdout.readline()
 
-    assert "words-batch: 5 of 10 rows done (50.0 %), 3 failed for good, " in first
+    assert "words-batch: 5 of 10 rows done (50.0 %), 3 failed permanently, " in first
     assert second[9:] == first[9:] or "rows/s" in second
     watch.send_signal(signal.SIGINT)
     assert batch_cli.finish(watch).code == 0
 
 
-def test_watch_goes_on_through_a_restart_and_ends_cleanly(
+def test_a_watch_continues_after_a_restart_of_the_server(
     own_postgres_server: PostgresServer, batch_cli: Cli, tmp_path: Path
 ) -> None:
     table = BatchTable(own_postgres_server.dsn)
@@ -298,7 +301,7 @@ def test_watch_goes_on_through_a_restart_and_ends_cleanly(
     own_postgres_server.stop_immediately()
     assert watch.stderr.readline().startswith("PostgreSQL: ")
     own_postgres_server.start()
-    table.settle(table.claim(2), given_up=(2,))
+    table.settle(table.claim(2), permanently=(2,))
     while (found := json.loads(watch.stdout.readline()))["rows"]["completed"] == 0:
         pass
 
@@ -310,7 +313,7 @@ def test_watch_goes_on_through_a_restart_and_ends_cleanly(
 
 
 @pytest.mark.parametrize(("arguments", "code"), [((), 130), (("--watch",), 0)])
-def test_an_interrupted_count_ends_in_the_server_too(
+def test_an_interrupted_count_is_cancelled_in_the_server(
     batch_cli: Cli, batch_table: BatchTable, arguments: tuple[str, ...], code: int
 ) -> None:
     async def work() -> None:

@@ -1,10 +1,10 @@
-"""`keda-jobs batch`: how far batch jobs are, which rows failed, and trying those again."""
+"""`keda-jobs batch`: progress of batch jobs, their failed rows, and retries of those."""
 
 import typer
 
 from keda_jobs.cli.batch import failures, retry, status
 
-app = typer.Typer(no_args_is_help=True, help="Batch jobs: how far they are, which rows failed, try those again.")
+app = typer.Typer(no_args_is_help=True, help="Batch jobs: their progress, failed rows, and retries of those.")
 app.command("status")(status.status)
 app.command("failures")(failures.list_failures)
 app.command("retry")(retry.retry)

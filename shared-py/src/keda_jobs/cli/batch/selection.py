@@ -1,4 +1,4 @@
-"""Which failed rows a command is about, from its words and options."""
+"""Selection of failed rows, from a command's arguments and options."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from keda_jobs.cli.terminal import print_err
 from keda_jobs.errors import Misconfigured
 
 _KEY = re.compile(r"-?\d{1,19}")
-_LARGEST = 2**63 - 1
+_MAX_KEY = 2**63 - 1
 
 
 def parse_selection(
-    words: Sequence[str] | None, reason: str | None, *, given_up: bool, waiting: bool
+    arguments: Sequence[str] | None, reason: str | None, *, given_up: bool, waiting: bool
 ) -> tuple[str | None, RowFilter]:
-    """The batch job's name, if it was given, and the rows. Raises `Misconfigured`."""
+    """Return the batch job's name, if there is one, and the selected rows. Raises `Misconfigured`."""
     if given_up and waiting:
-        raise Misconfigured("--given-up and --waiting exclude each other; without either both kinds are meant")
-    name, keys = _name_and_keys(words or ())
+        raise Misconfigured("--given-up and --waiting exclude each other; pass neither to select both kinds")
+    name, keys = _name_and_keys(arguments or ())
     return name, RowFilter(keys, reason, failed_permanently=True if given_up else False if waiting else None)
 
 
-def _name_and_keys(words: Sequence[str]) -> tuple[str | None, frozenset[int]]:
+def _name_and_keys(arguments: Sequence[str]) -> tuple[str | None, frozenset[int]]:
     # A job's name begins with a letter.
-    name = words[0] if words and words[0][:1].isalpha() else None
-    keys = words[1:] if name else words
-    for word in keys:
-        if not _KEY.fullmatch(word) or abs(int(word)) > _LARGEST:
-            raise Misconfigured(f"{word!r} is not the key of a row, which is an integer")
+    name = arguments[0] if arguments and arguments[0][:1].isalpha() else None
+    keys = arguments[1:] if name else arguments
+    for key in keys:
+        if not _KEY.fullmatch(key) or abs(int(key)) > _MAX_KEY:
+            raise Misconfigured(f"{key!r} is not the key of a row, which is an integer")
     return name, frozenset(map(int, keys))
 
 
-def say_missing(wanted: RowFilter, found: Iterable[int]) -> bool:
-    """Name each wanted key that is not among those found; whether there is any."""
-    missing = sorted(wanted.keys.difference(found))
+def report_missing(row_filter: RowFilter, found: Iterable[int]) -> bool:
+    """Print each selected key that was not found. Return whether there is any."""
+    missing = sorted(row_filter.keys.difference(found))
     for key in missing:
         print_err(f"{key} is not among these failed rows")
     return bool(missing)
