@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The rules of k8s/monitoring/rules as a plain rule file, for promtool and a Prometheus without the operator.
+"""Command that writes the rules of k8s/monitoring/rules as a plain rule file: `python tools/prometheus_rules.py`.
 
-`python tools/prometheus_rules.py > rules.yaml`
+The file is for promtool and for a Prometheus without the operator.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ Rule = dict[str, Any]
 
 
 def groups(folder: Path = RULES) -> list[Group]:
-    """What every PrometheusRule there holds."""
-    found = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))]
-    return [group for thing in found for group in thing["spec"]["groups"]]
+    """Read the groups of every PrometheusRule."""
+    manifests = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))]
+    return [group for manifest in manifests for group in manifest["spec"]["groups"]]
 
 
 def rules(folder: Path = RULES) -> list[Rule]:
-    """All of them: an `alert` or a `record` each."""
+    """Read all rules. Each has an `alert` or a `record`."""
     return [rule for group in groups(folder) for rule in group["rules"]]
 
 
-def rule_file(found: list[Group]) -> str:
-    """The text of a rule file."""
-    text: str = yaml.safe_dump({"groups": found}, sort_keys=False, allow_unicode=True, width=120)
+def rule_file(content: list[Group]) -> str:
+    """Format groups as a rule file."""
+    text: str = yaml.safe_dump({"groups": content}, sort_keys=False, allow_unicode=True, width=120)
     return text
 
 

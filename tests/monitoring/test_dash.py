@@ -51,6 +51,6 @@ def test_it_scrapes_the_stack_until_ctrl_c(folder: Path) -> None:
         dash.send_signal(signal.SIGINT)
         rest = said.read()
     assert dash.wait(60) == 0
-    assert "Grafana     is left out: docker is not here\n" in rest
+    assert "Grafana     not started: docker is not installed\n" in rest
     with pytest.raises(OSError, match="refused"):
         healthy_jobs(url)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(300)
 ALL = (*event_jobs(), *batch_jobs())
 # The job of each dashboard that has had everything: retries and dead letters too.
 CHOSEN = {"overview": ALL, "one-job": ("image-download",), "batch": ("users-batch",)}
-TROUBLES = {"Dead letters", "Dead letters by class", "Retries waiting", "Rows given up"}
+TROUBLES = {"Dead letters", "Dead letters by class", "Retries waiting", "Failed rows"}
 
 
 @pytest.fixture(scope="module")

@@ -1,1 +1,1 @@
-"""`make dash`: Prometheus and, where Docker has it, Grafana on what `make up` started."""
+"""Command `make dash`: Prometheus, and Grafana where Docker is available, on the local stack of `make up`."""

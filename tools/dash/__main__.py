@@ -1,4 +1,4 @@
-"""`python -m dash`: Prometheus and Grafana on the running local stack, until Ctrl-C."""
+"""Command that runs Prometheus and Grafana on the local stack until Ctrl-C: `python -m dash`."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from stack.process import StackError
 from stack.supervisor import FOLDER, State, running_pid
 
 _PROMETHEUS_PORT, _GRAFANA_PORT = 9090, 3000
-# Workers come and go by themselves; one that listens there is seen.
+# Batch workers come and go. One that listens on this port is scraped.
 WORKER_PORT = 8090
 _WATCH_S = 0.5
 
 
 def main() -> int:
-    """The exit code: 0 after Ctrl-C, 1 after one line that says what is wrong."""
-    parser = argparse.ArgumentParser(prog="dash", description=(__doc__ or "").partition(": ")[2])
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="that of the running stack")
+    """Run until Ctrl-C. Return 1 after a one-line error."""
+    parser = argparse.ArgumentParser(prog="dash", description="Run Prometheus and Grafana on the local stack.")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="folder of the running stack")
     folder: Path = parser.parse_args().folder
-    # Ctrl-C too: what a shell starts in the background ignores it.
+    # SIGINT too: a process that a shell starts in the background ignores it by default.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -68,17 +68,17 @@ def _try_grafana(grafana: Grafana, running: ExitStack) -> None:
         grafana.start()
         print(f"Grafana     {grafana.url}")
     except StackError as error:
-        print(f"Grafana     is left out: {error}")
+        print(f"Grafana     not started: {error}")
 
 
 def _state(folder: Path) -> State:
     if running_pid(folder) is None:
-        raise StackError("the local stack is not up: run `make up` first")
+        raise StackError("the local stack is not running: run `make up` first")
     return State(**json.loads((folder / "state.json").read_text()))
 
 
 def _free(port: int) -> int:
-    """This port, or any where something listens on it."""
+    """Return this port, or any free one when it is taken."""
     try:
         check_port_free("", port, "")
     except StackError:

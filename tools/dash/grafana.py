@@ -28,19 +28,19 @@ _SETTINGS = {
 
 
 def get_image() -> None:
-    """Have Docker pull the image unless it is there. Raises `StackError` that says why it cannot."""
+    """Pull the image unless Docker has it. Raises `StackError` with the reason."""
     if shutil.which("docker") is None:
-        raise StackError("docker is not here")
+        raise StackError("docker is not installed")
     if _docker("image", "inspect", IMAGE).returncode == 0:
         return
     pulled = _docker("pull", "--quiet", IMAGE)
     if pulled.returncode != 0:
-        words = pulled.stderr.strip().splitlines() or ["it says nothing"]
-        raise StackError(f"docker cannot pull {IMAGE}: {words[-1]}")
+        lines = pulled.stderr.strip().splitlines() or ["no error message"]
+        raise StackError(f"docker cannot pull {IMAGE}: {lines[-1]}")
 
 
 class Grafana(Process):
-    """A container that everybody on this machine may look at; nothing of it is kept."""
+    """Grafana in a container, open to every user of this machine. It keeps nothing."""
 
     def __init__(self, folder: Path, prometheus_port: int, port: int = 0) -> None:
         super().__init__("Grafana", folder / "grafana.log")
@@ -49,15 +49,15 @@ class Grafana(Process):
 
     @property
     def url(self) -> str:
-        """Of the overview."""
+        """Address of the overview."""
         return f"http://{HOST}:{self.port}"
 
     def prepare(self) -> None:
-        # Where `make dash` was killed, the container went on.
+        # A killed `make dash` leaves its container running.
         _docker("rm", "--force", _NAME)
 
     def command(self) -> list[str]:
-        settings = {**_SETTINGS, **self._place()}
+        settings = {**_SETTINGS, **self._addresses()}
         return [
             *("docker", "run", "--rm", "--name", _NAME, *self._network()),
             *(f"--env={name}={value}" for name, value in settings.items()),
@@ -70,10 +70,10 @@ class Grafana(Process):
         return http_status(f"{self.url}/api/health") == 200
 
     def _network(self) -> list[str]:
-        """That of the host, where Prometheus listens on the loopback; Docker Desktop has a way there of its own."""
+        """Use the host's network, where Prometheus listens on loopback. Docker Desktop reaches it by a name."""
         return ["--network=host"] if _on_linux() else [f"--publish={HOST}:{self.port}:{self.port}"]
 
-    def _place(self) -> dict[str, str]:
+    def _addresses(self) -> dict[str, str]:
         prometheus = HOST if _on_linux() else "host.docker.internal"
         return {
             "GF_SERVER_HTTP_ADDR": HOST if _on_linux() else "",

@@ -16,20 +16,20 @@ from stack.ports import HOST, free_port
 from stack.process import Process, StackError
 from stack.servers import http_status
 
-# As the data source of tools/dash/grafana has it.
+# The data source in tools/dash/grafana has the same interval.
 INTERVAL_S = 5
 
 
 def program(name: str) -> str:
-    """The path of `prometheus` or `promtool`, or what PROMETHEUS or PROMTOOL names. Raises `StackError`."""
+    """Return the path of `prometheus` or `promtool`, or of PROMETHEUS or PROMTOOL. Raises `StackError`."""
     variable = name.upper()
     if found := shutil.which(os.environ.get(variable) or name):
         return found
-    raise StackError(f"{name} is not here: apt-get install prometheus, or {variable}=/path/of/{name}")
+    raise StackError(f"{name} is not installed: apt-get install prometheus, or set {variable}=/path/to/{name}")
 
 
 class Prometheus(Process):
-    """Scrapes as the PodMonitor does, and evaluates `rules`; everything under `folder`."""
+    """Prometheus that scrapes as the PodMonitor does and evaluates `rules`. Its files are in `folder`."""
 
     def __init__(self, folder: Path, rules: list[Group], *, port: int = 0, interval_s: int = INTERVAL_S) -> None:
         super().__init__("Prometheus", folder / "prometheus.log")
@@ -40,16 +40,16 @@ class Prometheus(Process):
 
     @property
     def url(self) -> str:
-        """Of its API and its own pages."""
+        """Address of its API and its pages."""
         return f"http://{HOST}:{self.port}"
 
     def scrape(self, targets: Mapping[str, str]) -> None:
-        """Scrape these from now on, base URLs by the name of their job, and no others."""
-        found = [{"targets": [urlsplit(url).netloc], "labels": {"job": name}} for name, url in targets.items()]
+        """Replace the targets: base URLs by job name."""
+        groups = [{"targets": [urlsplit(url).netloc], "labels": {"job": name}} for name, url in targets.items()]
         self._folder.mkdir(parents=True, exist_ok=True)
-        written = self._folder / "targets.json.new"
-        written.write_text(json.dumps(found))
-        written.replace(self._folder / "targets.json")
+        new = self._folder / "targets.json.new"
+        new.write_text(json.dumps(groups))
+        new.replace(self._folder / "targets.json")
 
     def prepare(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ class Prometheus(Process):
         return http_status(f"{self.url}/-/ready") == 200
 
     def _config(self) -> dict[str, object]:
-        """`job` is the metric's own label: the exporter speaks of all jobs."""
+        """Build the configuration. It keeps the label `job` of the metrics: the exporter reports all jobs."""
         seconds = f"{self._interval_s}s"
         targets = {"files": [str(self._folder / "targets.json")], "refresh_interval": "1s"}
         return {

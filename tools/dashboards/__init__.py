@@ -1,4 +1,4 @@
-"""Grafana's dashboards as typed code: one module for each, `page` and `panels` for what they share.
+"""Grafana dashboards as typed code: a module for each dashboard, and `page`, `panels`, `queries`, `health` for all.
 
 `make dashboards` writes them as JSON to `k8s/monitoring/dashboards`.
 """

@@ -1,4 +1,4 @@
-"""`python -m dashboards`: writes the dashboards, or with `--check` tells which are out of date."""
+"""Command that writes the dashboards: `python -m dashboards [--check]`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from dashboards.files import FOLDER, stale
 
 
 def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
-    """The exit code: 1 when `--check` found a file that is not as the code has it."""
-    parser = argparse.ArgumentParser(prog="dashboards", description=(__doc__ or "").partition(": ")[2])
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when a file is out of date")
+    """Write the files that differ from the code. With `--check`, list them and return 1."""
+    parser = argparse.ArgumentParser(prog="dashboards", description="Write the Grafana dashboards.")
+    parser.add_argument("--check", action="store_true", help="change nothing, and exit 1 if a file is out of date")
     check: bool = parser.parse_args(arguments).check
     outdated = stale(folder)
-    for path, wanted in outdated.items():
+    for path, text in outdated.items():
         if check:
             print(f"{path.name} is out of date: run `make dashboards`", file=sys.stderr)
-        elif wanted is None:
+        elif text is None:
             path.unlink()
             print(f"{path.name}: removed")
         else:
-            path.write_text(wanted)
+            path.write_text(text)
             print(f"{path.name}: written")
     return 1 if check and outdated else 0
 

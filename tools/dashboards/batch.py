@@ -1,160 +1,123 @@
-"""One batch job: its queue of rows, its batches, its workers."""
+"""Dashboard of one batch job: its queue of rows, its batches, its workers."""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from dashboards import health, page, panels
-from dashboards.health import NO_EXPORTER
-from dashboards.page import one_of, section
+from dashboards import health, page
+from dashboards.page import Panels
 from dashboards.panels import Query, curves, number
-from dashboards.queries import JOB, from_postgres, or_zero, quantiles, rate, total
+from dashboards.queries import JOB, exported_rate, highest, pods, quantiles, rate, total
 
 _CLAIMABLE = "keda_jobs_queue_claimable_rows"
-_WORKERS = or_zero(f"count(keda_jobs_heartbeat_age_seconds{{{JOB}}})", _CLAIMABLE)
+_WORKERS = pods("keda_jobs_heartbeat_age_seconds", _CLAIMABLE)
 _NO_WORKERS = "no workers"
 
 
 def batch() -> Dashboard:
-    """For the job of the variable `job`. Workers live shortly, so all that matters comes from PostgreSQL."""
-    dashboard = page.page(
-        page.BATCH, "Keda-jobs: batch", "Is this batch job healthy, what is it doing, and what slows it down?"
-    ).with_variable(one_of(_CLAIMABLE))
-    _health(dashboard)
-    _activity(dashboard)
-    _reasons(dashboard)
-    return dashboard
+    """Build the dashboard. Workers are short-lived, so its main numbers come from PostgreSQL."""
+    return page.page(
+        page.BATCH,
+        "Keda-jobs: batch",
+        "Is this batch job healthy, what is it doing, and what slows it down?",
+        page.one_of(_CLAIMABLE),
+        {"Is it healthy?": _health(), "What is it doing?": _activity(), "Why?": _reasons()},
+    )
 
 
-def _health(dashboard: Dashboard) -> None:
-    section(
-        dashboard,
-        "Is it healthy?",
+def _health() -> Panels:
+    return (
         number(
             "Claimable",
-            "Rows that a worker could take now: the number that KEDA scales by.",
+            "Rows that a worker can claim now, the number that KEDA scales on.",
             total(_CLAIMABLE),
             alert="KedaJobsQueueNotWorkedOff",
-            absent=NO_EXPORTER,
         ),
-        number(
-            "Waiting",
-            "Rows that failed and whose retry is not due yet.",
-            total("keda_jobs_queue_waiting_rows"),
-            absent=NO_EXPORTER,
-        ),
-        health.rows_given_up(),
-        number(
-            "Running batches",
-            "Batches that a worker has in hand.",
-            total("keda_jobs_queue_batches_running"),
-            absent=NO_EXPORTER,
-        ),
+        number("Waiting", "Rows that failed and whose retry is not due yet.", total("keda_jobs_queue_waiting_rows")),
+        health.failed_rows(),
+        number("Running batches", "Batches that a worker holds.", total("keda_jobs_queue_batches_running")),
         health.stale_batches(),
         number(
             "Heartbeat",
-            "How long ago the most silent of the running batches was renewed; its lease is 60 s by default.",
-            f"max(keda_jobs_queue_heartbeat_age_seconds{{{JOB}}})",
-            unit=panels.SECONDS,
+            "Time since the oldest heartbeat of a running batch. The lease is 60 s by default.",
+            highest("keda_jobs_queue_heartbeat_age_seconds"),
             levels=health.SILENT,
             alert="KedaJobsBatchesStale",
-            absent=NO_EXPORTER,
         ),
-        number("Workers", "Worker pods that are scraped.", _WORKERS, absent=NO_EXPORTER),
+        number("Workers", "Worker pods that are scraped.", _WORKERS),
         health.scaler_errors(),
     )
 
 
-def _activity(dashboard: Dashboard) -> None:
-    section(
-        dashboard,
-        "What is it doing?",
+def _activity() -> Panels:
+    ended = f"max by (status) (increase(keda_jobs_queue_batches_total{{{JOB}}}[5m]))"
+    return (
         curves(
             "Rows by outcome",
-            "As PostgreSQL counts them when a batch ends; `returned` were given back by a worker that stopped.",
-            Query(from_postgres("keda_jobs_queue_rows_total", "outcome"), "{{outcome}}"),
-            unit=panels.ROWS_A_SECOND,
+            "Counted by PostgreSQL when a batch ends. A stopping worker gave back the `returned` rows.",
+            Query(exported_rate("keda_jobs_queue_rows_total", "outcome"), "{{outcome}}"),
             stacked=True,
-            absent=NO_EXPORTER,
         ),
         curves(
             "Rows by outcome, live",
-            "As the workers count them while they work.",
+            "Counted by the workers while they run.",
             Query(rate("keda_jobs_rows_total", "outcome"), "{{outcome}}"),
-            unit=panels.ROWS_A_SECOND,
             stacked=True,
             absent=_NO_WORKERS,
         ),
         curves(
             "Queue",
-            "Rows by what they wait for: a worker, the time of their retry, a person.",
+            "Rows that wait for a worker, for their retry, or for attention.",
             Query(total(_CLAIMABLE), "claimable"),
             Query(total("keda_jobs_queue_waiting_rows"), "waiting"),
-            Query(total("keda_jobs_queue_rows_given_up"), "given up"),
-            absent=NO_EXPORTER,
+            Query(total("keda_jobs_queue_rows_given_up"), "failed permanently"),
         ),
         curves(
             "Batches",
-            "In hand now, and those of them whose lease is over.",
+            "Running batches, and those with an expired lease.",
             Query(total("keda_jobs_queue_batches_running"), "running"),
             Query(total("keda_jobs_queue_batches_stale"), "stale"),
-            absent=NO_EXPORTER,
         ),
         curves(
             "Batches that ended",
-            "By status, in the last five minutes; `abandoned` ones lost their worker.",
-            Query(f"max by (status) (increase(keda_jobs_queue_batches_total{{{JOB}}}[5m]))", "{{status}}"),
-            absent=NO_EXPORTER,
+            "By status, in the last five minutes. `abandoned` batches lost their worker.",
+            Query(ended, "{{status}}"),
         ),
-        curves(
-            "Workers",
-            "Worker pods that are scraped.",
-            Query(_WORKERS, "workers"),
-            absent=NO_EXPORTER,
-        ),
+        curves("Workers", "Worker pods that are scraped.", Query(_WORKERS, "workers")),
     )
 
 
-def _reasons(dashboard: Dashboard) -> None:
-    section(
-        dashboard,
-        "Why?",
+def _reasons() -> Panels:
+    return (
         curves(
             "Claim duration",
-            "Time of a claim that got rows. Milliseconds are right; more is a busy database or a missing index.",
+            "Time of a claim that got rows. More than milliseconds means a busy database or a missing index.",
             *quantiles("keda_jobs_claim_duration_seconds"),
-            unit=panels.SECONDS,
             absent=_NO_WORKERS,
         ),
         curves(
             "Batch duration",
-            "From claim to the last row settled.",
+            "From the claim to the last settled row.",
             *quantiles("keda_jobs_batch_duration_seconds"),
-            unit=panels.SECONDS,
             absent=_NO_WORKERS,
         ),
         curves(
             "Heartbeat age",
-            "Since running batches were renewed: the oldest as PostgreSQL sees it, and as its worker does.",
-            Query(f"max(keda_jobs_queue_heartbeat_age_seconds{{{JOB}}})", "PostgreSQL"),
-            Query(f"max(keda_jobs_heartbeat_age_seconds{{{JOB}}})", "workers"),
-            unit=panels.SECONDS,
+            "Time since the oldest heartbeat of a running batch, according to PostgreSQL and to the workers.",
+            Query(highest("keda_jobs_queue_heartbeat_age_seconds"), "PostgreSQL"),
+            Query(highest("keda_jobs_heartbeat_age_seconds"), "workers"),
             levels=health.SILENT,
-            absent=NO_EXPORTER,
         ),
         curves(
             "Batches, live",
-            "As the workers count them: `lost` to another worker, `recovered` from one.",
+            "Counted by the workers: `lost` to another worker, `recovered` from one.",
             Query(rate("keda_jobs_batches_total", "outcome"), "{{outcome}}"),
-            unit=panels.OPERATIONS_A_SECOND,
             absent=_NO_WORKERS,
         ),
         health.scaler(),
         curves(
             "Exporter",
-            "How long it takes to read PostgreSQL, once per scrape.",
+            "Time it takes to read PostgreSQL, once per scrape.",
             Query('max by (source) (keda_jobs_scrape_duration_seconds{source="postgres"})', "{{source}}"),
-            unit=panels.SECONDS,
-            absent=NO_EXPORTER,
         ),
     )

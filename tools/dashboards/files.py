@@ -1,4 +1,4 @@
-"""The dashboards as files of JSON with a stable order of keys, so that a change shows in a diff."""
+"""Dashboards as JSON files with a stable order of keys, so that diffs are readable."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ FOLDER = Path(__file__).resolve().parents[2] / "k8s" / "monitoring" / "dashboard
 
 
 def files() -> dict[str, str]:
-    """The text of each dashboard by the name of its file."""
+    """Return the text of each dashboard by file name."""
     return {"overview.json": _text(overview()), "one-job.json": _text(one_job()), "batch.json": _text(batch())}
 
 
 def stale(folder: Path) -> dict[Path, str | None]:
-    """The files of `folder` that are not as the code has them, and their right text; None for one too many."""
-    wanted: dict[Path, str | None] = dict.fromkeys(folder.glob("*.json"))
-    wanted |= {folder / name: text for name, text in files().items()}
-    return {path: text for path, text in wanted.items() if not path.is_file() or path.read_text() != text}
+    """Return the expected text of each file that differs, or None for a file that should not exist."""
+    expected: dict[Path, str | None] = dict.fromkeys(folder.glob("*.json"))
+    expected |= {folder / name: text for name, text in files().items()}
+    return {path: text for path, text in expected.items() if not path.is_file() or path.read_text() != text}
 
 
 def _text(dashboard: Dashboard) -> str:
-    """Panels get their numbers here: Grafana would number them at each load, and links to a panel would break."""
+    """Encode the dashboard with panel numbers. Grafana would number them at each load, which breaks links."""
     built = dashboard.build()
     for number, panel in enumerate(built.panels or [], start=1):
         panel.id_val = number

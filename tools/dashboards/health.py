@@ -1,102 +1,94 @@
-"""What more than one dashboard shows: numbers with their levels and their section of the runbook, KEDA's view."""
+"""Panels that several dashboards share: numbers with levels and a section of the runbook, and KEDA's view."""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.builders import timeseries
 from grafana_foundation_sdk.builders.stat import Panel
 
-from dashboards import panels
 from dashboards.panels import Levels, Query, curves, number
-from dashboards.queries import JOB, LAG, or_zero, total
+from dashboards.queries import JOB, LAG, highest, or_zero, over_pods, total
 
 OLD_MESSAGE = Levels(600, 1800)
-LETTERS = Levels(1, 100)
-GIVEN_UP = Levels(1, 100_000)
+DEAD_LETTERS = Levels(1, 100)
+FAILED_ROWS = Levels(1, 100_000)
 STALE = Levels(1, 2)
 SILENT = Levels(30, 60)
 
-NO_EXPORTER = "no exporter"
-NO_KEDA = "KEDA is not scraped"
+NO_BATCH_JOB = "no batch job"
 
 
 def oldest_message() -> Panel:
-    """Of an event job."""
+    """Show the age of the oldest message of event jobs."""
     return number(
         "Oldest message",
-        "Age of the oldest message that is not finished; retries that wait do not count.",
-        f"max(keda_jobs_consumer_oldest_age_seconds{{{JOB}}})",
-        unit=panels.SECONDS,
+        "Age of the oldest unfinished message. Waiting retries do not count.",
+        highest("keda_jobs_consumer_oldest_age_seconds"),
         levels=OLD_MESSAGE,
         alert="KedaJobsOldestMessageTooOld",
-        absent=NO_EXPORTER,
     )
 
 
 def dead_letters(selector: str = JOB) -> Panel:
-    """Of the event jobs that `selector` chooses."""
+    """Show the number of dead letters of the selected event jobs."""
     return number(
         "Dead letters",
-        "Messages that were given up and wait for a person: `keda-jobs dlq ls`.",
+        "Messages that failed permanently and need attention: `keda-jobs dlq ls`.",
         total("keda_jobs_dead_letters_stored", selector),
-        levels=LETTERS,
+        levels=DEAD_LETTERS,
         alert="KedaJobsDeadLettersArriving",
-        absent=NO_EXPORTER,
     )
 
 
 def paused_pods() -> Panel:
-    """Of an event job."""
+    """Show the number of paused pods of event jobs."""
     return number(
         "Paused pods",
-        "Pods that rest because the store or NATS is in trouble.",
-        or_zero(f"sum(keda_jobs_paused{{{JOB}}})", LAG),
+        "Pods that pause because the store or NATS is unavailable.",
+        or_zero(over_pods("keda_jobs_paused"), LAG),
         levels=Levels(1, 1),
         alert="KedaJobsPaused",
-        absent=NO_EXPORTER,
     )
 
 
-def rows_given_up() -> Panel:
-    """Of a batch job."""
+def failed_rows() -> Panel:
+    """Show the number of rows of batch jobs that failed permanently."""
     return number(
-        "Rows given up",
-        "Rows that failed for good and wait for a person: `keda-jobs batch status`.",
+        "Failed rows",
+        "Rows that failed permanently and need attention: `keda-jobs batch status`.",
         total("keda_jobs_queue_rows_given_up"),
-        levels=GIVEN_UP,
-        absent="no batch job",
+        levels=FAILED_ROWS,
+        absent=NO_BATCH_JOB,
     )
 
 
 def stale_batches() -> Panel:
-    """Of a batch job."""
+    """Show the number of batches with an expired lease."""
     return number(
         "Stale batches",
-        "Running batches whose lease is over; another worker takes their rows over.",
+        "Running batches whose lease has expired. Another worker recovers their rows.",
         total("keda_jobs_queue_batches_stale"),
         levels=STALE,
         alert="KedaJobsBatchesStale",
-        absent="no batch job",
+        absent=NO_BATCH_JOB,
     )
 
 
 def scaler_errors() -> Panel:
-    """KEDA's, of any job."""
+    """Show the number of KEDA's errors for any job."""
     return number(
         "Scaler errors",
-        "What KEDA failed to read of NATS or PostgreSQL in the last 15 minutes; it does not scale meanwhile.",
+        "Failed reads of NATS or PostgreSQL by KEDA in the last 15 minutes. KEDA does not scale without them.",
         'sum(increase(keda_scaler_detail_errors_total{scaledObject=~"$job"}[15m]))',
         levels=Levels(1, 10),
         alert="KedaJobsScalerErrors",
-        absent=NO_KEDA,
     )
 
 
 def scaler() -> timeseries.Panel:
-    """KEDA's view of one job."""
+    """Show KEDA's view of one job."""
     return curves(
         "Scaler",
-        "What KEDA makes of it: the number that it read, and 1 while it keeps pods up.",
+        "KEDA's view: the number that it read, and 1 while it keeps pods running.",
         Query('max(keda_scaler_metrics_value{scaledObject=~"$job"})', "read"),
         Query('max(keda_scaler_active{scaledObject=~"$job"})', "active"),
-        absent=NO_KEDA,
     )

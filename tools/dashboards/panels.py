@@ -1,11 +1,11 @@
-"""The kinds of panels: a number with a judgement, curves, a table of jobs."""
+"""Kinds of panels: a number with a level, curves, bars, a table of jobs."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import Literal
+from typing import Literal, NamedTuple, TypeVar
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.models import common as style
@@ -14,53 +14,57 @@ from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from dashboards.page import DATASOURCE, runbook
+from exporter.metrics import COUNTERS, GAUGES
 
 Unit = Literal["short", "s", "bytes", "binBps", "percentunit", "ops", "mps", "rowsps", "dateTimeFromNow"]
 COUNT: Unit = units.Short
 SECONDS: Unit = units.Seconds
 BYTES: Unit = units.BytesIEC
-BYTES_A_SECOND: Unit = units.BytesPerSecondIEC
-MESSAGES_A_SECOND: Unit = units.MessagesPerSecond
-OPERATIONS_A_SECOND: Unit = units.OpsPerSecond
-ROWS_A_SECOND: Unit = units.RowsPerSecond
+BYTES_PER_SECOND: Unit = units.BytesPerSecondIEC
+MESSAGES_PER_SECOND: Unit = units.MessagesPerSecond
+OPERATIONS_PER_SECOND: Unit = units.OpsPerSecond
+ROWS_PER_SECOND: Unit = units.RowsPerSecond
 SHARE: Unit = units.PercentUnit
 WHEN: Unit = units.DateTimeFromNow
 
+# The first pattern that matches an expression.
+_UNITS: tuple[tuple[str, Unit], ...] = (
+    ("^count", COUNT),
+    ("_timestamp_seconds", WHEN),
+    (r"rate\(\w+_messages_total", MESSAGES_PER_SECOND),
+    (r"rate\(\w+_rows_total", ROWS_PER_SECOND),
+    (r"rate\(\w+_bytes_total", BYTES_PER_SECOND),
+    (r"rate\(\w+_(seconds_count|batches_total)", OPERATIONS_PER_SECOND),
+    ("_seconds", SECONDS),
+    ("_bytes", BYTES),
+    ("", COUNT),
+)
 _STAT_HEIGHT, _GRAPH_HEIGHT, _TABLE_HEIGHT = 4, 8, 6
+_EXPORTED = {name for name, *_ in GAUGES} | {f"{name}_total" for name, *_ in COUNTERS}
+
+Panel = TypeVar("Panel", stat.Panel, timeseries.Panel, bargauge.Panel, table.Panel)
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One expression, and the name of its curves: `{{label}}` stands for a label's value."""
+class Query(NamedTuple):
+    """Expression, and the name of its curves. `{{label}}` is replaced by a label's value."""
 
     expr: str
     legend: str
 
 
-@dataclass(frozen=True, slots=True)
-class Levels:
-    """From where on a value is worth a look, and from where on it is bad."""
+class Levels(NamedTuple):
+    """Values from which a number is yellow and red."""
 
-    warn: float | None = None
-    bad: float | None = None
-
-    def thresholds(self) -> dashboard.ThresholdsConfig:
-        """Green, then yellow, then red."""
-        steps = [(None, "green"), (self.warn, "yellow"), (self.bad, "red")]
-        coloured = [
-            model.Threshold(value=value, color=color) for value, color in steps if value is not None or color == "green"
-        ]
-        return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(coloured)
+    warn: float
+    bad: float
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table: a value for each job."""
+class Column(NamedTuple):
+    """Column of a table: a value for each job."""
 
     title: str
     expr: str
-    unit: Unit = COUNT
-    levels: Levels = Levels()
+    levels: Levels | None = None
 
 
 def number(
@@ -68,32 +72,27 @@ def number(
     description: str,
     expr: str,
     *,
-    unit: Unit = COUNT,
-    levels: Levels = Levels(),
+    unit: Unit | None = None,
+    levels: Levels | None = None,
     alert: str = "",
-    absent: str = "none",
+    absent: str = "",
 ) -> stat.Panel:
-    """What an expression is now, coloured by its level; `alert` names the section of the runbook behind it."""
-    panel = (
-        stat.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATASOURCE)
+    """Show the current value of an expression, coloured by level."""
+    return (
+        _panel(stat.Panel(), title, description, absent or _absent(expr), alert)
         .with_target(prometheus.Dataquery().expr(expr).instant().ref_id("A"))
-        .unit(unit)
-        .thresholds(levels.thresholds())
-        .no_value(absent)
+        .unit(unit or _unit(expr))
+        .thresholds(_thresholds(levels))
         .color_mode(style.BigValueColorMode.BACKGROUND)
         .graph_mode(style.BigValueGraphMode.NONE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .height(_STAT_HEIGHT)
         .span(3)
     )
-    return panel.links([runbook("Runbook", alert)]) if alert else panel
 
 
 def verdict(title: str, description: str, expr: str, *, good: str, bad: str, alert: str) -> stat.Panel:
-    """A number that is 1 when all is well and 0 when not, in words."""
+    """Show in words an expression that is 1 or 0."""
     words = {
         "1": model.ValueMappingResult(text=good, color="green", index=0),
         "0": model.ValueMappingResult(text=bad, color="red", index=1),
@@ -105,24 +104,19 @@ def curves(
     title: str,
     description: str,
     *queries: Query,
-    unit: Unit = COUNT,
-    levels: Levels = Levels(),
+    levels: Levels | None = None,
     width: int = 8,
     stacked: bool = False,
     exemplars: bool = False,
     alert: str = "",
-    absent: str = "no pods",
+    absent: str = "",
 ) -> timeseries.Panel:
-    """Expressions over time; `alert` as of a number. `absent` is shown when there is nothing to draw."""
+    """Show expressions over time."""
     panel = (
-        timeseries.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATASOURCE)
+        _panel(timeseries.Panel(), title, description, absent or _absent(*(query.expr for query in queries)), alert)
         .targets([_curve(query, letter, exemplars) for query, letter in zip(queries, ascii_uppercase, strict=False)])
-        .unit(unit)
+        .unit(_unit(queries[0].expr))
         .min(0)
-        .no_value(absent)
         .line_width(1)
         .fill_opacity(30 if stacked else 10)
         .show_points(style.VisibilityMode.NEVER)
@@ -133,25 +127,20 @@ def curves(
     )
     if stacked:
         panel.stacking(common.StackingConfig().mode(style.StackingMode.NORMAL).group("A"))
-    if levels != Levels():
+    if levels:
         line = common.GraphThresholdsStyleConfig().mode(style.GraphTresholdsStyleMode.DASHED)
-        panel.thresholds(levels.thresholds()).thresholds_style(line)
-    return panel.links([runbook("Runbook", alert)]) if alert else panel
+        panel.thresholds(_thresholds(levels)).thresholds_style(line)
+    return panel
 
 
 def bars(title: str, description: str, query: Query) -> bargauge.Panel:
-    """What an expression is now, a bar for each of its series."""
-    instant = prometheus.Dataquery().expr(query.expr).legend_format(query.legend).instant().ref_id("A")
+    """Show the current value of each series of an expression as a bar."""
     return (
-        bargauge.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATASOURCE)
-        .with_target(instant)
-        .unit(COUNT)
+        _panel(bargauge.Panel(), title, description, "none")
+        .with_target(prometheus.Dataquery().expr(query.expr).legend_format(query.legend).instant().ref_id("A"))
+        .unit(_unit(query.expr))
         .min(0)
-        .no_value("none")
-        .thresholds(Levels().thresholds())
+        .thresholds(_thresholds(None))
         .orientation(style.VizOrientation.HORIZONTAL)
         .display_mode(style.BarGaugeDisplayMode.BASIC)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
@@ -161,23 +150,44 @@ def bars(title: str, description: str, query: Query) -> bargauge.Panel:
 
 
 def jobs_table(title: str, description: str, columns: Sequence[Column], address: str, absent: str) -> table.Panel:
-    """A row for each job, whose name leads to `address`."""
+    """Show a row for each job, whose name links to `address`."""
     panel = (
-        table.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATASOURCE)
+        _panel(table.Panel(), title, description, absent)
         .targets([_cell(column, letter) for column, letter in zip(columns, ascii_uppercase, strict=False)])
         .with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
-        .with_transformation(_named(columns))
-        .no_value(absent)
+        .with_transformation(_name_columns(columns))
         .override_by_name("Job", [model.DynamicConfigValue("links", [{"title": "This job", "url": address}])])
         .height(_TABLE_HEIGHT)
         .span(24)
     )
     for column in columns:
-        panel.override_by_name(column.title, _look(column))
+        panel.override_by_name(column.title, _format(column))
     return panel
+
+
+def _panel(panel: Panel, title: str, description: str, absent: str, alert: str = "") -> Panel:
+    """Set the parts that all panels have. `alert` names the section of the runbook to link to."""
+    panel.title(title).description(description).datasource(DATASOURCE).no_value(absent)
+    return panel.links([runbook("Runbook", alert)]) if alert else panel
+
+
+def _absent(*exprs: str) -> str:
+    """Return the text for missing data, by the process that exports the series."""
+    series = set(re.findall(r"keda_\w+", " ".join(exprs)))
+    if any(name.startswith("keda_scaler_") for name in series):
+        return "KEDA is not scraped"
+    return "no exporter" if series & _EXPORTED else "no pods"
+
+
+def _unit(expr: str) -> Unit:
+    return next(unit for pattern, unit in _UNITS if re.search(pattern, expr))
+
+
+def _thresholds(levels: Levels | None) -> dashboard.ThresholdsConfig:
+    steps = [model.Threshold(value=None, color="green")]
+    if levels:
+        steps += [model.Threshold(levels.warn, "yellow"), model.Threshold(levels.bad, "red")]
+    return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps)
 
 
 def _curve(query: Query, letter: str, exemplars: bool) -> prometheus.Dataquery:
@@ -198,20 +208,20 @@ def _cell(column: Column, letter: str) -> prometheus.Dataquery:
     return prometheus.Dataquery().expr(column.expr).instant().format(PromQueryFormat.TABLE).ref_id(letter)
 
 
-def _named(columns: Sequence[Column]) -> model.DataTransformerConfig:
+def _name_columns(columns: Sequence[Column]) -> model.DataTransformerConfig:
     values = {f"Value #{letter}": column.title for column, letter in zip(columns, ascii_uppercase, strict=False)}
-    shown = {"job": "Job", **values}
+    names = {"job": "Job", **values}
     options = {
         "excludeByName": {"Time": True},
-        "indexByName": {name: place for place, name in enumerate(shown)},
-        "renameByName": shown,
+        "indexByName": {name: place for place, name in enumerate(names)},
+        "renameByName": names,
     }
     return model.DataTransformerConfig(id_val="organize", options=options)
 
 
-def _look(column: Column) -> list[model.DynamicConfigValue]:
-    look = [model.DynamicConfigValue("unit", column.unit)]
-    if column.levels != Levels():
-        look.append(model.DynamicConfigValue("thresholds", column.levels.thresholds().build()))
-        look.append(model.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}))
-    return look
+def _format(column: Column) -> list[model.DynamicConfigValue]:
+    values = [model.DynamicConfigValue("unit", _unit(column.expr))]
+    if column.levels:
+        values.append(model.DynamicConfigValue("thresholds", _thresholds(column.levels).build()))
+        values.append(model.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}))
+    return values

@@ -1,6 +1,6 @@
-"""`make dash` where something is missing, and the files that it gives to Grafana.
+"""`make dash` when something is missing, and the files that it passes to Grafana.
 
-What it does with a real Prometheus is in tests/monitoring; no Grafana is to be had where these run.
+tests/monitoring has the tests with a real Prometheus. There is no test with a real Grafana.
 """
 
 from __future__ import annotations
@@ -31,38 +31,38 @@ def provisioned(kind: str) -> object:
     return yaml.safe_load(path.read_text())
 
 
-def docker_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     (tmp_path / "docker").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
-def test_without_prometheus_one_line_says_how_to_get_it(tmp_path: Path) -> None:
+def test_without_prometheus_one_line_says_how_to_install_it(tmp_path: Path) -> None:
     code, line = dash(tmp_path, "/nowhere/prometheus")
     assert (code, line) == (
         1,
-        "dash: prometheus is not here: apt-get install prometheus, or PROMETHEUS=/path/of/prometheus\n",
+        "dash: prometheus is not installed: apt-get install prometheus, or set PROMETHEUS=/path/to/prometheus\n",
     )
 
 
 def test_without_a_running_stack_one_line_says_so(tmp_path: Path) -> None:
-    assert dash(tmp_path, "/bin/true") == (1, "dash: the local stack is not up: run `make up` first\n")
+    assert dash(tmp_path, "/bin/true") == (1, "dash: the local stack is not running: run `make up` first\n")
 
 
-def test_grafana_is_left_out_where_there_is_no_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grafana_is_not_started_without_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(StackError, match=r"^docker is not here$"):
+    with pytest.raises(StackError, match=r"^docker is not installed$"):
         get_image()
 
 
-def test_grafana_is_left_out_where_docker_cannot_pull_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    docker_that(tmp_path, monkeypatch, 'echo "first" >&2; echo "no such host" >&2; exit 1')
+def test_grafana_is_not_started_when_docker_cannot_pull_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_docker(tmp_path, monkeypatch, 'echo "first" >&2; echo "no such host" >&2; exit 1')
     with pytest.raises(StackError, match=f"^docker cannot pull {IMAGE}: no such host$"):
         get_image()
 
 
-def test_an_image_that_is_there_is_not_pulled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    docker_that(tmp_path, monkeypatch, '[ "$1 $2" = "image inspect" ]')
+def test_an_existing_image_is_not_pulled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_docker(tmp_path, monkeypatch, '[ "$1 $2" = "image inspect" ]')
     get_image()
 
 
@@ -74,9 +74,8 @@ def test_grafana_gets_its_data_source_and_the_dashboards(tmp_path: Path) -> None
     assert command[-1] == IMAGE
 
 
-def test_the_data_source_is_prometheus_and_knows_how_often_it_scrapes() -> None:
-    made = provisioned("datasources")
-    assert made == {
+def test_the_data_source_is_prometheus_with_its_scrape_interval() -> None:
+    assert provisioned("datasources") == {
         "apiVersion": 1,
         "datasources": [
             {
@@ -92,6 +91,5 @@ def test_the_data_source_is_prometheus_and_knows_how_often_it_scrapes() -> None:
 
 
 def test_the_dashboards_are_read_from_a_folder() -> None:
-    made = provisioned("dashboards")
     provider = {"name": "keda-jobs", "type": "file", "options": {"path": "/etc/dashboards"}}
-    assert made == {"apiVersion": 1, "providers": [provider]}
+    assert provisioned("dashboards") == {"apiVersion": 1, "providers": [provider]}
