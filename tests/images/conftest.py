@@ -1,4 +1,4 @@
-"""Docker and the images `<job>:dev`, which `make build-all` makes; nothing here builds one."""
+"""Fixtures for Docker and the images `<job>:dev`. `make build-all` builds them, and these tests do not."""
 
 from __future__ import annotations
 
@@ -24,50 +24,50 @@ BASE = os.environ.get("BASE") or "python:3.13-slim-trixie"
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[docker.DockerClient]:
-    """The Docker daemon."""
+    """Connect to the Docker daemon."""
     try:
         client = docker.from_env()
     except DockerException:
-        pytest.exit("Docker does not answer; start it, or name it by DOCKER_HOST", returncode=1)
+        pytest.exit("Docker does not answer: start it, or set DOCKER_HOST", returncode=1)
     yield client
     client.close()
 
 
-def existing(client: docker.DockerClient, name: str, way_out: str) -> Image:
-    """The image `name`; the test fails with one line when it is not there."""
+def existing(client: docker.DockerClient, name: str, fix: str) -> Image:
+    """Return the image `name`, or fail the test with one line that says how to get it."""
     with contextlib.suppress(ImageNotFound):
         return client.images.get(name)
-    pytest.fail(f"there is no image {name}; make it: {way_out}", pytrace=False)
+    pytest.fail(f"there is no image {name}: run `{fix}`", pytrace=False)
 
 
 @pytest.fixture(params=JOBS)
 def job(request: pytest.FixtureRequest) -> str:
-    """Each job in turn."""
+    """Return each job in turn."""
     return str(request.param)
 
 
 @pytest.fixture
 def image(client: docker.DockerClient, job: str) -> Image:
-    """The image of `job`."""
+    """Return the image of `job`."""
     return existing(client, f"{job}:dev", f"make build JOB={job}")
 
 
 @pytest.fixture
 def base(client: docker.DockerClient) -> Image:
-    """What the images stand on."""
+    """Return the base of the images."""
     return existing(client, BASE, f"docker pull {BASE}")
 
 
 @pytest.fixture
 def servers_image(client: docker.DockerClient) -> str:
-    """The name of the image with the servers of test clusters."""
+    """Return the name of the image with the servers of test clusters."""
     existing(client, TEST_SERVERS, "make build-test-servers")
     return TEST_SERVERS
 
 
 @pytest.fixture(scope="session")
 def files_of(client: docker.DockerClient) -> Callable[[Image], Mapping[str, tarfile.TarInfo]]:
-    """Reads the file system of an image, once a session."""
+    """Return a function that lists the files of an image, once per session."""
     known: dict[str, Mapping[str, tarfile.TarInfo]] = {}
 
     def read(image: Image) -> Mapping[str, tarfile.TarInfo]:
@@ -81,7 +81,7 @@ def files_of(client: docker.DockerClient) -> Callable[[Image], Mapping[str, tarf
 
 @pytest.fixture
 def start(client: docker.DockerClient) -> Iterator[Callable[..., Running]]:
-    """Starts a container: `start("image-resize:dev", environment)`, `start(image, {}, "rclone", "serve", …)`."""
+    """Return a function that starts a container: `start("image-resize:dev", environment)`."""
     started: list[Running] = []
 
     def start_one(image: str, environment: Mapping[str, str], *command: str) -> Running:
@@ -95,7 +95,7 @@ def start(client: docker.DockerClient) -> Iterator[Callable[..., Running]]:
 
 @pytest.fixture
 def nowhere() -> dict[str, str]:
-    """All that any job needs to start, led to servers that are not there."""
+    """Return settings with which any job starts, for servers that do not exist."""
     return {
         "NATS_URL": f"nats://{HOST}:{free_port()}",
         "R2_ENDPOINT_URL": f"http://{HOST}:{free_port()}",

@@ -1,4 +1,4 @@
-"""Containers of the jobs' images, restricted as the manifests restrict their pods."""
+"""Containers of the jobs' images, with the restrictions of the pods in the manifests."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ from stack.servers import http_status
 
 JOBS = sorted(path.parent.name for path in ROOT.glob("jobs/*/Dockerfile"))
 
-# That of every manifest is longer than a job's SHUTDOWN_GRACE_S.
+# As in the manifests, longer than a job's SHUTDOWN_GRACE_S.
 GRACE_S = 40
 USER = "10001"
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A started container on the host's network, and where its probes answer."""
+    """Container on the host's network, with the port of its probes."""
 
     container: Container
     http_port: int
 
     def status(self, path: str) -> int | None:
-        """The status of a probe, None when nothing answers. Raises `AssertionError` when the container has ended."""
+        """Return the status of a probe, or None without an answer. Fail the test if the container has stopped."""
         self.container.reload()
         assert self.container.status == "running", self.log()
         return http_status(f"http://{HOST}:{self.http_port}{path}")
 
     def wait_for(self, path: str) -> None:
-        """Return once that probe says 200. Raises `TimeoutError`."""
+        """Wait until a probe returns 200. Raises `TimeoutError`."""
         wait_until(lambda: self.status(path) == 200, 30)
 
     def log(self) -> str:
-        """What the process wrote."""
+        """Return the output of the process."""
         return b"".join(self.container.logs(stream=True, follow=False)).decode()
 
     def python(self, program: str) -> str:
-        """What `program` prints, run inside beside the job. Raises `AssertionError` when it fails."""
+        """Run `program` inside the container and return its output. Fail the test if the program fails."""
         code, output = self.container.exec_run(["python", "-c", program])
         assert isinstance(output, bytes)
         assert code == 0, output.decode()
         return output.decode().strip()
 
     def exit_code(self, deadline_s: float = 60) -> int:
-        """The exit code, once the process has ended by itself."""
+        """Wait for the process to stop and return its exit code."""
         return int(self.container.wait(timeout=deadline_s)["StatusCode"])
 
     def stop(self) -> int:
-        """SIGTERM; the exit code, 137 when the process needed longer than the grace."""
+        """Send SIGTERM and return the exit code, 137 if the process exceeds the grace period."""
         self.container.stop(timeout=GRACE_S)
         return self.exit_code()
 
@@ -80,7 +80,7 @@ def start(client: docker.DockerClient, image: str, environment: Mapping[str, str
 
 
 def files_of(client: docker.DockerClient, image: str) -> dict[str, tarfile.TarInfo]:
-    """Everything in the file system of `image`, by its path."""
+    """List the file system of `image` by path."""
     container = client.containers.create(image, ["none"])
     try:
         with tempfile.TemporaryFile() as archive:

@@ -1,4 +1,4 @@
-"""What is in the images: little, nobody's to change, with labels, and nothing of the machine that built them."""
+"""Contents of the images: small, read-only, labelled, with nothing from the machine that built them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECRET = re.compile(r".*/(\.env|\.netrc|\.git|pip\.conf|id_[a-z0-9]+|[^/]*\.key|
 
 
 def added(image: Image, base: Image, files_of: FilesOf) -> dict[str, TarInfo]:
-    """The files and folders of `image` that `base` does not have."""
+    """Return the files and folders of `image` that `base` does not have."""
     before = files_of(base)
     return {path: file for path, file in files_of(image).items() if path not in before}
 
@@ -34,27 +34,27 @@ def test_it_is_small(image: Image, base: Image, job: str, capsys: pytest.Capture
     assert over < LARGEST_OVER_BASE
 
 
-def test_it_stands_on_the_base(image: Image, base: Image) -> None:
+def test_it_is_built_on_the_base(image: Image, base: Image) -> None:
     layers = base.attrs["RootFS"]["Layers"]
     assert image.attrs["RootFS"]["Layers"][: len(layers)] == layers
 
 
 def test_no_layer_is_empty(image: Image) -> None:
-    """Docker's old builder cannot build, from nothing, what is copied after an empty layer (moby#37965)."""
+    # Docker's old builder cannot copy anything after an empty layer (moby#37965).
     copied = {step["CreatedBy"]: step["Size"] for step in image.history() if "COPY " in step["CreatedBy"]}
     assert len(copied) >= 3
     assert [step for step, size in copied.items() if not size] == []
 
 
-def test_nothing_added_can_be_changed_or_gives_rights(image: Image, base: Image, files_of: FilesOf) -> None:
-    too_much = stat.S_ISUID | stat.S_ISGID | stat.S_IWOTH
+def test_added_files_are_read_only_and_give_no_rights(image: Image, base: Image, files_of: FilesOf) -> None:
+    excessive = stat.S_ISUID | stat.S_ISGID | stat.S_IWOTH
     files = {path: file for path, file in added(image, base, files_of).items() if not file.issym()}
-    assert [path for path, file in files.items() if file.mode & too_much] == []
+    assert [path for path, file in files.items() if file.mode & excessive] == []
     assert [path for path, file in files.items() if (file.uid, file.gid) != (0, 0)] == []
     assert [path for path, file in files.items() if not file.mode & stat.S_IROTH] == []
 
 
-def test_folders_of_the_base_stay_as_they_were(image: Image, base: Image, files_of: FilesOf) -> None:
+def test_folders_of_the_base_are_unchanged(image: Image, base: Image, files_of: FilesOf) -> None:
     before, after = files_of(base), files_of(image)
     assert [path for path in before if path not in after] == []
     changed = [path for path, file in before.items() if (file.mode, file.uid) != (after[path].mode, after[path].uid)]
@@ -82,12 +82,12 @@ def test_everything_is_compiled(image: Image, base: Image, files_of: FilesOf) ->
     assert [path for path in sources if path not in compiled] == []
 
 
-def test_the_package_index_of_the_builder_is_not_in_it(image: Image) -> None:
-    told = f"{image.attrs['Config']} {image.history()}"
-    assert re.findall(r"PIP_(?:INDEX_URL|EXTRA_INDEX_URL|TRUSTED_HOST)[^ ]*", told) == []
+def test_it_does_not_contain_the_package_index_of_the_builder(image: Image) -> None:
+    metadata = f"{image.attrs['Config']} {image.history()}"
+    assert re.findall(r"PIP_(?:INDEX_URL|EXTRA_INDEX_URL|TRUSTED_HOST)[^ ]*", metadata) == []
 
 
-def test_labels_say_what_it_is(job: str, image: Image) -> None:
+def test_labels_identify_it(job: str, image: Image) -> None:
     labels = {name.removeprefix("org.opencontainers.image."): value for name, value in image.labels.items()}
     assert labels["title"] == job
     assert re.fullmatch(r"[0-9a-f]{40}", labels["revision"])

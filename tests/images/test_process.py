@@ -1,4 +1,4 @@
-"""Each image as a process: it starts before its servers, says what is missing, has few rights, and ends when told."""
+"""Each image as a process: it starts before its servers, names missing settings, and stops on SIGTERM."""
 
 from __future__ import annotations
 
@@ -28,18 +28,16 @@ for folder in ("/", "/app", "/venv", "/tmp"):
 
 
 def required(job: str) -> list[str]:
-    """The variables without which `job` does not start."""
+    """Return the variables that `job` requires."""
     settings: type[Settings] = importlib.import_module(f"{package_of(job)}.settings").Settings
     return [name.upper() for name, field in settings.model_fields.items() if field.is_required()]
 
 
 @pytest.mark.usefixtures("image")
-def test_it_is_alive_before_any_server_is_there_and_ends_on_sigterm(
-    job: str, start: Start, nowhere: dict[str, str]
-) -> None:
+def test_it_is_alive_before_its_servers_and_stops_on_sigterm(job: str, start: Start, nowhere: dict[str, str]) -> None:
     running = start(f"{job}:dev", nowhere)
     running.wait_for("/healthz")
-    # A service answers without them; what it answers says that they are away.
+    # A service is ready without its servers: its metrics report that they are unavailable.
     assert running.status("/readyz") == (200 if job in services() else 503)
     assert running.stop() == 0
 
@@ -54,7 +52,7 @@ def test_a_missing_setting_is_named_in_one_line(job: str, start: Start, nowhere:
 
 
 @pytest.mark.usefixtures("image")
-def test_it_has_no_rights_and_writes_to_tmp_only(job: str, start: Start, nowhere: dict[str, str]) -> None:
+def test_it_has_no_rights_and_writes_only_to_tmp(job: str, start: Start, nowhere: dict[str, str]) -> None:
     running = start(f"{job}:dev", nowhere)
     running.wait_for("/healthz")
     status = dict(line.split(":\t", 1) for line in running.python("print(open('/proc/1/status').read())").splitlines())
@@ -64,6 +62,6 @@ def test_it_has_no_rights_and_writes_to_tmp_only(job: str, start: Start, nowhere
     assert running.python(MAY_WRITE) == "/tmp"
 
 
-def test_it_runs_as_its_user_without_anyone_saying_so(image: Image) -> None:
+def test_it_runs_as_its_user_by_default(image: Image) -> None:
     assert image.attrs["Config"]["User"] == f"{USER}:{USER}"
     assert image.attrs["Config"].get("Healthcheck") is None

@@ -1,4 +1,4 @@
-"""The images at work on the local stack: a picture through both event jobs, a table of users through the batch job."""
+"""Images at work on the local stack: a picture passes both event jobs, and the batch job works off a table of users."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ USERS = (
 
 @pytest.fixture
 def pictures(start: Start, servers_image: str) -> str:
-    """The address and port of a picture server, the one of test clusters."""
+    """Start the picture server of test clusters and return its address and port."""
     port = free_port()
     start(servers_image, {}, "python", "/app/pictures.py", str(port))
     wait_until(lambda: http_status(f"http://{HOST}:{port}/healthz") == 200)
@@ -40,7 +40,7 @@ def pictures(start: Start, servers_image: str) -> str:
 
 
 def stored(s3_server: S3Server, prefix: str) -> list[Path]:
-    """The whole objects under `prefix`; the server writes one under another name first."""
+    """Return the complete objects under `prefix`. The server writes incomplete ones under another name."""
     return [
         path for path in (s3_server.bucket_folder / prefix).glob("*") if re.fullmatch(r"[0-9a-f]{64}\.png", path.name)
     ]
@@ -70,7 +70,7 @@ async def test_one_event_goes_through_both_jobs(
     assert [running.stop() for running in jobs] == [0, 0]
 
 
-async def test_users_are_worked_off_and_the_worker_ends(
+async def test_users_are_worked_off_and_the_worker_stops(
     start: Start, postgres_server: PostgresServer, database: str
 ) -> None:
     await apply_schemas(postgres_server.dsn_of(database))
@@ -87,7 +87,7 @@ async def test_the_s3_server_of_test_clusters_keeps_objects_and_refuses_stranger
     start: Start, servers_image: str
 ) -> None:
     port = free_port()
-    # In quotes: rclone takes the variable for a list.
+    # Quoted, because rclone reads the variable as a list.
     environment = {"RCLONE_AUTH_KEY": f'"{ACCESS_KEY},{SECRET_KEY}"', "RCLONE_CACHE_DIR": "/tmp/cache"}
     serve = f"mkdir -p /tmp/s3/bucket && exec rclone serve s3 /tmp/s3 --addr {HOST}:{port}"
     start(servers_image, environment, "sh", "-c", serve)

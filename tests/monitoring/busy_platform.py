@@ -1,7 +1,7 @@
-"""The local stack with everything at once that a dashboard can show, scraped by a real Prometheus.
+"""Local stack that does everything a dashboard can show, scraped by a real Prometheus.
 
-Pictures that succeed, that come back later and that end as dead letters; a batch worker among good and bad rows. KEDA
-is not here: a page on the loopback has its metrics, named as in the source of KEDA 2.21.
+Pictures succeed, are retried and become dead letters, and a batch worker gets good and bad rows. A page on loopback
+stands in for KEDA, with metrics named as in the source of KEDA 2.21.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _KEDA = {"keda_scaler_detail_errors_total": 3, "keda_scaler_active": 1, "keda_sc
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """The stack, and what Grafana sees of it."""
+    """Stack, with the view of a dashboard on it."""
 
     stack: LocalStack
     view: View
@@ -44,7 +44,7 @@ class Platform:
 
 @contextmanager
 def busy_platform(folder: Path) -> Iterator[Platform]:
-    """All of it once the batch worker is done; the view is of the time until then."""
+    """Yield the platform once the batch worker is done. The view covers the time until then."""
     with WebServer() as web:
         environment = {"DOWNLOAD_ALLOW_ADDRESSES": web.address, "RETRY_STEP_S": "2"}
         with LocalStack(folder / "stack", FREE_PORTS, environment) as stack:
@@ -59,7 +59,7 @@ def busy_platform(folder: Path) -> Iterator[Platform]:
                 prometheus.start()
                 _wait_until_resized(prometheus, 0)
                 worker.launch()
-                # One round after the other: a rate is made of what changes between two scrapes.
+                # Several rounds, because a rate needs changes between two scrapes.
                 for number in range(1, _ROUNDS + 1):
                     asyncio.run(_publish(stack.nats.url, web, f"/{number}"))
                     _wait_until_resized(prometheus, number * _PICTURES)
@@ -71,15 +71,15 @@ def busy_platform(folder: Path) -> Iterator[Platform]:
 
 
 def _worker(stack: LocalStack, folder: Path) -> BatchWorker:
-    """Small claims, so that it works through many of them for some seconds."""
+    """Build a worker with small claims, so that it is busy with many of them for some seconds."""
     environment = {**stack.postgres.environment(), "CLAIM_SIZE": "50"}
     return BatchWorker(JOB.name, environment, folder / "worker.log", "worker-1")
 
 
 def _keda(web: WebServer) -> str:
-    other = 'namespace="keda-jobs-prod",scaler="s0",triggerIndex="0",metric="m",type="scaledobject"'
+    labels = 'namespace="keda-jobs-prod",scaler="s0",triggerIndex="0",metric="m",type="scaledobject"'
     lines = [
-        f'{name}{{scaledObject="{job}",{other}}} {value}\n'
+        f'{name}{{scaledObject="{job}",{labels}}} {value}\n'
         for name, value in _KEDA.items()
         for job in (*event_jobs(), *batch_jobs())
     ]
@@ -88,13 +88,13 @@ def _keda(web: WebServer) -> str:
 
 
 def _wait_until_resized(prometheus: Prometheus, pictures: int) -> None:
-    """Until Prometheus knows that so many have gone through both jobs; it knows of 0 after its first scrape."""
+    """Wait until Prometheus has seen this many pictures pass both jobs. It sees 0 after its first scrape."""
     acked = 'keda_jobs_messages_total{job="image-resize",outcome="acked"}'
     wait_until(lambda: query(prometheus.url, acked, time.time()) == [pictures], 60)
 
 
 async def _publish(nats_url: str, web: WebServer, folder: str) -> None:
-    """Good pictures; some that the server refuses at first, one that it always refuses; some that are not there."""
+    """Publish good pictures, some that the server refuses at first, one it always refuses, and missing ones."""
     for number in range(_PICTURES):
         web.answers[f"{folder}/{number}.png"] = Answer(_picture(number), refusals=number % 3 == 0)
     web.answers[f"{folder}/never.png"] = Answer(refusals=float("inf"))

@@ -1,4 +1,4 @@
-"""How to break what each alert names, up to the `yield`, and how to mend it, from there."""
+"""Drills: each breaks what an alert names, up to its `yield`, and repairs it afterwards."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .platform import Platform
 
 Drill = Callable[[Platform], Iterator[None]]
 
-# A picture that was never stored: tried again later.
+# A picture that was never stored, so its event is retried.
 _NOT_STORED = b'{"key": "images/nobody.png"}'
 _ROWS = 300_000
 _BETWEEN_EVENTS_S = 0.2
 
 
-def more_comes_than_is_done(platform: Platform) -> Iterator[None]:
-    """The web answers nothing, which takes all slots, and events keep coming."""
-    enough = threading.Event()
+def overload(platform: Platform) -> Iterator[None]:
+    """Publish events for a silent server until all pods are at their concurrency limit."""
+    stop = threading.Event()
     event = _download(platform)
 
     def publish() -> None:
-        while not enough.wait(_BETWEEN_EVENTS_S):
+        while not stop.wait(_BETWEEN_EVENTS_S):
             platform.publish("image-download", event)
 
     publisher = threading.Thread(target=publish)
@@ -40,12 +40,12 @@ def more_comes_than_is_done(platform: Platform) -> Iterator[None]:
         try:
             yield
         finally:
-            enough.set()
+            stop.set()
             publisher.join()
 
 
 def job_at_zero(platform: Platform) -> Iterator[None]:
-    """An event for a job without a pod."""
+    """Publish an event for a job without a pod."""
     platform.stop_job("image-resize")
     platform.publish("image-downloaded", _NOT_STORED)
     yield
@@ -53,22 +53,22 @@ def job_at_zero(platform: Platform) -> Iterator[None]:
 
 
 def poison(platform: Platform) -> Iterator[None]:
-    """An event that no job can read. There is nothing to mend."""
+    """Publish an event that no job can read. There is nothing to repair."""
     platform.publish("image-download", b"poison")
     yield
 
 
 def hanging_message(platform: Platform) -> Iterator[None]:
-    """A picture whose server answers nothing."""
+    """Publish an event for a silent server."""
     with platform.silence():
         platform.publish("image-download", _download(platform))
         yield
 
 
-def retry_without_room(platform: Platform) -> Iterator[None]:
-    """A retry that comes due while the storage is full: NATS does not give it out, not even when there is room again.
+def overdue_retry(platform: Platform) -> Iterator[None]:
+    """Let a retry become due while the storage is full.
 
-    Seen with nats-server 2.15.1; it does so after a restart.
+    NATS does not fire it, not even once there is room again. Seen with nats-server 2.15.1. A restart fires it.
     """
     message = Message("image-download", _download(platform), {}, "drill", 1, 1, datetime.now(UTC))
     retry = scheduled_retry(message, "image-download", 2, datetime.now(UTC))
@@ -84,14 +84,14 @@ def retry_without_room(platform: Platform) -> Iterator[None]:
 
 
 def frozen_loop(platform: Platform) -> Iterator[None]:
-    """A process that does nothing any more."""
+    """Freeze the process of a job."""
     platform.freeze("image-resize")
     yield
     platform.thaw("image-resize")
 
 
 def store_down(platform: Platform) -> Iterator[None]:
-    """A job needs the store, which is not there."""
+    """Kill the store and publish an event that needs it."""
     platform.s3.kill()
     platform.publish("image-downloaded", _NOT_STORED)
     yield
@@ -99,45 +99,45 @@ def store_down(platform: Platform) -> Iterator[None]:
 
 
 def nats_down(platform: Platform) -> Iterator[None]:
-    """No loop can fetch."""
+    """Kill NATS, so that no loop can fetch."""
     platform.nats.kill()
     yield
     platform.nats.start()
 
 
 def worker_killed(platform: Platform) -> Iterator[None]:
-    """A worker dies with rows in hand, and none comes after it."""
+    """Kill a worker that holds rows, and start no other."""
     platform.insert_users(_ROWS)
     worker = platform.worker()
-    worker.start()  # it answers from its first claim on
+    worker.start()  # it is ready after its first claim
     worker.kill()
     yield
     platform.work_off()
 
 
 def no_worker(platform: Platform) -> Iterator[None]:
-    """Rows that nobody claims."""
+    """Insert rows that nobody claims."""
     platform.insert_users(1)
     yield
     platform.work_off()
 
 
 def scaler_fails(platform: Platform) -> Iterator[None]:
-    """What KEDA would count; see `KedaPage`."""
+    """Count errors as KEDA would. See `KedaPage`."""
     platform.keda.fails = True
     yield
     platform.keda.fails = False
 
 
 def storage_nearly_full(platform: Platform) -> Iterator[None]:
-    """More than 80 % of it, and still room."""
+    """Fill more than 80 % of the storage."""
     platform.fill(0.9)
     yield
     platform.empty()
 
 
 def consumer_deleted(platform: Platform) -> Iterator[None]:
-    """By hand, say."""
+    """Delete a consumer, as somebody might by hand."""
 
     async def delete(client: Client) -> None:
         await client.jetstream().delete_consumer(STREAM, "image-resize-consumer")
@@ -148,7 +148,7 @@ def consumer_deleted(platform: Platform) -> Iterator[None]:
 
 
 def exporter_down(platform: Platform) -> Iterator[None]:
-    """Its process is killed."""
+    """Kill the exporter."""
     platform.exporter.kill()
     yield
     platform.exporter.start()
@@ -159,11 +159,11 @@ def _download(platform: Platform) -> bytes:
 
 
 DRILLS: dict[str, Drill] = {
-    "KedaJobsLagGrowing": more_comes_than_is_done,
+    "KedaJobsLagGrowing": overload,
     "KedaJobsNotScaledUp": job_at_zero,
     "KedaJobsDeadLettersArriving": poison,
     "KedaJobsOldestMessageTooOld": hanging_message,
-    "KedaJobsRetryOverdue": retry_without_room,
+    "KedaJobsRetryOverdue": overdue_retry,
     "KedaJobsLoopDoesNotPoll": frozen_loop,
     "KedaJobsStoreFailing": store_down,
     "KedaJobsPaused": nats_down,
@@ -174,8 +174,8 @@ DRILLS: dict[str, Drill] = {
     "KedaJobsConsumerMissing": consumer_deleted,
     "KedaJobsExporterDown": exporter_down,
 }
-# What else is true then, and may fire as well.
-FOLLOWING: dict[str, set[str]] = {
+# Other alerts that may fire in a drill, because what they name is true as well.
+RELATED: dict[str, set[str]] = {
     "KedaJobsRetryOverdue": {"KedaJobsStorageFull"},
     "KedaJobsStoreFailing": {"KedaJobsPaused"},
     "KedaJobsPaused": {"KedaJobsExporterDown"},

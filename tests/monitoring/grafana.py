@@ -1,4 +1,4 @@
-"""What Grafana asks of Prometheus for a dashboard: variables filled in, queries instant or over the time shown."""
+"""Queries of dashboards, sent to Prometheus as Grafana does, with the variables filled in."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 
 from dashboards.files import FOLDER
 
-# `$__rate_interval` is four times as long as Prometheus' interval, in a time range as short as a test's.
+# In a range as short as a test's, `$__rate_interval` is four scrape intervals.
 _INTERVALS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One query of one panel."""
+    """Query of a panel."""
 
     dashboard: str
     panel: str
@@ -32,7 +32,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A dashboard as somebody looks at it: from when on and until when, as Unix times."""
+    """Time range of a dashboard, in Unix times."""
 
     prometheus: str
     interval_s: int
@@ -40,26 +40,26 @@ class View:
     until: float
 
     def values(self, target: Target, jobs: Sequence[str]) -> list[float]:
-        """What there is to draw when `jobs` are chosen: the values of all series that are numbers."""
-        expr = self._filled(target.expr, jobs)
+        """Return the numbers that the panel draws for `jobs`."""
+        expr = self._fill_in(target.expr, jobs)
         if target.instant:
             return query(self.prometheus, expr, self.until)
         period = {"start": self.since, "end": self.until, "step": self.interval_s}
-        found = _get(self.prometheus, "query_range", query=expr, **period)["result"]
-        return _numbers(point for series in found for point in series["values"])
+        result = _get(self.prometheus, "query_range", query=expr, **period)["result"]
+        return _numbers(point for series in result for point in series["values"])
 
-    def _filled(self, expr: str, jobs: Sequence[str]) -> str:
-        chosen = jobs[0] if len(jobs) == 1 else f"({'|'.join(jobs)})"
+    def _fill_in(self, expr: str, jobs: Sequence[str]) -> str:
+        selected = jobs[0] if len(jobs) == 1 else f"({'|'.join(jobs)})"
         variables = {
-            "job": chosen,
+            "job": selected,
             "__rate_interval": f"{_INTERVALS * self.interval_s}s",
             "__range": f"{math.ceil(self.until - self.since)}s",
         }
-        return re.sub(r"\$(\w+)", lambda found: variables[found[1]], expr)
+        return re.sub(r"\$(\w+)", lambda match: variables[match[1]], expr)
 
 
 def targets() -> list[Target]:
-    """Every query of every panel."""
+    """Return every query of every panel."""
     return [
         Target(name, panel["title"], target["expr"], target["instant"])
         for name, dashboard in _dashboards().items()
@@ -69,16 +69,16 @@ def targets() -> list[Target]:
 
 
 def jobs_of(prometheus: str, dashboard: str) -> list[str]:
-    """The jobs that the variable `job` offers."""
+    """Return the jobs that the variable `job` offers."""
     variables = {variable["name"]: variable for variable in _dashboards()[dashboard]["templating"]["list"]}
-    asked = re.fullmatch(r"label_values\((.+), job\)", variables["job"]["query"])
-    assert asked
-    found: list[str] = _get(prometheus, "label/job/values", **{"match[]": asked[1]})
-    return found
+    query = re.fullmatch(r"label_values\((.+), job\)", variables["job"]["query"])
+    assert query
+    jobs: list[str] = _get(prometheus, "label/job/values", **{"match[]": query[1]})
+    return jobs
 
 
 def query(prometheus: str, expr: str, time: float) -> list[float]:
-    """The values of an expression at one time, of all its series."""
+    """Return the value of each series of an expression at one time."""
     return _numbers(series["value"] for series in _get(prometheus, "query", query=expr, time=time)["result"])
 
 

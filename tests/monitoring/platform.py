@@ -1,4 +1,4 @@
-"""Servers, jobs and the exporter on this machine, watched by a Prometheus whose rules are sixty times as fast."""
+"""Servers, jobs and the exporter on this machine, watched by a Prometheus whose rules run sixty times faster."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ T = TypeVar("T")
 
 FASTER = 60
 STORAGE_BYTES = 16 * 2**20
-_FILLER = "retry.filler"  # in the stream, and read by no consumer
+_FILLER = "retry.filler"  # in the stream, but read by no consumer
 _PIECE = b"x" * 200_000
 _USERS = "INSERT INTO users (name, email) SELECT 'A B', n || '@example.com' FROM generate_series(1, $1::int) AS n"
 
 
 class KedaPage(Collector):
-    """KEDA's own count of errors: KEDA runs in a cluster only. While `fails`, each look at it finds one more."""
+    """Stand-in for KEDA's error counter. While `fails` is set, each scrape counts one more error."""
 
     def __init__(self) -> None:
         self.fails = False
@@ -50,7 +50,7 @@ class KedaPage(Collector):
 
 
 class Platform:
-    """All of it, for the time of a `with`."""
+    """Platform that runs inside a `with` block."""
 
     def __init__(self, folder: Path) -> None:
         small = f'jetstream {{ store_dir: "{folder}/nats", sync_interval: always, max_file_store: {STORAGE_BYTES} }}'
@@ -92,39 +92,39 @@ class Platform:
         self._stack.close()
 
     def scrape(self) -> None:
-        """Have Prometheus scrape the jobs that run: a pod that ended is no target any more."""
+        """Let Prometheus scrape the running jobs. A stopped pod is no longer a target."""
         running = {job: process.http_url for job, process in self.jobs.items() if process.alive}
         self.prometheus.scrape({**running, "exporter": self.exporter.http_url, "keda-operator": self._keda_url})
 
     def stop_job(self, job: str) -> None:
-        """As KEDA does to take a job to zero."""
+        """Stop a job, as KEDA does when it scales to zero."""
         self.jobs[job].stop()
         self.scrape()
 
     def start_job(self, job: str) -> None:
-        """A pod of it, and a target."""
+        """Start a pod of a job, which becomes a target."""
         self.jobs[job].start()
         self.scrape()
 
     @contextmanager
     def silence(self) -> Iterator[None]:
-        """A server at `silent_url` that takes connections and answers nothing; at the end it breaks them off."""
+        """Run a server at `silent_url` that accepts connections, answers nothing, and closes them at the end."""
         with socket.create_server((HOST, self._silent_port)):
             yield
 
     def worker(self) -> BatchWorker:
-        """A worker that claims all rows at once."""
+        """Build a worker that claims all rows at once."""
         settings = {**self._environment, "CLAIM_SIZE": "1000000", "LEASE_S": "2", "SHUTDOWN_GRACE_S": "1"}
         return BatchWorker("users-batch", settings, self._folder / "worker.log", "worker")
 
     def work_off(self) -> None:
-        """Have a worker do all rows, as KEDA would."""
+        """Run a worker until all rows are done, as KEDA would."""
         worker = self.worker()
         worker.start()
         worker.wait(60)
 
     def publish(self, subject: str, *bodies: bytes) -> None:
-        """Publish messages and wait until they are stored."""
+        """Publish messages, with a confirmation for each."""
 
         async def run(client: Client) -> None:
             for body in bodies:
@@ -133,7 +133,7 @@ class Platform:
         self.with_nats(run)
 
     def fill(self, part: float) -> None:
-        """Fill the storage with what no job reads, up to this part; 1 until NATS refuses more."""
+        """Fill this part of the storage with messages that no job reads. With 1, fill it until NATS refuses more."""
 
         async def run(client: Client) -> None:
             jetstream = client.jetstream()
@@ -146,7 +146,7 @@ class Platform:
         self.with_nats(run)
 
     def empty(self) -> None:
-        """Take away what `fill` put there."""
+        """Remove the messages of `fill`."""
 
         async def run(client: Client) -> None:
             await client.jetstream().purge_stream(STREAM, subject=_FILLER)
@@ -154,7 +154,7 @@ class Platform:
         self.with_nats(run)
 
     def with_nats(self, action: Callable[[Client], Awaitable[T]]) -> T:
-        """What `action` makes of a connection of the test's own."""
+        """Run `action` with a connection to NATS."""
 
         async def run() -> T:
             client = await nats.connect(self.nats.url)
@@ -166,7 +166,7 @@ class Platform:
         return asyncio.run(run())
 
     def insert_users(self, rows: int) -> None:
-        """Rows for users-batch."""
+        """Insert rows for users-batch."""
 
         async def run() -> None:
             connection = await asyncpg.connect(self.postgres.dsn)
@@ -176,11 +176,11 @@ class Platform:
         asyncio.run(run())
 
     def freeze(self, job: str) -> None:
-        """The process goes on to exist, and does nothing."""
+        """Stop the process of a job without ending it."""
         self.jobs[job].signal(signal.SIGSTOP)
 
     def thaw(self, job: str) -> None:
-        """The end of `freeze`."""
+        """Let the process of a job continue."""
         self.jobs[job].signal(signal.SIGCONT)
 
     def _job(self, job: str) -> JobProcess:

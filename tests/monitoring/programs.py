@@ -1,4 +1,4 @@
-"""Prometheus' programs, which no wheel brings."""
+"""Programs of Prometheus, which no wheel contains."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stack.process import StackError
 
 
 def program(name: str) -> str:
-    """The path of `prometheus` or `promtool`; without it the run ends here."""
+    """Return the path of `prometheus` or `promtool`. End the test run when it is not installed."""
     try:
         return prometheus.program(name)
     except StackError as error:

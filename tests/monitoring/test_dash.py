@@ -1,4 +1,4 @@
-"""`make dash` as a person types it, against a stack of its own."""
+"""`make dash` against a local stack of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .programs import program
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where a stack runs."""
+    """Yield the folder of a running stack."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "tools"))
     stack("up", f"--folder={tmp_path}", *(f"--{name}-port=0" for name in asdict(FREE_PORTS)))
     yield tmp_path
@@ -45,11 +45,11 @@ def test_it_scrapes_the_stack_until_ctrl_c(folder: Path) -> None:
         [sys.executable, "-m", "dash", f"--folder={folder}"], env=environment, stdout=subprocess.PIPE, text=True
     )
     assert dash.stdout is not None
-    with dash.stdout as said:
-        url = said.readline().split()[1].rstrip(",")
+    with dash.stdout as output:
+        url = output.readline().split()[1].rstrip(",")
         wait_until(lambda: healthy_jobs(url) >= set(event_jobs()))
         dash.send_signal(signal.SIGINT)
-        rest = said.read()
+        rest = output.read()
     assert dash.wait(60) == 0
     assert "Grafana     not started: docker is not installed\n" in rest
     with pytest.raises(OSError, match="refused"):

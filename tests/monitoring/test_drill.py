@@ -1,4 +1,4 @@
-"""What an alert names is broken on a local platform: it fires in a real Prometheus, and ends with the mend."""
+"""Drills: each alert fires in a real Prometheus when what it names breaks, and stops after the repair."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from prometheus_rules import rules
 from stack import wait_until
 
-from .drills import DRILLS, FOLLOWING
+from .drills import DRILLS, RELATED
 from .platform import Platform
 
-_PATIENCE_S = 90.0
+_DEADLINE_S = 90.0
 pytestmark = [pytest.mark.timeout(300)]
 
 
@@ -28,26 +28,26 @@ def test_there_is_a_drill_for_every_alert() -> None:
 
 
 @pytest.mark.parametrize("alert", DRILLS)
-def test_what_breaks_is_named_by_its_alert_until_it_is_mended(alert: str, platform: Platform) -> None:
+def test_an_alert_fires_until_the_repair(alert: str, platform: Platform) -> None:
     prometheus = platform.prometheus
-    wait_until(lambda: not prometheus.firing(), _PATIENCE_S)
+    wait_until(lambda: not prometheus.firing(), _DEADLINE_S)
     drill = DRILLS[alert](platform)
     next(drill)
     try:
-        [fired, *_] = wait_until(lambda: [one for one in prometheus.alerts() if is_fired(one, alert)], _PATIENCE_S)
-        assert prometheus.firing() <= {alert} | FOLLOWING.get(alert, set())
-        assert_text_is_whole(fired)
+        [fired, *_] = wait_until(lambda: [one for one in prometheus.alerts() if is_firing(one, alert)], _DEADLINE_S)
+        assert prometheus.firing() <= {alert} | RELATED.get(alert, set())
+        assert_texts_are_complete(fired)
     finally:
         next(drill, None)
-    wait_until(lambda: alert not in prometheus.firing(), _PATIENCE_S)
+    wait_until(lambda: alert not in prometheus.firing(), _DEADLINE_S)
 
 
-def is_fired(alert: dict[str, Any], name: str) -> bool:
+def is_firing(alert: dict[str, Any], name: str) -> bool:
     return bool(alert["state"] == "firing" and alert["labels"]["alertname"] == name)
 
 
-def assert_text_is_whole(alert: dict[str, Any]) -> None:
-    """Its texts have a value for all that they name."""
+def assert_texts_are_complete(alert: dict[str, Any]) -> None:
+    """Check that the texts of an alert have a value for every placeholder."""
     for text in (alert["annotations"]["summary"], alert["annotations"]["description"]):
         assert "no value" not in text, text
         assert "<error" not in text, text

@@ -1,4 +1,4 @@
-"""The rules by promtool: each alert fires for what it names, and not for what comes near."""
+"""Rules checked by promtool: each alert fires for what it names, and not for a near miss."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from typing import Any
 import pytest
 import yaml
 
-from prometheus_rules import Group, Rule, groups, rule_file, rules
+from prometheus_rules import Group, groups, rule_file, rules
 
 from .cases import ALERTS, DEPLOY, IDLE, RECORDS, AlertCase, RecordCase, Series
 from .programs import program
 
-FOUND = {rule["alert"]: rule for rule in rules() if "alert" in rule}
+ALERT_RULES = {rule["alert"]: rule for rule in rules() if "alert" in rule}
 RECORDED = [rule["record"] for rule in rules() if "record" in rule]
 
 
-def test_promtool_takes_the_rules(tmp_path: Path) -> None:
+def test_promtool_accepts_the_rules(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(rule_file(groups()))
     promtool(tmp_path, "check", "rules", "--lint-fatal", "rules.yaml")
 
 
-@pytest.mark.parametrize("alert", FOUND)
+@pytest.mark.parametrize("alert", ALERT_RULES)
 def test_every_alert_has_a_case_that_fires_and_a_near_miss(alert: str) -> None:
-    firing = {bool(case.fires) for case in ALERTS if case.alert == alert}
-    assert firing == {True, False}
+    assert {bool(case.fires) for case in ALERTS[alert]} == {True, False}
 
 
 @pytest.mark.parametrize("record", RECORDED)
@@ -34,23 +33,21 @@ def test_every_recording_rule_has_a_case(record: str) -> None:
     assert record in {case.record for case in RECORDS}
 
 
-@pytest.mark.parametrize("case", ALERTS, ids=str)
-def test_an_alert_fires_or_does_not(case: AlertCase, tmp_path: Path) -> None:
-    severity = FOUND[case.alert]["labels"]
+@pytest.mark.parametrize(("alert", "case"), [(alert, case) for alert in ALERTS for case in ALERTS[alert]], ids=str)
+def test_an_alert_fires_only_when_it_should(alert: str, case: AlertCase, tmp_path: Path) -> None:
+    severity = ALERT_RULES[alert]["labels"]
     expected = [{"exp_labels": {**severity, **labels}} for labels in case.fires]
-    judge(
+    run_unit_test(
         tmp_path,
         case.series,
-        alert_rule_test=[
-            {"eval_time": f"{minute}m", "alertname": case.alert, "exp_alerts": expected} for minute in case.at
-        ],
+        alert_rule_test=[{"eval_time": f"{minute}m", "alertname": alert, "exp_alerts": expected} for minute in case.at],
     )
 
 
 @pytest.mark.parametrize("case", RECORDS, ids=str)
 def test_a_recorded_series_has_these_values(case: RecordCase, tmp_path: Path) -> None:
     samples = [{"labels": f"{case.record}{{{labels}}}", "value": value} for labels, value in case.values.items()]
-    judge(
+    run_unit_test(
         tmp_path,
         case.series,
         promql_expr_test=[{"expr": case.record, "eval_time": f"{case.at}m", "exp_samples": samples}],
@@ -60,12 +57,12 @@ def test_a_recorded_series_has_these_values(case: RecordCase, tmp_path: Path) ->
 @pytest.mark.parametrize("series", [IDLE, DEPLOY], ids=["a new and idle installation", "a deploy"])
 def test_no_alert_fires_for(series: Series, tmp_path: Path) -> None:
     quiet = {"expr": 'ALERTS{alertstate="firing"}', "exp_samples": []}
-    judge(tmp_path, series, promql_expr_test=[{**quiet, "eval_time": f"{minute}m"} for minute in range(1, 120)])
+    run_unit_test(tmp_path, series, promql_expr_test=[{**quiet, "eval_time": f"{minute}m"} for minute in range(1, 120)])
 
 
-def judge(folder: Path, series: Series, **tests: list[dict[str, Any]]) -> None:
-    """Have promtool try these series and tests on the rules, without their texts."""
-    (folder / "rules.yaml").write_text(rule_file([silent(group) for group in groups()]))
+def run_unit_test(folder: Path, series: Series, **tests: list[dict[str, Any]]) -> None:
+    """Run promtool's unit tests on these series, with rules without texts."""
+    (folder / "rules.yaml").write_text(rule_file([without_texts(group) for group in groups()]))
     table = [{"series": name, "values": values} for name, values in series.items()]
     unit = {
         "rule_files": ["rules.yaml"],
@@ -77,17 +74,14 @@ def judge(folder: Path, series: Series, **tests: list[dict[str, Any]]) -> None:
     promtool(folder, "test", "rules", "test.yaml")
 
 
-def silent(group: Group) -> Group:
-    """The group without annotations, which promtool would compare with every value in them."""
-    return {**group, "rules": [without_texts(rule) for rule in group["rules"]]}
-
-
-def without_texts(rule: Rule) -> Rule:
-    return {key: value for key, value in rule.items() if key != "annotations"}
+def without_texts(group: Group) -> Group:
+    """Remove the annotations: promtool would compare every value in them."""
+    rules = [{key: value for key, value in rule.items() if key != "annotations"} for rule in group["rules"]]
+    return {**group, "rules": rules}
 
 
 def promtool(folder: Path, *arguments: str) -> None:
-    """Run it there; it says what it does not like."""
+    """Run promtool in `folder`, and fail with its output."""
     ended = subprocess.run(
         [program("promtool"), *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=60
     )
