@@ -46,9 +46,5 @@ class BatchJobFolder:
         return resources.files(self.package) / "migrations"
 
 
-def _is_batch_job(folder: Path) -> bool:
-    declares_a_consumer = (folder / "consumer.json").is_file()
-    return not declares_a_consumer and (folder / "src" / package_of(folder.name) / "job.py").is_file()
-
-
-BATCH_JOBS = [BatchJobFolder(path.name) for path in sorted((ROOT / "jobs").iterdir()) if _is_batch_job(path)]
+FOLDERS = [BatchJobFolder(path.name) for path in sorted((ROOT / "jobs").iterdir()) if (path / "src").is_dir()]
+BATCH_JOBS = [folder for folder in FOLDERS if folder.job.kind == "batch"]

@@ -10,7 +10,7 @@ from .jobs import JOBS, EventJob
 
 EACH_JOB = pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
 FILES = ("Dockerfile", "consumer.json", "pyproject.toml", "README.md")
-MODULES = ("__init__", "__main__", "settings", "events", "handler")
+MODULES = ("__init__", "__main__", "settings", "events", "handler", "job")
 
 
 @EACH_JOB

@@ -18,7 +18,7 @@ DOOMED = """
 import os
 import signal
 from pathlib import Path
-from keda_jobs import Context, Event, JobSettings, run
+from keda_jobs import Context, Event, JobSettings, event_job, run
 
 class ImageDownloaded(Event, subject="image-downloaded"):
     key: str
@@ -32,7 +32,7 @@ async def die(event: ImageDownloaded, job: Context[Settings]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
-    run(die, Settings)
+    run(event_job(die, Settings))
 """
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 ONLOOKER = """
 from pathlib import Path
-from keda_jobs import Context, Event, JobSettings, run
+from keda_jobs import Context, Event, JobSettings, event_job, run
 
 class ImageDownload(Event, subject="image-download"):
     url: str
@@ -30,7 +30,7 @@ async def note(event: ImageDownload, job: Context[Settings]) -> None:
         print(job.message.attempt, event.url, file=file)
 
 if __name__ == "__main__":
-    run(note, Settings)
+    run(event_job(note, Settings))
 """
 
 

@@ -25,27 +25,27 @@ HERE = Path(__file__).parent
 
 @pytest.fixture
 async def client(nats_server: NatsServer, declare: Callable[[], Awaitable[None]]) -> AsyncIterator[Client]:
-    """A connection to a server that has the witness's consumer."""
+    """Connect to a server that has the consumer of `traced_job`."""
     await declare()
     async with connect(NatsSettings(nats_url=nats_server.url), name="test", wait=False) as made:
         config = ConsumerConfig(
-            durable_name="witness-consumer", filter_subject="image-downloaded", ack_policy=AckPolicy.EXPLICIT
+            durable_name="traced-job-consumer", filter_subject="image-downloaded", ack_policy=AckPolicy.EXPLICIT
         )
         await made.jetstream().add_consumer(STREAM, config)
         yield made
 
 
 async def loaded(client: Client, nats_server: NatsServer, tmp_path: Path, **environment: str) -> str:
-    """What the witness says, and has loaded, when it is in the middle of a message."""
+    """Return the log of `traced_job` after it has received a message."""
     given = nats_server.environment() | {"PYTHONPATH": python_path(HERE)} | environment
-    witness = JobProcess("witness", given, tmp_path / "witness.log")
-    witness.launch()
+    job = JobProcess("traced-job", given, tmp_path / "job.log")
+    job.launch()
     try:
         await client.jetstream().publish("image-downloaded", b"{}")
-        await until(lambda: "loaded: " in witness.log.read_text())
-        return witness.log.read_text()
+        await until(lambda: "loaded: " in job.log.read_text())
+        return job.log.read_text()
     finally:
-        await asyncio.to_thread(witness.stop)
+        await asyncio.to_thread(job.stop)
 
 
 def python_path(folder: Path) -> str:
@@ -64,11 +64,11 @@ async def test_with_an_endpoint_it_is_and_the_handler_makes_spans_of_its_own(
     said = await loaded(client, nats_server, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
     assert "opentelemetry.sdk.trace" in said
     (own,), (delivery,) = collector.named("own"), collector.named("process image-downloaded")
-    assert (own.service, own.parent, own.trace_id) == ("witness", delivery.span_id, delivery.trace_id)
+    assert (own.service, own.parent, own.trace_id) == ("traced-job", delivery.span_id, delivery.trace_id)
 
 
 COMMANDS = {
-    "an event job": (["witness"], {}),
+    "an event job": (["traced_job"], {}),
     "a batch job": (["users_batch"], {"PG_DSN": "postgresql://a@127.0.0.1:1/a"}),
     "the command": (["keda_jobs.cli", "pub", "a", "{}"], {}),
 }

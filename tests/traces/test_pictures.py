@@ -25,6 +25,7 @@ from keda_jobs.jetstream.broker import JetStreamBroker
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.runtime.job import job_name
 from keda_jobs.runtime.otel import OpenTelemetry
+from keda_jobs.runtime.process import Process
 from keda_jobs.settings import JobSettings, NatsSettings
 from keda_jobs.testing import InMemoryBucket
 from keda_jobs.testing.defaults import default_settings, in_thread
@@ -78,10 +79,11 @@ class Pictures:
                 lambda message: Context(settings, message, in_thread, self._site, self._bucket),
                 timeout_s=10,
             )
-            consumer = Consumer(job, broker, runner, settings, EventMetrics(job), OpenTelemetry(self._provider, job))
+            process = Process(job, settings, OpenTelemetry(self._provider, job))
+            consumer = Consumer(process, broker, runner, EventMetrics(job))
             running = asyncio.create_task(consumer.run())
             yield
-            consumer.stop()
+            process.shutdown.request()
             await running
 
     async def ask_for(self, url: str) -> None:
@@ -89,7 +91,7 @@ class Pictures:
             broker = await JetStreamBroker.bind(client, "nobody")
             with self.tracer.publish("image-download") as span:
                 event = b'{"url":"%s"}' % url.encode()
-                await broker.publish(Outgoing("image-download", event, "a", span.on({})))
+                await broker.publish(Outgoing("image-download", event, "a", span.inject({})))
 
     async def ended(self, number: int) -> list[ReadableSpan]:
         """So many spans, in the order in which they began."""

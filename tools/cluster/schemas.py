@@ -14,7 +14,7 @@ from cluster.errors import ClusterError, run
 from cluster.kubernetes import secret_of_stdin
 from keda_jobs.errors import JobError
 from keda_jobs.postgres import open_connection
-from keda_jobs.settings import PgSettings, load
+from keda_jobs.settings import PgSettings, load_settings
 from stack.schema import apply_each
 
 
@@ -29,7 +29,7 @@ def _main() -> int:
     if missing := [role for role in roles.roles() if role not in passwords]:
         raise ClusterError(f"the Secret postgres has no {', '.join(missing)}; run: make -C k8s secrets")
     try:
-        applied = asyncio.run(apply_all(load(PgSettings), passwords))
+        applied = asyncio.run(apply_all(load_settings(PgSettings), passwords))
     except JobError as error:
         raise ClusterError(str(error)) from error
     for job, migrations in applied.items():

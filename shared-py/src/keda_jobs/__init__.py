@@ -1,10 +1,12 @@
-"""The house of keda-jobs: everything a background job needs besides its handler."""
+"""Library of keda-jobs: everything a background job needs besides its handler."""
 
 from keda_jobs.domain.event import Event
 from keda_jobs.errors import Permanent, PlatformError, RetryAfter, Transient
 from keda_jobs.event.context import Context
-from keda_jobs.event.main import run
-from keda_jobs.settings import JobSettings, StoreSettings
+from keda_jobs.event.job import event_job
+from keda_jobs.runtime.job import run
+from keda_jobs.runtime.service import service
+from keda_jobs.settings import JobSettings, ProcessSettings, StoreSettings
 
 __all__ = [
     "Context",
@@ -12,8 +14,11 @@ __all__ = [
     "JobSettings",
     "Permanent",
     "PlatformError",
+    "ProcessSettings",
     "RetryAfter",
     "StoreSettings",
     "Transient",
+    "event_job",
     "run",
+    "service",
 ]

@@ -150,8 +150,8 @@ class JobSettings(NatsSettings, WorkSettings):
 S = TypeVar("S", bound=Settings)
 
 
-def load(settings: type[S]) -> S:
-    """The settings of that class from the environment. Raises `Misconfigured` naming each wrong variable."""
+def load_settings(settings: type[S]) -> S:
+    """Read the settings of that class from the environment. Raises `Misconfigured`, which names each wrong variable."""
     try:
         return settings()
     except ValidationError as error:
@@ -167,7 +167,7 @@ def _reason(detail: ErrorDetails) -> str:
     return f"{name}: {text}" if name else text
 
 
-def shown(settings: Settings) -> str:
-    """One line of `NAME=value`; secrets are masked, and so is a password inside a URL."""
+def format_settings(settings: Settings) -> str:
+    """Format as one line of `NAME=value`. Secrets are masked, and so is a password inside a URL."""
     pairs = ((name.upper(), value) for name, value in settings.model_dump().items() if value is not None)
     return " ".join(f"{name}={re.sub(r'//[^/@ ]*@', '//***@', str(value))}" for name, value in pairs)

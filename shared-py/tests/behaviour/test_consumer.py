@@ -20,6 +20,7 @@ from keda_jobs.errors import Permanent, StoreUnavailable, Transient
 from keda_jobs.event.consumer import Consumer
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.event.runner import Runner
+from keda_jobs.runtime.process import Process
 from keda_jobs.runtime.tracing import OFF, Tracer
 from keda_jobs.settings import JobSettings
 from stack import until
@@ -43,13 +44,14 @@ Handle = Callable[[Greet, Message], Awaitable[Any]]
 async def consuming(world: World, handle: Handle, tracer: Tracer = OFF, **changes: Any) -> AsyncIterator[Consumer]:
     settings = JobSettings(**({"ack_wait_s": ACK_WAIT_S, "retry_step_s": 0.3, "retry_max_deliveries": 4} | changes))
     runner = Runner(Greet, handle, lambda message: message, settings.handler_timeout_s)
-    consumer = Consumer(JOB, world.broker, runner, settings, EventMetrics(JOB), tracer)
+    process = Process(JOB, settings, tracer)
+    consumer = Consumer(process, world.broker, runner, EventMetrics(JOB))
     running = asyncio.create_task(consumer.run())
     try:
         yield consumer
     finally:
-        if not consumer.stopping:
-            consumer.stop()
+        if not process.shutdown.requested:
+            process.shutdown.request()
         await running
 
 
@@ -257,7 +259,7 @@ async def test_a_stop_lets_running_work_end_and_takes_no_more(world: World) -> N
     await publish(world, 1, 2)
     async with consuming(world, handle, concurrency=1) as consumer:
         await started.wait()
-        consumer.stop()
+        consumer._shutdown.request()
         finish.set()
     assert await world.lag() == (1, 0)
     assert len(await world.bodies("greeted")) == 1
@@ -273,7 +275,7 @@ async def test_what_does_not_end_within_the_grace_is_given_back(world: World) ->
     await publish(world, 1)
     async with consuming(world, handle, shutdown_grace_s=0.1) as consumer:
         await started.wait()
-        consumer.stop()
+        consumer._shutdown.request()
     [again] = await fetch_some(world.broker)
     assert again.received.num_delivered == 2
 
@@ -288,7 +290,7 @@ async def test_a_stop_during_trouble_gives_back_at_once(world: World) -> None:
     await publish(world, 1)
     async with consuming(world, handle, shutdown_grace_s=3600) as consumer:
         await tried.wait()
-        consumer.stop()
+        consumer._shutdown.request()
     [again] = await fetch_some(world.broker)
     assert again.received.num_delivered == 2
 

@@ -130,21 +130,20 @@ async def test_with_a_store_that_refuses_no_message_is_taken(
 async def test_a_frozen_loop_fails_the_liveness_probe_of_its_consumer() -> None:
     from keda_jobs.domain.event import Event
     from keda_jobs.event.consumer import Consumer
-    from keda_jobs.event.job import Job
+    from keda_jobs.event.main import State
     from keda_jobs.event.metrics import EventMetrics
-    from keda_jobs.event.process import _Process
     from keda_jobs.event.runner import Runner
-    from keda_jobs.runtime.tracing import OFF
+    from keda_jobs.runtime.process import Process
     from keda_jobs.settings import JobSettings
     from keda_jobs.testing import InMemoryBroker
 
     async def handle(_event: Event, _context: object) -> None:
         return None
 
-    settings = JobSettings()
-    process = _Process(Job("greeter", handle, Event, JobSettings), settings, OFF)
+    process = Process("greeter", JobSettings())
     runner = Runner(Event, handle, lambda message: message, 1.0)
-    process._consumer = Consumer("greeter", InMemoryBroker([]), runner, settings, EventMetrics("greeter"))
-    assert process._alive() is None
-    process._consumer._ticked_at -= 61
-    assert "has not moved for 61 s" in str(process._alive())
+    state = State(process)
+    state.consumer = Consumer(process, InMemoryBroker([]), runner, EventMetrics("greeter"))
+    assert state.alive() is None
+    state.consumer._ticked_at -= 61
+    assert "has not moved for 61 s" in str(state.alive())

@@ -3,7 +3,7 @@
 import pytest
 
 from keda_jobs.errors import Misconfigured
-from keda_jobs.settings import JobSettings, StoreSettings, load, shown
+from keda_jobs.settings import JobSettings, StoreSettings, format_settings, load_settings
 
 
 class Settings(JobSettings, StoreSettings):
@@ -27,7 +27,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_defaults_are_those_of_the_contract() -> None:
-    settings = load(Settings)
+    settings = load_settings(Settings)
     assert (settings.concurrency, settings.handler_timeout_s, settings.shutdown_grace_s) == (8, 120, 30)
     assert (settings.retry_max_deliveries, settings.retry_step_s, settings.http_port) == (15, 2460, 8080)
     assert settings.nats_url == "nats://localhost:4222"
@@ -36,7 +36,7 @@ def test_defaults_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("30", 30), ("30s", 30), (" 1.5 s ", 1.5)])
 def test_durations_are_read_with_and_without_unit(monkeypatch: pytest.MonkeyPatch, text: str, seconds: float) -> None:
     monkeypatch.setenv("RETRY_STEP_S", text)
-    assert load(Settings).retry_step_s == seconds
+    assert load_settings(Settings).retry_step_s == seconds
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_durations_are_read_with_and_without_unit(monkeypatch: pytest.MonkeyPatc
 def test_a_wrong_setting_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(Misconfigured) as caught:
-        load(Settings)
+        load_settings(Settings)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "hush" not in str(caught.value)
@@ -63,21 +63,21 @@ def test_a_wrong_setting_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, n
 def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("R2_BUCKET")
     with pytest.raises(Misconfigured, match="R2_BUCKET"):
-        load(Settings)
+        load_settings(Settings)
 
 
 def test_the_account_stands_for_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("R2_ENDPOINT_URL")
     with pytest.raises(Misconfigured, match="R2_ENDPOINT_URL"):
-        load(Settings)
+        load_settings(Settings)
     monkeypatch.setenv("R2_ACCOUNT_ID", "abc123")
-    assert load(Settings).endpoint_url == "https://abc123.r2.cloudflarestorage.com"
+    assert load_settings(Settings).endpoint_url == "https://abc123.r2.cloudflarestorage.com"
 
 
 def test_secrets_are_masked_where_settings_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NATS_URL", "nats://me:secret@nats:4222,nats://me:secret@nats2:4222")
     monkeypatch.setenv("NATS_PASSWORD", "secret")
-    line = shown(load(Settings))
+    line = format_settings(load_settings(Settings))
     assert "secret@" not in line
     assert "hush" not in line
     assert "NATS_URL=nats://***@nats:4222,nats://***@nats2:4222" in line

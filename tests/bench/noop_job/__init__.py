@@ -1,1 +1,1 @@
-"""An event job that does nothing, to measure what the house costs."""
+"""An event job that does nothing, to measure what the library costs."""

@@ -1,17 +1,7 @@
-"""`python -m noop_job`: what an author would write, with an empty handler."""
+"""Runs the job: `python -m noop_job`."""
 
-from keda_jobs import Context, Event, JobSettings, run
-
-
-class Ping(Event, subject="ping"):
-    """Nothing to do."""
-
-    n: int
-
-
-async def ping(event: Ping, job: Context[JobSettings]) -> None:
-    """Do nothing."""
-
+from keda_jobs import run
+from noop_job.job import JOB
 
 if __name__ == "__main__":
-    run(ping, JobSettings)
+    run(JOB)

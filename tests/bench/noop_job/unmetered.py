@@ -1,16 +1,16 @@
-"""`python -m noop_job.unmetered`: the same job, and nobody counts."""
+"""`python -m noop_job.unmetered`: the same job without metrics."""
 
 from unittest import mock
 
 from prometheus_client import CollectorRegistry
 
-from keda_jobs import JobSettings, run
-from keda_jobs.event import process as lifecycle
-from noop_job.__main__ import ping
+from keda_jobs import run
+from keda_jobs.event import main
+from noop_job.job import JOB
 
 
 class Nothing:
-    """Takes every call and every name of the metrics, and does nothing."""
+    """Metrics that accept every call and attribute, and do nothing."""
 
     def __init__(self, *_: object) -> None:
         self.registry = CollectorRegistry()
@@ -23,5 +23,5 @@ class Nothing:
 
 
 if __name__ == "__main__":
-    with mock.patch.object(lifecycle, "Metrics", Nothing):
-        run(ping, JobSettings)
+    with mock.patch.object(main, "EventMetrics", Nothing):
+        run(JOB)

@@ -17,8 +17,8 @@ import asyncio
 from pathlib import Path
 from typing import NamedTuple
 
-from keda_jobs import Permanent, Transient
-from keda_jobs.batch import BatchContext, BatchSettings, batch_job, run_batch
+from keda_jobs import Permanent, Transient, run
+from keda_jobs.batch import BatchContext, BatchSettings, batch_job
 
 GATE = Path({gate!r})
 
@@ -44,7 +44,7 @@ async def obey(user: User, _job: BatchContext[BatchSettings]) -> None:
 
 
 if __name__ == "__main__":
-    run_batch(batch_job(obey, BatchSettings, table="users"))
+    run(batch_job(obey, BatchSettings, table="users"))
 """
 
 

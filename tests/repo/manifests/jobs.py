@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 from keda_jobs.batch import BatchJob
-from keda_jobs.settings import ProcessSettings, load
+from keda_jobs.settings import ProcessSettings, load_settings
 from stack import batch_jobs, event_jobs, services
 from stack.jobs import ROOT, package_of
 
@@ -76,7 +76,7 @@ class JobManifest:
         """Its settings in the cluster: the manifest's values, else the defaults. Raises `Misconfigured`."""
         given = {name: value for name, value in self.environment.items() if value is not None}
         with mock.patch.dict(os.environ, _FROM_SECRETS | given, clear=True):
-            return load(self.settings_class)
+            return load_settings(self.settings_class)
 
     @property
     def memory_limit(self) -> float:

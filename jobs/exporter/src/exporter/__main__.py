@@ -1,8 +1,7 @@
-"""Starts the exporter: `python -m exporter`."""
+"""Runs the job: `python -m exporter`."""
 
-import sys
-
-from exporter.service import main
+from exporter.job import JOB
+from keda_jobs import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(JOB)

@@ -1,11 +1,7 @@
-"""From the environment to a process that answers scrapes until SIGTERM."""
+"""Exporter service: answers scrapes with numbers of the stream and the claim queues."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import signal
 from collections.abc import Iterable
 
 from exporter.metrics import Sample, SampleCollector, queue_samples, stream_samples
@@ -13,53 +9,20 @@ from exporter.queues import read_queues
 from exporter.scrape import Scraper, Source
 from exporter.settings import Settings
 from exporter.stream import StreamReader
-from keda_jobs.errors import Misconfigured
-from keda_jobs.runtime import health, logs
-from keda_jobs.settings import PgSettings, load, shown
-
-log = logging.getLogger(__name__)
+from keda_jobs.runtime.process import Process
+from keda_jobs.settings import PgSettings, load_settings
 
 
-def main() -> int:
-    """Serve until SIGTERM or SIGINT; the exit code, 2 for a setting that is wrong."""
-    logs.setup("exporter")
-    try:
-        settings = load(Settings)
-        postgres = load(PgSettings) if settings.pg_dsn else None
-        logging.getLogger().setLevel(settings.log_level)
-        asyncio.run(_run(settings, postgres))
-    except Misconfigured as error:
-        log.critical("%s", error)
-        return 2
-    return 0
-
-
-async def _run(settings: Settings, postgres: PgSettings | None) -> None:
-    log.info("settings: %s", shown(settings))
-    serving = asyncio.create_task(_serve(settings, postgres))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await serving
-    log.info("stopped")
-
-
-async def _serve(settings: Settings, postgres: PgSettings | None) -> None:
+async def serve(process: Process[Settings]) -> None:
+    """Answer scrapes until a shutdown is requested."""
+    settings = process.settings
     stream = StreamReader(settings)
     collector = SampleCollector()
-    scraper = Scraper(_sources(stream, postgres), collector)
-    # It is alive and ready without its sources: the numbers say which of them cannot be read.
-    probes = health.serve(
-        settings.http_port, alive=_well, ready=_well, registry=collector.registry, refresh=scraper.refresh
-    )
-    async with probes as port:
-        log.info("probes and metrics on port %d", port)
-        async with stream.connected():
-            await asyncio.Event().wait()
-
-
-def _well() -> None:
-    return None
+    scraper = Scraper(_sources(stream, load_settings(PgSettings) if settings.pg_dsn else None), collector)
+    # The exporter is alive and ready without its sources: the numbers say which of them cannot be read.
+    async with process.probes(collector.registry, refresh=scraper.refresh), stream.connected():
+        process.connected = True
+        await process.shutdown.wait()
 
 
 def _sources(stream: StreamReader, postgres: PgSettings | None) -> dict[str, Source]:

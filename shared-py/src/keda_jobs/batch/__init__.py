@@ -2,7 +2,6 @@
 
 from keda_jobs.batch.context import BatchContext
 from keda_jobs.batch.job import BatchJob, batch_job
-from keda_jobs.batch.main import run_batch
 from keda_jobs.settings import BatchSettings
 
-__all__ = ["BatchContext", "BatchJob", "BatchSettings", "batch_job", "run_batch"]
+__all__ = ["BatchContext", "BatchJob", "BatchSettings", "batch_job"]

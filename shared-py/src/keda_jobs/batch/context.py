@@ -16,7 +16,7 @@ R = TypeVar("R", default=None)
 
 @dataclass(frozen=True, slots=True)
 class BatchContext(Generic[S, R]):
-    """One worker: its settings, CPU work beside the loop, and what the job opened at start (see `run_batch`)."""
+    """One worker: its settings, CPU work beside the loop, and what the job opened at start (see `batch_job`)."""
 
     settings: S
     cpu: Cpu

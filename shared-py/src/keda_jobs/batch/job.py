@@ -1,4 +1,4 @@
-"""A batch job as its author declares it: the columns come from the handler's signature."""
+"""Batch jobs as their author declares them: the columns come from the handler's signature."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import typing
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from keda_jobs.batch.context import BatchContext
 from keda_jobs.claims.table import ClaimTable
-from keda_jobs.runtime.job import job_name
+from keda_jobs.runtime.job import Job, Resources, job_name
 from keda_jobs.settings import BatchSettings
+
+if TYPE_CHECKING:
+    from keda_jobs.runtime.process import Process
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
 Result = TypeVar("Result", bound=tuple[Any, ...] | None)
@@ -20,28 +23,30 @@ S = TypeVar("S", bound=BatchSettings)
 R = TypeVar("R")
 
 RowHandler = Callable[[Any, Any], Awaitable[Any]]
-Resources = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class BatchJob:
-    """A row handler with what it needs to run.
+class BatchJob(Job):
+    """A batch job: `handler` runs for each row of `table`.
 
     `row` and `result` are the NamedTuples of the handler's signature: their fields are the columns it reads and
     writes. `result` is None for a handler that writes none.
     """
 
+    kind: ClassVar[str] = "batch"
+
+    settings: type[BatchSettings]
     table: ClaimTable
     handler: RowHandler
     row: type[tuple[Any, ...]]
     result: type[tuple[Any, ...]] | None
-    settings: type[BatchSettings]
     resources: Resources | None = None
 
-    @property
-    def name(self) -> str:
-        """The name of job, image and manifest."""
-        return self.table.batch_name
+    async def main(self, process: Process[Any]) -> None:
+        """Claim and run rows until none is claimable or a shutdown is requested."""
+        from keda_jobs.batch.main import work
+
+        await work(self, process)
 
 
 def batch_job(
@@ -52,11 +57,11 @@ def batch_job(
     key: str = "id",
     resources: Callable[[S], AbstractAsyncContextManager[R]] | None = None,
 ) -> BatchJob:
-    """The job of `handler(row, context)`, an async function from a NamedTuple of columns to one, or to None.
+    """Declare the job of `handler(row, context)`, an async function from a NamedTuple of columns to one, or to None.
 
-    `key` is the table's integer key. `resources` makes, from the settings, an async context manager that is open
-    while a worker runs; its value is `BatchContext.resources`. Raises `TypeError` where the handler's signature does
-    not tell the columns.
+    `key` is the table's integer key. `resources` opens, from the settings, an async context manager for as long as a
+    worker runs. Its value is `BatchContext.resources`. Raises `TypeError` when the handler's signature does not name
+    the columns.
     """
     hints = typing.get_type_hints(handler)
     row = _named_tuple(hints.get(next(iter(inspect.signature(handler).parameters), "")))
@@ -68,7 +73,7 @@ def batch_job(
     claim_table = ClaimTable(job_name(handler), table, key, _columns(row), _columns(result) if result else ())
     if not inspect.iscoroutinefunction(handler):
         raise TypeError(f"{handler.__qualname__} must be an async function")
-    return BatchJob(claim_table, handler, row, result, settings, resources)
+    return BatchJob(claim_table.batch_name, settings, claim_table, handler, row, result, resources)
 
 
 def _named_tuple(kind: object) -> type[tuple[Any, ...]] | None:

@@ -1,19 +1,76 @@
-"""`run_batch`: the one line that makes a process of a batch job."""
+"""Work of a batch worker's process: connect to PostgreSQL, claim and run rows, and show it in the probes."""
 
 from __future__ import annotations
 
-import sys
-from typing import NoReturn
+import gc
+import logging
+import time
+from contextlib import AsyncExitStack
 
+from keda_jobs.batch.batch_run import WRITERS
+from keda_jobs.batch.context import BatchContext
 from keda_jobs.batch.job import BatchJob
+from keda_jobs.batch.metrics import BatchMetrics
+from keda_jobs.batch.retrying import database_backoff, retry_until
+from keda_jobs.batch.row_runner import RowRunner
+from keda_jobs.batch.worker import Worker
+from keda_jobs.claims.queue import ClaimQueue
+from keda_jobs.domain.policy import RetryPolicy
+from keda_jobs.errors import DatabaseUnavailable
+from keda_jobs.postgres import open_pool
+from keda_jobs.runtime.cpu import CpuPool
+from keda_jobs.runtime.process import Process
+from keda_jobs.settings import BatchSettings
+
+# A batch is a hundred thousand small objects without a circle among them. Python's default, to look for circles after
+# every 700 new ones, takes as long as all else the loop does for a row.
+_NEW_OBJECTS_BEFORE_GC = 50_000
+
+log = logging.getLogger(__name__)
 
 
-def run_batch(job: BatchJob) -> NoReturn:
-    """Claim rows until none is claimable, then exit.
+async def work(job: BatchJob, process: Process[BatchSettings]) -> None:
+    """Claim and run rows until none is claimable. Raises `DatabaseUnavailable` after CLAIM_TIMEOUT_S."""
+    gc.set_threshold(_NEW_OBJECTS_BEFORE_GC)
+    metrics = BatchMetrics(job.name)
+    worker: Worker | None = None
 
-    Exit codes: 0 nothing left or told to shutdown, 1 no claim within CLAIM_TIMEOUT_S or a bug, 2 misconfigured.
-    """
-    # Worker processes of `BatchContext.cpu` import the main module too, and need neither PostgreSQL nor HTTP.
-    from keda_jobs.batch.process import serve
+    def ready() -> str | None:
+        if worker is None or not worker.has_claimed:
+            return "nothing claimed yet"
+        return "stopping" if process.shutdown.requested else None
 
-    sys.exit(serve(job))
+    async with AsyncExitStack() as stack:
+        # An answer to the liveness probe shows that the loop turns.
+        await stack.enter_async_context(process.probes(metrics.registry, ready=ready))
+        try:
+            worker = await _connect(job, process, metrics, stack)
+            process.connected = True
+            await worker.run()
+        except DatabaseUnavailable as error:
+            raise DatabaseUnavailable(f"{error}; given up after CLAIM_TIMEOUT_S") from error
+        log.info("told to stop" if process.shutdown.requested else "nothing left to claim")
+
+
+async def _connect(
+    job: BatchJob, process: Process[BatchSettings], metrics: BatchMetrics, stack: AsyncExitStack
+) -> Worker:
+    settings, shutdown = process.settings, process.shutdown
+    resources = await stack.enter_async_context(job.resources(settings)) if job.resources else None
+    # One connection for claims and heartbeats.
+    connections = await stack.enter_async_context(
+        open_pool(settings, name=job.name, connections=WRITERS + 1, call_s=settings.claim_timeout_s)
+    )
+    process.hang_up = connections.terminate
+    policy = RetryPolicy(settings.max_attempts, settings.retry_step_s)
+    give_up = time.monotonic() + settings.claim_timeout_s
+    queue = await retry_until(
+        lambda: ClaimQueue.bind(
+            connections, job.table, pod_name=settings.pod_name, lease_s=settings.lease_s, policy=policy
+        ),
+        database_backoff(),
+        shutdown,
+        lambda: give_up,
+    )
+    runner = RowRunner(job, BatchContext(settings, CpuPool(), resources), policy, shutdown)
+    return Worker(queue, runner, settings, metrics, shutdown, process.tracer)

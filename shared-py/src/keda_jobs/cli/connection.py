@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from keda_jobs.jetstream.connection import Client, connect
-from keda_jobs.settings import NatsSettings, load
+from keda_jobs.settings import NatsSettings, load_settings
 
 T = TypeVar("T")
 INTERRUPTED = 130
@@ -31,7 +31,7 @@ def run(server: str | None, work: Callable[[Client], Coroutine[Any, Any, T]]) ->
 
 def nats_settings(server: str | None) -> NatsSettings:
     """Load the settings from the environment; `server` replaces `NATS_URL`."""
-    settings = load(NatsSettings)
+    settings = load_settings(NatsSettings)
     return settings if server is None else settings.model_copy(update={"nats_url": server})
 
 

@@ -18,7 +18,7 @@ from keda_jobs.domain.subjects import is_literal
 from keda_jobs.errors import Misconfigured
 from keda_jobs.jetstream.connection import Client
 from keda_jobs.runtime.tracing import open_tracer
-from keda_jobs.settings import TraceSettings, load
+from keda_jobs.settings import TraceSettings, load_settings
 
 # Room for the headers that go with each event.
 _HEADERS = 256
@@ -54,7 +54,7 @@ def pub(
         raise Misconfigured("give one event or --file")
     if not is_literal(subject):
         raise Misconfigured(f"{subject!r} is not a subject that can be published on")
-    with open_tracer(load(TraceSettings), "keda-jobs") as tracer:
+    with open_tracer(load_settings(TraceSettings), "keda-jobs") as tracer:
         pipeline = Pipeline(subject, tracer)
         if event is not None:
             one = parse_event(typer.get_binary_stream("stdin").read() if event == "-" else os.fsencode(event))

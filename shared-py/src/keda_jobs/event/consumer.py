@@ -33,7 +33,8 @@ from keda_jobs.event.heartbeat import Heartbeat
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.event.runner import Runner
 from keda_jobs.runtime.backoff import Backoff
-from keda_jobs.runtime.tracing import OFF, Span, Tracer
+from keda_jobs.runtime.process import Process
+from keda_jobs.runtime.tracing import Span
 from keda_jobs.settings import JobSettings
 
 log = logging.getLogger(__name__)
@@ -53,21 +54,15 @@ class _GivenBack(Exception):
 class Consumer:
     """Pulls, runs and settles the messages of one job; decides nothing itself (see `keda_jobs.domain.policy`)."""
 
-    def __init__(
-        self,
-        job: str,
-        broker: Broker,
-        runner: Runner,
-        settings: JobSettings,
-        metrics: EventMetrics,
-        tracer: Tracer = OFF,
-    ) -> None:
-        self._job = job
+    def __init__(self, process: Process[JobSettings], broker: Broker, runner: Runner, metrics: EventMetrics) -> None:
+        settings = process.settings
+        self._job = process.name
         self._broker = broker
         self._runner = runner
         self._settings = settings
         self._metrics = metrics
-        self._tracer = tracer
+        self._tracer = process.tracer
+        self._shutdown = process.shutdown
         self._policy = RetryPolicy(settings.retry_max_deliveries, settings.retry_step_s)
         self._heartbeat = Heartbeat(settings.ack_wait_s / 3)
         self._backoff = Backoff()
@@ -75,9 +70,7 @@ class Consumer:
         self._fetch_backoff = Backoff(max_s=5.0)
         self._running: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self._stopped = asyncio.Event()
         self._pull_ended = asyncio.Event()
-        self._grace_ends = 0.0
         self._ticked_at = time.monotonic()
         metrics.concurrency_limit.set(settings.concurrency)
         metrics.in_flight.set_function(lambda: len(self._running))
@@ -92,23 +85,12 @@ class Consumer:
         """Whether the last word of NATS or the store was trouble, so that the loop rests between tries."""
         return self._backoff.active or self._fetch_backoff.active
 
-    @property
-    def stopping(self) -> bool:
-        """Whether `stop` was called."""
-        return self._stopped.is_set()
-
-    def stop(self) -> None:
-        """Fetch no more; running work has the grace to end. A second call ends the grace."""
-        grace_s = 0.0 if self.stopping else self._settings.shutdown_grace_s
-        self._grace_ends = time.monotonic() + grace_s
-        self._stopped.set()
-        self._changed.set()
-
     async def run(self) -> None:
-        """Consume until `stop`, then drain. Raises `BrokerClosed` when the connection is lost for good."""
+        """Consume until a shutdown, then drain. Raises `BrokerClosed` when the connection is permanently lost."""
         beats = asyncio.create_task(self._heartbeat.run(), name="heartbeat")
+        wake = asyncio.create_task(self._wake_on_shutdown(), name="shutdown")
         try:
-            while not self.stopping:
+            while not self._shutdown.requested:
                 self._ticked_at = time.monotonic()
                 if self._may_fetch():
                     for delivery in await self._fetch():
@@ -120,12 +102,17 @@ class Consumer:
         finally:
             self._pull_ended.set()
             beats.cancel()
+            wake.cancel()
             await self._cancel_running()
 
     def _may_fetch(self) -> bool:
         """A slot is free, and no message in hand waits for the platform."""
         waiting = self._fetch_backoff.waiting or (self._backoff.active and self._running)
         return len(self._running) < self._settings.concurrency and not waiting
+
+    async def _wake_on_shutdown(self) -> None:
+        await self._shutdown.wait()
+        self._changed.set()
 
     async def _change(self) -> None:
         """Wait for a slot, a stop or a moment, whichever comes first."""
@@ -183,7 +170,7 @@ class Consumer:
         """Run the handler, again after each backoff, until there is something to settle."""
         if self._policy.exhausted(message.attempt):
             return self._policy.too_many(message.attempt)
-        while not self.stopping:
+        while not self._shutdown.requested:
             outcome = await self._runner.outcome(message, self._broker.max_payload // 2)
             decision = self._policy.decide(outcome, message.attempt)
             if not isinstance(decision, Hold):
@@ -248,14 +235,9 @@ class Consumer:
                 return
 
     async def _rest(self, reason: str) -> None:
-        """Rest with the others; a stop ends it early, once."""
+        """Rest with the others; a shutdown ends it early, once."""
         self._backoff.failed(reason)
-        if self.stopping:
-            await asyncio.sleep(self._backoff.remaining_s)
-        else:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._backoff.remaining_s):
-                    await self._stopped.wait()
+        await self._shutdown.sleep(self._backoff.remaining_s)
 
     def _platform_is_well(self) -> None:
         if self._backoff.active:
@@ -271,7 +253,7 @@ class Consumer:
     async def _drain(self) -> None:
         """Let running work end within the grace."""
         log.info("stopping, %d messages in work", len(self._running))
-        while self._running and (left_s := self._grace_ends - time.monotonic()) > 0:
+        while self._running and (left_s := self._shutdown.deadline - time.monotonic()) > 0:
             self._ticked_at = time.monotonic()
             await asyncio.wait(self._running, timeout=min(left_s, _TICK_S))
 

@@ -20,7 +20,7 @@ R = TypeVar("R", default=None)
 class Context(Generic[S, R]):
     """One try at one message.
 
-    `cpu` runs a function in a worker process; `resources` is what the job opened at start (see `run`).
+    `cpu` runs a function in a worker process; `resources` is what the job opened at start (see `event_job`).
     """
 
     settings: S

@@ -1,4 +1,4 @@
-"""A job as its author declares it: name and event come from the handler's package and signature."""
+"""Event jobs as their author declares them: name and events come from the handler's package and signature."""
 
 from __future__ import annotations
 
@@ -7,32 +7,64 @@ import typing
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from keda_jobs.domain.event import Event
+from keda_jobs.event.context import Context
+from keda_jobs.runtime.job import Job, Resources, job_name
 from keda_jobs.settings import JobSettings
 
-Result = Event | Sequence[Event] | None
-Handler = Callable[[Any, Any], Awaitable[Result]]
-Resources = Callable[[Any], AbstractAsyncContextManager[Any]]
+if TYPE_CHECKING:
+    from keda_jobs.runtime.process import Process
+
+E = TypeVar("E", bound=Event)
+S = TypeVar("S", bound=JobSettings)
+R = TypeVar("R")
+
+Emitted = Event | Sequence[Event] | None
+Handler = Callable[[Any, Any], Awaitable[Emitted]]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A handler with what it needs to run.
+class EventJob(Job):
+    """An event job: `handler` runs for each message that carries an `event`."""
 
-    `resources` makes, from the settings, an async context manager that is open while the job runs.
-    """
+    kind: ClassVar[str] = "event"
 
-    name: str
+    settings: type[JobSettings]
     handler: Handler
     event: type[Event]
-    settings: type[JobSettings]
     resources: Resources | None = None
+
+    @property
+    def emitted(self) -> list[type[Event]]:
+        """Events that the handler returns. Raises `TypeError` where its annotation leaves open which."""
+        return emitted_types(self.handler)
+
+    async def main(self, process: Process[Any]) -> None:
+        """Consume messages until a shutdown is requested."""
+        from keda_jobs.event.main import consume
+
+        await consume(self, process)
+
+
+def event_job(
+    handler: Callable[[E, Context[S, R]], Awaitable[Emitted]],
+    settings: type[S],
+    *,
+    resources: Callable[[S], AbstractAsyncContextManager[R]] | None = None,
+) -> EventJob:
+    """Declare the job of `handler(event, context)`, an async function.
+
+    Events it returns are published before the input is acked. `resources` opens, from the settings, an async context
+    manager for as long as the job runs. Its value is `Context.resources`. Raises `TypeError` when the first parameter
+    is not annotated with an event.
+    """
+    return EventJob(job_name(handler), settings, handler, event_type(handler), resources)
 
 
 def event_type(handler: Handler) -> type[Event]:
-    """The event that the handler's first parameter is annotated with. Raises `TypeError` without one."""
+    """Return the event that annotates the handler's first parameter. Raises `TypeError` without one."""
     first = next(iter(inspect.signature(handler).parameters), "")
     event = typing.get_type_hints(handler).get(first)
     if not (isinstance(event, type) and issubclass(event, Event)):
@@ -41,7 +73,7 @@ def event_type(handler: Handler) -> type[Event]:
 
 
 def emitted_types(handler: Handler) -> list[type[Event]]:
-    """The events that the handler's return annotation names: one, several in a list or a union, or none.
+    """Return the events that the handler's return annotation names: one, several in a list or a union, or none.
 
     Raises `TypeError` where the annotation leaves open which.
     """
@@ -53,7 +85,7 @@ def emitted_types(handler: Handler) -> list[type[Event]]:
 
 
 def _leaves(annotation: Any) -> list[Any]:
-    """What stands in an annotation at its ends, such as `A` and `B` in `list[A | B] | None`."""
+    """List the types at the ends of an annotation, such as `A` and `B` in `list[A | B] | None`."""
     if annotation in (type(None), Ellipsis):
         return []
     arguments = typing.get_args(annotation)

@@ -1,36 +1,105 @@
-"""`run`: the one line that makes a process of a handler."""
+"""Work of an event job's process: connect to the store and NATS, consume, and show it in the probes."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from typing import NoReturn, TypeVar
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from typing import Any
 
-from keda_jobs.domain.event import Event
+from keda_jobs.domain.message import Message
+from keda_jobs.domain.subjects import durable_name
+from keda_jobs.errors import StoreUnavailable
+from keda_jobs.event.consumer import Consumer
 from keda_jobs.event.context import Context
-from keda_jobs.event.job import Job, Result, event_type
-from keda_jobs.runtime.job import job_name
-from keda_jobs.settings import JobSettings
+from keda_jobs.event.job import EventJob
+from keda_jobs.event.metrics import EventMetrics
+from keda_jobs.event.runner import Runner
+from keda_jobs.jetstream.broker import JetStreamBroker
+from keda_jobs.jetstream.connection import Client, connect
+from keda_jobs.runtime.backoff import Backoff
+from keda_jobs.runtime.cpu import CpuPool
+from keda_jobs.runtime.metrics import StoreMetrics
+from keda_jobs.runtime.process import Process
+from keda_jobs.settings import JobSettings, StoreSettings
+from keda_jobs.storage import Bucket
 
-E = TypeVar("E", bound=Event)
-S = TypeVar("S", bound=JobSettings)
-R = TypeVar("R")
+# Longer than any step of a loop that is well: a fetch, a tick, the longest backoff.
+_STALLED_S = 60.0
+
+log = logging.getLogger(__name__)
 
 
-def run(
-    handler: Callable[[E, Context[S, R]], Awaitable[Result]],
-    settings: type[S],
-    *,
-    resources: Callable[[S], AbstractAsyncContextManager[R]] | None = None,
-) -> NoReturn:
-    """Run the job of `handler` until SIGTERM or SIGINT, then exit: 0 drained, 1 lost NATS for good, 2 misconfigured.
+async def consume(job: EventJob, process: Process[JobSettings]) -> None:
+    """Consume messages until a shutdown. Raises `BrokerClosed` when the connection is permanently lost."""
+    settings = process.settings
+    metrics = EventMetrics(job.name)
+    state = State(process)
+    metrics.paused.set_function(state.is_paused)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(process.probes(metrics.registry, alive=state.alive, ready=state.ready))
+        store = await _open_store(stack, settings, metrics)
+        resources = await stack.enter_async_context(job.resources(settings)) if job.resources else None
+        connection = connect(settings, name=job.name, wait=True, on_reconnect=metrics.reconnects.inc)
+        client = await stack.enter_async_context(connection)
+        broker = await JetStreamBroker.bind(client, durable_name(job.name))
+        cpu = CpuPool()
 
-    `handler(event, context)` is an async function; events it returns are published before the input is acked.
-    `resources` makes, from the settings, an async context manager that is open while the job runs; its value is
-    `Context.resources`.
-    """
-    # Worker processes of `Context.cpu` import the main module too, and need neither NATS nor HTTP.
-    from keda_jobs.event.process import serve
+        def context(message: Message) -> Context[Any, Any]:
+            return Context(settings, message, cpu, resources, store)
 
-    sys.exit(serve(Job(job_name(handler), handler, event_type(handler), settings, resources)))
+        runner = Runner(job.event, job.handler, context, settings.handler_timeout_s)
+        consumer = Consumer(process, broker, runner, metrics)
+        state.client, state.consumer = client, consumer
+        process.connected = True
+        log.info("consuming")
+        await consumer.run()
+        log.info("stopped")
+
+
+class State:
+    """State of an event job's process, for probes and metrics."""
+
+    def __init__(self, process: Process[JobSettings]) -> None:
+        self.client: Client | None = None
+        self.consumer: Consumer | None = None
+        self._shutdown = process.shutdown
+
+    def alive(self) -> str | None:
+        """Return why Kubernetes should restart the process, if it should."""
+        if self.consumer is not None and self.consumer.idle_s > _STALLED_S:
+            return f"the loop has not moved for {self.consumer.idle_s:.0f} s"
+        return None
+
+    def ready(self) -> str | None:
+        """Return why the process takes no messages, if it takes none."""
+        if self.client is None:
+            return "not yet connected to NATS"
+        if self._shutdown.requested:
+            return "stopping"
+        return None if self.client.is_connected else "reconnecting to NATS"
+
+    def is_paused(self) -> bool:
+        """Return whether the process waits for NATS or the store."""
+        if self.client is None or self.consumer is None:
+            return True
+        return self.consumer.is_paused or not self.client.is_connected
+
+
+async def _open_store(stack: AsyncExitStack, settings: JobSettings, metrics: EventMetrics) -> Bucket | None:
+    """Open the job's bucket, and wait until it answers: a message is fetched only when its result can be stored."""
+    if not isinstance(settings, StoreSettings):
+        return None
+    # A job without a store need not load an S3 client.
+    from keda_jobs.storage import S3Bucket
+
+    bucket = S3Bucket(settings, connections=settings.concurrency, metrics=StoreMetrics(metrics.registry))
+    store = await stack.enter_async_context(bucket)
+    backoff = Backoff()
+    while True:
+        try:
+            await store.check()
+            return store
+        except StoreUnavailable as error:
+            backoff.failed(str(error))
+            await asyncio.sleep(backoff.remaining_s)

@@ -21,7 +21,7 @@ Answer = Callable[[web.Request], Awaitable[web.Response]]
 
 
 @asynccontextmanager
-async def serve(
+async def serve_probes(
     port: int, *, alive: Probe, ready: Probe, registry: CollectorRegistry, refresh: Refresh | None = None
 ) -> AsyncIterator[int]:
     """Serve the probes and metrics on all interfaces; yields the port. `refresh` is awaited before metrics are told.

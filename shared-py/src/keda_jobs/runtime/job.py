@@ -1,14 +1,49 @@
-"""What jobs of every kind have in common."""
+"""Jobs of any kind, as the `job.py` of their package declares them: `JOB = event_job(…)`, `batch_job(…)`, `service(…)`.
+
+Nothing here needs NATS, PostgreSQL or HTTP, because worker processes of `cpu` import the main module of a job too.
+"""
 
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from keda_jobs.settings import ProcessSettings
+
+if TYPE_CHECKING:
+    from keda_jobs.runtime.process import Process
+
+Resources = Callable[[Any], AbstractAsyncContextManager[Any]]
+"""Opens, from the settings, an async context manager for as long as the process runs."""
 
 
-def job_name(handler: Callable[..., Any]) -> str:
-    """The handler's top-level package in kebab case: the name of job, consumer, image and manifest."""
-    module = sys.modules[handler.__module__]
+@dataclass(frozen=True, slots=True)
+class Job(ABC):
+    """A job of some kind: its name, which is that of image and manifest, and its settings class."""
+
+    kind: ClassVar[str]
+
+    name: str
+    settings: type[ProcessSettings]
+
+    @abstractmethod
+    async def main(self, process: Process[Any]) -> None:
+        """Do the work until none is left or a shutdown is requested."""
+
+
+def run(job: Job) -> NoReturn:
+    """Run `job` from the environment, then exit: 0 done or stopped, 1 platform lost or a bug, 2 misconfigured."""
+    from keda_jobs.runtime.process import run_process
+
+    sys.exit(run_process(job))
+
+
+def job_name(function: Callable[..., Any]) -> str:
+    """Return the top-level package of `function` in kebab case: the name of job, consumer, image and manifest."""
+    module = sys.modules[function.__module__]
     package = (module.__package__ if module.__name__ == "__main__" else module.__name__) or module.__name__
     return package.partition(".")[0].replace("_", "-")

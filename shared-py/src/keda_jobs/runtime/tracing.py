@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from keda_jobs.domain.message import Message
 from keda_jobs.errors import Misconfigured
-from keda_jobs.settings import TraceSettings
+from keda_jobs.settings import Settings, TraceSettings
 
 
 class Span:
@@ -54,12 +54,12 @@ OFF = Tracer()
 
 
 @contextmanager
-def open_tracer(settings: TraceSettings, service: str) -> Iterator[Tracer]:
+def open_tracer(settings: Settings, service: str) -> Iterator[Tracer]:
     """The tracer that `settings` ask for; what it still holds at the end is sent within two seconds, or lost.
 
     Raises `Misconfigured` where traces are wanted and OpenTelemetry is not installed.
     """
-    if settings.otel_exporter_otlp_endpoint is None:
+    if not isinstance(settings, TraceSettings) or settings.otel_exporter_otlp_endpoint is None:
         yield OFF
         return
     try:

@@ -8,7 +8,7 @@ import pytest
 
 from keda_jobs.batch import BatchSettings
 from keda_jobs.errors import Misconfigured
-from keda_jobs.settings import load
+from keda_jobs.settings import load_settings
 
 WRONG = {
     "PG_DSN": ["", "mysql://localhost/users", "localhost"],
@@ -34,11 +34,11 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(Misconfigured, match=name):
-        load(BatchSettings)
+        load_settings(BatchSettings)
 
 
 def test_only_the_database_has_no_default() -> None:
-    settings = load(BatchSettings)
+    settings = load_settings(BatchSettings)
     assert (settings.claim_size, settings.workers, settings.max_attempts) == (20_000, 8, 3)
     assert (settings.claim_timeout_s, settings.shutdown_grace_s) == (30, 30)
     assert (settings.lease_s, settings.retry_step_s) == (60, 60)
@@ -51,4 +51,4 @@ def test_durations_are_seconds_with_or_without_their_unit(
     monkeypatch: pytest.MonkeyPatch, name: str, written: str
 ) -> None:
     monkeypatch.setenv(name, written)
-    assert getattr(load(BatchSettings), name.lower()) == 45
+    assert getattr(load_settings(BatchSettings), name.lower()) == 45

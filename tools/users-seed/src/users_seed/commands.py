@@ -21,7 +21,7 @@ from keda_jobs.cli.options import JsonOption
 from keda_jobs.cli.terminal import print_err, print_json
 from keda_jobs.errors import JobError, Misconfigured
 from keda_jobs.postgres import open_connection
-from keda_jobs.settings import PgSettings, Settings, load
+from keda_jobs.settings import PgSettings, Settings, load_settings
 from users_batch.job import JOB
 from users_seed import generate as generating
 from users_seed import load as loading
@@ -97,7 +97,7 @@ def schema(json_: JsonOption = False) -> None:
 
 
 def _apply_schema() -> list[str]:
-    given = load(Passwords)
+    given = load_settings(Passwords)
     roles = {
         claims_schema.worker_role(JOB.table): given.users_worker_password,
         claims_schema.scaler_role(JOB.table): given.users_scaler_password,
@@ -105,7 +105,7 @@ def _apply_schema() -> list[str]:
     passwords = {role: password.get_secret_value() for role, password in roles.items() if password}
 
     async def apply() -> list[str]:
-        async with open_connection(load(PgSettings), name="users-batch-seed") as connection:
+        async with open_connection(load_settings(PgSettings), name="users-batch-seed") as connection:
             migrations = resources.files("users_batch") / "migrations"
             return await claims_schema.apply(connection, JOB.table, migrations, passwords)
 
@@ -162,7 +162,7 @@ def import_(out: OutOption = _OUT, json_: JsonOption = False) -> None:
 def _import(out: Path) -> loading.Loaded:
     data_set = loading.data_set_in(out)
     with progress("import", data_set.rows) as watch:
-        loaded = asyncio.run(loading.load(load(PgSettings), out, watch=watch, say=_saying("import")))
+        loaded = asyncio.run(loading.load(load_settings(PgSettings), out, watch=watch, say=_saying("import")))
     print_err(
         f"import: {loaded.rows:,} rows, {loaded.invalid:,} of them invalid, {loaded.claimable:,} claimable"
         f" ({_this_run(loaded.rows, loaded.before, loaded.seconds, loaded.rows_per_s)})"
@@ -186,7 +186,7 @@ def all_(
     """
     data_set = DataSet(rows, seed, invalid_share)
     applied = _apply_schema()
-    asyncio.run(loading.check(load(PgSettings), data_set, generating.room(data_set, out)))
+    asyncio.run(loading.check(load_settings(PgSettings), data_set, generating.room(data_set, out)))
     made = _generate(data_set, out)
     loaded = _import(out)
     if json_:
@@ -204,7 +204,7 @@ def reset(
 
     JSON: `{"reset", "batches"}`; batches were deleted.
     """
-    settings = load(PgSettings)
+    settings = load_settings(PgSettings)
     if not yes and not typer.get_text_stream("stdin").isatty():
         raise Misconfigured("reset asks before it empties users, and nobody can answer here: pass --yes")
     if not yes and not typer.confirm(f"{asyncio.run(tables.described(settings))} Empty it for good?", err=True):

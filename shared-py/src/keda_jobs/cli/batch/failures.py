@@ -16,7 +16,7 @@ from keda_jobs.cli.batch.selection import parse_selection, report_missing
 from keda_jobs.cli.batch.views import failure_json, failures_table
 from keda_jobs.cli.options import GivenUpOption, JsonOption, NameAndKeysArgument, ReasonOption, WaitingOption
 from keda_jobs.cli.terminal import pluralize, print_err, print_out
-from keda_jobs.settings import PgSettings, load
+from keda_jobs.settings import PgSettings, load_settings
 from keda_jobs.status.batch import find_queue_and_time, open_database
 
 # Rows are read and printed in pages of this size, because there may be millions.
@@ -47,7 +47,7 @@ def list_failures(
     row failed permanently.
     """
     name, row_filter = parse_selection(name_and_keys, reason, given_up=given_up, waiting=waiting)
-    listing = asyncio.run(_list(load(PgSettings), name, row_filter, limit, as_json=json_))
+    listing = asyncio.run(_list(load_settings(PgSettings), name, row_filter, limit, as_json=json_))
     if listing.is_all and report_missing(row_filter, listing.keys):
         raise typer.Exit(1)
 

@@ -25,7 +25,7 @@ from keda_jobs.cli.options import (
 )
 from keda_jobs.cli.terminal import pluralize, print_err, print_json, print_out, progress_meter
 from keda_jobs.errors import Misconfigured
-from keda_jobs.settings import PgSettings, load
+from keda_jobs.settings import PgSettings, load_settings
 from keda_jobs.status.batch import announce_full_scan, find_queue_and_time, open_database
 
 _SAMPLE = 10
@@ -76,7 +76,7 @@ def retry(
     name, row_filter = parse_selection(name_and_keys, reason, given_up=given_up, waiting=waiting)
     if row_filter.is_everything and not everything:
         raise Misconfigured("no rows selected; pass KEY, a filter, or --all")
-    settings = load(PgSettings)
+    settings = load_settings(PgSettings)
     survey = asyncio.run(_find(settings, name, row_filter))
     has_missing = report_missing(row_filter, survey.keys)
     if survey.sample and not json_:

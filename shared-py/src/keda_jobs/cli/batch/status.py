@@ -17,7 +17,7 @@ from keda_jobs.cli.options import BatchNameArgument, JsonOption
 from keda_jobs.cli.terminal import console, print_err, print_json, print_out, sanitize
 from keda_jobs.errors import DatabaseUnavailable
 from keda_jobs.runtime.shutdown import cancel_on
-from keda_jobs.settings import PgSettings, load
+from keda_jobs.settings import PgSettings, load_settings
 from keda_jobs.status.batch import BatchStatus, StatusReader
 
 _EVERY_S = 2.0
@@ -51,7 +51,7 @@ def status(
     object a line. `waiting` rows failed and are retried, `given_up` rows failed permanently. `eta_s` is null without
     a rate. `reasons` are the ten most common, with … for values in them.
     """
-    settings = load(PgSettings)
+    settings = load_settings(PgSettings)
     if watch:
         asyncio.run(_watch(settings, name, as_json=json_))
         return

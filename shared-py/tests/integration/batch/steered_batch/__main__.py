@@ -1,8 +1,8 @@
-"""Starts a worker: `python -m steered_batch`."""
+"""Starts the job: `python -m steered_batch`."""
 
-from keda_jobs.batch import run_batch
+from keda_jobs import run
 
 from .job import JOB
 
 if __name__ == "__main__":
-    run_batch(JOB)
+    run(JOB)

@@ -1,7 +1,7 @@
-"""Starts a worker: `python -m <package>`."""
+"""Runs the job: `python -m <package>`."""
 
 from <package>.job import JOB
-from keda_jobs.batch import run_batch
+from keda_jobs import run
 
 if __name__ == "__main__":
-    run_batch(JOB)
+    run(JOB)

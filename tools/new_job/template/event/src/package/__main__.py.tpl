@@ -1,8 +1,7 @@
-"""Starts the job: `python -m <package>`."""
+"""Runs the job: `python -m <package>`."""
 
-from <package>.handler import handle
-from <package>.settings import Settings
+from <package>.job import JOB
 from keda_jobs import run
 
 if __name__ == "__main__":
-    run(handle, Settings)
+    run(JOB)

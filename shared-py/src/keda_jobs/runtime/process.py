@@ -1,0 +1,96 @@
+"""Start and end of the process of a job: log, settings, traces, signals, probes, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from keda_jobs.errors import BrokerClosed, Misconfigured, PlatformError
+from keda_jobs.runtime import logs
+from keda_jobs.runtime.health import Probe, Refresh, serve_probes
+from keda_jobs.runtime.job import Job
+from keda_jobs.runtime.shutdown import Shutdown
+from keda_jobs.runtime.tracing import OFF, Tracer, open_tracer
+from keda_jobs.settings import ProcessSettings, WorkSettings, format_settings, load_settings
+
+# After the grace: to write and to give back, if the platform answers at all.
+_CLOSING_S = 5.0
+
+S = TypeVar("S", bound=ProcessSettings)
+log = logging.getLogger(__name__)
+
+
+def run_process(job: Job) -> int:
+    """Run `job` to its end and return the exit code."""
+    logs.setup(job.name)
+    try:
+        settings = load_settings(job.settings)
+        logging.getLogger().setLevel(settings.log_level)
+        with open_tracer(settings, job.name) as tracer:
+            asyncio.run(Process(job.name, settings, tracer).run(job))
+    except Misconfigured as error:
+        log.critical("%s", error)
+        return 2
+    except (BrokerClosed, PlatformError) as error:
+        log.critical("%s", error)
+        return 1
+    except Exception:
+        log.critical("stopped by a bug", exc_info=True)
+        return 1
+    return 0
+
+
+class Process(Generic[S]):
+    """A running process: its settings, its tracer, its probes, and its shutdown."""
+
+    def __init__(self, name: str, settings: S, tracer: Tracer = OFF) -> None:
+        self.name = name
+        self.settings = settings
+        self.tracer = tracer
+        self.shutdown = Shutdown(settings.shutdown_grace_s if isinstance(settings, WorkSettings) else 0.0)
+        self.connected = False
+        """True once running work may finish after a signal. Until then a signal cancels the job."""
+        self.hang_up: Callable[[], None] = lambda: None
+        """Ends every call that has no answer. Cancelling one may wait for the server."""
+
+    async def run(self, job: Job) -> None:
+        """Run the main function of `job`. A signal requests a shutdown, a second one ends the grace."""
+        log.info("settings: %s", format_settings(self.settings))
+        main = asyncio.create_task(job.main(self))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal, main)
+        try:
+            await main
+        except asyncio.CancelledError:
+            log.info("stopped before it was connected")
+
+    def _on_signal(self, main: asyncio.Task[None]) -> None:
+        self.shutdown.request()
+        if self.connected:
+            left_s = self.shutdown.deadline - time.monotonic() + _CLOSING_S
+            asyncio.get_running_loop().call_later(left_s, self.hang_up)
+        else:
+            self.hang_up()
+            main.cancel()
+
+    @asynccontextmanager
+    async def probes(
+        self,
+        registry: CollectorRegistry,
+        *,
+        alive: Probe = lambda: None,
+        ready: Probe = lambda: None,
+        refresh: Refresh | None = None,
+    ) -> AsyncIterator[None]:
+        """Serve probes and metrics. Raises `Misconfigured` when HTTP_PORT is taken."""
+        port = self.settings.http_port
+        async with serve_probes(port, alive=alive, ready=ready, registry=registry, refresh=refresh) as bound:
+            log.info("probes and metrics on port %d", bound)
+            yield

@@ -1,0 +1,9 @@
+"""The job: its handler and its settings."""
+
+from __future__ import annotations
+
+from <package>.handler import handle
+from <package>.settings import Settings
+from keda_jobs import event_job
+
+JOB = event_job(handle, Settings)
