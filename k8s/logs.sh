@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Follows the logs of all pods of a job or service; waits for the first where there is none.
+# Follow the logs of all pods of a job or service. Wait for the first pod where there is none.
 # Usage: k8s/logs.sh JOB [OPTION of kubectl logs…]      (make -C k8s logs JOB=…)
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=setup-scripts/progress.sh
@@ -16,9 +16,9 @@ started() {
 }
 
 if [ -z "$(started)" ]; then
-  echo "logs: $job is at zero; waiting for a pod (Ctrl-C ends)" >&2
+  echo "logs: $job is at zero, waiting for a pod (Ctrl-C to stop)" >&2
   until [ -n "$(started)" ]; do sleep 1; done
 fi
-# As many pods as KEDA may start, which is more than the five that kubectl follows by itself.
+# As many pods as KEDA may start. kubectl follows only five by default.
 exec kubectl logs --namespace "$JOBS_NAMESPACE" --selector "app=$job" --follow --prefix --max-log-requests 100 \
   --tail 100 "${@:2}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Pauses a job: its pods finish and leave, and none comes until it is resumed. Its messages or rows wait meanwhile.
+# Pause or resume a job. A paused job's pods finish and leave, and no new one starts. Its messages or rows wait.
 # Usage: k8s/pause.sh pause|resume JOB      (make -C k8s pause JOB=…, resume JOB=…)
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=setup-scripts/progress.sh
@@ -20,7 +20,7 @@ found=$(deployed "${2:-}")
 case $action/$found in
   # Not `paused`, which would leave as many pods as there are.
   pause/scaledobject*) change=(autoscaling.keda.sh/paused-replicas=0) ;;
-  # A Job that runs is left to end.
+  # A running Job may finish.
   pause/*) change=(autoscaling.keda.sh/paused=true) ;;
   *) change=(autoscaling.keda.sh/paused-replicas- autoscaling.keda.sh/paused-) ;;
 esac

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The platform on one screen: its parts, what scales the jobs, lag, waiting retries, dead letters, the jobs' pods.
+# Show the platform on one screen: its parts, what scales the jobs, lag, waiting retries, dead letters, pods.
 # Usage: k8s/status.sh      (make -C k8s status)
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=setup-scripts/progress.sh

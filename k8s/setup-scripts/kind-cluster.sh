@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Makes a kind cluster on this machine with everything in it: images, platform, test servers, all jobs. Run again, it
-# builds and loads what changed. `make cluster` is the same; `kind delete cluster --name keda-jobs` removes it.
+# Make a kind cluster on this machine with everything in it: images, platform, test servers, all jobs. A second run
+# builds and loads what changed. `make cluster` runs this. `kind delete cluster --name keda-jobs` removes the cluster.
 # Usage: k8s/setup-scripts/kind-cluster.sh
-# Environment: KIND_CLUSTER (keda-jobs); ENV_FILE and KEDA_MANIFEST as for setup-all.sh.
-# shellcheck disable=SC2154  # root, name: of progress.sh
+# Environment: KIND_CLUSTER (default keda-jobs), ENV_FILE and KEDA_MANIFEST as for setup-all.sh.
+# shellcheck disable=SC2154  # root and name come from progress.sh
 set -euo pipefail
 here=$(dirname "$0")
 # shellcheck source-path=SCRIPTDIR source=progress.sh
 source "$here/progress.sh"
 
 readonly KIND_FLOOR=0.20
-readonly POLICY_FLOOR=0.24 # from then on its network enforces NetworkPolicies
+readonly POLICY_FLOOR=0.24 # since then its network enforces NetworkPolicies
 cluster=${KIND_CLUSTER:-keda-jobs}
 case ${1:-} in
   -h | --help)
     usage
     exit
     ;;
-  ?*) fail "unknown option '$1'; --help lists them" ;;
+  ?*) fail "unknown option '$1', see --help" ;;
 esac
 
 check() {
@@ -32,13 +32,13 @@ check() {
   fi
   [ ${#missing[@]} -eq 0 ] || {
     printf '  ✗ %s\n' "${missing[@]}"
-    fail "${#missing[@]} of the prerequisites are missing, listed above; nothing was changed"
+    fail "${#missing[@]} of the prerequisites are missing, see above. Nothing was changed"
   }
 }
 
 make_cluster() {
   if ! kind get clusters 2>/dev/null | grep -qx "$cluster"; then
-    kind create cluster --name "$cluster" --wait 180s || fail "kind made no cluster, see above"
+    kind create cluster --name "$cluster" --wait 180s || fail "kind could not make a cluster, see above"
   fi
   kubectl config use-context "kind-$cluster"
 }
@@ -47,11 +47,11 @@ load_images() {
   make -C "$root" --no-print-directory build-all build-test-servers
   local images=(keda-jobs-test-servers:dev) file
   for file in "$root"/jobs/*/Dockerfile; do images+=("$(basename "$(dirname "$file")"):dev"); done
-  # NATS and PostgreSQL are public, the cluster pulls them.
-  kind load docker-image --name "$cluster" "${images[@]}" || fail "the images did not get into the cluster, see above"
+  # The images of NATS and PostgreSQL are public, so the cluster pulls them.
+  kind load docker-image --name "$cluster" "${images[@]}" || fail "the images could not be loaded into the cluster, see above"
 }
 
-# The jobs refuse private addresses; the test cluster's own pictures are the exception.
+# The jobs refuse private addresses. The test cluster's own pictures are the exception.
 allow_pictures() {
   local address
   address=$(kubectl get service pictures --namespace keda-jobs-test --output 'jsonpath={.spec.clusterIP}')

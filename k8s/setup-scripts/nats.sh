@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Sourced by setup-all.sh: users of NATS, known to the servers without a restart, and the stream with its consumers.
-# shellcheck disable=SC2154  # what the script that sources it has
+# Sourced by setup-all.sh: users of NATS, loaded without a restart, and the stream with its consumers.
+# shellcheck disable=SC2154  # variables of the script that sources it
 
-# On Secret nats-auth: the checksum of the users that the servers have read.
+# Annotation of Secret nats-auth: the checksum of the users that the servers have loaded.
 readonly AUTH_MARK=keda-jobs/read-by-servers
 
 make_nats_users() {
   local existing wanted
   existing=$(kubectl get secrets --all-namespaces --selector keda-jobs/nats-user --output json) ||
     fail "the users of NATS could not be read, see above"
-  wanted=$(printf '%s' "$existing" | python "$root/tools/nats_users.py") || fail "no users for NATS, see above"
+  wanted=$(printf '%s' "$existing" | python "$root/tools/nats_users.py") || fail "the users of NATS could not be made, see above"
   printf '%s' "$wanted" | applied "NATS users" kubectl apply --server-side --filename -
 }
 
@@ -26,7 +26,7 @@ auth_read() {
   kubectl get secret nats-auth --namespace nats --output "jsonpath={.metadata.annotations.${AUTH_MARK//./\\.}}"
 }
 
-# auth_is_in POD CHECKSUM: whether the kubelet has brought the file of this checksum into the pod.
+# auth_is_in POD CHECKSUM: succeed if the kubelet has put the file with this checksum into the pod.
 auth_is_in() {
   [ "$(kubectl exec --namespace nats "$1" --container nats -- cat /etc/nats/auth/auth.conf | digest)" = "$2" ]
 }
@@ -38,10 +38,10 @@ load_nats_users() {
   for pod in $(kubectl get pods --namespace nats --selector app=nats --output name); do
     await 120 "the users to reach ${pod#pod/}" "kubectl -n nats describe ${pod#pod/}" auth_is_in "$pod" "$wanted"
     kubectl exec --namespace nats "$pod" --container nats -- nats-server --signal reload=1 ||
-      fail "${pod#pod/} did not read the users" "kubectl -n nats logs ${pod#pod/}"
+      fail "${pod#pod/} did not load the users" "kubectl -n nats logs ${pod#pod/}"
   done
   kubectl annotate secret nats-auth --namespace nats --overwrite "$AUTH_MARK=$wanted" >/dev/null
-  say "NATS: has read the users"
+  say "NATS: users loaded"
 }
 
 declare_streams() {

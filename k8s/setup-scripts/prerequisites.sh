@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sourced by setup-all.sh: everything it needs, checked at once. Nothing is changed.
-# shellcheck disable=SC2154  # what the script that sources it has
+# Sourced by setup-all.sh: check everything that it needs at once, and change nothing.
+# shellcheck disable=SC2154  # variables of the script that sources it
 
 readonly KUBERNETES_FLOOR=1.29
 missing=0
@@ -29,7 +29,7 @@ check_prerequisites() {
     check_keda
   fi
   check_env_file
-  [ "$missing" -eq 0 ] || fail "$missing of the prerequisites are missing, listed above; nothing was changed"
+  [ "$missing" -eq 0 ] || fail "$missing of the prerequisites are missing, see above. Nothing was changed"
 }
 
 check_server() {
@@ -51,9 +51,9 @@ check_server() {
 
 check_rights() {
   if kubectl auth can-i '*' '*' --all-namespaces --quiet 2>/dev/null; then
-    has "you may do everything in it"
+    has "you are a cluster admin"
   else
-    lacks "you may not do everything in it" "the setup makes namespaces, roles and CRDs; use the context of a cluster admin"
+    lacks "you are not a cluster admin" "use a context of one: the setup makes namespaces, roles and CRDs"
   fi
 }
 
@@ -77,7 +77,7 @@ check_keda() {
     [ "$version" = "$(keda_wanted)" ] || check_keda_source
   elif at_least "${version:-0}" "$KEDA_FLOOR"; then
     has "KEDA $version, installed by somebody else in $namespace, is left alone"
-    [ "$namespace" = keda ] || echo "      it has to reach NATS: let namespace $namespace in at k8s/nats/network-policy.yaml"
+    [ "$namespace" = keda ] || echo "      it must reach NATS: add namespace $namespace to k8s/nats/network-policy.yaml"
   else
     lacks "KEDA ${version:-of an unknown version} in $namespace is too old" "upgrade it to $KEDA_FLOOR or later"
   fi
@@ -87,7 +87,7 @@ check_keda_source() {
   if [ -z "${KEDA_MANIFEST:-}" ]; then
     needs_program curl "install it, or bring KEDA's manifest: KEDA_MANIFEST=<file>"
   elif [ -r "$KEDA_MANIFEST" ]; then
-    has "KEDA is not there, $KEDA_MANIFEST is taken (its checksum is not looked at)"
+    has "KEDA is not installed, $KEDA_MANIFEST is used (its checksum is not checked)"
   else
     lacks "KEDA_MANIFEST=$KEDA_MANIFEST cannot be read" "name a file, or leave it unset to download KEDA $KEDA_VERSION"
   fi
@@ -96,12 +96,12 @@ check_keda_source() {
 check_env_file() {
   local faults line
   if [ ! -e "$ENV_FILE" ]; then
-    if [ "$overlay" = test ]; then has "no $env_file yet, one for the test servers is made"; else has "no $env_file, so no secrets for now"; fi
+    if [ "$overlay" = test ]; then has "no $env_file yet, one is made for the test servers"; else has "no $env_file, so no secrets for now"; fi
   elif ! command -v keda-jobs >/dev/null; then
     return 0
   elif faults=$(python -m cluster.secrets check "$overlay" 2>&1); then
     has "$env_file"
   else
-    while read -r line; do lacks "$env_file: $line" "edit it; k8s/.env.template says what is what"; done <<<"$faults"
+    while read -r line; do lacks "$env_file: $line" "edit it, k8s/.env.template explains each line"; done <<<"$faults"
   fi
 }

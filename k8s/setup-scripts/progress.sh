@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# Sourced by the scripts here: where the repository is, what is printed, and how to wait.
+# Sourced by the scripts here: paths, messages and waiting.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 name=$(basename "$0" .sh)
 export PATH="$root/.venv/bin:$PATH" PYTHONPATH="$root/tools"
 export ENV_FILE=${ENV_FILE:-$root/k8s/.env}
-# As it is shown.
+# Relative to the repository, for messages.
 # shellcheck disable=SC2034
 env_file=${ENV_FILE#"$root"/}
 
 say() { echo "$name: $1"; }
 
-# fail WHAT [SEE]: one line, and what to look at.
+# fail WHAT [SEE]: exit with one line that says what happened and what to look at.
 fail() {
-  echo "$name: $1${2:+; see: $2}" >&2
+  echo "$name: $1${2:+, see: $2}" >&2
   exit 1
 }
 
-usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$0"; }
+usage() { sed -n '2,/^set /{/^# shellcheck/d;/^#/s/^# \{0,1\}//p;}' "$0"; }
 
-# help_or_go_on "$@": with -h or --help as the first argument, how the script is used, and its end.
+# help_or_go_on "$@": with -h or --help as the first argument, print the usage and exit.
 help_or_go_on() {
   case ${1:-} in
     -h | --help)
@@ -29,10 +29,10 @@ help_or_go_on() {
   esac
 }
 
-# Of what needs more than kubectl.
-needs_setup() { command -v keda-jobs >/dev/null || fail "keda-jobs is not installed; run \`make setup\` first"; }
+# For scripts that need more than kubectl.
+needs_setup() { command -v keda-jobs >/dev/null || fail "keda-jobs is not installed, run: make setup"; }
 
-# await DEADLINE_S WHAT SEE COMMAND…: until COMMAND succeeds; says every ten seconds what it waits for.
+# await DEADLINE_S WHAT SEE COMMAND…: wait until COMMAND succeeds, and say so every ten seconds.
 await() {
   local deadline=$((SECONDS + $1)) next=$SECONDS
   until "${@:4}" >/dev/null 2>&1; do
@@ -45,7 +45,7 @@ await() {
   done
 }
 
-# rolled_out NAMESPACE KIND/NAME DEADLINE_S: wait until all its pods are ready; kubectl says what for.
+# rolled_out NAMESPACE KIND/NAME DEADLINE_S: wait until all its pods are ready.
 rolled_out() {
   kubectl rollout status --namespace "$1" "$2" --timeout="${3}s" | said_once ||
     fail "$2 is not ready" "kubectl -n $1 describe pods"
@@ -53,12 +53,12 @@ rolled_out() {
 
 said_once() { awk -v name="$name" 'sub(/^Waiting/, name ": waiting") && !said[$0]++ { print; fflush() }'; }
 
-# applied WHAT COMMAND…: apply, and say how many objects that were.
+# applied WHAT COMMAND…: apply, and say how many objects there are.
 applied() {
   local lines
   lines=$("${@:2}") || fail "$1 could not be applied, see above"
   say "$1: $(grep -c . <<<"$lines") objects as declared"
 }
 
-# at_least VERSION FLOOR
+# at_least VERSION FLOOR: succeed if VERSION is FLOOR or later.
 at_least() { printf '%s\n%s\n' "$2" "$1" | sort -V -C; }

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Sets up the platform on the cluster that kubectl talks to: KEDA, NATS with its users, namespaces, stream and
-# consumers, secrets, the batch jobs' tables. The jobs come after. Run again, it does what is missing and changes
-# nothing else.
+# Set up the platform on the cluster of kubectl: KEDA, NATS with its users, namespaces, stream and consumers, secrets,
+# tables of the batch jobs. Jobs are deployed later. A second run does what is missing and changes nothing else.
 # Usage: k8s/setup-scripts/setup-all.sh [--overlay prod|test]
 #   --overlay  k8s/kustomize/overlays/…: prod (default), or test with an S3 server, PostgreSQL and pictures inside
-# Environment: KUBECONFIG; ENV_FILE (k8s/.env), the credentials; PG_DSN, where that file has none;
-#   KEDA_MANIFEST, a file to take instead of downloading KEDA.
+# Environment:
+#   KUBECONFIG     the cluster
+#   ENV_FILE       the credentials, default k8s/.env
+#   PG_DSN         the database, where ENV_FILE has none
+#   KEDA_MANIFEST  a file to use instead of downloading KEDA
 set -euo pipefail
 here=$(dirname "$0")
 # shellcheck source-path=SCRIPTDIR source=progress.sh
@@ -31,7 +33,7 @@ while [ $# -gt 0 ]; do
       usage
       exit
       ;;
-    *) fail "unknown option '$1'; --help lists them" ;;
+    *) fail "unknown option '$1', see --help" ;;
   esac
   shift || fail "--overlay needs prod or test"
 done
@@ -40,7 +42,7 @@ platform=$root/k8s/kustomize/overlays/$overlay
 downloads=$(mktemp -d)
 trap 'rm -rf "$downloads"' EXIT
 
-# Before all else, because secrets go into them.
+# First of all, because secrets go into them.
 make_namespaces() {
   local all
   all=$(kubectl kustomize "$platform") || fail "$platform cannot be rendered, see above"
@@ -49,7 +51,7 @@ make_namespaces() {
     applied namespaces kubectl apply --server-side --filename -
 }
 
-# A teardown may not be over yet, and nothing can be made in a namespace that goes.
+# An earlier teardown may still run, and nothing can be made in a namespace that is being deleted.
 nothing_goes() {
   local phases
   phases=$(kubectl get namespaces keda nats keda-jobs-prod keda-jobs-test --ignore-not-found --output 'jsonpath={.items[*].status.phase}')
@@ -59,7 +61,7 @@ nothing_goes() {
 say_what_is_next() {
   cat <<END
 $name: done. Next:
-  $([ -e "$ENV_FILE" ] || echo "cp k8s/.env.template k8s/.env, chmod 600, fill in, make -C k8s secrets; this script again for the tables
+  $([ -e "$ENV_FILE" ] || echo "cp k8s/.env.template k8s/.env, chmod 600, fill in, make -C k8s secrets, then this script again for the tables
   ")make build-all push-all REGISTRY=<host>/<path>
   make deploy JOB=<job> REGISTRY=<host>/<path>     (or, with a local build: kubectl apply -f jobs/<job>/service.yaml)
   make -C k8s status

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Removes the platform and its jobs from the cluster that kubectl talks to, after asking. Run again, it goes on.
+# Remove the platform and its jobs from the cluster of kubectl, after asking. A second run continues.
 # Usage: k8s/setup-scripts/teardown-all.sh [--yes] [--delete-data]
 #   --yes          do not ask
-#   --delete-data  also the events: NATS' volumes, and with them namespace nats. Without it both stay, and the next
-#                  setup-all.sh goes on with them.
-# Stays in any case: KEDA where setup-all.sh found it, k8s/.env, and what is in your database and your store.
-# shellcheck disable=SC2154  # root, name: of progress.sh
+#   --delete-data  also delete the events: NATS's volumes and the namespace nats. Without it both stay, and the next
+#                  setup-all.sh uses them.
+# Never removed: a KEDA that setup-all.sh did not install, k8s/.env, and what is in your database and your store.
+# shellcheck disable=SC2154  # root and name come from progress.sh
 set -euo pipefail
 here=$(dirname "$0")
 # shellcheck source-path=SCRIPTDIR source=progress.sh
@@ -25,7 +25,7 @@ for argument in "$@"; do
       usage
       exit
       ;;
-    *) fail "unknown option '$argument'; --help lists them" ;;
+    *) fail "unknown option '$argument', see --help" ;;
   esac
 done
 
@@ -42,7 +42,7 @@ show_what_goes() {
   elif ! keda_is_ours; then
     echo "  not KEDA: setup-all.sh did not install it"
   elif [ -n "$(scaled_of_others)" ]; then
-    echo "  not KEDA: it scales also $(scaled_of_others)"
+    echo "  not KEDA: it also scales $(scaled_of_others)"
   else
     echo "  KEDA, which setup-all.sh installed, and the namespace keda"
   fi
@@ -50,9 +50,9 @@ show_what_goes() {
 
 ask() {
   if $yes; then return; fi
-  [ -t 0 ] || fail "asks before it removes anything, and nobody can answer here: pass --yes"
+  [ -t 0 ] || fail "refusing to remove anything without confirmation: stdin is not a terminal, pass --yes"
   local answer
-  read -r -p "Go on? [y/N] " answer
+  read -r -p "Continue? [y/N] " answer
   [[ $answer == [yY]* ]] || fail "nothing was removed"
 }
 

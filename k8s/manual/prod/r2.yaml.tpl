@@ -1,4 +1,4 @@
-# The store, for the jobs. Values are put in as base64 by k8s/setup-scripts/secrets.sh, so no character needs care.
+# The store, for the jobs. k8s/setup-scripts/secrets.sh puts values in as base64, so no character needs escaping.
 apiVersion: v1
 kind: Secret
 metadata:

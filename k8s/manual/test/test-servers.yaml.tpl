@@ -1,4 +1,4 @@
-# What the S3 server and the PostgreSQL of a test cluster ask for: the same that r2 and PG_DSN say.
+# Credentials of the S3 server and the PostgreSQL of a test cluster: the same as in r2 and PG_DSN.
 apiVersion: v1
 kind: Secret
 metadata:

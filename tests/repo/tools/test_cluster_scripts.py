@@ -1,4 +1,4 @@
-"""The scripts of k8s/ as far as they go without a cluster: use, prerequisites, help, the order of kind-cluster."""
+"""Scripts of k8s/ without a cluster: help, options, prerequisites, the steps of kind-cluster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOOLS = ("awk", "basename", "bash", "cat", "dirname", "grep", "mktemp", "paste",
 
 
 def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A script of k8s/, led to no cluster."""
+    """Run a script of k8s/ without a cluster."""
     nowhere = {"KUBECONFIG": "/nowhere"} | environment
     return subprocess.run(
         [ROOT / "k8s" / script, *arguments],
@@ -31,7 +31,7 @@ def run(script: str, *arguments: str, **environment: str) -> subprocess.Complete
     "script", ["setup-scripts/setup-all.sh", "setup-scripts/teardown-all.sh", "setup-scripts/secrets.sh",
                "setup-scripts/kind-cluster.sh", "connect.sh", "status.sh", "pause.sh", "logs.sh"]
 )  # fmt: skip
-def test_every_script_tells_its_use(script: str) -> None:
+def test_every_script_prints_its_usage(script: str) -> None:
     done = run(script, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"Usage: k8s/{script}" in done.stdout
@@ -41,11 +41,11 @@ def test_every_script_tells_its_use(script: str) -> None:
 def test_an_unknown_option_is_one_line(script: str) -> None:
     done = run(f"setup-scripts/{script}.sh", "--nonsense")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"{script}: unknown option '--nonsense'; --help lists them\n"
+    assert done.stderr == f"{script}: unknown option '--nonsense', see --help\n"
 
 
 @pytest.mark.parametrize("arguments", [("--overlay",), ("--overlay", "staging")])
-def test_an_overlay_that_there_is_not_is_one_line(arguments: tuple[str, ...]) -> None:
+def test_an_unknown_overlay_is_one_line(arguments: tuple[str, ...]) -> None:
     done = run("setup-scripts/setup-all.sh", *arguments)
     assert done.returncode == 1
     assert done.stderr.startswith("setup-all: --overlay ")
@@ -54,7 +54,7 @@ def test_an_overlay_that_there_is_not_is_one_line(arguments: tuple[str, ...]) ->
 
 @pytest.fixture
 def bare_machine(tmp_path: Path) -> Path:
-    """A copy of the scripts, without a .venv, and beside it a folder `bin` with the commonest programs only."""
+    """Copy the scripts, without a .venv, and make a folder `bin` with the most common programs only."""
     shutil.copytree(ROOT / "k8s", tmp_path / "repo/k8s", ignore=shutil.ignore_patterns(".env"))
     tools = tmp_path / "bin"
     tools.mkdir()
@@ -63,7 +63,7 @@ def bare_machine(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_all_that_is_missing_is_told_at_once(bare_machine: Path) -> None:
+def test_everything_missing_is_reported_at_once(bare_machine: Path) -> None:
     done = subprocess.run(
         [bare_machine / "repo/k8s/setup-scripts/setup-all.sh"],
         env={"PATH": str(bare_machine / "bin")},
@@ -74,20 +74,20 @@ def test_all_that_is_missing_is_told_at_once(bare_machine: Path) -> None:
     assert done.returncode == 1
     for program in ("envsubst", "keda-jobs", "kubectl"):
         assert f"  ✗ {program} is not installed\n" in done.stdout
-    assert done.stderr == "setup-all: 3 of the prerequisites are missing, listed above; nothing was changed\n"
+    assert done.stderr == "setup-all: 3 of the prerequisites are missing, see above. Nothing was changed\n"
 
 
-def test_a_cluster_that_does_not_answer_is_told_with_its_context(tmp_path: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_reported_with_its_context(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("R2_BUCKET=<bucket>\n")
     done = run("setup-scripts/setup-all.sh", ENV_FILE=str(tmp_path / ".env"))
     assert done.returncode == 1
     assert "✗ the cluster of context (none) does not answer" in done.stdout
     assert "R2_BUCKET is still the placeholder" in done.stdout
-    assert "nothing was changed" in done.stderr
+    assert "Nothing was changed" in done.stderr
 
 
 @pytest.mark.parametrize("target", [("status",), ("logs", "JOB=x"), ("pause", "JOB=x"), ("resume", "JOB=x")])
-def test_without_a_cluster_each_target_says_so(target: tuple[str, ...]) -> None:
+def test_each_target_fails_cleanly_without_a_cluster(target: tuple[str, ...]) -> None:
     done = subprocess.run(
         ["make", "--silent", "-C", ROOT / "k8s", *target],
         env=os.environ | {"KUBECONFIG": "/nowhere"},
@@ -116,7 +116,7 @@ esac
 
 @pytest.mark.parametrize(("clusters", "made"), [("", True), ("keda-jobs", False)])
 def test_kind_cluster_does_its_steps_in_order(bare_machine: Path, clusters: str, made: bool) -> None:
-    """With stand-ins that write down their calls: there is no kind to be had where this runs."""
+    """Use stand-ins that record their calls, since kind is not available here."""
     calls = bare_machine / "calls"
     for program in ("kind", "docker", "kubectl", "make"):
         (bare_machine / "bin" / program).write_text(KIND)

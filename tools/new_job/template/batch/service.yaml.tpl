@@ -8,7 +8,7 @@ metadata:
   labels: {app: <job>, app.kubernetes.io/part-of: keda-jobs}
 automountServiceAccountToken: false
 ---
-# How KEDA logs in: a role that may read one number, with a time limit for its queries and for its connections.
+# How KEDA logs in: a role that may read one number, with a limit on query time and on connections.
 apiVersion: keda.sh/v1alpha1
 kind: TriggerAuthentication
 metadata:
@@ -30,37 +30,37 @@ metadata:
   namespace: keda-jobs-prod
   labels: {app: <job>, app.kubernetes.io/part-of: keda-jobs}
 spec:
-  pollingInterval: 30 # seconds; a query of a millisecond each
+  pollingInterval: 30 # seconds, at one query of a millisecond each
   minReplicaCount: 0
-  maxReplicaCount: 5 # on the database's two cores, two workers are as fast as more; give it what your database has
+  maxReplicaCount: 5 # two workers saturate a database of two cores. Set what your database can take
   successfulJobsHistoryLimit: 3
   failedJobsHistoryLimit: 5
   scalingStrategy:
-    # The query counts no row that is claimed, so all it counts is work for new Jobs.
+    # The query counts no claimed rows, so all that it counts is work for new Jobs.
     strategy: accurate
-    # A Job whose worker has not claimed yet still has its rows in the count: it is ready after its first claim.
+    # A Job is ready after its first claim. Until then the query still counts its rows.
     pendingPodConditions: [Ready]
   rollout:
-    strategy: gradual # a change of this file ends no running Job
+    strategy: gradual # a change of this file stops no running Job
   triggers:
     - type: postgresql
       metadata:
         userName: <scaler>
         query: SELECT rows FROM <table>_claimable
-        targetQueryValue: "20000" # a Job for each CLAIM_SIZE rows
+        targetQueryValue: "20000" # one Job for each CLAIM_SIZE rows
       authenticationRef:
         name: <job>-pgconn
   jobTargetRef:
     parallelism: 1
     completions: 1
-    backoffLimit: 0 # what failed is still in the table, and the next Job takes it
-    activeDeadlineSeconds: 3600 # ends what hangs; what works gives its rows back at SIGTERM, and the next Job goes on
-    ttlSecondsAfterFinished: 600 # time to read a log; also where the history limits of KEDA do not reach
+    backoffLimit: 0 # failed rows are still in the table, and the next Job takes them
+    activeDeadlineSeconds: 3600 # ends a worker that hangs. A healthy one gives back its rows, and the next Job continues
+    ttlSecondsAfterFinished: 600 # time to read a log, also of Jobs beyond KEDA's history limits
     podFailurePolicy:
       rules:
-        - action: FailJob # exit 2: misconfigured, another pod would end the same
+        - action: FailJob # exit code 2: misconfigured, another pod would fail too
           onExitCodes: {containerName: <job>, operator: In, values: [2]}
-        - action: Ignore # the node is drained: another pod, at once
+        - action: Ignore # the node is drained: start another pod at once
           onPodConditions: [{type: DisruptionTarget, status: "True"}]
     template:
       metadata:
@@ -70,7 +70,7 @@ spec:
         serviceAccountName: <job>
         automountServiceAccountToken: false
         enableServiceLinks: false
-        shareProcessNamespace: true # as process 1 the job would be deaf to a SIGTERM that comes before its imports are done
+        shareProcessNamespace: true # process 1 ignores a SIGTERM that comes before Python has set a handler
         terminationGracePeriodSeconds: 45 # SHUTDOWN_GRACE_S (30), and time to close the batch
         securityContext:
           runAsNonRoot: true
@@ -96,8 +96,8 @@ spec:
             ports:
               - {name: http, containerPort: 8080}
             resources:
-              requests: {cpu: 500m, memory: 128Mi} # 66 MB for batches of 20 000 small rows; it uses all CPU it is given
-              limits: {cpu: "1", memory: 256Mi} # one process works on one core; twice the memory it asks for
+              requests: {cpu: 500m, memory: 128Mi} # 66 MB for batches of 20 000 small rows. It uses all the CPU that it gets
+              limits: {cpu: "1", memory: 256Mi} # one process uses one core. Twice the requested memory
             securityContext:
               allowPrivilegeEscalation: false
               readOnlyRootFilesystem: true
@@ -105,9 +105,9 @@ spec:
             livenessProbe:
               httpGet: {path: /healthz, port: http}
               periodSeconds: 10
-              timeoutSeconds: 5 # a node that is short of CPU answers late
+              timeoutSeconds: 5 # a node short of CPU answers late
               failureThreshold: 3
-            readinessProbe: # true after the first claim; until then KEDA counts the Job as pending
+            readinessProbe: # ready after the first claim, until then KEDA counts the Job as pending
               httpGet: {path: /readyz, port: http}
               periodSeconds: 1
               timeoutSeconds: 5
@@ -119,7 +119,7 @@ metadata:
   namespace: keda-jobs-prod
   labels: {app: <job>, app.kubernetes.io/part-of: keda-jobs}
 spec:
-  # Nothing but what the namespace gives: DNS for all, PostgreSQL for needs-postgres, Prometheus to 8080.
+  # Nothing beyond the namespace's policies: DNS for all, PostgreSQL for needs-postgres, Prometheus to 8080.
   podSelector:
     matchLabels: {app: <job>}
   policyTypes: [Ingress, Egress]

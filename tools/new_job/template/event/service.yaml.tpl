@@ -17,27 +17,27 @@ metadata:
 spec:
   scaleTargetRef:
     name: <job>
-  pollingInterval: 5 # seconds from a publish to the first pod at most; one request to NATS each
-  cooldownPeriod: 30 # a pod starts in a few seconds, so an idle one need not be kept longer
+  pollingInterval: 5 # at most this many seconds from a publish to the first pod, at one request to NATS each
+  cooldownPeriod: 30 # a pod starts in a few seconds, so an idle one is not kept longer
   minReplicaCount: 0
-  maxReplicaCount: 10 # as many cores as this job may use at once
+  maxReplicaCount: 10 # the number of cores that this job may use at once
   advanced:
     horizontalPodAutoscalerConfig:
       behavior:
         scaleDown:
-          # With the HPA's usual 300 s, one retry that comes due soon after a burst starts as many pods as the burst had.
+          # With the HPA's default of 300 s, one retry soon after a burst would start as many pods as the burst had.
           stabilizationWindowSeconds: 15
           policies:
-            - {type: Percent, value: 50, periodSeconds: 15} # those that leave finish their messages meanwhile
+            - {type: Percent, value: 50, periodSeconds: 15} # the leaving pods finish their messages
   triggers:
     - type: nats-jetstream
       metadata:
-        # The headless service: in a cluster KEDA asks nats-0.<this host> and so on for the consumer's leader.
+        # The headless service: with several servers KEDA asks nats-0.<this host> and so on for the consumer's leader.
         natsServerMonitoringEndpoint: nats-headless.nats.svc.cluster.local:8222
         account: $G
         stream: keda-jobs-events
         consumer: <job>-consumer
-        lagThreshold: "40" # five rounds of CONCURRENCY (8): a pod is done with them before another has started
+        lagThreshold: "40" # five rounds of CONCURRENCY (8): a pod finishes them before another has started
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -46,7 +46,7 @@ metadata:
   namespace: keda-jobs-prod
   labels: {app: <job>, app.kubernetes.io/part-of: keda-jobs}
 spec:
-  # No replicas here: KEDA sets them, and applying this file again must not.
+  # No replicas here: KEDA sets them, and applying this file again must not change them.
   revisionHistoryLimit: 3
   selector:
     matchLabels: {app: <job>}
@@ -57,8 +57,8 @@ spec:
       serviceAccountName: <job>
       automountServiceAccountToken: false
       enableServiceLinks: false
-      shareProcessNamespace: true # as process 1 the job would be deaf to a SIGTERM that comes before its imports are done
-      terminationGracePeriodSeconds: 45 # SHUTDOWN_GRACE_S (30), and time to say goodbye to NATS
+      shareProcessNamespace: true # process 1 ignores a SIGTERM that comes before Python has set a handler
+      terminationGracePeriodSeconds: 45 # SHUTDOWN_GRACE_S (30), and time to close the connection to NATS
       securityContext:
         runAsNonRoot: true
         runAsUser: 10001
@@ -83,17 +83,17 @@ spec:
           ports:
             - {name: http, containerPort: 8080}
           resources:
-            requests: {cpu: 100m, memory: 96Mi} # at rest 60 MB
-            limits: {cpu: "1", memory: 256Mi} # and CONCURRENCY (8) × what one event takes
+            requests: {cpu: 100m, memory: 96Mi} # 60 MB at rest
+            limits: {cpu: "1", memory: 256Mi} # plus CONCURRENCY (8) × the memory of one event
           securityContext:
             allowPrivilegeEscalation: false
             readOnlyRootFilesystem: true
             capabilities: {drop: [ALL]}
-          # Only readiness looks at NATS' health: a restart would not mend it.
+          # Only readiness checks NATS: a restart would not repair it.
           livenessProbe:
             httpGet: {path: /healthz, port: http}
             periodSeconds: 10
-            timeoutSeconds: 5 # a node that is short of CPU answers late
+            timeoutSeconds: 5 # a node short of CPU answers late
             failureThreshold: 3
           readinessProbe:
             httpGet: {path: /readyz, port: http}
@@ -103,7 +103,7 @@ spec:
             - {name: tmp, mountPath: /tmp}
       volumes:
         - name: tmp
-          emptyDir: {sizeLimit: 64Mi} # nothing is written there but by Python's multiprocessing
+          emptyDir: {sizeLimit: 64Mi} # only Python's multiprocessing writes there
 ---
 apiVersion: policy/v1
 kind: PodDisruptionBudget
@@ -112,7 +112,7 @@ metadata:
   namespace: keda-jobs-prod
   labels: {app: <job>, app.kubernetes.io/part-of: keda-jobs}
 spec:
-  maxUnavailable: 50% # an evicted pod loses nothing; half of them go on working through a node's upgrade
+  maxUnavailable: 50% # an evicted pod loses nothing, and half of them work on through a node's upgrade
   selector:
     matchLabels: {app: <job>}
 ---
@@ -123,7 +123,7 @@ metadata:
   namespace: keda-jobs-prod
   labels: {app: <job>, app.kubernetes.io/part-of: keda-jobs}
 spec:
-  # On top of the namespace's own: DNS for all, Prometheus to 8080.
+  # In addition to the namespace's policies: DNS for all, Prometheus to 8080.
   podSelector:
     matchLabels: {app: <job>}
   policyTypes: [Egress]
