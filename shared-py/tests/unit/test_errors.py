@@ -1,4 +1,4 @@
-"""Errors come back whole from a worker process, and each has a text."""
+"""Errors survive the way back from a worker process, and each has a text."""
 
 import asyncio
 import os
@@ -29,11 +29,11 @@ def test_an_error_survives_pickling(error: JobError) -> None:
     assert vars(again) == vars(error)
 
 
-def test_an_error_without_a_text_says_what_its_class_says() -> None:
+def test_an_error_without_a_text_uses_the_docstring_of_its_class() -> None:
     assert str(StoreUnavailable()) == "The object store is unreachable or refuses the credentials."
 
 
-async def test_a_worker_process_that_dies_costs_one_try_and_says_so() -> None:
+async def test_a_dying_worker_process_costs_one_attempt_and_says_so() -> None:
     cpu = CpuPool(1)
     with pytest.raises(WorkerDied) as caught:
         await cpu(os.kill, await cpu(os.getpid), signal.SIGKILL)
@@ -41,7 +41,7 @@ async def test_a_worker_process_that_dies_costs_one_try_and_says_so() -> None:
     assert await cpu(os.getpid) != os.getpid()
 
 
-async def test_a_cancelled_call_ends_its_worker_process() -> None:
+async def test_a_cancelled_call_stops_its_worker_process() -> None:
     cpu = CpuPool(1)
     worker = await cpu(os.getpid)
     with pytest.raises(TimeoutError):

@@ -1,4 +1,4 @@
-"""Bad input becomes a readable reason, never a crash."""
+"""Invalid input gives a readable reason and never a crash."""
 
 import contextlib
 import json
@@ -48,7 +48,7 @@ def reason(data: bytes) -> str:
         (b'{"url": 1, "count": "x"}', "(and 1 more)"),
     ],
 )
-def test_what_is_not_the_event_is_refused_with_a_reason(data: bytes, words: str) -> None:
+def test_an_invalid_event_is_refused_with_a_reason(data: bytes, words: str) -> None:
     assert words in reason(data)
 
 
@@ -66,7 +66,7 @@ def test_a_hundred_thousand_keys_are_read_in_linear_time() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_at_all_raise_anything_else(data: bytes) -> None:
+def test_no_bytes_raise_any_other_error(data: bytes) -> None:
     with contextlib.suppress(InvalidEvent):
         Order.decode(data)
 

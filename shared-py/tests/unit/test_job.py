@@ -1,4 +1,4 @@
-"""What the signature of a handler says."""
+"""Events of a handler, read from its signature."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from keda_jobs.event.job import Handler, emitted_types, event_type
 
 
 class Asked(Event, subject="asked"):
-    """What is read."""
+    """Event that is read."""
 
 
 class Done(Event, subject="done"):
-    """What is written."""
+    """Event that is returned."""
 
 
 class Failed(Event, subject="failed"):
-    """What is written, too."""
+    """Another event that is returned."""
 
 
 async def nothing(event: Asked, job: object) -> None: ...
@@ -66,14 +66,12 @@ async def something(event: Asked, job: object):  # type: ignore[no-untyped-def]
         (many, [Done, Failed]),
     ],
 )
-def test_the_events_that_a_handler_returns_stand_in_its_annotation(
-    handler: Handler, emitted: list[type[Event]]
-) -> None:
+def test_the_annotation_of_a_handler_names_the_events_it_returns(handler: Handler, emitted: list[type[Event]]) -> None:
     assert event_type(handler) is Asked
     assert emitted_types(handler) == emitted
 
 
 @pytest.mark.parametrize("handler", [any_event, any_list, something])
-def test_an_annotation_that_leaves_open_which_events_is_refused(handler: Handler) -> None:
+def test_an_ambiguous_annotation_is_refused(handler: Handler) -> None:
     with pytest.raises(TypeError, match=f"the events that {handler.__name__} returns must be named"):
         emitted_types(handler)

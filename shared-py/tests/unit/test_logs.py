@@ -1,4 +1,4 @@
-"""A log line is one JSON object in a container, readable on a terminal, and nobody's text can forge another."""
+"""Log lines: one JSON object each in a container, readable on a terminal, and safe from text that forges lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FLAGS = ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks", 
 
 
 class Stderr:
-    """What has gone to stderr."""
+    """Captured output on stderr."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
@@ -38,7 +38,7 @@ class Stderr:
 
 @pytest.fixture(autouse=True)
 def stderr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Stderr]:
-    """Logging is as it was when the test is over."""
+    """Restore logging after the test."""
     root = logging.getLogger()
     before = (root.handlers[:], root.level, {name: logging.getLogger(name).level for name in logs._CHATTY})
     for name in FLAGS:
@@ -78,7 +78,7 @@ def test_the_time_is_utc_in_milliseconds(stderr: Stderr) -> None:
     assert abs((datetime.fromisoformat(text) - before).total_seconds()) < 5
 
 
-def test_what_comes_with_a_line_passes_with_its_type(stderr: Stderr) -> None:
+def test_extra_values_keep_their_type(stderr: Stderr) -> None:
     logs.setup("image-resize")
     extra = {
         "msg_id": "image-resize-7",
@@ -107,7 +107,7 @@ def test_a_value_that_is_not_json_becomes_text(stderr: Stderr, value: object) ->
 
 
 @pytest.mark.parametrize("text", ["one\ntwo", "\r\x1b[2Jgone", "\u2028", "\x7f\x9b31m", "\udcff", "schön 雪", '"},{"'])
-def test_no_text_leaves_its_line_and_none_is_lost(stderr: Stderr, text: str) -> None:
+def test_text_stays_on_one_line_and_none_is_lost(stderr: Stderr, text: str) -> None:
     logs.setup("image-resize")
     log.info("got %s", text, extra={"reason": text})
     assert stderr.text.isascii()
@@ -143,7 +143,7 @@ def test_python_warnings_are_lines_as_well(stderr: Stderr) -> None:
     assert "DeprecationWarning: old" in only(stderr)["message"]
 
 
-def test_debug_lines_come_when_asked_for_but_never_from_the_clients(stderr: Stderr) -> None:
+def test_debug_lines_appear_on_request_but_never_from_the_clients(stderr: Stderr) -> None:
     logs.setup("image-resize")
     logging.getLogger().setLevel("DEBUG")
     log.debug("ours")
@@ -176,7 +176,7 @@ def test_a_terminal_gets_a_short_coloured_line(stderr: Stderr) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_a_terminal_that_wants_no_colour_gets_none(
+def test_a_terminal_without_colour_gets_plain_text(
     stderr: Stderr, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -185,7 +185,7 @@ def test_a_terminal_that_wants_no_colour_gets_none(
     assert re.fullmatch(r"\d\d:\d\d:\d\d ERROR    gone\n", stderr.text)
 
 
-def test_no_text_steers_a_terminal(stderr: Stderr) -> None:
+def test_text_cannot_control_a_terminal(stderr: Stderr) -> None:
     logs.setup("image-resize", for_terminal=True)
     log.info("schön\n\x1b[2J", extra={"reason": "a\rb"})
     assert "schön\\n\\x1b[2J" in stderr.text
@@ -201,7 +201,7 @@ def test_a_terminal_shows_the_traceback_below(stderr: Stderr) -> None:
     assert second == "ValueError: \\x1b[2J"
 
 
-def test_the_form_follows_stderr(stderr: Stderr, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_format_follows_stderr(stderr: Stderr, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     logs.setup("image-resize")
     log.info("hello")
@@ -209,7 +209,7 @@ def test_the_form_follows_stderr(stderr: Stderr, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_line_is_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """About 10 µs; one per message must not be felt at thousands a second. The limit leaves room for a busy machine."""
+    """Check that a line takes some 10 µs. The limit leaves room for a busy machine."""
     with Path(os.devnull).open("w", buffering=1, encoding="utf-8") as sink:
         monkeypatch.setattr(sys, "stderr", sink)
         logs.setup("image-resize")

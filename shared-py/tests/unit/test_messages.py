@@ -1,4 +1,4 @@
-"""What travels with a message: its id, count and subject over retries, and into its dead letter."""
+"""Messages keep their id, attempt and subject over retries and in their dead letter."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,7 @@ def message(data: bytes = b'{"url":"a"}', headers: dict[str, str] | None = None)
     return Message.from_delivery(received(data=data, headers=headers or {}), "image-download")
 
 
-def test_a_new_message_is_known_by_job_and_sequence() -> None:
+def test_a_new_message_is_identified_by_job_and_sequence() -> None:
     new = Message.from_delivery(received(num_delivered=2), "image-download")
     assert (new.id, new.attempt, new.subject) == ("image-download-7", 2, "image-download")
 
@@ -58,7 +58,7 @@ def test_id_count_subject_headers_and_body_survive_a_retry() -> None:
     assert again.headers == {"trace": "1"}
 
 
-def test_headers_of_ours_are_not_believed_on_an_open_subject() -> None:
+def test_library_headers_are_not_trusted_on_an_open_subject() -> None:
     forged = {"Keda-Jobs-Attempt": "14", "Keda-Jobs-Id": "x", "Keda-Jobs-Subject": "other"}
     new = Message.from_delivery(received(headers=forged), "image-download")
     assert (new.id, new.attempt, new.subject) == ("image-download-7", 1, "image-download")
@@ -73,12 +73,12 @@ def test_headers_of_ours_are_not_believed_on_an_open_subject() -> None:
         {"Keda-Jobs-Attempt": "", "Keda-Jobs-Id": "", "Keda-Jobs-Subject": ""},
     ],
 )
-def test_headers_that_cannot_be_ours_are_not_believed_anywhere(headers: dict[str, str]) -> None:
+def test_invalid_library_headers_are_not_trusted_anywhere(headers: dict[str, str]) -> None:
     due = Message.from_delivery(received(subject="retry.due.image-download", headers=headers), "image-download")
     assert (due.id, due.attempt, due.subject) == ("image-download-7", 1, "retry.due.image-download")
 
 
-def test_a_header_that_no_client_may_publish_is_left_behind() -> None:
+def test_a_header_that_clients_may_not_publish_is_dropped() -> None:
     new = Message.from_delivery(
         received(headers={"a b": "1", "": "2", "ü": "3", "x:y": "4", "Trace-Id": "5"}), "image-download"
     )
@@ -104,14 +104,14 @@ def test_the_body_of_a_dead_letter_is_exactly_subject_data_and_num_delivered() -
     "data",
     [b'{"url": 1.00000000000000000001}', b"[1, 1e400]", b'"text"', b"null", b"0", '{"ü": "\U0001f600"}'.encode()],
 )
-def test_json_is_kept_to_the_letter(data: bytes) -> None:
+def test_json_is_kept_exactly(data: bytes) -> None:
     letter = dead_letter(message(data), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
     assert letter.headers["Keda-Jobs-Data"] == "json"
     assert b'"data":' + data + b"," in letter.data
 
 
 @given(st.one_of(st.binary(max_size=300), st.text().map(lambda text: text.encode(errors="replace"))))
-def test_any_bytes_make_a_letter_that_is_json(data: bytes) -> None:
+def test_any_bytes_give_a_dead_letter_in_json(data: bytes) -> None:
     letter = dead_letter(message(data), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
     body = json.loads(letter.data)
     assert body.keys() == {"subject", "data", "num_delivered"}
@@ -120,7 +120,7 @@ def test_any_bytes_make_a_letter_that_is_json(data: bytes) -> None:
 
 
 @given(st.binary(min_size=1, max_size=64), st.sampled_from([4096, 65_536, MAX_PAYLOAD]), st.integers(1, 3))
-def test_a_letter_never_exceeds_the_servers_limit(pattern: bytes, max_payload: int, share: int) -> None:
+def test_a_dead_letter_never_exceeds_the_servers_limit(pattern: bytes, max_payload: int, share: int) -> None:
     data = (pattern * max_payload)[: max_payload // share]
     letter = dead_letter(
         message(data, {"k" * 50: "v" * (max_payload // 9)}), "image-download", Dead("r", "E"), max_payload, NOW
@@ -130,7 +130,7 @@ def test_a_letter_never_exceeds_the_servers_limit(pattern: bytes, max_payload: i
     assert json.loads(letter.data)["subject"] == "image-download"
 
 
-def test_a_letter_that_had_to_be_cut_says_so_and_where_the_whole_is() -> None:
+def test_a_truncated_dead_letter_says_where_the_original_is() -> None:
     letter = dead_letter(message(b"x" * MAX_PAYLOAD), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
     assert letter.headers["Keda-Jobs-Data"] == "truncated"
     assert letter.headers["Keda-Jobs-Size"] == str(MAX_PAYLOAD)
@@ -139,7 +139,7 @@ def test_a_letter_that_had_to_be_cut_says_so_and_where_the_whole_is() -> None:
 
 
 @pytest.mark.parametrize("data", [b'{"url": "a"}', b"not json", b'{"a":1,"a":2}', b'"text"'])
-def test_what_is_replayed_is_what_was_published(data: bytes) -> None:
+def test_a_replay_publishes_the_original_bytes(data: bytes) -> None:
     outgoing = dead_letter(message(data, {"trace": "1"}), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
     letter = read_letter(9, NOW + timedelta(seconds=1), outgoing.data, outgoing.headers)
     assert letter.payload.replace(b" ", b"") == data.replace(b" ", b"")
@@ -150,7 +150,7 @@ def test_what_is_replayed_is_what_was_published(data: bytes) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{}", b"\xff", b'{"subject":1,"data":2,"num_delivered":"x"}', b"[" * 5000]
 )
-def test_a_letter_of_another_make_can_be_shown(body: bytes) -> None:
+def test_a_foreign_dead_letter_can_be_shown(body: bytes) -> None:
     assert read_letter(9, NOW, body, {}).num_delivered == 0
 
 

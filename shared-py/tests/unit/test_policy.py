@@ -1,4 +1,4 @@
-"""The pure core: what becomes of a message, and when it comes again."""
+"""Decisions about a message: its outcome and the time of its retry."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,17 +35,17 @@ def test_success_acks_with_its_events() -> None:
 
 
 @given(attempts)
-def test_a_permanent_error_dies_at_any_attempt(attempt: int) -> None:
+def test_a_permanent_error_is_a_dead_letter_at_any_attempt(attempt: int) -> None:
     assert after(Permanent("no picture"), attempt) == Dead("Permanent: no picture", "Permanent")
 
 
 @given(attempts)
-def test_trouble_of_the_platform_never_uses_up_a_delivery(attempt: int) -> None:
+def test_a_platform_failure_never_uses_up_a_delivery(attempt: int) -> None:
     assert isinstance(after(StoreUnavailable("away"), attempt), Hold)
 
 
 @given(attempts)
-def test_an_unknown_error_is_tried_again_until_the_limit(attempt: int) -> None:
+def test_an_unknown_error_is_retried_up_to_the_limit(attempt: int) -> None:
     decision = after(ZeroDivisionError("by zero"), attempt)
     if attempt < 15:
         assert decision == Retry(attempt * 2460.0, "ZeroDivisionError: by zero")
@@ -53,20 +53,20 @@ def test_an_unknown_error_is_tried_again_until_the_limit(attempt: int) -> None:
         assert decision == Dead("ZeroDivisionError: by zero", "ZeroDivisionError")
 
 
-def test_an_error_may_deserve_fewer_deliveries() -> None:
+def test_an_error_may_limit_its_deliveries() -> None:
     assert isinstance(after(Transient("unknown host", max_deliveries=3), 2), Retry)
     assert isinstance(after(Transient("unknown host", max_deliveries=3), 3), Dead)
 
 
 @given(attempts, st.floats(0, 1e9))
-def test_a_wish_for_rest_lengthens_a_retry_within_bounds(attempt: int, wish_s: float) -> None:
+def test_retry_after_lengthens_a_retry_within_bounds(attempt: int, wish_s: float) -> None:
     decision = after(RetryAfter("busy", delay_s=wish_s), attempt)
     if isinstance(decision, Retry):
         assert attempt * 2460.0 <= decision.delay_s or decision.delay_s == RetryPolicy().longest_delay_s
         assert decision.delay_s <= RetryPolicy().longest_delay_s
 
 
-def test_the_sixteenth_delivery_is_given_up_unrun() -> None:
+def test_the_sixteenth_delivery_is_dead_lettered_without_running() -> None:
     policy = RetryPolicy()
     assert not policy.exhausted(15)
     assert policy.exhausted(16)

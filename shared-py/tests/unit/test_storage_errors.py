@@ -1,4 +1,4 @@
-"""What an exception of the S3 client means: the platform's trouble, this object's, or a missing object."""
+"""Exceptions of the S3 client: a platform failure, a failure of one object, or a missing object."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def meaning(error: Exception) -> JobError:
         (400, "AuthorizationHeaderMalformed"),
     ],
 )
-def test_refused_credentials_are_the_platforms_trouble_and_name_the_settings(status: int, code: str) -> None:
+def test_refused_credentials_are_a_platform_failure_and_name_the_settings(status: int, code: str) -> None:
     error = meaning(refusal(status, code))
     assert isinstance(error, StoreUnavailable)
     assert code in str(error)
@@ -65,27 +65,27 @@ def test_an_access_key_of_the_wrong_length_is_refused_by_r2_as_an_argument() -> 
     assert not isinstance(meaning(refusal(400, "InvalidArgument", text="partNumber")), StoreUnavailable)
 
 
-def test_a_wrong_clock_is_said_to_be_one() -> None:
+def test_a_wrong_clock_is_reported() -> None:
     error = meaning(refusal(403, "RequestTimeTooSkewed"))
     assert isinstance(error, StoreUnavailable)
     assert "clock" in str(error)
 
 
-def test_a_missing_bucket_is_the_platforms_trouble_and_names_the_setting() -> None:
+def test_a_missing_bucket_is_a_platform_failure_and_names_the_setting() -> None:
     error = meaning(refusal(404, "NoSuchBucket"))
     assert isinstance(error, StoreUnavailable)
     assert "R2_BUCKET" in str(error)
 
 
 @pytest.mark.parametrize("code", ["NoSuchKey", "404"])
-def test_a_missing_object_gets_a_few_tries(code: str) -> None:
+def test_a_missing_object_gets_a_few_attempts(code: str) -> None:
     error = meaning(refusal(404, code))
     assert isinstance(error, ObjectMissing)
     assert error.max_deliveries == 3
     assert "images/a.jpg" in str(error)
 
 
-def test_a_put_is_never_told_that_its_object_is_missing() -> None:
+def test_a_put_never_fails_with_a_missing_object() -> None:
     assert type(meaning(refusal(404, "404", operation="PutObject"))) is Transient
 
 
@@ -97,18 +97,18 @@ def test_a_store_under_load_pauses_the_loop(status: int, code: str) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 500, 502])
-def test_a_web_page_is_no_answer_of_a_store(status: int) -> None:
+def test_a_web_page_is_not_a_response_of_a_store(status: int) -> None:
     error = meaning(refusal(status, str(status), content_type="text/html; charset=utf-8"))
     assert isinstance(error, StoreUnavailable)
     assert "R2_ENDPOINT_URL" in str(error)
 
 
-def test_a_redirect_is_no_answer_of_this_store() -> None:
+def test_a_redirect_is_not_a_response_of_this_store() -> None:
     assert isinstance(meaning(refusal(301, "PermanentRedirect")), StoreUnavailable)
 
 
 @pytest.mark.parametrize(("status", "code"), [(500, "InternalError"), (501, "NotImplemented"), (400, "EntityTooLarge")])
-def test_what_may_lie_in_one_object_uses_up_deliveries(status: int, code: str) -> None:
+def test_a_failure_of_one_object_uses_up_deliveries(status: int, code: str) -> None:
     error = meaning(refusal(status, code, text="We had\n  trouble"))
     assert type(error) is Transient
     assert str(error) == f"{STORE} failed with images/a.jpg: HTTP {status} {code}: We had trouble"
@@ -124,7 +124,7 @@ def test_what_may_lie_in_one_object_uses_up_deliveries(status: int, code: str) -
         exceptions.ProxyConnectionError(proxy_url="https://x", error=OSError("refused")),
     ],
 )
-def test_nobody_there_is_the_platforms_trouble_and_says_why(error: exceptions.BotoCoreError) -> None:
+def test_an_unreachable_store_is_a_platform_failure_with_a_reason(error: exceptions.BotoCoreError) -> None:
     found = meaning(error)
     assert isinstance(found, StoreUnavailable)
     assert str(error.kwargs["error"]) in str(found)
@@ -144,19 +144,19 @@ def test_nobody_there_is_the_platforms_trouble_and_says_why(error: exceptions.Bo
         RuntimeError("Session is closed"),
     ],
 )
-def test_anything_else_uses_up_deliveries_and_names_the_object(error: Exception) -> None:
+def test_any_other_error_uses_up_deliveries_and_names_the_object(error: Exception) -> None:
     found = meaning(error)
     assert type(found) is Transient
     assert "images/a.jpg" in str(found)
     assert "\n" not in str(found)
 
 
-def test_the_s3_client_is_imported_by_nobody_who_opens_no_bucket() -> None:
+def test_the_s3_client_is_imported_only_to_open_a_bucket() -> None:
     code = "import sys, keda_jobs.storage; print([name for name in ('aioboto3', 'botocore') if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(("endpoint", "signed"), [("http://localhost:9000", True), ("https://r2.example", False)])
-def test_a_body_is_hashed_only_where_tls_does_not_protect_it(endpoint: str, signed: bool) -> None:
+def test_a_body_is_hashed_only_without_tls(endpoint: str, signed: bool) -> None:
     assert vars(_config(endpoint, 1, S3Timeouts()))["s3"]["payload_signing_enabled"] is signed

@@ -1,4 +1,4 @@
-"""What a declaration must hold, and how it is compared with the server's config."""
+"""Checks of a declaration, and its comparison with the server's config."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def declared(folder: Path, stream: dict[str, Any] | None = None, consumer: dict[
     return folder
 
 
-def test_a_good_declaration_is_read(tmp_path: Path) -> None:
+def test_a_valid_declaration_is_read(tmp_path: Path) -> None:
     found = read_declaration(declared(tmp_path))
 
     assert found.stream == STREAM
     assert found.consumers == (CONSUMER,)
 
 
-def test_the_repository_s_own_declaration_is_good() -> None:
+def test_the_declaration_of_this_repository_is_valid() -> None:
     found = read_declaration(find_jobs(Path(__file__)))
 
     assert {consumer["durable_name"] for consumer in found.consumers} >= {
@@ -56,7 +56,7 @@ def test_the_repository_s_own_declaration_is_good() -> None:
         ({"filter_subjects": ["retry.due.image-download", "retry.due.other"]}, "would take other jobs' retries"),
     ],
 )
-def test_a_consumer_s_mistakes_are_named_with_their_file(
+def test_mistakes_in_a_consumer_are_named_with_their_file(
     tmp_path: Path, consumer: dict[str, Any], mistake: str
 ) -> None:
     with pytest.raises(Misconfigured) as error:
@@ -67,13 +67,13 @@ def test_a_consumer_s_mistakes_are_named_with_their_file(
 
 
 @pytest.mark.parametrize("stream", [{"name": "events"}, {"subjects": []}, {"subjects": None}])
-def test_a_stream_s_mistakes_are_named(tmp_path: Path, stream: dict[str, Any]) -> None:
+def test_mistakes_in_a_stream_are_named(tmp_path: Path, stream: dict[str, Any]) -> None:
     with pytest.raises(Misconfigured, match=r"stream\.json: "):
         read_declaration(declared(tmp_path, stream=stream))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\x00", "nonsense"])
-def test_a_file_that_is_no_json_object_is_named(tmp_path: Path, text: str) -> None:
+def test_a_file_without_a_json_object_is_named(tmp_path: Path, text: str) -> None:
     declared(tmp_path)
     (tmp_path / "stream.json").write_text(text)
 
@@ -93,7 +93,7 @@ def test_a_file_that_is_no_json_object_is_named(tmp_path: Path, text: str) -> No
         ({"metadata": {"team": "x"}}, {"metadata": {"team": "x", "_nats.level": "2"}}),
     ],
 )
-def test_what_means_the_same_is_no_difference(declaration: dict[str, Any], server: dict[str, Any]) -> None:
+def test_equivalent_configs_do_not_differ(declaration: dict[str, Any], server: dict[str, Any]) -> None:
     assert differences(declaration, server) == []
 
 
@@ -108,11 +108,11 @@ def test_what_means_the_same_is_no_difference(declaration: dict[str, Any], serve
         ({"metadata": {"team": "x"}}, {}, "metadata none → {'team': 'x'}"),
     ],
 )
-def test_what_differs_is_shown(declaration: dict[str, Any], server: dict[str, Any], line: str) -> None:
+def test_differences_are_shown(declaration: dict[str, Any], server: dict[str, Any], line: str) -> None:
     assert [str(difference) for difference in differences(declaration, server)] == [line]
 
 
-def test_merging_keeps_what_is_not_declared() -> None:
+def test_merging_keeps_undeclared_keys() -> None:
     server = {"a": 1, "metadata": {"x": "1", "y": "2"}, "filter_subject": "old"}
 
     assert merged(server, {"b": 2, "metadata": {"y": "3"}, "filter_subjects": ["new"]}) == {

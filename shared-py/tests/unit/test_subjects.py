@@ -1,4 +1,4 @@
-"""Subjects with wildcards as sets of messages."""
+"""Patterns of subjects: what they cover and where they overlap."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ patterns = st.tuples(st.lists(st.sampled_from("ab*"), min_size=0, max_size=3), s
 
 
 def takes(pattern: str, subject: str) -> bool:
-    """The definition: `*` is one part, `>` at the end one or more."""
+    """Return whether `pattern` matches: `*` is one part, and `>` at the end one or more."""
     expression = re.escape(pattern).replace(r"\*", "[^.]+").replace(">", ".+")
     return re.fullmatch(expression, subject) is not None
 
 
 @given(patterns, literals)
-def test_a_pattern_covers_the_literals_it_takes(pattern: str, subject: str) -> None:
+def test_a_pattern_covers_the_subjects_it_matches(pattern: str, subject: str) -> None:
     assert covers(pattern, subject) == takes(pattern, subject)
     assert overlap(pattern, subject) == takes(pattern, subject)
 
 
 @given(patterns, patterns, literals)
-def test_what_is_covered_is_taken_and_what_is_taken_by_both_overlaps(one: str, other: str, subject: str) -> None:
+def test_covered_subjects_match_and_common_matches_overlap(one: str, other: str, subject: str) -> None:
     if covers(one, other) and takes(other, subject):
         assert takes(one, subject)
     if takes(one, subject) and takes(other, subject):

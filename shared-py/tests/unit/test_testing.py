@@ -1,4 +1,4 @@
-"""What an author of a job tests a handler with: no server, no loop, the real decisions."""
+"""Tools for testing a handler: without server and loop, with the real decisions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def pack(event: Order, job: Context[Settings, str]) -> Packed:
     return Packed(size=size)
 
 
-async def test_what_a_handler_returns_and_stores_is_seen() -> None:
+async def test_returned_events_and_stored_objects_are_visible() -> None:
     result = await run_one(pack, {"key": "a"}, store=InMemoryBucket({"a": b"goods"}))
     assert result.decision == Ack((Packed(size=5),))
     assert result.events == (Packed(size=5),)
@@ -41,12 +41,12 @@ async def test_what_a_handler_returns_and_stores_is_seen() -> None:
     assert result.store.objects["packed/a"].content_type == "text/plain"
 
 
-async def test_a_missing_object_is_tried_again_a_few_times() -> None:
+async def test_a_missing_object_is_retried_a_few_times() -> None:
     assert isinstance((await run_one(pack, {"key": "a"})).decision, Retry)
     assert isinstance((await run_one(pack, {"key": "a"}, attempt=3)).decision, Dead)
 
 
-async def test_a_letter_says_why() -> None:
+async def test_a_dead_letter_has_a_reason() -> None:
     result = await run_one(pack, {"key": "a"}, store=InMemoryBucket({"a": b"more than ten bytes"}))
     assert result.letter is not None
     assert (result.letter.subject, result.letter.data) == ("order", {"key": "a"})
@@ -75,7 +75,7 @@ async def test_each_kind_of_error_has_its_decision() -> None:
         assert isinstance((await run_one(fail, {"key": "a"})).decision, kind)
 
 
-async def test_a_job_without_a_store_is_told_so() -> None:
+async def test_a_job_without_a_store_gets_a_clear_error() -> None:
     async def look(event: Order, job: Context) -> None:
         await job.store.get(event.key)
 

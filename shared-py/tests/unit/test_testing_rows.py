@@ -1,4 +1,4 @@
-"""What an author of a batch job tests a handler with: no database, the worker's own decisions."""
+"""Tools for testing the handler of a batch job: without a database, with the worker's decisions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def look(order: Order, _job: BatchContext) -> None:
         raise Transient("not on the shelf yet")
 
 
-async def test_what_a_handler_returns_is_seen() -> None:
+async def test_returned_columns_are_visible() -> None:
     result = await run_row(pack, {"goods": "tea", "weight": 3})
     assert (result.written, result.failure) == (Parcel(3), None)
 
@@ -49,19 +49,19 @@ async def test_a_handler_that_writes_nothing_writes_nothing() -> None:
     assert (result.written, result.failure) == (None, None)
 
 
-async def test_a_permanent_error_fails_the_row_for_good() -> None:
+async def test_a_permanent_error_fails_the_row_permanently() -> None:
     result = await run_row(pack, {"goods": "tea", "weight": 11})
     assert (result.written, result.failure) == (None, Failure(1, "Permanent: too heavy", None))
 
 
-async def test_any_other_error_is_tried_again_up_to_the_limit() -> None:
+async def test_any_other_error_is_retried_up_to_the_limit() -> None:
     failures = [
         (await run_row(look, {"goods": "tea", "weight": -1}, attempts=attempts)).failure for attempts in range(3)
     ]
     assert [failure and failure.delay_s for failure in failures] == [60.0, 120.0, None]
 
 
-async def test_a_result_that_is_not_the_handlers_fails_the_row() -> None:
+async def test_a_result_of_the_wrong_type_fails_the_row() -> None:
     async def mispack(_order: Order, _job: BatchContext) -> Parcel:
         return Order("tea", 3)  # type: ignore[return-value]
 
@@ -78,7 +78,7 @@ async def test_settings_and_resources_come_from_the_test(monkeypatch: pytest.Mon
     assert (await run_row(pack, {"goods": "tea", "weight": 3}, resources="pot")).written == Parcel(6)
 
 
-async def test_nobody_waits_for_a_platform_in_trouble() -> None:
+async def test_a_platform_failure_fails_the_test_without_waiting() -> None:
     async def fetch(_order: Order, _job: BatchContext) -> None:
         raise DatabaseUnavailable("gone")
 
@@ -92,6 +92,6 @@ async def test_columns_that_the_handler_does_not_read_are_the_authors_mistake() 
         await run_row(look, {"goods": "tea", "weight": 3, "colour": "green"})
 
 
-def test_the_tests_of_an_event_job_need_no_driver_of_postgresql() -> None:
+def test_the_tests_of_an_event_job_need_no_postgresql_driver() -> None:
     program = "import sys, keda_jobs.testing; sys.exit('asyncpg' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""A batch job's columns come from its handler's signature."""
+"""Columns of a batch job, read from its handler's signature."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def at_once(_order: Order, _job: BatchContext) -> Parcel:
         (at_once, "at_once must be an async function"),
     ],
 )
-def test_a_signature_that_tells_no_columns_is_refused(handler: Any, reason: str) -> None:
+def test_a_signature_without_columns_is_refused(handler: Any, reason: str) -> None:
     with pytest.raises(TypeError, match=reason):
         batch_job(handler, BatchSettings, table="orders")
 

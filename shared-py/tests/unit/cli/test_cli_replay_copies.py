@@ -1,4 +1,4 @@
-"""What is published for a dead letter."""
+"""Messages that a replay publishes for a dead letter."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_id_of_a_copy_is_always_the_same(to_subject: bool) -> None:
     "body", [b"text", b"{}", b'{"data": 1}', b'{"subject": null, "data": 1}', b'{"subject": [], "data": 1}']
 )
 @pytest.mark.parametrize("to_subject", [True, False])
-def test_what_names_no_subject_cannot_be_replayed(body: bytes, to_subject: bool) -> None:
+def test_a_dead_letter_without_a_subject_cannot_be_replayed(body: bytes, to_subject: bool) -> None:
     with pytest.raises(CannotReplay):
         replay_message(read_letter(7, NOW, body, {}), b"", to_subject=to_subject)
 
