@@ -10,6 +10,8 @@ ARGS ?=
 PYTEST := python -m pytest --numprocesses=auto --dist=loadgroup
 # One URL of yours for `make demo`; without it the demo brings its own pictures and users.
 URL ?=
+# Figures that `make curves` draws.
+FOLDER ?= .stack/e2e
 # A new job: its name, what it is (event or batch), the subject it reads or the table it works on.
 NAME =
 KIND = event
@@ -120,6 +122,11 @@ cluster: ## Make a kind cluster with everything in it
 .PHONY: e2e
 e2e: setup ## Tests on the cluster of KUBECONFIG
 	@python -m pytest tests/e2e $(ARGS)
+
+.PHONY: curves
+curves: ## Draw the curves of the last `make e2e` (FOLDER=docs draws those of the documentation)
+	@tools/setup.sh curves
+	@python tests/e2e/plot.py $(FOLDER)
 
 ##@ Maintain
 .PHONY: lock

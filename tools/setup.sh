@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv: locked dependencies, the server wheels, and as editable installs shared-py, every job and tools/users-seed.
-# Usage: tools/setup.sh [demo|bench]...   (each name adds requirements/<name>.txt)
+# Makes .venv: locked dependencies, the server wheels, and as editable installs shared-py, the jobs, tools/users-seed.
+# Usage: tools/setup.sh [demo|bench|curves]...   (each name adds requirements/<name>.txt)
 # PYTHON=... picks the interpreter (3.11 or later). Nothing to do takes a fraction of a second; safe to interrupt.
 set -euo pipefail
 shopt -s nullglob

@@ -1,4 +1,4 @@
-"""The batch job as KEDA and PostgreSQL see it: Jobs, polls, rows by status, and a hold on the rows of every batch."""
+"""Views of the batch job: its Jobs, the polls of KEDA, its rows by status, and a hold on the rows of every batch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Self
 
 from .cluster import JOBS, Object, name_of, objects, sql, until
 
-# Refused writes are tried again as long as the worker lives. Waiting for a lock would keep the transaction of a
-# dead worker open in the server, and with it the batch.
+# A worker repeats refused writes as long as it lives. A lock would keep the transaction of a dead worker open in the
+# server, and its batch with it.
 _HOLD = """
 CREATE FUNCTION e2e_hold() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -27,7 +27,7 @@ _EVERY_S = 0.5
 
 @contextmanager
 def rows_held() -> Iterator[None]:
-    """Inside, no batch gets beyond about the first half of its rows: PostgreSQL refuses the results of the rest."""
+    """Let PostgreSQL refuse the results of about the second half of each batch during the block."""
     sql(f"{_LET_GO}; {_HOLD}")
     try:
         yield
@@ -36,41 +36,41 @@ def rows_held() -> Iterator[None]:
 
 
 def rows_by_status() -> dict[str, int]:
-    """The rows of `users`, all of them read."""
+    """Count the rows of `users` by status, in the table itself."""
     lines = sql("SELECT batch_status, count(*) FROM users GROUP BY 1").splitlines()
     return {status: int(rows) for status, rows in (line.split("|") for line in lines)}
 
 
 def claimable() -> int:
-    """What KEDA's query tells."""
+    """Return what KEDA's query returns."""
     return int(sql("SELECT rows FROM users_claimable"))
 
 
-def pods_at_work() -> list[str]:
-    """The pods whose batch is running and not yet another's, in the order of their claims."""
+def pods_with_leases() -> list[str]:
+    """Return the pods that hold a batch with a valid lease, in the order of their claims."""
     return sql(
         "SELECT pod_name FROM batch_jobs WHERE status = 'running' AND lease_expires_at > now() ORDER BY batch_id"
     ).splitlines()
 
 
 def polls(number: int) -> None:
-    """Return when KEDA has asked the database that many times more."""
+    """Wait until KEDA has queried the database that many times more."""
     asked_at: set[str] = set()
 
     def asked() -> bool:
         asked_at.add(sql("SELECT max(query_start) FROM pg_stat_activity WHERE usename = 'users_scaler'"))
         return len(asked_at - {""}) > number
 
-    until(f"KEDA has asked the database {number} times more", asked, 60 * number)
+    until(f"KEDA has queried the database {number} times more", asked)
 
 
 def is_unfinished(job: Object) -> bool:
-    """Whether the Job has neither completed nor failed."""
+    """Return whether the Job has neither completed nor failed."""
     return not _ended(job)
 
 
 def finished(jobs: list[Object], how: str) -> list[Object]:
-    """Those that ended as `Complete` or `Failed`."""
+    """Return the Jobs that ended as `how`: `Complete` or `Failed`."""
     return [job for job in jobs if _ended(job) == how]
 
 
@@ -82,31 +82,31 @@ def _ended(job: Object) -> str | None:
     )
 
 
-def jobs_there() -> list[Object]:
-    """The Jobs of the ScaledJob `users-batch` that are still there."""
+def existing_jobs() -> list[Object]:
+    """Return the Jobs of the ScaledJob `users-batch` that still exist."""
     return objects("jobs", JOBS, "scaledjob.keda.sh/name=users-batch")
 
 
 @dataclass
 class JobWatch:
-    """The Jobs that KEDA makes, looked at in the background as long as the block lasts."""
+    """Watch over the Jobs that KEDA creates during a block."""
 
-    made: set[str] = field(default_factory=set)
+    created: set[str] = field(default_factory=set)
     most_unfinished: int = 0
 
     def __enter__(self) -> Self:
-        self._before = set(map(name_of, jobs_there()))
-        self._over = threading.Event()
+        self._before = set(map(name_of, existing_jobs()))
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._over.wait(_EVERY_S):
-            jobs = jobs_there()
-            self.made |= set(map(name_of, jobs)) - self._before
+        while not self._stopped.wait(_EVERY_S):
+            jobs = existing_jobs()
+            self.created |= set(map(name_of, jobs)) - self._before
             self.most_unfinished = max(self.most_unfinished, sum(map(is_unfinished, jobs)))

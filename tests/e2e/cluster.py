@@ -1,4 +1,4 @@
-"""The cluster under test, as a person at a shell has it: by kubectl and by the scripts of this repository."""
+"""Cluster under test, reached with kubectl and the scripts of this repository."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ JOBS = "keda-jobs-prod"
 NATS = "nats"
 TEST = "keda-jobs-test"
 
+# Long, because no test is about the speed of a cluster: it only bounds the wait for what never comes.
+DEADLINE_S = 600.0
+
 Object = dict[str, Any]
 
 
 class CommandFailed(AssertionError):
-    """A command ended with another exit code than 0; the text is what it said."""
+    """A command exited with another code than 0. The text holds its output."""
 
 
 def run(
     *command: str,
     given: str | None = None,
-    deadline_s: float = 300,
+    deadline_s: float = 3 * DEADLINE_S,
     environment: Mapping[str, str] = {},
     folder: Path = ROOT,
 ) -> str:
-    """What `command` prints, run in `folder`, the top of the repository. Raises `CommandFailed`."""
+    """Run `command` in `folder` and return its output. Raises `CommandFailed`."""
     ended = subprocess.run(
         command,
         cwd=folder,
@@ -47,76 +50,76 @@ def run(
 
 
 def kubectl(*arguments: str, given: str | None = None) -> str:
-    """What kubectl prints. Raises `CommandFailed`."""
+    """Run kubectl and return its output. Raises `CommandFailed`."""
     return run("kubectl", *arguments, given=given)
 
 
 def objects(kind: str, namespace: str, selector: str = "") -> list[Object]:
-    """All objects of a kind, by label selector."""
+    """Return the objects of a kind that the label selector matches."""
     listed = kubectl("get", kind, "-n", namespace, "-l", selector, "-o", "json")
     items: list[Object] = json.loads(listed)["items"]
     return items
 
 
 def pods(app: str, namespace: str = JOBS) -> list[Object]:
-    """The pods of an app that are not being deleted and have not ended."""
+    """Return the pods of an app that are neither being deleted nor have ended."""
     return [pod for pod in objects("pods", namespace, f"app={app}") if is_current(pod)]
 
 
 def is_current(pod: Object) -> bool:
-    """Whether the pod is neither being deleted nor has ended."""
+    """Return whether the pod is neither being deleted nor has ended."""
     return "deletionTimestamp" not in pod["metadata"] and pod["status"].get("phase") in ("Pending", "Running")
 
 
-def is_ready(pod: Object) -> bool:
-    """Whether the pod's readiness probe is content."""
-    conditions = pod.get("status", {}).get("conditions", [])
+def is_ready(thing: Object) -> bool:
+    """Return whether the object's condition `Ready` is true."""
+    conditions = thing.get("status", {}).get("conditions", [])
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def is_at_zero(job: str) -> bool:
-    """Whether the job's Deployment wants no pod, and the last one is gone."""
+    """Return whether the job's Deployment wants no pod and the last one is gone."""
     [deployment] = objects("deployments", JOBS, f"app={job}")
     return deployment["spec"]["replicas"] == 0 and not objects("pods", JOBS, f"app={job}")
 
 
 def name_of(thing: Object) -> str:
-    """Its name."""
+    """Return the name of an object."""
     return str(thing["metadata"]["name"])
 
 
-def in_cluster(*command: str, deadline_s: float = 120) -> str:
-    """What `command` prints, run by k8s/connect.sh: with NATS, and PostgreSQL, within reach. Raises `CommandFailed`."""
-    return run("k8s/connect.sh", *command, deadline_s=deadline_s)
+def in_cluster(*command: str) -> str:
+    """Run `command` with k8s/connect.sh, which makes NATS and PostgreSQL reachable. Raises `CommandFailed`."""
+    return run("k8s/connect.sh", *command)
 
 
 def publish(subject: str, events: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Publish events from outside, through a port-forward."""
+    """Publish events through a port-forward."""
     lines = folder / "events.jsonl"
     lines.write_text("".join(f"{json.dumps(event)}\n" for event in events))
     in_cluster("keda-jobs", "pub", subject, "--file", str(lines))
 
 
 def status() -> Object:
-    """`keda-jobs status --json`: consumers, waiting retries, dead letters."""
-    told: Object = json.loads(in_cluster("keda-jobs", "status", "--json"))
-    return told
+    """Return `keda-jobs status --json`: consumers, waiting retries, dead letters."""
+    found: Object = json.loads(in_cluster("keda-jobs", "status", "--json"))
+    return found
 
 
 def stored(folder: str) -> list[str]:
-    """The names of the objects below `folder` in the bucket of the test cluster's store."""
+    """List the names of the objects below `folder` in the bucket."""
     command = f"ls -1 /data/keda-jobs/{folder} 2>/dev/null || true"
     return kubectl("exec", "-n", TEST, "deployment/s3", "--", "sh", "-c", command).split()
 
 
 def sql(query: str) -> str:
-    """The answer of the test cluster's PostgreSQL: a line for each row, columns separated by `|`."""
+    """Run a query in PostgreSQL and return a line for each row, with `|` between the columns."""
     psql = ("psql", "--username=keda_jobs", "--dbname=keda_jobs", "-qAt", "-v", "ON_ERROR_STOP=1")
     return kubectl("exec", "-i", "-n", TEST, "deployment/postgres", "--", *psql, given=query).strip()
 
 
 def settings(job: str, **values: str) -> None:
-    """Set a job's settings in this cluster, by the ConfigMap of its name; none given: the manifest's own."""
+    """Set a job's settings through the ConfigMap of its name, or remove it when there are none."""
     kubectl("delete", "configmap", job, "-n", JOBS, "--ignore-not-found")
     if values:
         literals = [f"--from-literal={name}={value}" for name, value in values.items()]
@@ -124,20 +127,19 @@ def settings(job: str, **values: str) -> None:
 
 
 def pictures_address() -> str:
-    """`IP:port` of the picture server, for DOWNLOAD_ALLOW_ADDRESSES and for URLs."""
+    """Return `IP:port` of the picture server, for DOWNLOAD_ALLOW_ADDRESSES and for URLs."""
     return kubectl("get", "service", "pictures", "-n", TEST, "-o", "jsonpath={.spec.clusterIP}") + ":80"
 
 
-def until(what: str, condition: Callable[[], bool], deadline_s: float, every_s: float = 1.0) -> float:
-    """Wait until `condition` holds; the seconds it took. Fails after `deadline_s`, saying `what` did not come."""
-    began = time.monotonic()
+def until(what: str, condition: Callable[[], bool], deadline_s: float = DEADLINE_S, every_s: float = 1.0) -> None:
+    """Wait until `condition` holds. Fails after `deadline_s` with `what` as the reason."""
+    give_up = time.monotonic() + deadline_s
     while not condition():
-        if time.monotonic() - began > deadline_s:
+        if time.monotonic() > give_up:
             raise AssertionError(f"not within {deadline_s:g} s: {what}\n{overview()}")
         time.sleep(every_s)
-    return time.monotonic() - began
 
 
 def overview() -> str:
-    """What a person would look at first."""
+    """Return what a person would look at first."""
     return kubectl("get", "scaledobjects,scaledjobs,deployments,jobs,pods", "-n", JOBS, "-o", "wide")

@@ -1,4 +1,4 @@
-"""A cluster with everything on it: KUBECONFIG names it, E2E_LOAD is the command that takes an image to its nodes."""
+"""Cluster with everything on it: KUBECONFIG names it, and the command E2E_LOAD takes an image to its nodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from stack.jobs import ROOT, event_jobs
 
-from .cluster import JOBS, is_at_zero, kubectl, pictures_address, run, settings, until
+from .cluster import DEADLINE_S, JOBS, is_at_zero, kubectl, pictures_address, run, settings, until
 
 REPORT = ROOT / ".stack" / "e2e"
 EVENT_JOBS = event_jobs()
@@ -19,16 +19,22 @@ JOB_IMAGES = [f"{path.parent.name}:dev" for path in sorted(ROOT.glob("jobs/*/Doc
 IMAGES = [*JOB_IMAGES, "keda-jobs-test-servers:dev", "nats:2.15-alpine", "postgres:17"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave it to the waits of each test to fail: they say what did not happen."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(6 * DEADLINE_S))
+
+
 @pytest.fixture(scope="session")
 def report() -> Path:
-    """Where figures and curves are written."""
+    """Return the folder of the figures."""
     REPORT.mkdir(parents=True, exist_ok=True)
     return REPORT
 
 
 @pytest.fixture(scope="session")
 def images() -> None:
-    """The images of this checkout, on the cluster's nodes."""
+    """Take the images of this checkout to the nodes."""
     if load := os.environ.get("E2E_LOAD"):
         for image in IMAGES:
             run(*shlex.split(load), image)
@@ -36,22 +42,22 @@ def images() -> None:
 
 @pytest.fixture(scope="session")
 def platform(images: None) -> None:
-    """The cluster after setup-all.sh, with the test servers."""
-    run("k8s/setup-scripts/setup-all.sh", "--overlay", "test", deadline_s=600)
+    """Set the cluster up with the test servers."""
+    run("k8s/setup-scripts/setup-all.sh", "--overlay", "test")
 
 
 @pytest.fixture(scope="session")
 def deployed(platform: None) -> None:
-    """Every job applied from its own file."""
+    """Apply every job from its own file."""
     for manifest in sorted(ROOT.glob("jobs/*/service.yaml")):
         kubectl("apply", "-f", str(manifest.relative_to(ROOT)))
 
 
 @pytest.fixture
 def at_rest(deployed: None) -> Iterator[None]:
-    """The event jobs at zero, allowed to download from the picture server, with the manifests' own settings else."""
+    """Bring the event jobs to zero, with the right to download from the picture server."""
     settings("image-download", DOWNLOAD_ALLOW_ADDRESSES=pictures_address())
     settings("image-resize")
-    until("no pod of an event job is left", lambda: all(map(is_at_zero, EVENT_JOBS)), 180)
+    until("no pod of an event job is left", lambda: all(map(is_at_zero, EVENT_JOBS)))
     yield
     kubectl("delete", "configmap", *EVENT_JOBS, "-n", JOBS, "--ignore-not-found")

@@ -1,4 +1,4 @@
-"""How many pods there were, second by second."""
+"""Number of pods over time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import Self
 
 from .cluster import JOBS, is_current, is_ready, objects
@@ -16,7 +18,7 @@ _EVERY_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What there was `at_s` seconds after the curve began: pods by app, those that run, and those that are ready."""
+    """Pods by app `at_s` seconds after the curve began: all, running, and ready."""
 
     at_s: float
     pods: dict[str, int]
@@ -26,7 +28,7 @@ class Sample:
 
 @dataclass
 class Curve:
-    """Samples taken in the background, as long as its block lasts."""
+    """Samples taken in the background during a block."""
 
     apps: Sequence[str]
     samples: list[Sample] = field(default_factory=list)
@@ -34,13 +36,13 @@ class Curve:
     def __enter__(self) -> Self:
         self._began = time.monotonic()
         self._began_at = datetime.now(UTC)
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join()
         self.samples.append(self._sample())
 
@@ -50,28 +52,29 @@ class Curve:
         return time.monotonic() - self._began
 
     def seconds_at(self, moment: datetime) -> float:
-        """A moment told by the cluster, in seconds after the curve began."""
+        """Convert a moment of the cluster to seconds since the curve began."""
         return (moment - self._began_at) / timedelta(seconds=1)
 
     def between(self, from_s: float, to_s: float) -> list[Sample]:
-        """The samples of a part of the time."""
+        """Return the samples of a part of the time."""
         return [sample for sample in self.samples if from_s <= sample.at_s <= to_s]
 
     def highest(self, app: str) -> int:
-        """The most pods of an app that there were."""
+        """Return the highest number of pods of an app."""
         return max(sample.pods[app] for sample in self.samples)
 
     def first_running_s(self, app: str, after_s: float = 0) -> float:
-        """When the app had its first running pod after `after_s`, in seconds after the curve began."""
+        """Return when the first pod of the app ran after `after_s`, in seconds since the curve began."""
         return next(sample.at_s for sample in self.samples if sample.at_s >= after_s and sample.running[app])
 
     def running(self, app: str, zero_s: float) -> list[tuple[float, int]]:
-        """How many pods of an app ran from when on, in seconds after `zero_s`: what is drawn."""
-        samples = (sample for sample in self.samples if sample.at_s >= zero_s)
-        return [(round(sample.at_s - zero_s, 1), sample.running[app]) for sample in samples]
+        """Return the number of running pods of an app by seconds after `zero_s`."""
+        points = [(round(one.at_s - zero_s, 1), one.running[app]) for one in self.samples if one.at_s >= zero_s]
+        changes = [next(group) for _, group in groupby(points, key=itemgetter(1))]
+        return [*changes, points[-1]]
 
     def _watch(self) -> None:
-        while not self._over.wait(_EVERY_S):
+        while not self._stopped.wait(_EVERY_S):
             self.samples.append(self._sample())
 
     def _sample(self) -> Sample:

@@ -1,4 +1,4 @@
-"""What the guides to NATS and KEDA do with a retry, to compare with: nak_worker.py, scaled as image-download is."""
+"""Workers that retry as the guides to NATS and KEDA do, for comparison: nak_worker.py, scaled like image-download."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ _HERE = Path(__file__).parent
 _SCRIPT = _HERE / "nak_worker.py"
 _DUE = re.compile(r"^due (\S+)$", re.MULTILINE)
 
-# The same ScaledObject; and one without `advanced`, which leaves the HPA's own 300 s before it takes pods away.
+# The same ScaledObject, and one without `advanced`: the HPA then waits 300 s before it takes pods away.
 SAME, PLAIN = "nak-worker", "nak-worker-plain"
 
 
 @contextmanager
 def nak_workers(delay_s: float) -> Iterator[None]:
-    """Both workers, at zero, with a stream and a consumer each."""
+    """Deploy both workers at zero, each with a stream and a consumer, during the block."""
     objects = [*_shared(), *_worker(SAME, delay_s), *_worker(PLAIN, delay_s)]
-    made = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    manifests = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
     try:
         for name in (SAME, PLAIN):
             _run("make", name)
-        kubectl("apply", "-f", "-", given=made)
+        kubectl("apply", "-f", "-", given=manifests)
         yield
     finally:
-        kubectl("delete", "--ignore-not-found", "-f", "-", given=made)
+        kubectl("delete", "--ignore-not-found", "-f", "-", given=manifests)
         for name in (SAME, PLAIN):
             _run("remove", name)
 
 
 def publish_naks(name: str, events: int) -> None:
-    """Publish events to a worker, from outside; the first of them fails."""
+    """Publish events to a worker. The first of them fails at first."""
     _run("publish", name, str(events))
 
 
 def due(name: str) -> datetime:
-    """When the message that a worker has given back is due."""
+    """Return when the message that a worker has given back is due."""
     found: list[str] = []
 
-    def is_told() -> bool:
+    def is_logged() -> bool:
         found.extend(_DUE.findall(_logs(name)))
         return bool(found)
 
-    until(f"{name} has given its message back", is_told, 120)
+    until(f"{name} has given its message back", is_logged)
     return datetime.fromisoformat(found[0])
 
 
@@ -86,11 +86,11 @@ def _worker(name: str, delay_s: float) -> list[Object]:
 
 def _scaled_object(name: str) -> Object:
     manifests = yaml.safe_load_all((ROOT / "jobs/image-download/service.yaml").read_text())
-    made: dict[str, Any] = next(one for one in manifests if one["kind"] == "ScaledObject")
-    made["metadata"] |= {"name": name, "labels": {"app": name, "app.kubernetes.io/part-of": "keda-jobs"}}
-    made["spec"]["scaleTargetRef"]["name"] = name
-    [trigger] = made["spec"]["triggers"]
+    scaled_object: dict[str, Any] = next(one for one in manifests if one["kind"] == "ScaledObject")
+    scaled_object["metadata"] |= {"name": name, "labels": {"app": name, "app.kubernetes.io/part-of": "keda-jobs"}}
+    scaled_object["spec"]["scaleTargetRef"]["name"] = name
+    [trigger] = scaled_object["spec"]["triggers"]
     trigger["metadata"] |= {"stream": name, "consumer": name}
     if name == PLAIN:
-        del made["spec"]["advanced"]
-    return made
+        del scaled_object["spec"]["advanced"]
+    return scaled_object

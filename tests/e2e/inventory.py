@@ -1,4 +1,4 @@
-"""Every object of the cluster that is ours or KEDA's, of whatever kind the API server knows."""
+"""Inventory of the cluster: every object of this platform or of KEDA, of any kind that the API server knows."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from .cluster import JOBS, NATS, TEST, Object, kubectl
 
 NAMESPACES = {NATS, "keda", JOBS, TEST}
 
-# Written all the time, or by controllers alone; and what is no object but a measurement.
+# Written all the time, written only by controllers, and measurements, which are no objects.
 _VOLATILE = ("endpoints", "endpointslices.discovery.k8s.io", "events", "events.events.k8s.io")
 _OTHER = ("componentstatuses", "leases.coordination.k8s.io")
 _MEASURED = "metrics.k8s.io"
 
 
 def inventory() -> dict[str, Object]:
-    """What is in our namespaces, bears our label or KEDA's, or has KEDA in its name; by kind, namespace and name."""
+    """Return what is ours or KEDA's by namespace, label or name. The keys are kind, namespace and name."""
     return {_place(thing): thing for thing in _everything() if _is_ours(thing)}
 
 
 def fingerprints() -> dict[str, str]:
-    """Something of each object that changes when somebody changes it, and not when a controller reports on it."""
+    """Return for each object a value that changes with the object and not with its status."""
     return {place: _fingerprint(thing) for place, thing in inventory().items()}
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """What was made, removed and changed in between."""
-    made = [f"made: {place}" for place in after.keys() - before.keys()]
+    """Return a line for each object that was created, removed or changed."""
+    created = [f"created: {place}" for place in after.keys() - before.keys()]
     removed = [f"removed: {place}" for place in before.keys() - after.keys()]
     changed = [f"changed: {place}" for place in before.keys() & after.keys() if before[place] != after[place]]
-    return sorted(made + removed + changed)
+    return sorted(created + removed + changed)
 
 
 def _everything() -> Iterator[Object]:
@@ -60,7 +60,7 @@ def _place(thing: Object) -> str:
 
 
 def _fingerprint(thing: Object) -> str:
-    """Where there is a status, controllers write to the object too, and its resourceVersion says nothing."""
+    """Return the resourceVersion, or a hash where there is a status, because controllers write that."""
     if "status" not in thing:
         return f"{thing['metadata']['uid']} {thing['metadata']['resourceVersion']}"
     metadata = {

@@ -1,4 +1,4 @@
-"""A worker as the guides to NATS and KEDA write it: an event that fails is given back by a nak with a delay.
+"""Worker as the guides to NATS and KEDA write it: it returns an event that fails with a delayed nak.
 
     python nak_worker.py make NAME            its stream and its consumer, both of that name
     python nak_worker.py remove NAME
@@ -24,13 +24,13 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import NotFoundError
 
-# As many at a time, and as long each, as image-download with pictures that take a second.
-_SLOTS = 8
+# As image-download with pictures that take a second.
+_CONCURRENCY = 8
 _WORK_S = 1.0
 
 
 async def make(client: Client, name: str) -> None:
-    """The stream and the consumer, new."""
+    """Create the stream and the consumer."""
     await remove(client, name)
     manager = client.jsm()
     await manager.add_stream(name=name, subjects=[name])
@@ -39,25 +39,25 @@ async def make(client: Client, name: str) -> None:
 
 
 async def remove(client: Client, name: str) -> None:
-    """Delete the stream with all it holds, if it is there."""
+    """Delete the stream if it exists."""
     with suppress(NotFoundError):
         await client.jsm().delete_stream(name)
 
 
 async def publish(client: Client, name: str, count: str) -> None:
-    """So many events."""
+    """Publish events, of which the first fails at first."""
     for number in range(int(count)):
         await client.jetstream().publish(name, json.dumps({"fails": number == 0}).encode())
 
 
 async def work(client: Client, name: str, delay_s: str) -> None:
-    """Handle what comes, until SIGTERM."""
-    over = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
+    """Handle messages until SIGTERM."""
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     subscription = await client.jetstream().pull_subscribe_bind(name, name)
-    while not over.is_set():
+    while not stopped.is_set():
         try:
-            messages = await subscription.fetch(_SLOTS, timeout=2)
+            messages = await subscription.fetch(_CONCURRENCY, timeout=2)
         except TimeoutError:
             continue
         await asyncio.gather(*(_handle(message, float(delay_s)) for message in messages))

@@ -18,10 +18,10 @@ from .cluster import JOBS, Object, kubectl, until
 HERE = "keda-jobs-e2e"
 SERVERS_IMAGE = "keda-jobs-test-servers:dev"
 
-# No Service takes a pod that is never ready, whatever labels it bears.
+# No Service takes a pod that is never ready, whatever its labels.
 _NEVER_READY = [{"conditionType": "keda-jobs/never"}]
 
-# A port is open when a connection comes about; one to port 80 also asks for a path that tells who came.
+# A port is open when it accepts a connection. On port 80 the probe also requests a path that names itself.
 _REACH = """
 import json, socket, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -44,38 +44,38 @@ with ThreadPoolExecutor(len(sys.argv)) as pool:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A pod that runs and listens, from which others can be tried."""
+    """Running pod that listens and from which connections can be tried."""
 
     name: str
     namespace: str
     address: str
 
     def reaches(self, targets: Sequence[str]) -> list[bool]:
-        """Whether each `host:port` accepts a connection, within three seconds."""
-        told: list[bool] = json.loads(self.python(_REACH, self.name, *targets))
-        return told
+        """Return for each `host:port` whether it accepts a connection."""
+        found: list[bool] = json.loads(self.python(_REACH, self.name, *targets))
+        return found
 
     def python(self, script: str, *arguments: str) -> str:
-        """What `script` prints, run in the pod. Raises `CommandFailed`."""
+        """Run `script` in the pod and return its output. Raises `CommandFailed`."""
         return kubectl("exec", "-n", self.namespace, self.name, "--", "python", "-c", script, *arguments)
 
 
 @contextmanager
 def started(manifests: Sequence[Object]) -> Iterator[dict[str, Probe]]:
-    """Probes by name, as long as the block lasts."""
+    """Run pods during the block and yield them by name."""
     given = json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests})
     remove = ("delete", "--ignore-not-found", "--grace-period=1", "--wait=true", "-f", "-")
     kubectl(*remove, given=given)
     try:
         kubectl("create", "-f", "-", given=given)
-        until("every probe runs", lambda: all(map(_address, manifests)), 120)
+        until("every probe runs", lambda: all(map(_address, manifests)))
         yield {_name(one): Probe(_name(one), one["metadata"]["namespace"], _address(one)) for one in manifests}
     finally:
         kubectl(*remove, given=given)
 
 
 def job_pod(job: str) -> Object:
-    """The pod of a job, that listens where the job does and does nothing else, so that it asks for little."""
+    """Build a pod like the job's that only listens on the job's port."""
     [template] = pods(Source(ROOT / "jobs" / job / "service.yaml").objects)
     [container] = template.containers
     kept = {key: value for key, value in container.items() if not key.endswith("Probe")}
@@ -86,7 +86,7 @@ def job_pod(job: str) -> Object:
 
 
 def stranger(name: str, namespace: str = HERE, labels: Mapping[str, str] = {}) -> Object:
-    """A pod that is no job's, with a server of pictures on port 80."""
+    """Build a pod of no job, with a picture server on port 80."""
     container: dict[str, Any] = {
         "name": name,
         "image": SERVERS_IMAGE,
@@ -100,7 +100,7 @@ def stranger(name: str, namespace: str = HERE, labels: Mapping[str, str] = {}) -
         },
     }
     security: dict[str, Any] = {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}}
-    # So that a port below 1024 needs no rights.
+    # A port below 1024 then needs no rights.
     sysctls = [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]
     spec = {"containers": [container], "securityContext": security | {"sysctls": sysctls}}
     return _pod(name, namespace, labels, spec)
@@ -118,7 +118,7 @@ def _name(manifest: Object) -> str:
 
 
 def _address(manifest: Object) -> str:
-    """The pod's own, once its container runs."""
+    """Return the address of the pod, empty until its container runs."""
     namespace, path = manifest["metadata"]["namespace"], "{.status.containerStatuses[0].ready} {.status.podIP}"
     ready, _, address = kubectl("get", "pod", _name(manifest), "-n", namespace, "-o", f"jsonpath={path}").partition(" ")
     return address if ready == "true" else ""

@@ -1,4 +1,4 @@
-"""A retry that waits holds no pod; with a delayed nak, the same run holds one or more for the whole wait."""
+"""A waiting retry holds no pod. With a delayed nak the same run holds at least one for the whole wait."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ import pytest
 
 from .cluster import Object, is_at_zero, pictures_address, publish, settings, status, stored, until
 from .curve import Curve
-from .figures import record
+from .figures import Line, Moment, Panel, Span, record
 from .guides import PLAIN, SAME, due, nak_workers, publish_naks
-from .plot import Band, Line, Mark, Panel, draw
 
 JOB = "image-download"
 GOOD = 150
-DELAY_S = 90
-
-pytestmark = pytest.mark.timeout(900)
+# Long enough for a slow cluster to finish the other work and come to zero before the retry is due.
+DELAY_S = 150
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of each, at the same time; seconds count from the curve's beginning."""
+    """Run of the job and of both workers at the same time. Seconds count from the beginning of the curve."""
 
     curve: Curve
     published_s: dict[str, float]
@@ -37,9 +35,9 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(deployed: None, report: Path) -> Iterator[Run]:
-    """151 events for image-download and for each worker with a nak, of which one fails at first."""
+    """Run 151 events through image-download and each worker with a nak. One of them fails at first."""
     settings(JOB, DOWNLOAD_ALLOW_ADDRESSES=pictures_address(), RETRY_STEP_S=str(DELAY_S))
-    until(f"{JOB} is at zero", lambda: is_at_zero(JOB), 180)
+    until(f"{JOB} is at zero", lambda: is_at_zero(JOB))
     try:
         with nak_workers(DELAY_S):
             measured = measure(report)
@@ -49,27 +47,27 @@ def run(deployed: None, report: Path) -> Iterator[Run]:
         settings(JOB)
 
 
-def test_the_job_is_at_zero_while_its_retry_waits(run: Run) -> None:
-    [retries] = run.status_at_zero["waiting_retries"]
-    assert (retries["job"], retries["count"]) == (JOB, 1)
+def test_job_is_at_zero_while_its_retry_waits(run: Run) -> None:
+    waiting = {one["job"]: one["count"] for one in run.status_at_zero["waiting_retries"]}
+    assert waiting.get(JOB, 0) >= 1
     [consumer] = [one for one in run.status_at_zero["consumers"] if one["name"] == f"{JOB}-consumer"]
     assert consumer["lag"] == 0
     assert run.at_zero_s < run.due_s[JOB]
     assert not any(sample.pods[JOB] for sample in run.curve.between(run.at_zero_s, run.due_s[JOB]))
 
 
-def test_it_is_woken_when_the_retry_is_due_and_stores_the_picture(run: Run) -> None:
+def test_job_wakes_when_the_retry_is_due_and_stores_the_picture(run: Run) -> None:
     assert any(sample.running[JOB] for sample in run.curve.samples if sample.at_s > run.due_s[JOB])
     assert run.stored == GOOD + 1
 
 
 @pytest.mark.parametrize("worker", [SAME, PLAIN])
-def test_a_delayed_nak_holds_pods_for_the_whole_delay(run: Run, worker: str) -> None:
+def test_delayed_nak_holds_pods_for_the_whole_delay(run: Run, worker: str) -> None:
     assert fewest_while_waiting(run, worker) >= 1
 
 
 def measure(report: Path) -> Run:
-    """Publish to all, and watch until the retry is done and all are at zero again."""
+    """Publish to all and watch until the retry is done and all are at zero again."""
     already = len(stored("images"))
     first = int(time.time()) * 1000
     with Curve((JOB, SAME, PLAIN)) as curve:
@@ -79,37 +77,37 @@ def measure(report: Path) -> Run:
             publish_naks(app, GOOD + 1)
             published_s[app] = curve.now_s
         due_s = {app: curve.seconds_at(due(app)) for app in (SAME, PLAIN)}
-        until("the good pictures are stored", lambda: len(stored("images")) >= already + GOOD, 180)
-        until(f"{JOB} is at zero", lambda: is_at_zero(JOB), 180)
+        until("the good pictures are stored", lambda: len(stored("images")) >= already + GOOD)
+        until(f"{JOB} is at zero", lambda: is_at_zero(JOB))
         at_zero_s, status_at_zero = curve.now_s, status()
         due_s[JOB] = curve.seconds_at(next_due(status_at_zero))
-        until("the last picture is stored", lambda: len(stored("images")) > already + GOOD, DELAY_S + 120)
-        until("all are at zero", lambda: all(map(is_at_zero, curve.apps)), 180)
+        until("the last picture is stored", lambda: len(stored("images")) > already + GOOD)
+        until("all are at zero", lambda: all(map(is_at_zero, curve.apps)))
     return Run(curve, published_s, due_s, at_zero_s, status_at_zero, len(stored("images")) - already)
 
 
 def pictures(first: int) -> list[dict[str, str]]:
-    """One that is answered by a 503 once, and many that take a second each; of numbers that no other run has."""
+    """Build an event that gets one 503 and many that take a second each, with numbers that no other run has."""
     site = f"http://{pictures_address()}"
     good = [f"{site}/slow/1/{first + number}.png" for number in range(1, GOOD + 1)]
     return [{"url": url} for url in (f"{site}/flaky/{first}/1/{first}.png", *good)]
 
 
 def next_due(found: Object) -> datetime:
-    """When the job's next retry is due, by `keda-jobs status`."""
+    """Return when the job's next retry is due, according to `keda-jobs status`."""
     dues = [one["next_due"] for one in found["waiting_retries"] if one["job"] == JOB]
     assert dues, f"no retry waits any more: {found}"
     return datetime.fromisoformat(dues[0])
 
 
 def fewest_while_waiting(run: Run, app: str) -> int:
-    """The fewest pods of an app that ran at any moment while its retry waited."""
+    """Return the lowest number of running pods of an app while its retry waited."""
     waiting = run.curve.between(run.due_s[app] - DELAY_S, run.due_s[app])
     return min(sample.running[app] for sample in waiting)
 
 
 def write(report: Path, run: Run) -> None:
-    """The figures, and the curves side by side."""
+    """Record the figures, and the curves side by side."""
     figures: dict[str, float] = {}
     for app in run.due_s:
         figures[f"most {app} pods"] = run.curve.highest(app)
@@ -117,7 +115,6 @@ def write(report: Path, run: Run) -> None:
         figures[f"{app} pods when the retry is due"] = run.curve.between(0, run.due_s[app])[-1].running[app]
     woken_s = run.curve.first_running_s(JOB, after_s=run.due_s[JOB]) - run.due_s[JOB]
     figures["first pod running, s after the retry was due"] = round(woken_s, 1)
-    record(report, "waiting-retry", figures, run.curve)
     panels = [
         panel(run, "keda-jobs: a retry is a scheduled message", {JOB: ("the job", "#0969da")}),
         panel(
@@ -126,11 +123,11 @@ def write(report: Path, run: Run) -> None:
             {PLAIN: ("with the HPA's usual 300 s", "#8250df"), SAME: ("scaled as the job is", "#bc4c00")},
         ),
     ]
-    (report / "waiting-retry.svg").write_text(draw(panels))
+    record(report, "waiting-retry", figures, run.curve, panels)
 
 
 def panel(run: Run, title: str, apps: dict[str, tuple[str, str]]) -> Panel:
-    """The curves of some apps, each from when its events were published; their retries wait at about the same time."""
+    """Draw apps whose retries wait at about the same time, each from the publication of its events."""
     lines = [Line(name, colour, run.curve.running(app, run.published_s[app])) for app, (name, colour) in apps.items()]
     due_s = min(run.due_s[app] - run.published_s[app] for app in apps)
-    return Panel(title, lines, [Band(due_s - DELAY_S, due_s, "the retry waits")], [Mark(due_s, "retry is due")])
+    return Panel(title, lines, [Span(due_s - DELAY_S, due_s, "the retry waits")], [Moment(due_s, "retry is due")])

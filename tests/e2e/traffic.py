@@ -1,28 +1,40 @@
-"""Pictures of the test cluster's picture server: as events, and as what the store holds when they are done."""
+"""Pictures of the picture server: as events, and in the store when they are done."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
+from collections import Counter
 from collections.abc import Iterable
 
-from .cluster import pictures_address, stored
+from .cluster import TEST, kubectl, pictures_address, stored
 from .servers.pictures import picture
 
 
 def new_numbers(count: int) -> list[int]:
-    """Numbers of pictures that nobody has asked for, up to a thousand."""
+    """Return up to a thousand numbers of pictures that nobody has requested yet."""
     first = time.time_ns() // 1_000_000 * 1000
     return list(range(first, first + count))
 
 
 def events(numbers: Iterable[int], path: str = "picture") -> list[dict[str, str]]:
-    """An `image-download` event for each number; by the path `slow/12` each picture takes twelve seconds."""
+    """Build an `image-download` event for each number. With the path `slow/12` each download takes twelve seconds."""
     address = pictures_address()
     return [{"url": f"http://{address}/{path}/{number}.png"} for number in numbers]
 
 
 def not_done(numbers: Iterable[int]) -> list[int]:
-    """The numbers whose picture or thumbnail is not in the store."""
+    """Return the numbers whose picture or thumbnail is not in the store."""
     done = set(stored("images")) & set(stored("images_resized"))
     return [number for number in numbers if f"{hashlib.sha256(picture(number)).hexdigest()}.png" not in done]
+
+
+def downloads(numbers: Iterable[int]) -> list[int]:
+    """Return how often the picture server was asked for each of the numbers."""
+    script = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/requests').read().decode())"
+    requests = json.loads(kubectl("exec", "-n", TEST, "deployment/pictures", "--", "python", "-c", script))
+    by_file: Counter[str] = Counter()
+    for path, count in requests.items():
+        by_file[path.rpartition("/")[2]] += count
+    return [by_file[f"{number}.png"] for number in numbers]

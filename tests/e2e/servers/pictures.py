@@ -1,11 +1,11 @@
-"""A picture server for test clusters: `python pictures.py [PORT]`, 8080 by default. Standard library only.
+"""Picture server for test clusters: `python pictures.py [PORT]`, 8080 by default. Standard library only.
 
 /picture/<n>.png              a PNG of 64x64, other bytes for each n; a query is ignored
 /slow/<seconds>/<n>.png       the same, its body spread over that many seconds
 /status/<code>/<anything>     that status
 /flaky/<key>/<times>/<n>.png  503 for the first <times> requests of that key, then picture n
 /healthz                      200
-/requests                     JSON: how often each path was asked for
+/requests                     JSON: number of requests by path
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LONGEST_S = 600.0
 
 
 def picture(number: int) -> bytes:
-    """A PNG of two colours, a chequered pattern that no other number has."""
+    """Build a PNG with a chequered pattern that no other number has."""
     ink, paper = bytes((number >> shift) & 0xFF for shift in (0, 8, 16)), bytes((255, 255, 255))
     squares = ((ink, paper), (paper, ink))
     rows = (
@@ -47,26 +47,26 @@ def _chunk(name: bytes, body: bytes) -> bytes:
 
 
 class Visits:
-    """How often each path was asked for, counted by many threads."""
+    """Number of requests by path, counted from many threads."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._by_path: Counter[str] = Counter()
 
     def count(self, path: str) -> int:
-        """Count one more of `path`; returns how many that makes."""
+        """Count a request for `path` and return their number."""
         with self._lock:
             self._by_path[path] += 1
             return self._by_path[path]
 
     def as_json(self) -> bytes:
-        """All counts."""
+        """Return all counts."""
         with self._lock:
             return json.dumps(self._by_path, sort_keys=True).encode()
 
 
 class PictureServer(ThreadingHTTPServer):
-    """The server; as a context manager it closes its socket."""
+    """HTTP server of the pictures."""
 
     daemon_threads = True
     # A hundred pods may come at once.
@@ -83,14 +83,14 @@ class _Answers(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Answer, unless the client has gone."""
+        """Answer unless the client is gone."""
         try:
             self._answer(urlsplit(self.path).path)
         except ConnectionError:
             self.close_connection = True
 
     def _answer(self, path: str) -> None:
-        """Answer by the first pattern that fits the path."""
+        """Answer with the first route that matches the path."""
         if path not in ("/healthz", "/requests"):
             self.server.visits.count(path)
         for pattern, answer in _ROUTES:
@@ -100,11 +100,11 @@ class _Answers(BaseHTTPRequestHandler):
         self._say(404)
 
     def picture(self, number: str) -> None:
-        """The whole picture at once."""
+        """Send the whole picture at once."""
         self._say(200, "image/png", picture(int(number)))
 
     def slow(self, seconds: str, number: str) -> None:
-        """The picture in pieces, with pauses between them."""
+        """Send the picture in pieces with pauses between them."""
         body = picture(int(number))
         self._head(200, "image/png", len(body))
         size = -(-len(body) // _PIECES)
@@ -113,26 +113,26 @@ class _Answers(BaseHTTPRequestHandler):
             self.wfile.write(body[start : start + size])
 
     def status(self, code: str) -> None:
-        """That status, without a picture."""
+        """Send that status without a picture."""
         self._say(int(code))
 
     def flaky(self, key: str, times: str, number: str) -> None:
-        """503 until the key was asked for that often."""
+        """Send 503 for the first requests of the key, then the picture."""
         if self.server.failures.count(key) <= int(times):
             self._say(503)
         else:
             self.picture(number)
 
     def healthz(self) -> None:
-        """Alive."""
+        """Send 200."""
         self._say(200)
 
     def requests(self) -> None:
-        """The counts of all paths."""
+        """Send the counts of all paths."""
         self._say(200, "application/json", self.server.visits.as_json())
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the name it has in the base
-        """One line a request on standard output, the probes' left out."""
+        """Print one line for each request except those of probes."""
         if self.path != "/healthz":
             print(f"{self.address_string()} {format % arguments}", flush=True)
 
@@ -158,7 +158,7 @@ _ROUTES: tuple[tuple[str, Callable[..., None]], ...] = (
 
 
 def main() -> None:
-    """Serve until the process is ended."""
+    """Serve until SIGTERM."""
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8080
     # The first process of a container hears no signal that it does not ask for.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
