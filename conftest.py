@@ -32,6 +32,11 @@ def pytest_xdist_auto_num_workers() -> int:
     return _WORKERS_PER_CORE * (os.cpu_count() or 1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--full-size`."""
+    parser.addoption("--full-size", action="store_true", help="faults among as many rows and pictures as CI takes")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a path that does not exist, which parallel processes do without a message."""
     for argument in config.args:

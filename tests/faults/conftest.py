@@ -17,6 +17,12 @@ from .stream_view import StreamView
 from .traffic import Traffic
 
 
+@pytest.fixture(scope="session")
+def full_size(pytestconfig: pytest.Config) -> bool:
+    """Return whether faults strike among as many rows and pictures as CI takes."""
+    return bool(pytestconfig.getoption("full_size"))
+
+
 @pytest.fixture
 async def origin() -> AsyncIterator[Origin]:
     """A web server that the downloads may ask."""

@@ -19,7 +19,13 @@ from .waiting import throughout
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-OUTAGE_S = 20.0
+ACK_WAIT_S = 6
+
+
+@pytest.fixture
+def outage_s(full_size: bool) -> float:
+    """Return how long the store is away: longer than the ack wait."""
+    return 20.0 if full_size else ACK_WAIT_S + 1.0
 
 
 class OtherSecret(S3Server):
@@ -45,12 +51,19 @@ async def each_message_was_delivered_once(stream: StreamView, *jobs: JobProcess)
 
 
 async def test_nothing_is_lost_and_no_delivery_used_while_the_store_is_away(
-    declare: Declare, start: StartJob, origin: Origin, stream: StreamView, traffic: Traffic, s3_server: S3Server
+    declare: Declare,
+    start: StartJob,
+    origin: Origin,
+    stream: StreamView,
+    traffic: Traffic,
+    s3_server: S3Server,
+    full_size: bool,
+    outage_s: float,
 ) -> None:
-    await declare(ack_wait_s=6)
+    await declare(ack_wait_s=ACK_WAIT_S)
     origin.latency_s = 0.1
-    await traffic.publish(500)
-    jobs = [await start(job, ACK_WAIT_S="6") for job in ("image-resize", "image-download")]
+    await traffic.publish(500 if full_size else 200)
+    jobs = [await start(job, ACK_WAIT_S=str(ACK_WAIT_S)) for job in ("image-resize", "image-download")]
 
     async def work_goes_on() -> bool:
         return traffic.originals() >= 100
@@ -61,7 +74,7 @@ async def test_nothing_is_lost_and_no_delivery_used_while_the_store_is_away(
 
     await until(work_goes_on)
     await asyncio.to_thread(s3_server.stop)
-    await throughout(OUTAGE_S, the_jobs_are_well_and_keep_what_they_have)
+    await throughout(outage_s, the_jobs_are_well_and_keep_what_they_have)
     await asyncio.to_thread(s3_server.start)
     await until(traffic.settled, deadline_s=60)
     await traffic.balances()
@@ -71,8 +84,8 @@ async def test_nothing_is_lost_and_no_delivery_used_while_the_store_is_away(
 async def test_refused_credentials_cost_no_delivery_and_are_said(
     declare: Declare, start: StartJob, stream: StreamView, traffic: Traffic, s3_server: S3Server, tmp_path: Path
 ) -> None:
-    await declare(ack_wait_s=6)
-    jobs = [await start(job, ACK_WAIT_S="6") for job in ("image-resize", "image-download")]
+    await declare(ack_wait_s=ACK_WAIT_S)
+    jobs = [await start(job, ACK_WAIT_S=str(ACK_WAIT_S)) for job in ("image-resize", "image-download")]
     await asyncio.to_thread(s3_server.stop)
     other = OtherSecret(tmp_path / "stack", s3_server.port)
     await asyncio.to_thread(other.start)
