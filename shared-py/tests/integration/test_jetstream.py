@@ -1,4 +1,4 @@
-"""What holds on the real server only: rights, other jobs, restarts, and what KEDA sees."""
+"""Behaviour that only a real server shows: rights, several jobs, restarts, and the numbers that KEDA reads."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def lag(client: Client, job: str) -> tuple[int, int]:
     return info.num_pending or 0, info.num_ack_pending or 0
 
 
-async def test_a_waiting_retry_shows_in_no_consumer_and_comes_back_to_its_job_only(nats_server: NatsServer) -> None:
+async def test_a_waiting_retry_counts_in_no_consumer_and_returns_only_to_its_job(nats_server: NatsServer) -> None:
     async with (
         broker_of(nats_server, "resize") as (client, resize),
         broker_of(nats_server, "classify") as (_, classify),
@@ -113,7 +113,7 @@ async def test_two_jobs_may_retry_the_same_message_at_the_same_time(nats_server:
             assert (await next_delivery(broker)).received.headers["Keda-Jobs-Attempt"] == "1"
 
 
-async def test_a_dead_letter_outlives_what_ages_out_of_the_stream(nats_server: NatsServer) -> None:
+async def test_a_dead_letter_outlives_the_max_age_of_the_stream(nats_server: NatsServer) -> None:
     async with broker_of(nats_server, "resize") as (client, broker):
         await make_stream(client, "resize")
         await broker.publish(Outgoing("dead-letter", b"{}", "l1", {"Nats-TTL": "never"}))
@@ -133,7 +133,7 @@ async def test_a_dead_letter_outlives_what_ages_out_of_the_stream(nats_server: N
         assert await subjects() == {"dead-letter": 1}
 
 
-async def test_a_worker_needs_no_right_but_to_pull_ack_and_publish(tmp_path: Any) -> None:
+async def test_a_worker_needs_only_the_rights_to_pull_ack_and_publish(tmp_path: Any) -> None:
     server = NatsServer(tmp_path / "nats", extra=USERS)
     server.start()
     try:
@@ -158,11 +158,11 @@ async def test_a_worker_needs_no_right_but_to_pull_ack_and_publish(tmp_path: Any
         server.stop()
 
 
-async def test_pulling_goes_on_after_the_server_was_killed(nats_server: NatsServer) -> None:
+async def test_pulling_continues_after_the_server_was_killed(nats_server: NatsServer) -> None:
     async with broker_of(nats_server, "resize") as (client, broker):
         await make_stream(client, "resize")
         await client.jetstream().publish("pictures", b"1")
-        # This ack may never be answered: a killed server can forget that it had delivered the message.
+        # This ack may never be answered: a killed server can forget the delivery.
         acked = {(await next_delivery(broker)).received.data}
         await asyncio.to_thread(nats_server.kill)
         await asyncio.to_thread(nats_server.start)
@@ -186,14 +186,14 @@ async def test_a_missing_consumer_says_what_to_do(nats_server: NatsServer) -> No
             await broker.fetch(1)
 
 
-async def test_a_closed_connection_ends_the_process_rather_than_waiting(nats_server: NatsServer) -> None:
+async def test_a_closed_connection_stops_the_process(nats_server: NatsServer) -> None:
     async with broker_of(nats_server, "resize") as (client, broker):
         await client.close()
         with pytest.raises(BrokerClosed):
             await broker.fetch(1)
 
 
-async def test_without_waiting_an_absent_server_is_one_line() -> None:
+async def test_without_waiting_an_unavailable_server_is_one_line() -> None:
     port = free_port()
     with pytest.raises(BrokerUnavailable, match=f"NATS at nats://127.0.0.1:{port} cannot be reached"):
         async with connect(NatsSettings(nats_url=f"nats://me:secret@127.0.0.1:{port}"), name="test", wait=False):
@@ -201,10 +201,10 @@ async def test_without_waiting_an_absent_server_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("turns", range(8))
-async def test_a_cancellation_at_any_moment_ends_the_connecting(
+async def test_a_cancellation_at_any_moment_stops_connecting(
     nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, turns: int
 ) -> None:
-    """The first comes as the server has answered, where Python 3.11's `wait_for` forgets it."""
+    # The first one arrives when the server has just answered. There, Python 3.11's `wait_for` loses it.
     reach = asyncio.open_connection
     cancelling: list[asyncio.Task[None]] = []
 
@@ -229,7 +229,7 @@ async def test_a_cancellation_at_any_moment_ends_the_connecting(
     assert connecting.cancelled()
 
 
-async def test_an_old_server_is_refused_with_the_version_that_is_needed() -> None:
+async def test_an_old_server_is_refused_with_the_required_version() -> None:
     async def old_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         hello = {"version": "2.12.8", "max_payload": 1048576, "headers": True, "jetstream": True}
         writer.write(b"INFO " + json.dumps(hello).encode() + b"\r\n")

@@ -1,4 +1,4 @@
-"""`/metrics` of a running event job: each number moves when its thing happens."""
+"""Metrics of a running event job: each number moves when it should."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ parse_openmetrics: Callable[[str], Iterable[Metric]] = text_string_to_metric_fam
 
 
 def scraped(job: JobProcess, accept: str = "*/*") -> tuple[str, str]:
-    """Content type and text."""
+    """Return the content type and the text of `/metrics`."""
     request = urllib.request.Request(f"{job.http_url}/metrics", headers={"Accept": accept})
     with urllib.request.urlopen(request, timeout=5) as response:
         return response.headers["Content-Type"], response.read().decode()
@@ -39,11 +39,11 @@ def families(job: JobProcess) -> Iterator[Metric]:
 
 
 def value(job: JobProcess, name: str, **labels: str) -> float:
-    """The value of one series of the job; `name` without the prefix."""
-    wanted = {"job": JOB, **labels}
+    """Return the value of one series of the job. `name` has no prefix."""
+    labels = {"job": JOB, **labels}
     samples = [sample for family in families(job) for sample in family.samples]
-    [found] = [sample.value for sample in samples if sample.name == f"keda_jobs_{name}" and sample.labels == wanted]
-    return found
+    [value] = [sample.value for sample in samples if sample.name == f"keda_jobs_{name}" and sample.labels == labels]
+    return value
 
 
 def picture() -> bytes:
@@ -65,14 +65,14 @@ def event(key: str) -> bytes:
 
 @pytest.fixture
 def good(s3_server: S3Server) -> bytes:
-    """An event of a picture that is there."""
+    """Store a picture and return its event."""
     images = s3_server.bucket_folder / "images"
     images.mkdir()
     (images / "good.png").write_bytes(picture())
     return event("images/good.png")
 
 
-async def test_outcomes_deliveries_retries_letters_and_the_store_are_counted(
+async def test_outcomes_deliveries_retries_dead_letters_and_the_store_are_counted(
     start_job: StartJob, declare: Declare, nats_server: NatsServer, good: bytes
 ) -> None:
     await declare()
@@ -92,8 +92,8 @@ async def test_outcomes_deliveries_retries_letters_and_the_store_are_counted(
     assert value(job, "retry_delay_seconds_sum") == pytest.approx(0.1 + 0.2)
     for error_class in ("ObjectMissing", "ForeignKey", "InvalidEvent"):
         assert value(job, "dead_letters_total", error_class=error_class) == 1
-    assert value(job, "slots") == 3
-    assert value(job, "messages_in_work") == 0
+    assert value(job, "concurrency_limit") == 3
+    assert value(job, "messages_in_flight") == 0
     assert value(job, "store_operation_duration_seconds_count", operation="put", outcome="ok") == 1
     assert value(job, "store_operation_duration_seconds_count", operation="get", outcome="failed") == 0
     assert value(job, "store_bytes_total", operation="get") == len(picture())
@@ -101,7 +101,7 @@ async def test_outcomes_deliveries_retries_letters_and_the_store_are_counted(
     assert STRANGE not in scraped(job)[1]
 
 
-async def test_a_store_that_is_away_pauses_the_job(
+async def test_an_unavailable_store_pauses_the_job(
     start_job: StartJob, declare: Declare, nats_server: NatsServer, s3_server: S3Server, good: bytes
 ) -> None:
     await declare()
@@ -110,14 +110,14 @@ async def test_a_store_that_is_away_pauses_the_job(
     s3_server.stop()
     await publish(nats_server, good)
     await until(lambda: value(job, "paused") == 1)
-    assert value(job, "messages_in_work") == 1
+    assert value(job, "messages_in_flight") == 1
     assert value(job, "store_operation_duration_seconds_count", operation="get", outcome="unavailable") > 0
     s3_server.start()
     await until(lambda: value(job, "messages_total", outcome="acked") == 1)
     assert value(job, "paused") == 0
 
 
-async def test_a_lost_connection_to_nats_pauses_the_job_and_is_counted_when_it_is_back(
+async def test_a_lost_connection_to_nats_pauses_the_job_and_is_counted_once_restored(
     start_job: StartJob, declare: Declare, nats_server: NatsServer
 ) -> None:
     await declare()
@@ -130,21 +130,21 @@ async def test_a_lost_connection_to_nats_pauses_the_job_and_is_counted_when_it_i
     await until(lambda: value(job, "reconnects_total") == 1)
 
 
-async def test_the_age_of_the_last_fetch_grows_while_no_slot_is_free(
+async def test_the_age_of_the_last_fetch_grows_at_the_concurrency_limit(
     start_job: StartJob, declare: Declare, nats_server: NatsServer, s3_server: S3Server, good: bytes
 ) -> None:
     await declare()
     job = start_job(JOB, CONCURRENCY="1")
     s3_server.signal(signal.SIGSTOP)
     await publish(nats_server, good)
-    await until(lambda: value(job, "messages_in_work") == 1)
+    await until(lambda: value(job, "messages_in_flight") == 1)
     await until(lambda: value(job, "fetch_age_seconds") > 3)
     s3_server.signal(signal.SIGCONT)
     await until(lambda: value(job, "messages_total", outcome="acked") == 1)
     await until(lambda: value(job, "fetch_age_seconds") < 3)
 
 
-async def test_metrics_are_openmetrics_for_those_who_accept_it(start_job: StartJob, declare: Declare) -> None:
+async def test_metrics_are_openmetrics_for_clients_that_accept_it(start_job: StartJob, declare: Declare) -> None:
     await declare()
     job = start_job(JOB)
     content_type, text = scraped(job, OPENMETRICS)

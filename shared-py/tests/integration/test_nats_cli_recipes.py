@@ -1,4 +1,4 @@
-"""What the nats CLI's recipes of the README read and write, done on the wire by raw requests."""
+"""Recipes of the README for the nats CLI, as raw requests on the wire."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def bury(client: Client, data: bytes, *, max_payload: int = 1024 * 1024) -
 
 
 async def nats_pub(client: Client, data: bytes) -> None:
-    """`nats pub image-download …`: no headers, no acknowledgement; here until it is stored."""
+    """Do `nats pub image-download …`, without headers and confirmation, and wait until it is stored."""
     before = await stored(client)
     await client.publish("image-download", data)
     while await stored(client) == before:
@@ -55,13 +55,13 @@ async def stored(client: Client) -> int:
 
 
 async def stream_get(client: Client, request: dict[str, Any]) -> dict[str, Any]:
-    """`nats stream get … --json`: the stored message, its body in base64 under `data`."""
+    """Do `nats stream get … --json`: return the stored message, with its body in base64 under `data`."""
     message: dict[str, Any] = (await ask(client, f"STREAM.MSG.GET.{STREAM}", request))["message"]
     return message
 
 
 def through_jq(message: dict[str, Any]) -> bytes:
-    """`jq -r '.data | @base64d | fromjson | .data'`: objects compact, strings raw, a newline at the end."""
+    """Do `jq -r '.data | @base64d | fromjson | .data'`: compact objects, raw strings, a newline at the end."""
     data = json.loads(base64.b64decode(message["data"]))["data"]
     text = data if isinstance(data, str) else json.dumps(data, separators=(",", ":"), ensure_ascii=False)
     return text.encode() + b"\n"
@@ -96,8 +96,8 @@ async def test_nats_consumer_info_finds_the_consumer(client: Client) -> None:
     assert (info["num_pending"], info["num_ack_pending"]) == (1, 0)
 
 
-async def test_nats_stream_view_reads_the_letters_and_nothing_else(client: Client) -> None:
-    """`stream view` reads through an ephemeral consumer with a filter."""
+async def test_nats_stream_view_reads_only_dead_letters(client: Client) -> None:
+    # `stream view` reads through an ephemeral consumer with a filter.
     await nats_pub(client, EVENT)
     await bury(client, EVENT)
     config = {"filter_subject": "dead-letter", "ack_policy": "none", "deliver_policy": "all"}
@@ -133,7 +133,7 @@ async def test_a_dead_letter_is_replayed_by_its_number(client: Client) -> None:
 
 
 @pytest.mark.parametrize("data", [b"not json", '"quoted \\" é"'.encode(), b"\xff\xfe", b"[1, null]", b"", b"x" * 2000])
-async def test_any_body_makes_a_letter_that_jq_can_read(client: Client, data: bytes) -> None:
+async def test_any_body_gives_a_dead_letter_that_jq_can_read(client: Client, data: bytes) -> None:
     await bury(client, data, max_payload=2048)
 
     letter = json.loads(base64.b64decode((await stream_get(client, {"last_by_subj": "dead-letter"}))["data"]))

@@ -1,4 +1,4 @@
-"""S3Bucket against a real S3 server, and against a stand-in for the answers that no healthy server gives."""
+"""S3Bucket with a real S3 server, and with a stand-in for responses that no healthy server gives."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def bucket(s3_server: S3Server) -> AsyncIterator[S3Bucket]:
 
 
 async def refused(attempt: Awaitable[object]) -> JobError:
-    """The error of `attempt`; no error may show the secret, nor take more than one line."""
+    """Return the error of `attempt`. It may not show the secret or take more than one line."""
     with pytest.raises(JobError) as caught:
         await attempt
     texts = [str(error) for error in (caught.value, caught.value.__cause__)]
@@ -58,11 +58,8 @@ async def refused(attempt: Awaitable[object]) -> JobError:
     return caught.value
 
 
-# A real server.
-
-
 @pytest.mark.parametrize("kind", [bytes, bytearray])
-async def test_what_is_put_is_what_one_gets(bucket: S3Bucket, kind: type[bytes | bytearray]) -> None:
+async def test_a_get_returns_what_was_put(bucket: S3Bucket, kind: type[bytes | bytearray]) -> None:
     store: Bucket = bucket
     for size in (0, 1, 300_000, MIB, MIB + 1, 3 * MIB):
         data = hashlib.shake_128(b"picture").digest(size)
@@ -72,7 +69,7 @@ async def test_what_is_put_is_what_one_gets(bucket: S3Bucket, kind: type[bytes |
         assert found == data
 
 
-async def test_a_put_replaces_what_was_there(bucket: S3Bucket) -> None:
+async def test_a_put_replaces_the_object(bucket: S3Bucket) -> None:
     for data in (b"a long first version", b"second"):
         await bucket.put("images/a.jpg", data, content_type="image/jpeg")
     assert await bucket.get("images/a.jpg") == b"second"
@@ -99,7 +96,7 @@ async def test_an_object_over_the_readers_limit_is_refused(bucket: S3Bucket) -> 
     assert len(await bucket.get("images/a.jpg")) == 1000
 
 
-async def test_sixteen_at_once_do_not_mix(bucket: S3Bucket) -> None:
+async def test_sixteen_concurrent_operations_do_not_mix(bucket: S3Bucket) -> None:
     async def there_and_back(number: int) -> bool:
         data = number.to_bytes() * 100_000
         await bucket.put(f"images/{number}.jpg", data, content_type="image/jpeg")
@@ -120,7 +117,7 @@ async def test_a_good_bucket_passes_the_check(bucket: S3Bucket) -> None:
         ({"r2_bucket": "no-such-bucket"}, "R2_BUCKET"),
     ],
 )
-async def test_wrong_credentials_and_bucket_say_which_setting(
+async def test_wrong_credentials_and_a_wrong_bucket_name_the_setting(
     s3_server: S3Server, changes: dict[str, str], hint: str
 ) -> None:
     async with S3Bucket(settings_of(s3_server, **changes), connections=1, metrics=UNCOUNTED) as bucket:
@@ -130,7 +127,7 @@ async def test_wrong_credentials_and_bucket_say_which_setting(
             assert hint in str(error)
 
 
-async def test_one_client_outlives_a_restart_of_the_server(s3_server: S3Server) -> None:
+async def test_a_client_survives_a_restart_of_the_server(s3_server: S3Server) -> None:
     async with S3Bucket(settings_of(s3_server), connections=2, metrics=UNCOUNTED, timeouts=ONCE) as bucket:
         await bucket.put("images/a.jpg", b"a", content_type="image/jpeg")
         s3_server.stop()
@@ -155,11 +152,8 @@ async def test_a_large_body_is_not_held_twice(bucket: S3Bucket) -> None:
         tracemalloc.stop()
 
 
-# A stand-in for a server in trouble.
-
-
 class StandIn:
-    """An HTTP server that answers as told, and keeps the headers of what it was asked."""
+    """HTTP server with a chosen response, which records the headers of its requests."""
 
     def __init__(self, answer: Answer) -> None:
         self.headers: list[dict[str, str]] = []
@@ -226,7 +220,7 @@ async def test_a_put_sends_what_r2_accepts_and_no_checksum(size: int) -> None:
         (answering(302, Location="https://login.example/"), StoreUnavailable),
     ],
 )
-async def test_each_refusal_has_its_meaning(answer: Answer, kind: type[JobError]) -> None:
+async def test_each_refusal_has_its_error(answer: Answer, kind: type[JobError]) -> None:
     async with stand_in(answer) as (bucket, _):
         for attempt in (bucket.get("images/a.jpg"), bucket.put("images/a.jpg", b"", content_type="image/png")):
             assert type(await refused(attempt)) is kind
@@ -259,7 +253,7 @@ async def test_an_operation_is_counted_by_its_outcome(answer: Answer, outcome: s
     }
 
 
-async def test_an_internal_error_is_tried_again_at_once() -> None:
+async def test_an_internal_error_is_retried_at_once() -> None:
     answers = [refusing(500, "InternalError"), answering(200, ETag='"1"')]
 
     async def first_trouble(request: web.Request) -> web.StreamResponse:
@@ -308,18 +302,18 @@ async def endless(request: web.Request) -> web.StreamResponse:
 @pytest.mark.parametrize(
     ("answer", "kind"), [(never, Transient), (drip, Transient), (break_off, Transient), (hang_up, StoreUnavailable)]
 )
-async def test_a_server_that_stalls_or_breaks_off_ends_in_bounded_time(answer: Answer, kind: type[JobError]) -> None:
+async def test_a_server_that_stalls_or_disconnects_fails_in_bounded_time(answer: Answer, kind: type[JobError]) -> None:
     async with stand_in(answer, HASTY) as (bucket, _):
         async with asyncio.timeout(DEADLINE_S):
             assert type(await refused(bucket.get("images/a.jpg"))) is kind
 
 
-async def test_a_body_of_unknown_length_is_counted_while_it_comes() -> None:
+async def test_a_body_of_unknown_length_is_counted_while_it_is_read() -> None:
     async with stand_in(endless) as (bucket, _):
         assert isinstance(await refused(bucket.get("images/a.jpg", max_bytes=MIB)), ObjectTooLarge)
 
 
-async def test_a_server_that_stops_reading_ends_in_bounded_time() -> None:
+async def test_a_server_that_stops_reading_fails_in_bounded_time() -> None:
     over = asyncio.Event()
 
     async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -354,15 +348,13 @@ async def test_a_password_in_the_endpoint_is_not_shown() -> None:
         assert isinstance(await refused(bucket.check()), StoreUnavailable)
 
 
-async def test_an_endpoint_that_is_no_url_is_a_wrong_setting() -> None:
+async def test_an_endpoint_that_is_not_a_url_is_a_wrong_setting() -> None:
     with pytest.raises(Misconfigured, match="R2_ENDPOINT_URL"):
         async with S3Bucket(settings("http://not a host"), connections=1, metrics=UNCOUNTED):
             pass
 
 
-async def test_nothing_but_the_settings_is_asked(
-    s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_only_the_settings_are_used(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     canary = await asyncio.start_server(lambda *streams: asked.append(streams), "127.0.0.1")
     url = f"http://127.0.0.1:{canary.sockets[0].getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""How many servers keep the stream: declared by nobody, chosen where the servers are, and kept from then on."""
+"""Copies of the stream: their number is not declared. The operator chooses it, and it is kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DECLARED = read_declaration(Path(__file__).parents[3] / "jobs")
 
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[list[NatsServer]]:
-    """Three servers that are one cluster."""
+    """Start three servers in one cluster."""
     ports = [free_port() for _ in range(3)]
     routes = ", ".join(f"nats://127.0.0.1:{port}" for port in ports)
     made = []
@@ -67,7 +67,7 @@ async def three_copies(client: Client) -> Changes:
         try:
             return await apply(client, with_replicas(DECLARED, 3))
         except ApiError as error:
-            # A cluster that has just formed holds a server for away until it has heard of it.
+            # A new cluster treats a server as offline until it has heard from it.
             if "peer offline" not in str(error):
                 raise
             return None
@@ -76,13 +76,11 @@ async def three_copies(client: Client) -> Changes:
     return changes
 
 
-def test_the_declaration_leaves_the_number_open() -> None:
+def test_the_declaration_does_not_fix_the_number() -> None:
     assert "num_replicas" not in DECLARED.stream
 
 
-async def test_a_stream_gets_as_many_copies_as_asked_for_and_keeps_them(
-    client: Client, servers: list[NatsServer]
-) -> None:
+async def test_a_stream_gets_the_requested_copies_and_keeps_them(client: Client, servers: list[NatsServer]) -> None:
     await apply(client, DECLARED)
     assert await replicas(client) == 1
 
@@ -95,7 +93,7 @@ async def test_a_stream_gets_as_many_copies_as_asked_for_and_keeps_them(
     assert await replicas(client) == 3
 
 
-async def test_three_copies_outlive_a_server(client: Client, servers: list[NatsServer]) -> None:
+async def test_three_copies_survive_the_loss_of_a_server(client: Client, servers: list[NatsServer]) -> None:
     await apply(client, DECLARED)
     await three_copies(client)
 

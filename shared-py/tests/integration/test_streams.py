@@ -1,4 +1,4 @@
-"""`streams.apply` makes the server what the files declare, touches nothing else and destroys nothing."""
+"""`streams.apply` brings the server in line with the declaration, changes nothing else and destroys nothing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def with_stream(**changed: Any) -> Declaration:
 
 
 def with_consumer(**changed: Any) -> Declaration:
-    """As declared, but for the consumer of image-download."""
+    """Change the declared consumer of image-download."""
     [one] = [consumer for consumer in DECLARED.consumers if consumer_name(consumer) == "image-download-consumer"]
     others = [consumer for consumer in DECLARED.consumers if consumer is not one]
     return replace(DECLARED, consumers=({**one, **changed}, *others))
@@ -59,7 +59,7 @@ async def configs(client: Client) -> dict[str, Any]:
 
 
 class Actions:
-    """What the server says was done to its streams and consumers."""
+    """Recorder of the server's advisories about changes of streams and consumers."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -78,7 +78,7 @@ class Actions:
         return made
 
 
-async def test_an_empty_server_gets_all_that_is_declared(client: Client) -> None:
+async def test_an_empty_server_gets_everything_declared(client: Client) -> None:
     changes = await apply(client, DECLARED)
 
     names = [consumer_name(consumer) for consumer in DECLARED.consumers]
@@ -89,7 +89,7 @@ async def test_an_empty_server_gets_all_that_is_declared(client: Client) -> None
     assert found["image-download-consumer"]["filter_subjects"] == ["image-download", "retry.due.image-download"]
 
 
-async def test_a_second_time_nothing_is_touched(applied: Client) -> None:
+async def test_a_second_apply_changes_nothing(applied: Client) -> None:
     actions = await Actions.of(applied)
 
     changes = await apply(applied, DECLARED)
@@ -100,7 +100,7 @@ async def test_a_second_time_nothing_is_touched(applied: Client) -> None:
     assert actions.seen == []
 
 
-async def test_only_what_differs_is_changed_and_shown(applied: Client) -> None:
+async def test_only_differences_are_changed_and_shown(applied: Client) -> None:
     actions = await Actions.of(applied)
     before = await configs(applied)
 
@@ -128,7 +128,7 @@ async def test_the_stream_can_grow(applied: Client) -> None:
     assert (await apply(applied, with_stream(max_age=30 * DAY_NS, subjects=subjects[::-1]))).pending == ()
 
 
-async def test_a_dry_run_says_the_same_and_changes_nothing(client: Client) -> None:
+async def test_a_dry_run_reports_the_same_and_changes_nothing(client: Client) -> None:
     foretold = await apply(client, DECLARED, dry_run=True)
     with pytest.raises(ApiError, match="streams apply"):
         await configs(client)
@@ -139,7 +139,7 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(client: Client) -> No
     assert await configs(client) == before
 
 
-async def test_keys_that_are_not_declared_keep_what_the_server_has(applied: Client) -> None:
+async def test_undeclared_keys_keep_the_servers_values(applied: Client) -> None:
     found = (await configs(applied))["stream"]
     by_hand = {"compression": "s2", "metadata": {**found["metadata"], "owner": "platform"}}
     await ask(applied, f"STREAM.UPDATE.{STREAM}", {**found, **by_hand})
@@ -151,7 +151,7 @@ async def test_keys_that_are_not_declared_keep_what_the_server_has(applied: Clie
     assert (after["metadata"]["owner"], after["metadata"]["team"]) == ("platform", "images")
 
 
-async def test_a_consumer_that_is_not_declared_is_reported_and_left_alone(applied: Client) -> None:
+async def test_an_undeclared_consumer_is_reported_and_kept(applied: Client) -> None:
     jetstream = applied.jetstream()
     await jetstream.pull_subscribe("image-downloaded", durable="by-hand", stream=STREAM)
 
@@ -202,7 +202,7 @@ async def test_a_subject_that_holds_messages_cannot_be_removed(applied: Client) 
     assert "image-downloaded" not in (await configs(applied))["stream"]["subjects"]
 
 
-async def test_a_subject_may_be_replaced_by_those_that_hold_its_messages(applied: Client) -> None:
+async def test_a_subject_may_be_replaced_by_subjects_that_cover_its_messages(applied: Client) -> None:
     await applied.jetstream().publish("retry.due.image-download", b"{}")
     subjects = [subject for subject in DECLARED.stream["subjects"] if subject != "retry.>"]
 
@@ -221,7 +221,7 @@ async def test_a_subject_may_be_replaced_by_those_that_hold_its_messages(applied
         ({"mem_storage": True}, "mem_storage none → true cannot be changed in place"),
     ],
 )
-async def test_what_the_server_cannot_change_in_a_consumer_is_refused_with_the_way(
+async def test_a_change_that_needs_a_new_consumer_is_refused_with_instructions(
     applied: Client, changed: dict[str, Any], line: str
 ) -> None:
     before = await configs(applied)
@@ -234,7 +234,7 @@ async def test_what_the_server_cannot_change_in_a_consumer_is_refused_with_the_w
     assert await configs(applied) == before
 
 
-async def test_a_filter_may_go_only_when_nothing_is_unread(applied: Client) -> None:
+async def test_a_filter_may_be_removed_only_when_nothing_is_unread(applied: Client) -> None:
     more = ["image-download", "image-downloaded", "retry.due.image-download"]
     await apply(applied, with_consumer(filter_subjects=more))
     await applied.jetstream().publish("image-downloaded", b"{}")
@@ -249,7 +249,7 @@ async def test_a_filter_may_go_only_when_nothing_is_unread(applied: Client) -> N
     assert (await configs(applied))["image-download-consumer"]["filter_subjects"] == more[::2]
 
 
-async def test_adding_a_filter_is_no_loss(applied: Client) -> None:
+async def test_a_filter_may_be_added(applied: Client) -> None:
     await applied.jetstream().publish("image-download", b"{}")
 
     changes = await apply(
@@ -267,13 +267,13 @@ async def test_adding_a_filter_is_no_loss(applied: Client) -> None:
         with_consumer(max_ack_pendin=1),
     ],
 )
-async def test_the_server_s_own_refusal_is_one_line(client: Client, declaration: Declaration) -> None:
+async def test_a_refusal_by_the_server_is_one_line(client: Client, declaration: Declaration) -> None:
     with pytest.raises(ApiError, match=r"^NATS refuses \w+\.CREATE\.[\w.-]+: [^\n]+$"):
         await apply(client, declaration)
 
 
-async def test_two_at_once_both_end_well(client: Client, nats_server: NatsServer) -> None:
-    """Two pods of the setup Job may run side by side."""
+async def test_two_concurrent_applies_both_succeed(client: Client, nats_server: NatsServer) -> None:
+    # Two pods of the setup Job may run at the same time.
     other = await nats.connect(nats_server.url)
     try:
         await asyncio.gather(apply(client, DECLARED), apply(other, DECLARED))

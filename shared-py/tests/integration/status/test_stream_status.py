@@ -1,4 +1,4 @@
-"""The stream in numbers, read where the messages stand."""
+"""Numbers of the stream, read from a real server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def stored_at(client: Client, sequence: int) -> datetime | None:
     return (await client.jetstream().get_msg(STREAM, seq=sequence)).time
 
 
-async def test_a_page_has_the_messages_of_its_subject_and_says_how_many_are_left(client: Client) -> None:
+async def test_a_page_has_the_messages_of_its_subject_and_the_number_left(client: Client) -> None:
     for subject in ("image-download", "dead-letter", "image-download", "image-download"):
         await put(client, subject)
     found = await page(client, "image-download", 2, 1)
@@ -47,7 +47,7 @@ async def test_a_page_has_the_messages_of_its_subject_and_says_how_many_are_left
     assert (await page(client, "image-download", 5, 10)).count == 0
 
 
-async def test_a_page_ends_at_its_bytes_and_has_one_message_in_any_case(
+async def test_a_page_stops_at_its_byte_limit_with_at_least_one_message(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("keda_jobs.jetstream.reader._MOST_BYTES", 2500)
@@ -59,7 +59,7 @@ async def test_a_page_ends_at_its_bytes_and_has_one_message_in_any_case(
     assert (await page(client, "dead-letter", 1, 10)).count == 1
 
 
-async def test_a_message_with_the_servers_own_words_in_its_headers_is_a_message(client: Client) -> None:
+async def test_a_message_with_the_servers_status_headers_is_a_message(client: Client) -> None:
     await client.jetstream().publish("dead-letter", b"{}", headers={"Status": "204", "Nats-Num-Pending": "many"})
     await put(client, "dead-letter")
     assert [one.sequence for one in (await page(client, "dead-letter", 1, 10)).messages] == [1, 2]
@@ -71,7 +71,7 @@ async def test_without_a_stream_nothing_can_be_read(client: Client) -> None:
         await page(client, "dead-letter", 1, 1)
 
 
-async def test_the_oldest_message_is_the_first_of_any_filter_behind_the_ack_floor(client: Client) -> None:
+async def test_the_oldest_message_is_the_first_of_any_filter_after_the_ack_floor(client: Client) -> None:
     async def oldest() -> datetime | None:
         [info] = [one for one in await durable_consumers(client) if one["name"] == "image-download-consumer"]
         return await oldest_unacked(client, info)
@@ -90,7 +90,7 @@ async def test_the_oldest_message_is_the_first_of_any_filter_behind_the_ack_floo
     assert await oldest() is None
 
 
-async def test_letters_are_counted_on_and_anew_where_one_has_gone(client: Client) -> None:
+async def test_dead_letters_are_counted_incrementally_and_again_after_a_deletion(client: Client) -> None:
     counter = LetterCount()
     assert (await counter.read(client)).total == 0
     first = await put(client, "dead-letter")
@@ -106,7 +106,7 @@ async def test_letters_are_counted_on_and_anew_where_one_has_gone(client: Client
     assert found.oldest["image-download"] == await stored_at(client, third)
 
 
-async def test_many_letters_are_counted_in_several_readings(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_dead_letters_take_several_reads(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(letters, "MOST_LETTERS", 2)
     for _ in range(5):
         await put(client, "dead-letter")
