@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Builds the container images of jobs, each as [REGISTRY/]<job>:TAG and as <job>:dev.
+# Build the container images of jobs, each as [REGISTRY/]<job>:TAG and as <job>:dev.
 # Usage: tools/build.sh [--push|--attest] JOB...|--all|--test-servers
 #   --all           every job: the folders of jobs/ with a Dockerfile
 #   --test-servers  keda-jobs-test-servers, the S3 and picture server of test clusters
 #   --push          push to REGISTRY, which has to be set
-#   --attest        push with SBOM and provenance (needs buildx); what was pushed is told in .build/images/<job>.json
-# Environment: REGISTRY; TAG (git describe); BASE (the Dockerfile's); DOCKER (docker, or podman and its like);
-# DOCKER_BUILDKIT=1 for an old client that does BuildKit without buildx. PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and
-# PIP_TRUSTED_HOST are used where set, and reach no image.
+#   --attest        push with SBOM and provenance (needs buildx); .build/images/<job>.json describes the pushed image
+# Environment: REGISTRY; TAG (git describe); BASE (the Dockerfile's); DOCKER (docker, podman or similar);
+# DOCKER_BUILDKIT=1 for an old client that supports BuildKit without buildx. PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and
+# PIP_TRUSTED_HOST are used during the build and are in no image.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -30,7 +30,7 @@ dockerfile_of() {
   if [ "$1" = "$TEST_SERVERS" ]; then echo tests/e2e/servers/Dockerfile; else echo "jobs/$1/Dockerfile"; fi
 }
 
-# The address of the repository, when it is one for people: no path of a machine, no user, no password.
+# Print the public address of the repository: no local path, no user, no password.
 source_url() {
   local url
   url=$(git remote get-url origin 2>/dev/null) || return 0
@@ -39,13 +39,13 @@ source_url() {
   echo "${url%.git}"
 }
 
-# What every build of an image has, in the array `arguments`.
+# Set the array `arguments` to the options of every build.
 describe() {
   local revision
   revision=$(git rev-parse HEAD)
   arguments=(--file "$(dockerfile_of "$1")" --tag "$(tag_of "$1")")
   arguments+=(--build-arg "SOURCE=$(source_url)" --build-arg "REVISION=$revision" --build-arg "VERSION=$TAG")
-  # Without a value it is the environment's, which then is in nobody's list of processes.
+  # Without a value Docker takes the environment's, so that no list of processes shows it.
   arguments+=(--build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --build-arg PIP_TRUSTED_HOST)
   if [ -n "${BASE:-}" ]; then arguments+=(--build-arg "BASE=$BASE"); fi
 }
@@ -60,10 +60,10 @@ push() {
   "$DOCKER" push "$(tag_of "$1")" || fail "$(tag_of "$1") was not pushed, see above"
 }
 
-# From the builder's cache: what was built, and perhaps tested, before. Only the attestations are made now.
+# The image comes from the builder's cache, as built and perhaps tested before. Only the attestations are new.
 push_attested() {
   local arguments provenance=mode=max
-  # The fuller provenance has the values of build arguments in it, and so where the machine has its packages from.
+  # The full provenance contains the values of build arguments, such as the address of a package index.
   if [ -n "${PIP_INDEX_URL:-}${PIP_EXTRA_INDEX_URL:-}${PIP_TRUSTED_HOST:-}" ]; then provenance=mode=min; fi
   describe "$1"
   mkdir -p .build/images
@@ -97,13 +97,13 @@ for argument in "$@"; do
   esac
 done
 [ ${#images[@]} -gt 0 ] || fail "name a job, or --all; there are: $(all_jobs | paste -sd ' ')"
-[ "$TAG" != latest ] || fail "TAG=latest says nothing about what is in an image; name a version"
+[ "$TAG" != latest ] || fail "TAG=latest does not identify an image; name a version"
 if [ -n "$push" ] && [ -z "$REGISTRY" ]; then fail "pushing needs REGISTRY=<host>/<path>"; fi
 command -v "$DOCKER" >/dev/null || fail "$DOCKER is not installed"
 "$DOCKER" info >/dev/null 2>&1 || fail "$DOCKER does not answer; start it (or name another by DOCKER=)"
 
 if "$DOCKER" buildx version >/dev/null 2>&1; then
-  # One image is one manifest: an index with attestations is not what kind loads.
+  # One manifest for each image: kind cannot load an index with attestations.
   builder=("$DOCKER" buildx build --load --provenance=false)
 else
   [ "$push" != push_attested ] || fail "--attest needs buildx, which this $DOCKER does not have"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Applies the manifests of one job, with its image as [REGISTRY/]<job>:TAG, to the cluster of KUBECONFIG.
-# Usage: tools/deploy.sh JOB [--dry-run]      --dry-run prints what would be applied
-# Environment: REGISTRY; TAG (git describe, as `make build`; sha256:… for a digest).
+# Apply the manifests of one job, with its image as [REGISTRY/]<job>:TAG, to the cluster of KUBECONFIG.
+# Usage: tools/deploy.sh JOB [--dry-run]      --dry-run prints the manifests
+# Environment: REGISTRY; TAG (git describe, like `make build`; sha256:… for a digest).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PWD/.venv/bin:$PATH
@@ -19,7 +19,7 @@ all_jobs() {
   for file in jobs/*/kustomization.yaml; do basename "$(dirname "$file")"; done
 }
 
-# A kustomization on top of the job's own, which stays as it is in the repository.
+# Render a kustomization on top of the job's own, which stays unchanged.
 rendered() {
   local job=$1 folder=.build/deploy/$1 version="newTag: \"$TAG\""
   if [[ $TAG == sha256:* ]]; then version="digest: $TAG"; fi
@@ -46,7 +46,7 @@ esac
 if [ -z "$job" ] || [ ! -f "jobs/$job/kustomization.yaml" ]; then
   fail "there is no job '$job'; there are: $(all_jobs | paste -sd ' ')"
 fi
-[ "$TAG" != latest ] || fail "TAG=latest says nothing about what is in an image; name a version"
+[ "$TAG" != latest ] || fail "TAG=latest does not identify an image; name a version"
 command -v kubectl >/dev/null || fail "kubectl is not installed; run \`make setup\`"
 
 manifests=$(rendered "$job") || fail "the manifests of $job cannot be rendered, see above"

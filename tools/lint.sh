@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every static check, all of them even when one fails.
-# Usage: tools/lint.sh [[--except] NAME]      one check, or all but one, by the name that it prints
+# Run every static check, also after a failure.
+# Usage: tools/lint.sh [[--except] NAME]      one check, or all but one, by the printed name
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
@@ -8,7 +8,7 @@ readonly ACTIONLINT=github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 failed=()
 ran=0
 
-# A name may be of several words, and make's ARGS come without quotes.
+# A name may have several words, and make's ARGS come without quotes.
 only=$* but=
 if [ "${1:-}" = --except ]; then
   but=${*:2} only=
@@ -43,7 +43,7 @@ check_workflows() {
     GOBIN=$PWD/.venv/bin go install "$ACTIONLINT" || true
   fi
   if ! command -v actionlint >/dev/null; then
-    echo "lint: actionlint is left out: neither it nor Go to install it is here"
+    echo "lint: actionlint is skipped: install it, or Go to build it"
     return
   fi
   actionlint

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv: locked dependencies, the server wheels, and as editable installs shared-py, the jobs, tools/users-seed.
+# Make .venv: locked dependencies, the server wheels, and as editable installs shared-py, the jobs, tools/users-seed.
 # Usage: tools/setup.sh [demo|bench|curves]...   (each name adds requirements/<name>.txt)
 # PYTHON=... picks the interpreter (3.11 or later). Nothing to do takes a fraction of a second; safe to interrupt.
 set -euo pipefail
@@ -32,7 +32,7 @@ find_python() {
   fail "needs Python 3.11 or later; install it, or name it: make setup PYTHON=/path/to/python3"
 }
 
-# stamped NAME INPUT...: whether step NAME was done with these inputs, in this folder.
+# stamped NAME INPUT...: succeed if step NAME was done with these inputs, in this folder.
 stamped() { [ "$(cat ".venv/stamp-$1" 2>/dev/null)" = "$(fingerprint "${@:2}")" ]; }
 stamp() { fingerprint "${@:2}" >".venv/stamp-$1"; }
 fingerprint() { (pwd && cat "$@") | cksum; }
@@ -69,7 +69,7 @@ install_all() {
   stamp dev requirements/dev.txt "${projects[@]}" <(packages)
 }
 
-# uv does not read pip's settings; a machine that has an index of its own names it there.
+# uv does not read pip's settings, which name the index of a machine with its own.
 use_index_of_pip() {
   local index=${PIP_INDEX_URL:-}
   [ -n "$index" ] || index=$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)

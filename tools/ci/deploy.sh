@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Deploys the jobs of .build/digests, each by its digest, and waits until they are as they should be: the Deployment
-# rolled out, the ScaledObject or ScaledJob ready.
-# Usage: tools/ci/deploy.sh [--dry-run]      --dry-run prints what would be applied
-# Environment: REGISTRY; KUBECONFIG, a file, or KUBECONFIG_CONTENT, what is in one; DIGESTS (.build/digests), a folder
-# with a file for each job; TIMEOUT (180s) of each wait.
+# Deploy the jobs of .build/digests by their digests, and wait until each Deployment is rolled out and each
+# ScaledObject or ScaledJob is ready.
+# Usage: tools/ci/deploy.sh [--dry-run]      --dry-run prints the manifests
+# Environment: REGISTRY; KUBECONFIG, a file, or KUBECONFIG_CONTENT, its content; DIGESTS (.build/digests), a folder with
+# a file for each job; TIMEOUT (180s) of each wait.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PATH=$PWD/.venv/bin:$PATH
@@ -30,16 +30,16 @@ apply() {
   TAG=$digest tools/deploy.sh "$@"
 }
 
-is_there() { [ -n "$(kubectl get "$1" --namespace "$NAMESPACE" --ignore-not-found --output name)" ]; }
+exists() { [ -n "$(kubectl get "$1" --namespace "$NAMESPACE" --ignore-not-found --output name)" ]; }
 
-# Of the job's objects those that can be waited for; which there are depends on its kind.
+# Wait for those of the job's objects that exist, which depends on its kind.
 check() {
   local kind
-  if is_there "deployment/$1"; then
+  if exists "deployment/$1"; then
     kubectl rollout status "deployment/$1" --namespace "$NAMESPACE" --timeout "$TIMEOUT" || return
   fi
   for kind in scaledobject scaledjob; do
-    if is_there "$kind/$1"; then
+    if exists "$kind/$1"; then
       kubectl wait "$kind/$1" --for condition=Ready --namespace "$NAMESPACE" --timeout "$TIMEOUT" || return
     fi
   done

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Ends well when every job of the workflow did or was not needed. The one check for branch rules to require.
+# Succeed when every job of the workflow succeeded or was skipped. Branch rules require only this check.
 # Usage: tools/ci/gate.sh
-# Environment: RESULTS, of the other jobs: success, skipped, failure, cancelled; separated by blanks.
+# Environment: RESULTS of the other jobs, separated by blanks: success, skipped, failure, cancelled.
 set -euo pipefail
 
-# What a failure or a cancelled job lets be skipped does not count as well done: those are in the list themselves.
+# A job skipped after a failure cannot hide it, because the failed job is in the list too.
 for result in ${RESULTS:-nothing}; do
   case $result in
     success | skipped) ;;
     *)
-      echo "gate: not everything went well: ${RESULTS:-nothing was run}" >&2
+      echo "gate: not every job succeeded: ${RESULTS:-no job ran}" >&2
       exit 1
       ;;
   esac

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs `make monitoring` with Debian's Prometheus: unpacked, not installed, because the package starts a server.
+# Run `make monitoring` with Debian's Prometheus, unpacked but not installed, because the package starts a server.
 # Usage: tools/ci/monitoring.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."

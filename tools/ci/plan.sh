@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Decides once what the rest of a workflow run is about: outputs `jobs` (JSON, for a matrix), `any` and `publish`.
+# Decide once for a whole workflow run: outputs `jobs` (JSON, for a matrix), `any` and `publish`.
 # Usage: tools/ci/plan.sh      in a workflow; needs the whole history
-# Environment: GITHUB_EVENT_NAME, GITHUB_REF, GITHUB_REPOSITORY, GITHUB_OUTPUT as the runner sets them; PULL_REQUEST_BASE,
-# the commit that a pull request goes on; GH_TOKEN, which may read the workflow's runs.
+# Environment: GITHUB_EVENT_NAME, GITHUB_REF, GITHUB_REPOSITORY, GITHUB_OUTPUT from the runner; PULL_REQUEST_BASE, the
+# base commit of a pull request; GH_TOKEN, which may read the workflow's runs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-# On main: the commit of the last run that got to its end. One that failed, was refused its deploy or was overtaken in
-# the queue has its jobs in the next. Pushes only: the branch of a fork's pull request may be called main as well.
+# Print the commit of the last successful run on main. The next run takes over the jobs of a run that failed, was
+# cancelled or was not approved. Pushes only, because the branch of a fork's pull request may be called main as well.
 last_success() {
   gh run list --repo "$GITHUB_REPOSITORY" --workflow ci.yml --branch main --event push --status success --limit 1 \
-    --json headSha --jq '.[].headSha' || echo "plan: the runs so far cannot be read, see above" >&2
+    --json headSha --jq '.[].headSha' || echo "plan: earlier runs cannot be read, see above" >&2
 }
 
 field() {
@@ -39,4 +39,4 @@ jobs=$(field jobs)
 } >>"$GITHUB_OUTPUT"
 echo "plan: $jobs, to be published: $publish"
 warn deleted "deleted here; delete it on the cluster too"
-warn setup "takes effect by k8s/setup-scripts/setup-all.sh, which has to run before the job is deployed"
+warn setup "run k8s/setup-scripts/setup-all.sh before the job is deployed"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Pushes the image of one job with SBOM and provenance, signs it, and writes its digest to .build/digests/<job>.
-# Usage: tools/ci/publish.sh      after tools/ci/login.sh, in a workflow: the signature is the workflow's (keyless)
-# Environment: JOB; REGISTRY and what else tools/build.sh takes.
+# Push the image of one job with SBOM and provenance, sign it, and write its digest to .build/digests/<job>.
+# Usage: tools/ci/publish.sh      after tools/ci/login.sh, in a workflow, which signs without a key
+# Environment: JOB; REGISTRY and the other variables of tools/build.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -11,7 +11,7 @@ digest=$(sed -n 's/.*"containerimage\.digest": *"\(sha256:[0-9a-f]\{64\}\)".*/\1
   echo "publish: .build/images/$JOB.json names no digest" >&2
   exit 1
 }
-# By digest: a tag may mean another image by now.
+# By digest, because a tag may name another image by now.
 cosign sign --yes "$REGISTRY/$JOB@$digest"
 mkdir -p .build/digests
 echo "$digest" >".build/digests/$JOB"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Checks that each image of .build/digests was signed by the workflow ci.yml of this repository's main.
+# Check that the workflow ci.yml of this repository's main signed each image of .build/digests.
 # Usage: tools/ci/verify.sh      after tools/ci/login.sh
-# Environment: REGISTRY; GITHUB_SERVER_URL, GITHUB_REPOSITORY as the runner sets them.
+# Environment: REGISTRY; GITHUB_SERVER_URL, GITHUB_REPOSITORY from the runner.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
