@@ -16,7 +16,8 @@ from exporter import metrics as exporter
 from keda_jobs.batch.metrics import BatchMetrics
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.runtime.metrics import StoreMetrics
-from settings_docs import NOTHING, ROOT, DocsError, Page, page, run
+from settings_docs import NOTHING, DocsError, Page, page, run
+from stack.jobs import ROOT
 
 PLACE = "metrics"
 # By the end of a name, the longer one first.

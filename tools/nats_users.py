@@ -1,14 +1,14 @@
-"""The NATS users of the cluster, as Kubernetes Secrets: each event job, the exporter, the publisher and the admin.
+"""NATS users of the cluster as Kubernetes Secrets: each job with NATS settings, the publisher and the admin.
 
     kubectl get secrets -A -l keda-jobs/nats-user -o json |
       python tools/nats_users.py | kubectl apply --server-side -f -
 
-Reads the Secrets that exist and writes all that shall be. A password that exists is kept, so a second run changes
-nothing; to change one, delete its Secret and run this again. All but the admin may subscribe to the inbox of their own
-name and to nothing else: a client that logs in as the publisher sets its inbox prefix to `_INBOX_publisher`.
+The input is the existing Secrets, the output is all Secrets. Existing passwords are kept, so a second run changes
+nothing. To change a password, delete its Secret and run this again. All users except the admin may subscribe only to
+the inbox of their own name: a client that logs in as the publisher sets its inbox prefix to `_INBOX_publisher`.
 
-NATS checks the subject of a publish and not its headers. Who may schedule a retry may name any subject of the stream
-as the schedule's target, so a job that is out to forge another job's events can.
+NATS checks the subject of a publish and not its headers. A job that may schedule a retry may name any subject of the
+stream as the schedule's target, so a malicious job can forge another job's events.
 """
 
 from __future__ import annotations
@@ -23,30 +23,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from keda_jobs.domain.subjects import DEAD_LETTER, STREAM, due_subject, waiting_subject
+from keda_jobs.domain.subjects import DEAD_LETTER, STREAM, waiting_subject
 from keda_jobs.errors import Misconfigured
-from keda_jobs.event.job import emitted_types
-from keda_jobs.jetstream.stream_diff import normal
-from keda_jobs.jetstream.streams import read_declaration
-from stack.jobs import ROOT, event_jobs, handler_of
+from keda_jobs.event.job import EventJob
+from keda_jobs.runtime.job import Job
+from keda_jobs.settings import NatsSettings
+from stack.jobs import all_jobs, jobs_of
 from stack.process import StackError
 
 NATS_NAMESPACE = "nats"
 JOBS_NAMESPACE = "keda-jobs-prod"
 PUBLISHER = "publisher"
 ADMIN = "admin"
-EXPORTER = "exporter"
 
 _USER = "NATS_USER"
 _PASSWORD = "NATS_PASSWORD"
 _PART_OF = {"app.kubernetes.io/part-of": "keda-jobs"}
 _USER_LABEL = "keda-jobs/nats-user"
-# What needs no quoting, neither in a URL nor in the server's config, where a $ begins a variable or a hash.
+# Needs no quoting, in a URL or in the server's config, where a $ begins a variable or a hash.
 _SAFE = re.compile(r"[0-9A-Za-z_-]{32,}")
 _RANDOM_BYTES = 32
 
-# What asks for the numbers of stream and consumers, and reads messages where they stand. Nothing that takes a message
-# from a consumer, or makes one.
+# Requests for the numbers of stream and consumers, and for stored messages. None takes a message from a consumer.
 _READING = (
     f"$JS.API.STREAM.INFO.{STREAM}",
     f"$JS.API.CONSUMER.LIST.{STREAM}",
@@ -58,12 +56,12 @@ Place = tuple[str, str]
 
 
 class BadInput(Exception):
-    """What came in cannot be used; the text is one line for a person and holds no secret."""
+    """The input cannot be used. The message is one line without a secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A login. `publish` are the subjects it may publish, None when it may do everything."""
+    """NATS user with the subjects that it may publish, or None when it may do everything."""
 
     name: str
     namespace: str
@@ -75,7 +73,7 @@ class User:
         return self.namespace, f"nats-{self.name}"
 
     def entry(self, password: str) -> str:
-        """Its lines in the server's config. It hears nothing but the answers to its own requests."""
+        """Format its lines in the server's config. It may receive only answers to its own requests."""
         lines = [f'user: "{self.name}"', f'password: "{password}"']
         if self.publish is not None:
             subjects = "".join(f'\n          "{subject}"' for subject in self.publish)
@@ -85,49 +83,41 @@ class User:
 
 
 def users() -> list[User]:
-    """Every user, by name. Raises `StackError` and `Misconfigured` for a job that does not say what it does."""
-    jobs = event_jobs()
-    if taken := {ADMIN, EXPORTER, PUBLISHER} & set(jobs):
+    """List every user, by name. Raises `StackError` and `Misconfigured`."""
+    jobs = [job for job in all_jobs() if NatsSettings in job.settings.mro()]
+    if taken := {ADMIN, PUBLISHER} & {job.name for job in jobs}:
         raise Misconfigured(f"no job can be called {taken.pop()}: that is another NATS user")
-    filters = {
-        subject
-        for consumer in read_declaration(ROOT / "jobs").consumers
-        for subject in normal(consumer)["filter_subjects"]
-    }
-    read = sorted(filters - {due_subject(job) for job in jobs})
-    others = [
-        User(ADMIN, NATS_NAMESPACE),
-        User(EXPORTER, JOBS_NAMESPACE, _READING),
-        User(PUBLISHER, NATS_NAMESPACE, tuple(read)),
-    ]
-    return sorted(
-        [*(User(job, JOBS_NAMESPACE, _published_by(job)) for job in jobs), *others], key=lambda user: user.name
-    )
+    read = {job.event.subject for job in jobs_of(EventJob)}
+    others = [User(ADMIN, NATS_NAMESPACE), User(PUBLISHER, NATS_NAMESPACE, tuple(sorted(read)))]
+    own = [User(job.name, JOBS_NAMESPACE, _published_by(job)) for job in jobs]
+    return sorted([*own, *others], key=lambda user: user.name)
 
 
-def _published_by(job: str) -> tuple[str, ...]:
-    """What a job's loop publishes: requests for messages, acks, retries, dead letters, and its handler's events."""
+def _published_by(job: Job) -> tuple[str, ...]:
+    """List the subjects that a job publishes: for an event job what its loop needs, for others requests to read."""
+    if not isinstance(job, EventJob):
+        return _READING
     try:
-        events = emitted_types(handler_of(job))
+        emitted = job.emitted
     except TypeError as error:
-        raise Misconfigured(f"{job}: {error}") from error
+        raise Misconfigured(f"{job.name}: {error}") from error
     return (
-        f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{job}-consumer",
-        f"$JS.ACK.{STREAM}.{job}-consumer.>",
-        waiting_subject(job, "*"),
+        f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{job.name}-consumer",
+        f"$JS.ACK.{STREAM}.{job.name}-consumer.>",
+        waiting_subject(job.name, "*"),
         DEAD_LETTER,
-        *sorted(event.subject for event in events),
+        *sorted(event.subject for event in emitted),
     )
 
 
 def existing_passwords(listed: str) -> dict[Place, str]:
-    """The passwords in a list of Secrets as kubectl prints it. Raises `BadInput`."""
+    """Read the passwords in a list of Secrets from kubectl. Raises `BadInput`."""
     try:
         items = [item for item in json.loads(listed)["items"] if _USER_LABEL in item["metadata"]["labels"]]
         return {_place(item): _password(item) for item in items}
     except (ValueError, TypeError, LookupError) as error:
         raise BadInput(
-            "the input is no list of Secrets: kubectl get secrets -A -l keda-jobs/nats-user -o json"
+            "the input is no list of Secrets, pipe it from: kubectl get secrets -A -l keda-jobs/nats-user -o json"
         ) from error
 
 
@@ -149,10 +139,10 @@ def _password(secret: Mapping[str, Any]) -> str:
 
 
 def wanted(every: list[User], existing: Mapping[Place, str]) -> Iterator[Secret]:
-    """The Secret of each user, and the config of the server that knows them all."""
+    """Yield the server's config with all users, then the Secret of each user."""
     passwords = {user.place: existing.get(user.place) or secrets.token_urlsafe(_RANDOM_BYTES) for user in every}
     entries = "".join(user.entry(passwords[user.place]) for user in every)
-    config = f"# Made by tools/nats_users.py, which makes it again.\nauthorization {{\n  users: [\n{entries}  ]\n}}\n"
+    config = f"# Generated by tools/nats_users.py.\nauthorization {{\n  users: [\n{entries}  ]\n}}\n"
     yield _secret((NATS_NAMESPACE, "nats-auth"), {"auth.conf": config}, {})
     for user in every:
         login = {_USER: user.name, _PASSWORD: passwords[user.place]}
@@ -171,14 +161,17 @@ def _secret(place: Place, data: Mapping[str, str], labels: Mapping[str, str]) ->
 
 
 def main() -> int:
-    """The exit code: 2 for an input or a job that cannot be used, which stderr then names."""
+    """Print all Secrets and return the exit code, 2 for an unusable input or job, which stderr names."""
     try:
         every, existing = users(), existing_passwords(sys.stdin.read())
     except (BadInput, StackError, Misconfigured) as error:
         print(f"nats-users: {error}", file=sys.stderr)
         return 2
     for namespace, name in sorted(existing.keys() - {user.place for user in every}):
-        print(f"nats-users: no job uses it any more: kubectl delete secret -n {namespace} {name}", file=sys.stderr)
+        print(
+            f"nats-users: no job uses this Secret, delete it: kubectl delete secret -n {namespace} {name}",
+            file=sys.stderr,
+        )
     listed = {"apiVersion": "v1", "kind": "List", "items": list(wanted(every, existing))}
     print(json.dumps(listed, indent=2))
     return 0

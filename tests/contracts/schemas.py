@@ -1,4 +1,4 @@
-"""Whether everything that one JSON Schema describes is accepted by another."""
+"""Comparison of two JSON Schemas: whether the reader accepts everything that the writer describes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 Schema = Mapping[str, Any]
 
-# A reader's number is the least, or the most, that it accepts; a writer without that bound may exceed it.
+# Bounds of the reader. A writer without the bound may exceed it.
 _AT_LEAST = ("minLength", "minimum", "exclusiveMinimum", "minItems")
 _AT_MOST = ("maxLength", "maximum", "exclusiveMaximum", "maxItems")
 _SAME = ("pattern", "format", "multipleOf", "uniqueItems")
@@ -19,12 +19,12 @@ _UNDERSTOOD = {
 
 
 def refusals(written: Schema, read: Schema) -> list[str]:
-    """Why a value that `written` describes may not be accepted by `read`; empty when each one is."""
+    """List the reasons why `read` may refuse a value that `written` describes."""
     return list(_refusals(written, read, _Roots(written, read), "event"))
 
 
 class _Roots:
-    """The two documents, for the references inside them."""
+    """Definitions of both documents, for the references inside them."""
 
     def __init__(self, written: Schema, read: Schema) -> None:
         self.written = written.get("$defs", {})
@@ -32,7 +32,7 @@ class _Roots:
 
 
 def _refusals(written: Schema, read: Schema, roots: _Roots, where: str) -> Iterator[str]:
-    written, read = _followed(written, roots.written), _followed(read, roots.read)
+    written, read = _resolve(written, roots.written), _resolve(read, roots.read)
     if "anyOf" in written:
         for choice in written["anyOf"]:
             yield from _refusals(choice, read, roots, where)
@@ -49,7 +49,7 @@ def _of_one_type(written: Schema, read: Schema, roots: _Roots, where: str) -> It
     for keyword in sorted(read.keys() - _UNDERSTOOD):
         yield f"{where}: the reader's {keyword} is not understood by this test"
     if "type" in read and not _types(written) <= _types(read):
-        yield f"{where}: {_shown(written)} is written, {_shown(read)} is read"
+        yield f"{where}: {_format_types(written)} is written, {_format_types(read)} is read"
         return
     yield from _bounds(written, read, where)
     yield from _values(written, read, where)
@@ -89,7 +89,7 @@ def _fields(written: Schema, read: Schema, roots: _Roots, where: str) -> Iterato
         yield f"{where}: the reader refuses fields it does not know: it must be a tolerant one"
 
 
-def _followed(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
+def _resolve(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
     while "$ref" in schema:
         schema = definitions[schema["$ref"].rpartition("/")[2]]
     return schema
@@ -101,5 +101,5 @@ def _types(schema: Schema) -> set[str]:
     return found | {"integer"} if "number" in found else found
 
 
-def _shown(schema: Schema) -> str:
+def _format_types(schema: Schema) -> str:
     return " or ".join(sorted(_types(schema)))

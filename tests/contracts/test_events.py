@@ -1,6 +1,8 @@
-"""What one job emits, the next accepts: by their JSON Schemas, for every subject that links two jobs."""
+"""Every job accepts the events that others emit, by their JSON Schemas."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 from pydantic import Field
@@ -9,21 +11,25 @@ from pydantic_core import core_schema
 
 from keda_jobs import Event
 from keda_jobs.domain.subjects import covers
+from keda_jobs.event.job import EventJob
+from stack import jobs_of
+from stack.jobs import ROOT
 
-from .jobs import JOBS, STREAM_SUBJECTS, EventJob
 from .schemas import refusals
 
+JOBS = jobs_of(EventJob)
+STREAM_SUBJECTS: list[str] = json.loads((ROOT / "jobs/stream.json").read_text())["subjects"]
 LINKS = [
-    pytest.param(written, reader.read, id=f"{writer.name} to {reader.name}")
+    pytest.param(written, reader.event, id=f"{writer.name} to {reader.name}")
     for writer in JOBS
-    for written in writer.written
+    for written in writer.emitted
     for reader in JOBS
-    if reader.read.subject == written.subject
+    if reader.event.subject == written.subject
 ]
 
 
 class AsEncoded(GenerateJsonSchema):
-    """`Event.encode` writes every field, those with a default too."""
+    """Schema in which every field is required, as `Event.encode` writes fields with a default too."""
 
     def field_is_required(
         self, field: core_schema.ModelField | core_schema.DataclassField | core_schema.TypedDictField, total: bool
@@ -37,7 +43,7 @@ def disagreements(written: type[Event], read: type[Event]) -> list[str]:
 
 
 @pytest.mark.parametrize(("written", "read"), LINKS)
-def test_what_is_written_is_accepted(written: type[Event], read: type[Event]) -> None:
+def test_an_emitted_event_is_accepted(written: type[Event], read: type[Event]) -> None:
     assert written is not read, "each job declares its own view of an event"
     assert disagreements(written, read) == []
 
@@ -48,7 +54,7 @@ def test_the_two_image_jobs_are_linked() -> None:
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
 def test_every_subject_belongs_to_the_stream(job: EventJob) -> None:
-    for event in (job.read, *job.written):
+    for event in (job.event, *job.emitted):
         assert any(covers(pattern, event.subject) for pattern in STREAM_SUBJECTS), (
             f"{event.subject} is not among the subjects of jobs/stream.json"
         )

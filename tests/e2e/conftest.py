@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from stack.jobs import ROOT, event_jobs
+from keda_jobs.event.job import EventJob
+from stack.jobs import ROOT, job_names
 
 from .cluster import DEADLINE_S, JOBS, is_at_zero, kubectl, pictures_address, run, settings, until
 
 REPORT = ROOT / ".stack" / "e2e"
-EVENT_JOBS = event_jobs()
+EVENT_JOBS = job_names(EventJob)
 JOB_IMAGES = [f"{path.parent.name}:dev" for path in sorted(ROOT.glob("jobs/*/Dockerfile"))]
 IMAGES = [*JOB_IMAGES, "keda-jobs-test-servers:dev", "nats:2.15-alpine", "postgres:17"]
 

@@ -12,7 +12,10 @@ import yaml
 from tests.repo.manifests.pods import PodTemplate, pods
 from tests.repo.manifests.rendered import SOURCES, Source
 
-from stack.jobs import ROOT, batch_jobs, event_jobs, services
+from keda_jobs.batch import BatchJob
+from keda_jobs.event.job import EventJob
+from keda_jobs.runtime.service import Service
+from stack.jobs import ROOT, job_names
 
 from .cluster import (
     JOBS,
@@ -61,11 +64,11 @@ def test_every_pod_is_ready(platform: None, namespace: str) -> None:
 
 def test_keda_scales_every_job_to_no_pods(deployed: None) -> None:
     until("KEDA scales every job", lambda: not unscaled())
-    assert {name_of(thing) for kind in SCALED for thing in objects(kind, JOBS)} >= {*event_jobs(), *batch_jobs()}
+    assert {name_of(thing) for kind in SCALED for thing in objects(kind, JOBS)} >= {*job_names(EventJob, BatchJob)}
     until("no job pod is left", lambda: not unfinished_pods())
 
 
-@pytest.mark.parametrize("service", services())
+@pytest.mark.parametrize("service", job_names(Service))
 def test_service_runs(deployed: None, service: str) -> None:
     kubectl("rollout", "status", f"deployment/{service}", "-n", JOBS, "--timeout=120s")
 
@@ -157,7 +160,8 @@ def is_running(pod: str) -> bool:
 
 def unfinished_pods() -> list[str]:
     """Return the pods of jobs that have not ended, without those of services."""
-    of_jobs = [pod for pod in objects("pods", JOBS) if pod["metadata"].get("labels", {}).get("app") not in services()]
+    services = job_names(Service)
+    of_jobs = [pod for pod in objects("pods", JOBS) if pod["metadata"].get("labels", {}).get("app") not in services]
     return [name_of(pod) for pod in of_jobs if pod["status"].get("phase") in ("Pending", "Running")]
 
 

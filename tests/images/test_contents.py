@@ -10,7 +10,7 @@ from tarfile import TarInfo
 import pytest
 from docker.models.images import Image
 
-from stack.jobs import package_of
+from stack.jobs import package_name
 
 FilesOf = Callable[[Image], Mapping[str, TarInfo]]
 
@@ -71,7 +71,7 @@ def test_only_the_job_and_its_packages_are_added(image: Image, base: Image, file
 
 def test_no_other_job_is_in_it(job: str, image: Image, base: Image, files_of: FilesOf) -> None:
     packages = {path.split("/")[2] for path in added(image, base, files_of) if path.startswith("/app/")}
-    assert packages == {"keda_jobs", package_of(job)}
+    assert packages == {"keda_jobs", package_name(job)}
 
 
 def test_everything_is_compiled(image: Image, base: Image, files_of: FilesOf) -> None:

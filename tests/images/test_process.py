@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
 
 import pytest
 from docker.models.images import Image
 
-from keda_jobs.settings import Settings
-from stack.jobs import package_of, services
+from keda_jobs.runtime.service import Service
+from stack.jobs import ROOT, job_names, load_job
 
 from .containers import USER, Running
 
@@ -29,7 +28,7 @@ for folder in ("/", "/app", "/venv", "/tmp"):
 
 def required(job: str) -> list[str]:
     """Return the variables that `job` requires."""
-    settings: type[Settings] = importlib.import_module(f"{package_of(job)}.settings").Settings
+    settings = load_job(ROOT / "jobs" / job).settings
     return [name.upper() for name, field in settings.model_fields.items() if field.is_required()]
 
 
@@ -38,7 +37,7 @@ def test_it_is_alive_before_its_servers_and_stops_on_sigterm(job: str, start: St
     running = start(f"{job}:dev", nowhere)
     running.wait_for("/healthz")
     # A service is ready without its servers: its metrics report that they are unavailable.
-    assert running.status("/readyz") == (200 if job in services() else 503)
+    assert running.status("/readyz") == (200 if job in job_names(Service) else 503)
     assert running.stop() == 0
 
 

@@ -21,8 +21,10 @@ from PIL import Image
 from dash.prometheus import Prometheus
 from demo.pictures.web import Answer, WebServer
 from demo.users.seeding import seed
+from keda_jobs.batch import BatchJob
+from keda_jobs.event.job import EventJob
 from prometheus_rules import groups
-from stack import FREE_PORTS, BatchWorker, LocalStack, batch_jobs, event_jobs, wait_until
+from stack import FREE_PORTS, BatchWorker, LocalStack, job_names, wait_until
 from users_batch.job import JOB
 
 from .grafana import View, query
@@ -81,7 +83,7 @@ def _keda(web: WebServer) -> str:
     lines = [
         f'{name}{{scaledObject="{job}",{labels}}} {value}\n'
         for name, value in _KEDA.items()
-        for job in (*event_jobs(), *batch_jobs())
+        for job in job_names(EventJob, BatchJob)
     ]
     web.answers["/metrics"] = Answer("".join(lines).encode(), headers={"Content-Type": "text/plain; version=0.0.4"})
     return web.url("/metrics")

@@ -18,7 +18,8 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from keda_jobs.domain.subjects import STREAM
-from stack import BatchWorker, JobProcess, NatsServer, PostgresServer, S3Server, event_jobs, free_port, wait_until
+from keda_jobs.event.job import EventJob
+from stack import BatchWorker, JobProcess, NatsServer, PostgresServer, S3Server, free_port, job_names, wait_until
 from stack.ports import HOST
 from stack.schema import apply_schemas
 from stack.streams import apply_streams
@@ -66,7 +67,7 @@ class Platform:
         patient = {"DOWNLOAD_TIMEOUT_S": "300", "HANDLER_TIMEOUT_S": "300"}
         settings = {"CONCURRENCY": "2", "DOWNLOAD_ALLOW_ADDRESSES": self.silent_url.removeprefix("http://"), **patient}
         self._environment = {**servers, **settings, "NATS_MONITORING_URL": self.nats.monitor_url}
-        self.jobs = {job: self._job(job) for job in event_jobs()}
+        self.jobs = {job: self._job(job) for job in job_names(EventJob)}
         self.exporter = self._job("exporter")
         self._stack = ExitStack()
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from stack import FREE_PORTS, event_jobs, wait_until
+from keda_jobs.event.job import EventJob
+from stack import FREE_PORTS, job_names, wait_until
 from stack.jobs import ROOT
 
 from .programs import program
@@ -47,7 +48,7 @@ def test_it_scrapes_the_stack_until_ctrl_c(folder: Path) -> None:
     assert dash.stdout is not None
     with dash.stdout as output:
         url = output.readline().split()[1].rstrip(",")
-        wait_until(lambda: healthy_jobs(url) >= set(event_jobs()))
+        wait_until(lambda: healthy_jobs(url) >= set(job_names(EventJob)))
         dash.send_signal(signal.SIGINT)
         rest = output.read()
     assert dash.wait(60) == 0

@@ -1,4 +1,4 @@
-"""A server that knows the users of the cluster, and connections as each of them."""
+"""A server with the users of the cluster, and connections as each of them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Login = Callable[[str], AbstractAsyncContextManager[Client]]
 
 @pytest.fixture(scope="session")
 def made() -> dict[str, Any]:
-    """What the tool makes for an empty cluster."""
+    """Run the tool for an empty cluster."""
     return made_of(NOTHING)
 
 
 @pytest.fixture
 def server(tmp_path: Path, made: dict[str, Any]) -> Iterator[NatsServer]:
-    """A server that knows these users and has the declared stream and consumers."""
+    """Start a server with these users and the declared stream and consumers."""
     server = NatsServer(tmp_path / "nats", extra=content(by_name(made)["nats-auth"])["auth.conf"])
     server.start()
     admin = content(by_name(made)["nats-admin"])
@@ -41,7 +41,7 @@ def server(tmp_path: Path, made: dict[str, Any]) -> Iterator[NatsServer]:
 
 @pytest.fixture
 def login(server: NatsServer, made: dict[str, Any]) -> Login:
-    """Connects as a user, as the jobs and our tools do: `async with login("publisher") as client`."""
+    """Return a function that connects as a user, like jobs and tools: `async with login("publisher") as client`."""
 
     def connected(user: str) -> AbstractAsyncContextManager[Client]:
         secret = content(by_name(made)[f"nats-{user}"])

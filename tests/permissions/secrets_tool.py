@@ -1,4 +1,4 @@
-"""`tools/nats_users.py` as the setup script runs it, and what it makes."""
+"""`tools/nats_users.py`, run like the setup script does, and its output."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import subprocess
 import sys
 from typing import Any
 
-from stack import event_jobs
+from keda_jobs.event.job import EventJob
+from stack import job_names
 from stack.jobs import ROOT
 
 NOTHING: dict[str, Any] = {"apiVersion": "v1", "kind": "List", "items": []}
-JOBS = event_jobs()
+JOBS = job_names(EventJob)
 
 
 def run_tool(listed: str) -> subprocess.CompletedProcess[str]:
@@ -36,7 +37,7 @@ def by_name(listed: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def as_kubectl_lists(listed: dict[str, Any]) -> dict[str, Any]:
-    """What `kubectl get secrets -A -l keda-jobs/nats-user -o json` shows of Secrets that were applied."""
+    """Format applied Secrets like `kubectl get secrets -A -l keda-jobs/nats-user -o json`."""
     labelled = [secret for secret in listed["items"] if "keda-jobs/nats-user" in secret["metadata"]["labels"]]
     with_more = [
         {**secret, "metadata": {**secret["metadata"], "uid": "1", "resourceVersion": "7"}} for secret in labelled

@@ -1,4 +1,4 @@
-"""The jobs do all their work as their users."""
+"""Jobs can do all their work as their NATS users."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def png() -> bytes:
 
 @asynccontextmanager
 async def picture_server() -> AsyncIterator[str]:
-    """Where a server listens that answers `/flaky` with 503 once and then with a picture, and all else with 404."""
+    """Serve `/flaky`, 503 at first and then a picture, and 404 for all other paths. Yield the address."""
     asked: list[str] = []
 
     async def flaky(request: web.Request) -> web.Response:
@@ -52,7 +52,7 @@ async def picture_server() -> AsyncIterator[str]:
 async def jobs_at_work(
     server: NatsServer, s3_server: S3Server, made: dict[str, Any], folder: Path, allowed: str
 ) -> AsyncIterator[list[JobProcess]]:
-    """Both picture jobs, each as its own user."""
+    """Run both picture jobs, each as its own user."""
     started = []
     try:
         for job in JOBS:
@@ -72,10 +72,10 @@ async def jobs_at_work(
             process.kill()
 
 
-async def test_the_jobs_do_all_their_work_as_their_users(
+async def test_jobs_can_do_all_their_work_as_their_users(
     server: NatsServer, s3_server: S3Server, login: Login, made: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Events, outputs, retries, dead letters and acks of both jobs; the events come from the publisher."""
+    """Cover events, outputs, retries, dead letters and acks of both jobs, with events from the publisher."""
     late = s3_server.bucket_folder / "images" / "late.png"
     thumbnails = s3_server.bucket_folder / "images_resized"
     async with (
@@ -111,9 +111,9 @@ async def test_the_jobs_do_all_their_work_as_their_users(
 
         await until(all_settled)
         found = await counts()
-        said = [json.loads(line) for job in jobs for line in job.log.read_text().splitlines()]
+        logged = [json.loads(line) for job in jobs for line in job.log.read_text().splitlines()]
 
     assert {subject for subject in found if subject.startswith("retry.due.")} == {f"retry.due.{job}" for job in JOBS}
     assert found["image-downloaded"] == 3
     assert len(list(thumbnails.iterdir())) == 1, "the late picture is the same as the flaky one"
-    assert not [line["message"] for line in said if "violation" in line["message"].lower()]
+    assert not [line["message"] for line in logged if "violation" in line["message"].lower()]

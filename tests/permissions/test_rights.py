@@ -1,4 +1,4 @@
-"""What each user is refused, and that nobody gets in without a password."""
+"""Every user is refused what it does not need, and nobody logs in without a password."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .secrets_tool import JOBS, by_name, content
 
 
 def reading(consumer: str) -> list[str]:
-    """What reads or changes a consumer, or could stand in for it."""
+    """List the requests that read, change or imitate a consumer."""
     return [
         f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{consumer}",
         f"$JS.ACK.{STREAM}.{consumer}.1.1.1.1.1",
@@ -48,7 +48,7 @@ STREAM_REQUESTS = [
 
 
 async def violations(server: NatsServer, secret: dict[str, str], publish: list[str], subscribe: list[str]) -> set[str]:
-    """Those of the subjects that the server refuses to this user."""
+    """Return the subjects that the server refuses to this user."""
     refused: set[str] = set()
 
     async def heard(error: Exception) -> None:
@@ -61,7 +61,7 @@ async def violations(server: NatsServer, secret: dict[str, str], publish: list[s
         await client.publish(subject, b"{}")
     for subject in subscribe:
         await client.subscribe(subject)
-    # Nobody may publish this, and the server refuses in the order in which it is asked.
+    # Nobody may publish this, and the server refuses in the order of the requests.
     await client.publish("the.end")
     await until(lambda: "the.end" in refused)
     await client.close()
@@ -69,7 +69,7 @@ async def violations(server: NatsServer, secret: dict[str, str], publish: list[s
 
 
 @pytest.mark.parametrize("job", JOBS)
-async def test_a_job_is_refused_what_is_not_its_own(server: NatsServer, made: dict[str, Any], job: str) -> None:
+async def test_a_job_is_refused_the_subjects_of_others(server: NatsServer, made: dict[str, Any], job: str) -> None:
     others = [other for other in JOBS if other != job]
     declared = json.loads((ROOT / "jobs" / job / "consumer.json").read_text())["filter_subjects"]
     publish = [
@@ -95,9 +95,7 @@ async def test_a_job_is_refused_what_is_not_its_own(server: NatsServer, made: di
     assert await violations(server, secret, publish, subscribe) == {name.lower() for name in [*publish, *subscribe]}
 
 
-async def test_the_publisher_may_publish_what_jobs_read_and_nothing_else(
-    server: NatsServer, made: dict[str, Any]
-) -> None:
+async def test_the_publisher_may_publish_only_what_jobs_read(server: NatsServer, made: dict[str, Any]) -> None:
     secret = content(by_name(made)["nats-publisher"])
     mine = [
         subject
@@ -116,9 +114,7 @@ async def test_the_publisher_may_publish_what_jobs_read_and_nothing_else(
     assert await violations(server, secret, publish, subscribe) == {name.lower() for name in [*publish, *subscribe]}
 
 
-async def test_the_exporter_may_read_and_neither_take_nor_change_a_message(
-    server: NatsServer, made: dict[str, Any]
-) -> None:
+async def test_the_exporter_may_only_read(server: NatsServer, made: dict[str, Any]) -> None:
     secret = content(by_name(made)["nats-exporter"])
     mine = [f"$JS.API.{verb}.{STREAM}" for verb in ("STREAM.INFO", "CONSUMER.LIST", "DIRECT.GET")]
     publish = [
@@ -161,13 +157,13 @@ async def test_the_exporter_reads_all_of_its_numbers_as_its_user(
 
 
 def metrics_of(exporter: JobProcess) -> list[str]:
-    """The lines that it answers."""
+    """Read the lines of its metrics."""
     with urllib.request.urlopen(f"{exporter.http_url}/metrics") as answer:
         lines: list[str] = answer.read().decode().splitlines()
     return lines
 
 
-def test_an_application_publishes_as_the_publisher_by_our_cli(server: NatsServer, made: dict[str, Any]) -> None:
+def test_an_application_can_publish_as_the_publisher_with_our_cli(server: NatsServer, made: dict[str, Any]) -> None:
     ended = subprocess.run(
         ["keda-jobs", "pub", "image-download", '{"url": "https://example.org"}'],
         env={**os.environ, "NATS_URL": server.url, **content(by_name(made)["nats-publisher"])},
@@ -179,7 +175,7 @@ def test_an_application_publishes_as_the_publisher_by_our_cli(server: NatsServer
 
 
 @pytest.mark.parametrize("login", [{}, {"nats_user": "admin"}, {"nats_user": "admin", "nats_password": "guessed"}])
-async def test_without_its_password_nobody_gets_in(server: NatsServer, login: dict[str, Any]) -> None:
+async def test_nobody_logs_in_without_the_password(server: NatsServer, login: dict[str, Any]) -> None:
     with pytest.raises(BrokerUnavailable, match="Authorization Violation"):
         async with connect(NatsSettings(nats_url=server.url, **login), name="stranger", wait=False):
             pass

@@ -1,4 +1,4 @@
-"""The Secrets of the NATS users: one for each login, and a second run changes nothing."""
+"""Secrets of the NATS users: one for each user, and a second run changes nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from .secrets_tool import JOBS, as_kubectl_lists, by_name, content, made_of, run_tool
 
 
-def test_every_job_and_those_outside_have_a_secret_where_they_look_for_it(made: dict[str, Any]) -> None:
+def test_every_user_has_a_secret_in_its_namespace(made: dict[str, Any]) -> None:
     places = {secret["metadata"]["name"]: secret["metadata"]["namespace"] for secret in made["items"]}
     others = {"nats-auth": "nats", "nats-admin": "nats", "nats-publisher": "nats", "nats-exporter": "keda-jobs-prod"}
     assert places == others | {f"nats-{job}": "keda-jobs-prod" for job in JOBS}
@@ -28,7 +28,7 @@ def test_a_second_run_changes_nothing(made: dict[str, Any]) -> None:
     assert made_of(as_kubectl_lists(made)) == made
 
 
-def test_who_deletes_a_secret_gets_a_new_password_and_the_others_keep_theirs(made: dict[str, Any]) -> None:
+def test_a_deleted_secret_gets_a_new_password_and_the_others_keep_theirs(made: dict[str, Any]) -> None:
     kept = [secret for secret in made["items"] if secret["metadata"]["name"] != "nats-image-resize"]
     again = made_of(as_kubectl_lists({**made, "items": kept}))
     before, after = by_name(made), by_name(again)
@@ -36,22 +36,22 @@ def test_who_deletes_a_secret_gets_a_new_password_and_the_others_keep_theirs(mad
     assert content(after["nats-image-resize"])["NATS_PASSWORD"] in content(after["nats-auth"])["auth.conf"]
 
 
-def test_the_secret_of_a_job_that_is_gone_is_named_and_left_alone(made: dict[str, Any]) -> None:
+def test_the_secret_of_a_deleted_job_is_named_and_kept(made: dict[str, Any]) -> None:
     listed = as_kubectl_lists(made)
     [gone] = [json.loads(json.dumps(secret)) for secret in listed["items"] if "resize" in secret["metadata"]["name"]]
     gone["metadata"]["name"] = "nats-no-such-job"
     done = run_tool(json.dumps({**listed, "items": [*listed["items"], gone]}))
     assert done.stderr == (
-        "nats-users: no job uses it any more: kubectl delete secret -n keda-jobs-prod nats-no-such-job\n"
+        "nats-users: no job uses this Secret, delete it: kubectl delete secret -n keda-jobs-prod nats-no-such-job\n"
     )
     assert json.loads(done.stdout) == made
 
 
 @pytest.mark.parametrize("listed", ["", "error: no such host", "[]", '{"items": 3}', '{"items": [{}]}'])
-def test_what_is_no_list_of_secrets_is_one_line_and_makes_no_new_passwords(listed: str) -> None:
+def test_an_invalid_list_of_secrets_is_one_line_and_makes_no_new_passwords(listed: str) -> None:
     done = run_tool(listed)
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"nats-users: the input is no list of Secrets: kubectl get .*\n", done.stderr)
+    assert re.fullmatch(r"nats-users: the input is no list of Secrets, pipe it from: kubectl get .*\n", done.stderr)
 
 
 @pytest.mark.parametrize("password", ["short-and-secret", 'quoted"' * 8, "$2a$" + "hash" * 10, ""])

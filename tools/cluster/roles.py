@@ -7,8 +7,9 @@ import secrets
 from collections.abc import Mapping
 
 from cluster.errors import ClusterError
+from keda_jobs.batch import BatchJob
 from keda_jobs.claims.schema import login_roles
-from stack.schema import tables
+from stack.jobs import jobs_of
 
 # Pods put it into a URL by $(VARIABLE), which quotes nothing.
 _URL_SAFE = re.compile(r"[A-Za-z0-9_.~-]+")
@@ -17,7 +18,7 @@ _BYTES = 24
 
 def roles() -> list[str]:
     """List the roles that log in, of all batch jobs, each once."""
-    return list(dict.fromkeys(role for table in tables().values() for role in login_roles(table)))
+    return list(dict.fromkeys(role for job in jobs_of(BatchJob) for role in login_roles(job.table)))
 
 
 def passwords(given: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str]:

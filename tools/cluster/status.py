@@ -17,11 +17,11 @@ from cluster.connect import connected
 from cluster.errors import ClusterError, run
 from cluster.kubernetes import items, kubectl
 from keda_jobs import postgres
-from keda_jobs.claims.table import ClaimTable
+from keda_jobs.batch import BatchJob
 from keda_jobs.cli.terminal import add_row, new_table, print_out
 from keda_jobs.errors import JobError
 from keda_jobs.settings import PgSettings
-from stack.schema import tables
+from stack.jobs import jobs_of
 
 _JOBS = "keda-jobs-prod"
 _PARTS = ("keda", "nats", "keda-jobs-test")
@@ -144,17 +144,17 @@ async def _claimable(settings: PgSettings) -> str:
     try:
         async with postgres.open_connection(settings, name="keda-jobs-status") as connection:
             with postgres.translate_errors():
-                return "\n".join([await _line(connection, *one) for one in tables().items()])
+                return "\n".join([await _line(connection, job) for job in jobs_of(BatchJob)])
     except JobError as error:
         return f"no batch queue: {error}"
 
 
-async def _line(connection: postgres.Connection, job: str, claimed: ClaimTable) -> str:
-    rows = await connection.fetchval(f"SELECT rows FROM {claimed.claimable}")  # noqa: S608
+async def _line(connection: postgres.Connection, job: BatchJob) -> str:
+    rows = await connection.fetchval(f"SELECT rows FROM {job.table.claimable}")  # noqa: S608
     running = await connection.fetchval(
-        "SELECT count(*) FROM batch_jobs WHERE batch_name = $1 AND status = 'running'", job
+        "SELECT count(*) FROM batch_jobs WHERE batch_name = $1 AND status = 'running'", job.name
     )
-    return f"{job}: {int(rows):,} rows claimable, {running} batches running"
+    return f"{job.name}: {int(rows):,} rows claimable, {running} batches running"
 
 
 def _main() -> int:

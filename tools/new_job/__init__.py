@@ -1,1 +1,1 @@
-"""`make new-job`: a complete job from the files in `template`, ready to be tested, built and deployed."""
+"""`make new-job`: a complete job from the files in `template`, ready to test, build and deploy."""

@@ -1,4 +1,4 @@
-"""Makes the job: all of it or, when something fails, nothing."""
+"""Creation of the job: completely or, after a failure, not at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import settings_docs
 from keda_jobs.domain.subjects import covers
-from new_job.plan import EVENT, Plan, Refused
+from new_job.kinds import Plan
+from new_job.plan import Refused
 from new_job.template import files
 from stack.jobs import ROOT
 
@@ -20,11 +21,13 @@ STREAM = "jobs/stream.json"
 
 
 def make(plan: Plan, root: Path = ROOT) -> list[str]:
-    """Put the job into `jobs` and its subject into the stream; the paths that changed. Raises `Refused`."""
+    """Add the job to `jobs` and its subjects to the stream, and return the changed paths. Raises `Refused`."""
     stream = root / STREAM
     before = stream.read_text()
-    after = _with_subject(before, plan.subject) if plan.kind == EVENT else before
-    # In a folder of the repository: only inside one file system is a move one step.
+    after = before
+    for subject in plan.subjects:
+        after = _with_subject(after, subject)
+    # In a folder of the repository: a move is atomic only inside one file system.
     with _scratch(root / ".build") as scratch:
         made = scratch / "jobs" / plan.name
         _write(plan, made, root)
@@ -39,13 +42,13 @@ def _write(plan: Plan, folder: Path, root: Path) -> None:
     for path, text in files(plan).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
-    shutil.copy(root / "requirements" / f"{plan.kind}-job.txt", folder / "requirements.txt")
+    shutil.copy(root / "requirements" / f"{plan.lock}.txt", folder / "requirements.txt")
     for page in settings_docs.pages(folder.parents[1]):
         page.path.write_text(page.wanted)
 
 
 def _with_subject(stream: str, subject: str) -> str:
-    """The text of stream.json with the subject in it, before the subjects of the house, and nothing else changed."""
+    """Add the subject to the text of stream.json, before the shared subjects, and change nothing else."""
     subjects = json.loads(stream)["subjects"]
     if any(covers(pattern, subject) for pattern in subjects):
         return stream

@@ -1,108 +1,67 @@
-"""What a new job is to be called and what it takes; names that would clash with something are refused."""
+"""Check of what a new job is to be called. Names that clash with something are refused."""
 
 from __future__ import annotations
 
 import keyword
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata, util
+from itertools import chain
 
 import yaml
 
-from keda_jobs.claims.schema import scaler_role, worker_role
-from keda_jobs.claims.table import ClaimTable
-from keda_jobs.domain.subjects import DEAD_LETTER, RETRY_WAIT
-from keda_jobs.event.job import emitted_types
 from nats_users import ADMIN, PUBLISHER
-from stack.jobs import ROOT, event_jobs, handler_of, package_of
-from stack.schema import tables
+from new_job.kinds import KINDS, LONGEST_NAME, Plan
+from stack.jobs import ROOT, package_name
 
-EVENT = "event"
-BATCH = "batch"
-
-# KEDA and Kubernetes put a prefix and a hash around a job's name, and the whole may have 63 characters.
-_LONGEST = 40
-_JOB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_SUBJECT = re.compile(r"[a-z][a-z0-9]*([-_.][a-z0-9]+)*")
-_HOUSE_SUBJECTS = {DEAD_LETTER, RETRY_WAIT.partition(".")[0]}
-# What it makes beside the tables of its queues.
-_HOUSE_TABLES = {"batch_jobs", "batch_migrations", "batch_queues"}
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 class Refused(Exception):
-    """The job cannot be made; the text is one line for a person."""
+    """The job cannot be made. The message is one line for a person."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A job to be made: an event job reads `subject`, a batch job works on `table`."""
-
-    name: str
-    kind: str = EVENT
-    subject: str = ""
-    table: str = ""
-
-    @property
-    def package(self) -> str:
-        """Its Python package."""
-        return package_of(self.name)
-
-    def words(self) -> dict[str, str]:
-        """What stands in the files for `<job>`, `<package>` and so on."""
-        words = {"job": self.name, "package": self.package}
-        if self.kind == EVENT:
-            return words | {"subject": self.subject, "Event": _class_of(self.subject), "field": _text_of(self.subject)}
-        table = ClaimTable(self.name, self.table)
-        worker, scaler = worker_role(table), scaler_role(table)
-        return words | {"table": self.table, "worker": worker, "scaler": scaler, "WORKER": worker.upper()}
-
-
-def planned(name: str, kind: str, subject: str, table: str) -> Plan:
-    """The job that these words ask for. Raises `Refused`."""
-    plan = Plan(name, kind, subject, table or (package_of(name) if kind == BATCH else ""))
-    for fault in _faults(plan):
+def planned(name: str, kind: str, **options: str) -> Plan:
+    """Plan the job that the options of `make new-job` describe. Raises `Refused`."""
+    for fault in chain(_name_faults(name), _option_faults(kind, options)):
+        raise Refused(fault)
+    plan = KINDS[kind].from_option(name, options.get(KINDS[kind].option, ""))
+    for fault in plan.faults():
         raise Refused(fault)
     return plan
 
 
-def _faults(plan: Plan) -> Iterator[str]:
-    yield from _faults_of_name(plan.name)
-    if plan.kind == EVENT:
-        if plan.table:
-            yield "TABLE is for KIND=batch; an event job has a SUBJECT"
-        yield from _faults_of_subject(plan.subject)
-    elif plan.kind == BATCH:
-        if plan.subject:
-            yield "SUBJECT is for KIND=event; a batch job has a TABLE"
-        yield from _faults_of_table(plan)
-    else:
-        yield f"KIND is event or batch, not '{plan.kind}'"
+def _option_faults(kind: str, options: dict[str, str]) -> Iterator[str]:
+    if kind not in KINDS:
+        yield f"KIND is {' or '.join(KINDS)}, not '{kind}'"
+    for other in KINDS.values():
+        if other.kind != kind and options.get(other.option):
+            yield f"{other.option.upper()} is for KIND={other.kind}, not for KIND={kind}"
 
 
-def _faults_of_name(name: str) -> Iterator[str]:
+def _name_faults(name: str) -> Iterator[str]:
     if not name:
         yield "name the job: make new-job NAME=video-probe SUBJECT=video-uploaded"
-    if not _JOB.fullmatch(name) or len(name) > _LONGEST:
+    if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         yield (
-            f"'{name}' is no name for a job: small letters, digits and single dashes, a letter first,"
-            f" at most {_LONGEST} characters"
+            f"'{name}' is no name for a job: use lower-case letters, digits and single dashes, a letter first,"
+            f" at most {LONGEST_NAME} characters"
         )
     if (ROOT / "jobs" / name).exists():
-        yield f"jobs/{name} is there already"
+        yield f"jobs/{name} exists already"
     if name in (ADMIN, PUBLISHER):
         yield f"'{name}' is taken: it is another user of NATS"
-    if name.startswith("keda-jobs") or name in _in_the_cluster():
+    if name.startswith("keda-jobs") or name in _cluster_names():
         yield f"'{name}' is taken: something else in the cluster has that name"
-    if _is_python(package_of(name)) or _is_installed(name):
+    if _is_python(package_name(name)) or _is_installed(name):
         yield f"'{name}' is taken: there is a Python package of that name"
 
 
-def _in_the_cluster() -> set[str]:
-    """Names of what the platform brings, and of the account that each namespace has."""
+def _cluster_names() -> set[str]:
+    """Collect the names of the platform's objects, and of the account that each namespace has."""
     files = ROOT.glob("k8s/**/*.yaml")
-    things = (thing for file in files for thing in yaml.safe_load_all(file.read_text()) if thing)
-    return {"default", *(thing["metadata"]["name"] for thing in things if "metadata" in thing)}
+    objects = (each for file in files for each in yaml.safe_load_all(file.read_text()) if each)
+    return {"default", *(each["metadata"]["name"] for each in objects if "metadata" in each)}
 
 
 def _is_python(package: str) -> bool:
@@ -115,41 +74,3 @@ def _is_installed(project: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _faults_of_subject(subject: str) -> Iterator[str]:
-    if not subject:
-        yield "name the subject that it reads: SUBJECT=video-uploaded (or KIND=batch for a job on a table)"
-    elif not _SUBJECT.fullmatch(subject) or len(subject) > _LONGEST:
-        yield (
-            f"'{subject}' is no subject of an event: small letters and digits, between them dashes, underscores or"
-            f" dots, a letter first, at most {_LONGEST} characters"
-        )
-    elif subject.partition(".")[0] in _HOUSE_SUBJECTS:
-        yield f"the subject '{subject}' is taken: dead letters and retries go there"
-
-
-def _faults_of_table(plan: Plan) -> Iterator[str]:
-    try:
-        table = ClaimTable(plan.name, plan.table)
-    except ValueError as error:
-        yield str(error)
-        return
-    for job, other in tables().items():
-        if {table.name, table.queue} & {other.name, other.queue}:
-            yield f"the table '{table.name}' is taken: {job} has it"
-    if table.name in _HOUSE_TABLES:
-        yield f"the table '{table.name}' is taken: the claim queues keep their books there"
-
-
-def _class_of(subject: str) -> str:
-    """`VideoUploaded` for `video-uploaded`; a single word could be the name of something else in its module."""
-    parts = re.split(r"[-_.]", subject)
-    return "".join(part.capitalize() for part in parts) + ("Event" if len(parts) == 1 else "")
-
-
-def _text_of(subject: str) -> str:
-    """A field that holds text: the first of the event that another job emits, `key` where none emits it."""
-    emitted = (event for job in event_jobs() for event in emitted_types(handler_of(job)) if event.subject == subject)
-    texts = (name for event in emitted for name, field in event.model_fields.items() if field.annotation is str)
-    return next(texts, "key")

@@ -1,6 +1,6 @@
-"""The files of a job, from `template`: those of every job in `common`, those of its kind beside it.
+"""Files of a job, from `template/common` and `template/<kind>`.
 
-A file's `<job>`, `<package>` and so on become words of the plan; a folder `package` becomes the package.
+Words such as `<job>` and `<package>` are replaced. A folder `package` gets the package's name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from itertools import groupby
 from pathlib import Path
 
-from new_job.plan import Plan
+from new_job.kinds import Plan
 
 _FOLDER = Path(__file__).parent / "template"
 _SUFFIX = ".tpl"
@@ -17,10 +17,10 @@ _WORD = re.compile(r"<([A-Za-z]+)>")
 
 
 def files(plan: Plan) -> dict[str, str]:
-    """The text of each file, by its path in the job's folder."""
+    """Return the text of each file by its path in the job's folder."""
     words = plan.words()
     return {
-        _path(file, plan): _filled(file, words)
+        _path(file, plan): _fill(file, words)
         for folder in ("common", plan.kind)
         for file in sorted((_FOLDER / folder).rglob(f"*{_SUFFIX}"))
     }
@@ -31,12 +31,12 @@ def _path(file: Path, plan: Plan) -> str:
     return "/".join(plan.package if part == "package" else part for part in parts).removesuffix(_SUFFIX)
 
 
-def _filled(file: Path, words: dict[str, str]) -> str:
+def _fill(file: Path, words: dict[str, str]) -> str:
     text = _WORD.sub(lambda word: words[word[1]], file.read_text())
     return _with_sorted_imports(text) if f".py{_SUFFIX}" in file.name else text
 
 
 def _with_sorted_imports(text: str) -> str:
-    """Where the package stands among those of the house depends on its name."""
+    """Sort the imports: the place of the package among them depends on its name."""
     blocks = groupby(text.splitlines(keepends=True), lambda line: line.startswith("from "))
     return "".join("".join(sorted(lines) if are_imports else lines) for are_imports, lines in blocks)

@@ -1,6 +1,6 @@
-"""The local stack: NATS, S3, PostgreSQL and the jobs as child processes, for tests, demos and `make up`."""
+"""Local stack: NATS, S3, PostgreSQL and the jobs as child processes, for tests, demos and `make up`."""
 
-from stack.jobs import BatchWorker, JobProcess, batch_jobs, event_jobs, services
+from stack.jobs import BatchWorker, JobProcess, all_jobs, job_names, jobs_of
 from stack.local import FREE_PORTS, EventStack, LocalStack, Ports
 from stack.ports import free_port
 from stack.postgres import PostgresServer
@@ -20,10 +20,10 @@ __all__ = [
     "Process",
     "S3Server",
     "StackError",
-    "batch_jobs",
-    "event_jobs",
+    "all_jobs",
     "free_port",
-    "services",
+    "job_names",
+    "jobs_of",
     "until",
     "wait_until",
 ]

@@ -1,99 +1,98 @@
-"""The jobs and services as local processes. Nothing lists them: what lies in a folder of `jobs` tells its kind."""
+"""Jobs of the repository, read from the `JOB` that each package declares, and jobs as local processes."""
 
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from typing import TypeVar
 
-from keda_jobs.event.job import Handler
+from keda_jobs.runtime.job import Job
 from stack.ports import HOST, check_port_free, free_port
 from stack.process import Process, StackError
 from stack.servers import http_status
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# How a job or a client of ours is led to other servers.
-_LEADING = ("NATS_", "R2_", "PG")
+# Prefixes of variables that name servers.
+_SERVERS = ("NATS_", "R2_", "PG")
+
+J = TypeVar("J", bound=Job)
 
 
-def event_jobs(root: Path = ROOT) -> list[str]:
-    """The names of all event jobs: the folders of `jobs` that declare a consumer."""
-    return sorted(path.parent.name for path in root.glob("jobs/*/consumer.json"))
+def all_jobs(root: Path = ROOT) -> list[Job]:
+    """Load every job: the folders of `jobs/` whose package has a module `job`. Raises `StackError`."""
+    return [load_job(path.parents[2]) for path in sorted(root.glob("jobs/*/src/*/job.py"))]
 
 
-def batch_jobs(root: Path = ROOT) -> list[str]:
-    """The names of all batch jobs: the folders of `jobs` whose package has migrations."""
-    return sorted(path.parents[2].name for path in root.glob("jobs/*/src/*/migrations"))
+def jobs_of(kind: type[J]) -> list[J]:
+    """Load the jobs of one kind. Raises `StackError`."""
+    return [job for job in all_jobs() if isinstance(job, kind)]
 
 
-def services(root: Path = ROOT) -> list[str]:
-    """The names of what runs beside the jobs: the folders of `jobs` whose package has a module `service`."""
-    return sorted(path.parents[2].name for path in root.glob("jobs/*/src/*/service.py"))
+def job_names(*kinds: type[Job]) -> list[str]:
+    """List the names of the jobs of these kinds, of all by default. Raises `StackError`."""
+    return [job.name for job in all_jobs() if not kinds or isinstance(job, kinds)]
 
 
-def package_of(job: str) -> str:
-    """The Python package of a job."""
+def load_job(folder: Path) -> Job:
+    """Load the `JOB` of the package in `folder`. Raises `StackError`."""
+    name = f"{package_name(folder.name)}.job"
+    sys.path.insert(0, str(folder / "src"))
+    try:
+        job = importlib.import_module(name).JOB
+    except (ImportError, AttributeError, NameError, TypeError) as error:
+        raise StackError(f"{folder.name}: {name}.JOB cannot be loaded ({error}); run `make setup`") from error
+    finally:
+        sys.path.remove(str(folder / "src"))
+    if not isinstance(job, Job) or job.name != folder.name:
+        raise StackError(f"{folder.name}: {name}.JOB is {job!r}, not a job called {folder.name}")
+    return job
+
+
+def package_name(job: str) -> str:
+    """Return the name of a job's Python package."""
     return job.replace("-", "_")
 
 
-def module_of(job: str, module: str) -> ModuleType:
-    """A module of a job's package. Raises `StackError`, as where the job is not installed."""
-    name = f"{package_of(job)}.{module}"
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise StackError(f"{job}: {name} cannot be imported ({error}); run `make setup`") from error
-
-
-def handler_of(job: str) -> Handler:
-    """The handler of an event job: what its package's module `handler` makes of an event and a context.
-
-    Raises `StackError`.
-    """
-    module = module_of(job, "handler")
-    name = module.__name__
-    functions = [found for _, found in inspect.getmembers(module, inspect.iscoroutinefunction)]
-    made_there: list[Handler] = [found for found in functions if found.__module__ == name]
-    handlers = [found for found in made_there if len(inspect.signature(found).parameters) == 2]
-    if len(handlers) != 1:
-        raise StackError(f"{job}: {name} needs one async function of an event and a context; it has {len(handlers)}")
-    return handlers[0]
-
-
-def led_to(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` and the variables of this process, without those that lead to other servers."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(_LEADING)}
+def isolated_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Add `environment` to the variables of this process, without those that name other servers."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(_SERVERS)}
     return {**own, **environment}
 
 
 class JobProcess(Process):
-    """`python -m <package>` of one job, led to the servers that `environment` names."""
+    """`python -m <package>` of one job, with the servers that `environment` names."""
 
-    def __init__(self, job: str, environment: Mapping[str, str], log: Path, http_port: int = 0) -> None:
+    def __init__(
+        self,
+        job: str,
+        environment: Mapping[str, str],
+        log: Path,
+        http_port: int = 0,
+        port_option: str = "--http-port",
+    ) -> None:
         super().__init__(job, log)
         self.http_port = http_port or free_port()
         self._environment = environment
+        self._port_option = port_option
 
     @property
     def http_url(self) -> str:
-        """Base of `/healthz`, `/readyz` and `/metrics`."""
+        """Base URL of `/healthz`, `/readyz` and `/metrics`."""
         return f"http://{HOST}:{self.http_port}"
 
     def prepare(self) -> None:
-        option = "--service-port" if self.name in services() else "--http-port"
-        check_port_free(self.name, self.http_port, option)
+        check_port_free(self.name, self.http_port, self._port_option)
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", package_of(self.name)]
+        return [sys.executable, "-m", package_name(self.name)]
 
     def process_environment(self) -> dict[str, str]:
-        return {**led_to(self._environment), "HTTP_PORT": str(self.http_port)}
+        return {**isolated_environment(self._environment), "HTTP_PORT": str(self.http_port)}
 
     def last_line(self) -> str:
         line = super().last_line()
@@ -107,7 +106,7 @@ class JobProcess(Process):
 
 
 class BatchWorker(JobProcess):
-    """A worker of a batch job: it answers once it has claimed rows, and ends by itself when nothing is claimable."""
+    """Worker of a batch job. It answers once it has claimed rows, and ends by itself when nothing is claimable."""
 
     def __init__(self, job: str, environment: Mapping[str, str], log: Path, pod_name: str) -> None:
         super().__init__(job, {**environment, "POD_NAME": pod_name}, log)

@@ -1,4 +1,4 @@
-"""Several at once: what event jobs need and those jobs, or all of it."""
+"""Groups of servers and jobs: what event jobs need and those jobs, or the whole stack."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Self
 
 from keda_jobs.claims.schema import EXPORTER
-from stack.jobs import JobProcess, event_jobs, services
+from keda_jobs.event.job import EventJob
+from stack.jobs import JobProcess, all_jobs
 from stack.postgres import DATABASE, PostgresServer
 from stack.process import Process
 from stack.schema import apply_schemas
 from stack.servers import NatsServer, S3Server
 from stack.streams import apply_streams
 
-# The default SHUTDOWN_GRACE_S of a job, and some time to say goodbye.
+# The default SHUTDOWN_GRACE_S of a job, and time to close its connections.
 _JOB_STOP_S = 35.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the stack listens; the jobs take `http` and the ports after it, services `service`. 0 is any free port."""
+    """Ports of the stack: event jobs use `http` and the ports after it, services `service`. 0 is any free port."""
 
     nats: int = 4222
     monitor: int = 8222
@@ -39,25 +40,26 @@ FREE_PORTS = Ports(0, 0, 0, 0, 0, 0)
 class EventStack:
     """NATS with the declared stream and consumers, S3, and every event job, under `folder`.
 
-    `environment` is given to the jobs on top of where the servers are.
+    The jobs get `environment` and the addresses of the servers.
     """
 
     def __init__(self, folder: Path, ports: Ports, environment: Mapping[str, str] | None = None) -> None:
         self.nats = NatsServer(folder, ports.nats, ports.monitor)
         self.s3 = S3Server(folder, ports.s3)
         self.environment = {**self.nats.environment(), **self.s3.environment(), **(environment or {})}
+        names = [job.name for job in all_jobs() if isinstance(job, EventJob)]
         self.jobs = [
-            JobProcess(job, self.environment, folder / f"{job}.log", ports.http + index if ports.http else 0)
-            for index, job in enumerate(event_jobs())
+            JobProcess(name, self.environment, folder / f"{name}.log", ports.http and ports.http + index)
+            for index, name in enumerate(names)
         ]
 
     @property
     def processes(self) -> list[Process]:
-        """Everything that runs, in the order of its start."""
+        """Processes in the order of their start."""
         return [self.nats, self.s3, *self.jobs]
 
     def start(self) -> None:
-        """Start all and wait until all are ready. Raises `StackError`; nothing is left running then."""
+        """Start everything and wait until it is ready. Raises `StackError` after stopping everything."""
         try:
             self.nats.start()
             self.s3.start()
@@ -71,7 +73,7 @@ class EventStack:
             raise
 
     def stop(self) -> None:
-        """Stop the jobs, which drain together, then the servers."""
+        """Stop the jobs, all at once, then the servers."""
         for job in self.jobs:
             job.signal(signal.SIGTERM)
         for job in self.jobs:
@@ -88,9 +90,9 @@ class EventStack:
 
 
 class LocalStack(EventStack):
-    """All of it: the event stack, PostgreSQL with the tables of every batch job, and the services beside the jobs.
+    """Event stack, PostgreSQL with the tables of every batch job, and all other jobs that keep running.
 
-    Batch jobs have no workers here: KEDA would start them.
+    Batch jobs have no workers here, because KEDA would start them.
     """
 
     def __init__(self, folder: Path, ports: Ports, environment: Mapping[str, str] | None = None) -> None:
@@ -102,9 +104,12 @@ class LocalStack(EventStack):
             "NATS_MONITORING_URL": self.nats.monitor_url,
             "PG_DSN": self.postgres.dsn_of(DATABASE, EXPORTER),
         }
+        names = [job.name for job in all_jobs() if not job.ends and not isinstance(job, EventJob)]
         self.jobs += [
-            JobProcess(service, own, folder / f"{service}.log", ports.service + index if ports.service else 0)
-            for index, service in enumerate(services())
+            JobProcess(
+                name, own, folder / f"{name}.log", ports.service and ports.service + index, port_option="--service-port"
+            )
+            for index, name in enumerate(names)
         ]
 
     @property

@@ -1,4 +1,4 @@
-"""The tables of every batch job, by the code behind each job's own `schema` command."""
+"""Tables of every batch job, applied to a local database or a cluster's."""
 
 from __future__ import annotations
 
@@ -7,36 +7,32 @@ from importlib import resources
 
 import asyncpg
 
+from keda_jobs.batch import BatchJob
 from keda_jobs.claims import schema
-from keda_jobs.claims.table import ClaimTable
 from keda_jobs.errors import JobError
 from keda_jobs.postgres import Connection
-from stack.jobs import batch_jobs, module_of, package_of
+from stack.jobs import jobs_of, package_name
 from stack.process import StackError
 
 NO_PASSWORDS: Mapping[str, str] = {}
 
 
-def tables() -> dict[str, ClaimTable]:
-    """The table of each batch job. Raises `StackError`."""
-    return {job: module_of(job, "job").JOB.table for job in batch_jobs()}
-
-
 async def apply_each(connection: Connection, passwords: Mapping[str, str] = NO_PASSWORDS) -> dict[str, list[str]]:
-    """Apply the migrations of the house and of every batch job; those that were applied, by job. Raises `JobError`.
+    """Apply the migrations of the library and of every batch job, and return those that were new, by job.
 
-    `passwords` are those of roles, by name.
+    `passwords` belong to roles, by name. Raises `JobError`.
     """
     applied = {}
-    for job, table in tables().items():
-        own = {role: passwords[role] for role in schema.login_roles(table) if role in passwords}
-        applied[job] = await schema.apply(connection, table, resources.files(package_of(job)) / "migrations", own)
+    for job in jobs_of(BatchJob):
+        own = {role: passwords[role] for role in schema.login_roles(job.table) if role in passwords}
+        migrations = resources.files(package_name(job.name)) / "migrations"
+        applied[job.name] = await schema.apply(connection, job.table, migrations, own)
     return applied
 
 
 async def apply_schemas(dsn: str) -> None:
-    """Apply them all to a local database. Raises `StackError`."""
-    # The variable PGSSLMODE of the person's own database would be followed otherwise.
+    """Apply the migrations of all batch jobs to a local database. Raises `StackError`."""
+    # asyncpg would follow the variable PGSSLMODE otherwise, which is about the user's own database.
     connection = await asyncpg.connect(dsn, ssl=False)
     try:
         await apply_each(connection)

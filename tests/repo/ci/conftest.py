@@ -1,4 +1,4 @@
-"""The machine that the steps of the workflows run on."""
+"""Machine for the steps of the workflows."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from .machine import Machine
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """A machine without a stand-in yet."""
+    """Return a machine without stand-ins."""
     return Machine(tmp_path)

@@ -1,6 +1,6 @@
-"""A workflow's machine, with stand-ins for what only such a machine can reach.
+"""Machine of a workflow, with stand-ins for programs that only such a machine has.
 
-A stand-in is a program of that name that writes down how it was called. git, kustomize and the scripts are real.
+A stand-in logs its calls. git, kustomize and the scripts are real.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ GITHUB = {
     "GITHUB_EVENT_NAME": "push",
 }
 
-# Renders as kubectl does; what would go to a cluster is written down instead.
+# Renders like kubectl, and writes manifests to a file instead of a cluster.
 KUBECTL = """
 case $1 in
   kustomize) exec "$REAL_KUBECTL" "$@" ;;
@@ -45,7 +45,7 @@ esac
 
 
 class Machine:
-    """A workflow's machine: a copy of the repository, and programs that stand in for those it does not have."""
+    """Machine of a workflow: a copy of the repository, and stand-ins for missing programs."""
 
     def __init__(self, folder: Path) -> None:
         self.repository = Repository.with_jobs(folder / "repository")
@@ -54,13 +54,13 @@ class Machine:
         self.programs.mkdir()
 
     def stand_in(self, name: str, does: str = "") -> None:
-        """Put a program before all others of that name."""
+        """Put a stand-in before all programs called `name`."""
         path = self.programs / name
         path.write_text(f'#!/usr/bin/env bash\necho "{name} $*" >>"$LOG"\n{does}')
         path.chmod(0o755)
 
     def run(self, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a step's command as the runner does, with no other variables than a runner's, ours and those given."""
+        """Run a step's command like the runner, with only its variables and the given ones."""
         inherited = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
         real = subprocess.run(["bash", "-c", "command -v kubectl"], capture_output=True, text=True, check=True)
         own = {"LOG": str(self.log), "DIGEST": DIGEST, "REAL_KUBECTL": real.stdout.strip()}
@@ -75,11 +75,11 @@ class Machine:
         )
 
     def called(self) -> list[str]:
-        """How the stand-ins were called."""
+        """List the calls of the stand-ins."""
         return self.log.read_text().splitlines() if self.log.exists() else []
 
     def digests(self, *jobs: str, content: str = DIGEST) -> None:
-        """What the published images of `jobs` have left for the deploy."""
+        """Write the digests of published images of `jobs` for the deploy."""
         folder = self.repository.path / ".build" / "digests"
         folder.mkdir(parents=True)
         for job in jobs:

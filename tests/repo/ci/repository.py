@@ -1,4 +1,4 @@
-"""A git repository of a test's own, with the jobs and the build files of this one."""
+"""Git repository for one test, with the jobs and build files of this one."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from stack.jobs import ROOT, event_jobs
+from keda_jobs.event.job import EventJob
+from stack.jobs import ROOT, job_names
 
-ONE = event_jobs()[0]
+ONE = job_names(EventJob)[0]
 
 
 class Repository:
-    """A git repository and what is typed into it."""
+    """Git repository of one test."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
     def with_jobs(cls, path: Path) -> Repository:
-        """A repository with the jobs and the build files of this one: one commit, tagged `base`, on `main`."""
+        """Create a repository with the jobs and build files of this one: one commit, tagged `base`, on `main`."""
         made = cls(path)
         for source in _listed("jobs", "shared-py/src", "tools", ".dockerignore", "README.md"):
             target = path / source
@@ -32,7 +33,7 @@ class Repository:
         return made
 
     def git(self, *arguments: str) -> str:
-        """What git prints; it knows no settings of this machine."""
+        """Run git without the settings of this machine and return its output."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         nobody = {f"GIT_{who}_{what}": "a@b.example" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         environment = {**own, **nobody, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
@@ -40,26 +41,26 @@ class Repository:
         return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.strip()
 
     def commit(self) -> str:
-        """Commit everything; the new commit."""
+        """Commit everything and return the new commit."""
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message", "A change")
         return self.git("rev-parse", "HEAD")
 
     def touch(self, path: str) -> None:
-        """Change a file, or make it."""
+        """Change or create a file."""
         file = self.path / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text((file.read_text() if file.exists() else "") + "\n")
 
     def new_job(self, name: str) -> None:
-        """A job like `ONE`."""
+        """Add a job like `ONE`."""
         shutil.copytree(self.path / "jobs" / ONE, self.path / "jobs" / name)
         dockerfile = self.path / "jobs" / name / "Dockerfile"
         dockerfile.write_text(dockerfile.read_text().replace(ONE, name))
 
 
 def _listed(*paths: str) -> list[str]:
-    """The files of this work tree that git knows or would take."""
+    """List the tracked and untracked files of this work tree."""
     command = ["git", "ls-files", "-co", "--exclude-standard", "-z", *paths]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return [path for path in listed.split("\0") if path and (ROOT / path).is_file()]

@@ -1,4 +1,4 @@
-"""Alerts that are tried, and from an image that was built to the job on a cluster: the steps of the workflows."""
+"""Steps of the workflows: tests of alerts and images, publishing, and deploys to a cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 import changed_jobs
-from stack.jobs import ROOT, batch_jobs, event_jobs
+from keda_jobs.batch import BatchJob
+from keda_jobs.event.job import EventJob
+from stack.jobs import ROOT, job_names
 
 from . import workflows
 from .machine import DIGEST, DOCKER, KUBECTL, REGISTRY, Machine
@@ -17,16 +19,16 @@ from .repository import ONE
 ALL = changed_jobs.all_jobs(ROOT)
 
 
-def test_the_image_of_one_job_is_tried(machine: Machine) -> None:
+def test_the_image_of_one_job_is_tested(machine: Machine) -> None:
     for name in ("docker", "make"):
         machine.stand_in(name)
     assert machine.run("tools/ci/test-image.sh", JOB=ONE).returncode == 0
-    [pulled, tried] = machine.called()
+    [pulled, tested] = machine.called()
     assert f"ARG BASE={pulled.split()[-1]}" in (ROOT / "jobs" / ONE / "Dockerfile").read_text()
-    assert tried == f"make test-images ARGS=-k '[{ONE}]'"
+    assert tested == f"make test-images ARGS=-k '[{ONE}]'"
 
 
-def test_alerts_are_tried_by_a_prometheus_that_is_unpacked(machine: Machine) -> None:
+def test_alerts_are_tested_with_an_unpacked_prometheus(machine: Machine) -> None:
     machine.stand_in("apt-get", "touch prometheus_1_amd64.deb")
     machine.stand_in("dpkg")
     machine.stand_in("make", 'echo "$PROMETHEUS $PROMTOOL" >>"$LOG"')
@@ -39,7 +41,7 @@ def test_alerts_are_tried_by_a_prometheus_that_is_unpacked(machine: Machine) -> 
     assert programs == f"{folder}/prometheus {folder}/promtool"
 
 
-def test_the_login_is_to_the_registrys_host_and_its_token_is_no_argument(machine: Machine) -> None:
+def test_the_login_names_the_registrys_host_and_passes_the_token_on_stdin(machine: Machine) -> None:
     machine.stand_in("docker", DOCKER)
     ended = machine.run("tools/ci/login.sh", REGISTRY=REGISTRY, REGISTRY_USER="a", REGISTRY_TOKEN="hush")
     assert ended.returncode == 0, ended.stderr
@@ -54,7 +56,9 @@ def test_without_a_registry_the_login_says_what_to_set(machine: Machine, registr
     assert "set the variable REGISTRY" in ended.stderr
 
 
-def test_an_image_is_pushed_with_attestations_signed_by_digest_and_handed_on(machine: Machine) -> None:
+def test_an_image_is_pushed_attested_and_signed_and_its_digest_kept_for_the_deploy(
+    machine: Machine,
+) -> None:
     machine.stand_in("docker", DOCKER)
     machine.stand_in("cosign")
     ended = machine.run("tools/ci/publish.sh", JOB=ONE, REGISTRY=REGISTRY, TAG="v1")
@@ -70,7 +74,7 @@ def test_an_image_is_pushed_with_attestations_signed_by_digest_and_handed_on(mac
     assert (machine.repository.path / path).read_text() == f"{DIGEST}\n"
 
 
-def test_the_provenance_does_not_tell_where_packages_come_from(machine: Machine) -> None:
+def test_the_provenance_does_not_contain_the_package_index(machine: Machine) -> None:
     machine.stand_in("docker", DOCKER)
     machine.stand_in("cosign")
     machine.run("tools/ci/publish.sh", JOB=ONE, REGISTRY=REGISTRY, TAG="v1", PIP_INDEX_URL="https://index.example")
@@ -86,7 +90,7 @@ def test_without_a_digest_nothing_is_signed(machine: Machine) -> None:
     assert "cosign" not in machine.log.read_text()
 
 
-def test_only_what_this_workflow_signed_on_main_is_deployed(machine: Machine) -> None:
+def test_only_images_that_this_workflow_signed_on_main_are_deployed(machine: Machine) -> None:
     machine.digests(ONE)
     machine.stand_in("cosign")
     assert machine.run("tools/ci/verify.sh", REGISTRY=REGISTRY).returncode == 0
@@ -99,13 +103,13 @@ def test_only_what_this_workflow_signed_on_main_is_deployed(machine: Machine) ->
 
 
 def images(manifests: str) -> set[str]:
-    """The images of our jobs in a stream of manifests."""
+    """Find the images of our jobs in a stream of manifests."""
     words = str(list(yaml.safe_load_all(manifests))).replace("'", " ").split()
     return {word for word in words if "@sha256:" in word or word.endswith(":dev")}
 
 
 def test_exactly_the_published_jobs_are_applied_by_digest_and_waited_for(machine: Machine) -> None:
-    event, batch = event_jobs()[0], batch_jobs()[0]
+    event, batch = job_names(EventJob)[0], job_names(BatchJob)[0]
     machine.digests(event, batch)
     machine.stand_in("kubectl", KUBECTL)
     existing = f"deployment/{event} scaledobject/{event} scaledjob/{batch}"
@@ -123,7 +127,7 @@ def test_exactly_the_published_jobs_are_applied_by_digest_and_waited_for(machine
 
 
 @pytest.mark.parametrize("job", ALL)
-def test_a_dry_run_shows_the_digest_in_place_of_the_tag(machine: Machine, job: str) -> None:
+def test_a_dry_run_shows_the_digest_instead_of_the_tag(machine: Machine, job: str) -> None:
     machine.digests(job)
     ended = machine.run("tools/ci/deploy.sh --dry-run", REGISTRY=REGISTRY)
     assert ended.returncode == 0, ended.stderr
@@ -133,16 +137,16 @@ def test_a_dry_run_shows_the_digest_in_place_of_the_tag(machine: Machine, job: s
 def test_a_job_that_does_not_come_up_fails_the_deploy_in_one_line(machine: Machine) -> None:
     machine.digests(*ALL)
     machine.stand_in("kubectl", KUBECTL)
-    failing = f"scaledobject/{event_jobs()[0]}"
+    failing = f"scaledobject/{job_names(EventJob)[0]}"
     ended = machine.run(
         "tools/ci/deploy.sh", REGISTRY=REGISTRY, KUBECONFIG="/a/file", EXISTING=failing, FAILING=failing
     )
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
-    assert f"not ready within 180s: {event_jobs()[0]}; see: kubectl" in ended.stderr
+    assert f"not ready within 180s: {job_names(EventJob)[0]}; see: kubectl" in ended.stderr
 
 
 @pytest.mark.parametrize("content", ["", "latest", "sha256:0", f"{DIGEST}\nv1"])
-def test_what_is_no_digest_is_not_deployed(machine: Machine, content: str) -> None:
+def test_an_invalid_digest_is_not_deployed(machine: Machine, content: str) -> None:
     machine.digests(ONE, content=content)
     machine.stand_in("kubectl", KUBECTL)
     ended = machine.run("tools/ci/deploy.sh", REGISTRY=REGISTRY, KUBECONFIG="/a/file")
@@ -158,7 +162,7 @@ def test_a_deploy_without_digests_registry_or_cluster_says_so(machine: Machine) 
     assert "there is no cluster" in machine.run("tools/ci/deploy.sh", REGISTRY=REGISTRY).stderr
 
 
-def test_the_clusters_key_is_read_by_nobody_else_and_removed(machine: Machine, tmp_path: Path) -> None:
+def test_the_kubeconfig_is_private_and_removed(machine: Machine, tmp_path: Path) -> None:
     [key] = [name for name, value in workflows.step_of("tools/ci/deploy.sh").environment.items() if "secrets." in value]
     machine.digests(ONE)
     machine.stand_in("kubectl", KUBECTL)

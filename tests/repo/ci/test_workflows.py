@@ -1,4 +1,4 @@
-"""The workflows hold no logic of their own, take no action that can change under them, and give no right unasked."""
+"""Workflows have no logic of their own, pinned actions and minimal rights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EACH_COMMAND = pytest.mark.parametrize("command", COMMANDS)
 
 
 @EACH_COMMAND
-def test_a_step_is_a_make_target_or_a_script_that_is_tested_here(command: str) -> None:
+def test_a_step_is_a_make_target_or_a_tested_script(command: str) -> None:
     if command.startswith("make "):
         made = subprocess.run(["bash", "-euc", f"make -n {command[5:]}"], cwd=ROOT, capture_output=True, check=False)
         assert made.returncode == 0, made.stderr
@@ -41,13 +41,13 @@ def test_every_script_is_run_by_a_workflow() -> None:
 
 
 @EACH_COMMAND
-def test_the_checks_it_names_are_there(command: str) -> None:
+def test_named_checks_exist(command: str) -> None:
     named = re.findall(r'make lint ARGS="?(?:--except )?(.*?)"?$', command)
     assert set(named) <= set(re.findall(r'^check "(.+?)"', (ROOT / "tools/lint.sh").read_text(), re.MULTILINE))
 
 
 @EACH_FILE
-def test_an_action_is_pinned_by_its_commit_with_the_version_beside_it(path: Path) -> None:
+def test_an_action_is_pinned_by_commit_with_its_version_as_comment(path: Path) -> None:
     for line in re.findall(r"uses: (.+)", path.read_text()):
         assert line.startswith("./.github/actions/") or re.fullmatch(r"\S+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
 
@@ -58,7 +58,7 @@ def test_an_action_has_one_version() -> None:
 
 
 @pytest.mark.parametrize("step", [step for step in STEPS if step.uses.startswith("./")], ids=lambda step: step.place)
-def test_an_action_of_our_own_is_there_and_has_what_it_is_given(step: Step) -> None:
+def test_a_local_action_exists_and_has_the_given_inputs(step: Step) -> None:
     action = workflows.read(ROOT / step.uses / "action.yml")
     assert set(step.content.get("with", {})) <= set(action["inputs"])
 
@@ -70,12 +70,12 @@ def test_no_expression_gets_into_a_command(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_may_read_the_sources_and_nothing_else(path: Path) -> None:
+def test_a_workflow_may_only_read_the_sources(path: Path) -> None:
     assert workflows.read(path)["permissions"] == {"contents": "read"}
 
 
 @EACH_JOB
-def test_a_right_that_a_job_has_besides_says_what_for(path: Path, name: str) -> None:
+def test_an_additional_right_of_a_job_has_a_reason(path: Path, name: str) -> None:
     for right, level in workflows.jobs(path)[name].get("permissions", {}).items():
         assert (right, level) == ("contents", "read") or re.search(rf"{right}: {level} # \w+", path.read_text())
 
@@ -86,7 +86,7 @@ def test_a_job_has_a_time_limit(path: Path, name: str) -> None:
 
 
 @EACH_JOB
-def test_only_what_never_runs_for_a_pull_request_has_secrets_or_may_write(path: Path, name: str) -> None:
+def test_jobs_with_secrets_or_write_access_never_run_for_a_pull_request(path: Path, name: str) -> None:
     job = workflows.jobs(path)[name]
     is_trusted = "write" in job.get("permissions", {}).values() or "secrets." in str(job)
     of_main = {"any": "true", "publish": "true"}
@@ -119,9 +119,9 @@ def test_no_file_names_the_host_of_a_registry() -> None:
     assert not [word for word in words if re.search(r"\w\.(io|dev|com)/", word) and "githubusercontent" not in word]
 
 
-def test_dependabot_looks_into_every_folder_that_pins_something() -> None:
+def test_dependabot_watches_every_folder_with_pins() -> None:
     updates = workflows.read(FOLDER / "dependabot.yml")["updates"]
-    looked_into = {
+    watched = {
         (update["package-ecosystem"], folder)
         for update in updates
         for pattern in update["directories"]
@@ -136,4 +136,4 @@ def test_dependabot_looks_into_every_folder_that_pins_something() -> None:
     ):
         there = list(ROOT.glob(pattern))
         assert there
-        assert {(ecosystem, path.parent) for path in there} <= looked_into
+        assert {(ecosystem, path.parent) for path in there} <= watched

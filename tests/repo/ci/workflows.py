@@ -1,4 +1,4 @@
-"""What .github says is run: the steps of its workflows and actions."""
+"""Steps of the workflows and actions in .github."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ Mapping = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step, and where it stands: `ci.yml: publish`, `setup`."""
+    """One step, and its place: `ci.yml: publish`, `setup`."""
 
     place: str
     content: Mapping
 
     @property
     def run(self) -> str:
-        """The command, empty for a step that uses an action."""
+        """Command, empty for a step that uses an action."""
         return str(self.content.get("run", ""))
 
     @property
     def uses(self) -> str:
-        """The action, empty for a step that runs a command."""
+        """Action, empty for a step that runs a command."""
         return str(self.content.get("uses", ""))
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the step gives its command, expressions as they are written."""
+        """Variables of the step, with unevaluated expressions."""
         return dict(self.content.get("env", {}))
 
 
 def read(path: Path) -> Mapping:
-    """A file of .github. YAML takes its key `on` for a Boolean, as it is."""
+    """Parse a file of .github. YAML reads its key `on` as a Boolean."""
     content: Mapping = yaml.safe_load(path.read_text())
     return content
 
 
 def jobs(path: Path) -> dict[str, Mapping]:
-    """The jobs of a workflow."""
+    """Return the jobs of a workflow."""
     return dict(read(path)["jobs"])
 
 
 def steps() -> Iterator[Step]:
-    """Every step of every workflow and action."""
+    """Yield every step of every workflow and action."""
     for path in WORKFLOWS:
         for name, job in jobs(path).items():
             yield from (Step(f"{path.name}: {name}", step) for step in job["steps"])
@@ -63,12 +63,12 @@ def steps() -> Iterator[Step]:
 
 
 def step_of(script: str) -> Step:
-    """The first step that runs `script`."""
+    """Return the first step that runs `script`."""
     return next(step for step in steps() if step.run == script)
 
 
 def holds(condition: str, outputs: dict[str, str]) -> bool:
-    """Whether an `if:` holds, which compares outputs of the job `plan` with texts and joins that by `&&`."""
+    """Evaluate an `if:` that compares outputs of the job `plan` with texts, joined by `&&`."""
     compared = re.findall(r"needs\.plan\.outputs\.(\w+) == '(\w+)'", condition)
     assert " && ".join(f"needs.plan.outputs.{name} == '{value}'" for name, value in compared) == condition
     return all(outputs[name] == value for name, value in compared)

@@ -16,8 +16,9 @@ import pytest
 from keda_jobs.domain.dead_letter import dead_letter
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.policy import Dead
+from keda_jobs.event.job import EventJob
 from stack import NatsServer, PostgresServer, wait_until
-from stack.jobs import ROOT, event_jobs, package_of
+from stack.jobs import ROOT, job_names, package_name
 from stack.streams import apply_streams
 
 from . import pages
@@ -30,7 +31,7 @@ NOT_HERE = {
     r"(\./)?k8s/|cp k8s/|kubectl apply -k": "needs a cluster: tests/e2e",
     r"(\.|export) ": "changes the shell that it is typed into",
     r"python tests/bench/full_run\.py": "50 million rows: ten minutes and 20 GB",
-    rf"python -m ({'|'.join(map(package_of, event_jobs()))})$": "the tests of jobs start it",
+    rf"python -m ({'|'.join(map(package_name, job_names(EventJob)))})$": "the tests of jobs start it",
     r"PG_DSN=\S*…": "has a password to fill in; the same without one is run",
     r"keda-jobs batch retry$": "wants to know which rows; the same with a filter is run",
     r"keda-jobs pub video-": "about the job that the reader is to write",

@@ -1,4 +1,4 @@
-"""The pods that manifests make, whatever makes them."""
+"""Pods that manifests of any kind make."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .rendered import Object, shown
 
-# Where each kind keeps its pod, and whether that pod runs until it is told to end.
+# Path of the pod template in each kind.
 _TEMPLATES = {
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
     "DaemonSet": ("spec", "template"),
@@ -20,30 +20,30 @@ _TEMPLATES = {
 
 @dataclass(frozen=True, slots=True)
 class PodTemplate:
-    """A pod, and what makes it."""
+    """Template of a pod, and its owner."""
 
     owner: Object
     template: Object
 
     @property
     def spec(self) -> Object:
-        """Its specification."""
+        """Specification of the pod."""
         spec: Object = self.template["spec"]
         return spec
 
     @property
     def labels(self) -> dict[str, str]:
-        """Its labels."""
+        """Labels of the pod."""
         return dict(self.template["metadata"]["labels"])
 
     @property
     def containers(self) -> list[Object]:
-        """All of them; those that only prepare come first."""
+        """All containers, init containers first."""
         return [*self.spec.get("initContainers", ()), *self.spec["containers"]]
 
     @property
     def volumes(self) -> list[Object]:
-        """Its volumes."""
+        """Volumes of the pod."""
         return list(self.spec.get("volumes", ()))
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class PodTemplate:
 
 
 def pods(objects: list[Object]) -> Iterator[PodTemplate]:
-    """The pod of each object that makes one."""
+    """Yield the pod of each object that makes one."""
     for thing in objects:
         if path := _TEMPLATES.get(thing["kind"]):
             template = thing

@@ -1,4 +1,4 @@
-"""Every manifest of the repository, rendered as people apply it. Nothing lists them: they are found by their names."""
+"""Every manifest of the repository, found by its name and rendered as users apply it."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ class Source:
 
     @property
     def name(self) -> str:
-        """Its path in the repository."""
+        """Path in the repository."""
         return self.path.relative_to(ROOT).as_posix()
 
     @property
     def objects(self) -> list[Object]:
-        """What it holds once it is rendered. Raises `AssertionError` with kubectl's complaint."""
+        """Rendered objects. Raises `AssertionError` with kubectl's error."""
         text = _rendered(self.path) if self.path.is_dir() else self.path.read_text()
         return [thing for thing in _documents(text) if thing]
 
 
 def of_kind(objects: list[Object], kind: str) -> list[Object]:
-    """Those of that kind."""
+    """Select the objects of one kind."""
     return [thing for thing in objects if thing["kind"] == kind]
 
 
 def shown(thing: Object) -> str:
-    """`Deployment keda-jobs-prod/image-resize`, for failures."""
+    """Format an object for failures: `Deployment keda-jobs-prod/image-resize`."""
     metadata = thing["metadata"]
     return f"{thing['kind']} {metadata.get('namespace', '-')}/{metadata['name']}"
 
 
 def text_files() -> list[Path]:
-    """The files that the manifests are written in."""
+    """List the source files of the manifests."""
     return sorted([*ROOT.glob("k8s/**/*.yaml"), *ROOT.glob("jobs/*/*.yaml")])
 
 
@@ -72,7 +72,7 @@ def _is_component(folder: Path) -> bool:
 
 
 def _with_base(component: Path, folder: Path) -> Path:
-    """A component says what is to be changed: it is rendered on top of base."""
+    """Make a kustomization that applies a component, which only changes others, to base."""
     resources, components = (os.path.relpath(path, folder) for path in (BASE, component))
     (folder / "kustomization.yaml").write_text(f"resources: [{resources}]\ncomponents: [{components}]\n")
     return folder

@@ -1,4 +1,4 @@
-"""What a job's manifest says agrees with where it is declared: folder, settings class, stream, consumer, table."""
+"""A job's manifest agrees with its declaration: name, settings, stream, consumer, table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import re
 import pytest
 
 from image_download.guard import _DENIED_V4
+from keda_jobs.batch import BatchJob
 from keda_jobs.claims import schema
+from keda_jobs.event.job import EventJob
+from keda_jobs.runtime.job import Job
+from keda_jobs.settings import WorkSettings
 from stack.jobs import ROOT
 
 from .jobs import BATCH_JOBS, EVENT_JOBS, JOBS, SERVICES, JobManifest
@@ -17,7 +21,8 @@ from .rendered import of_kind, shown
 EACH_JOB = pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
 EACH_EVENT_JOB = pytest.mark.parametrize("job", EVENT_JOBS, ids=lambda job: job.name)
 EACH_SERVICE = pytest.mark.parametrize("job", SERVICES, ids=lambda job: job.name)
-EACH_WORKER = pytest.mark.parametrize("job", EVENT_JOBS + BATCH_JOBS, ids=lambda job: job.name)
+WORKERS = [job for job in JOBS if issubclass(job.declared.settings, WorkSettings)]
+EACH_WORKER = pytest.mark.parametrize("job", WORKERS, ids=lambda job: job.name)
 EACH_BATCH_JOB = pytest.mark.parametrize("job", BATCH_JOBS, ids=lambda job: job.name)
 
 STREAM = json.loads((ROOT / "jobs/stream.json").read_text())["name"]
@@ -27,7 +32,7 @@ WORKER_AT_REST = 60 * 2**20
 
 
 @EACH_JOB
-def test_everything_bears_the_folders_name(job: JobManifest) -> None:
+def test_every_object_has_the_folders_name(job: JobManifest[Job]) -> None:
     named = {thing["kind"]: thing["metadata"]["name"] for thing in job.objects}
     named.pop("TriggerAuthentication", None)
     assert named == dict.fromkeys(named, job.name)
@@ -40,14 +45,8 @@ def test_no_two_jobs_have_an_object_of_the_same_name() -> None:
     assert sorted(set(names)) == sorted(names)
 
 
-@EACH_WORKER
-def test_it_brings_what_a_job_needs(job: JobManifest) -> None:
-    scaled = {"ScaledJob", "TriggerAuthentication"} if job in BATCH_JOBS else {"ScaledObject", "Deployment"}
-    assert {thing["kind"] for thing in job.objects} >= {"ServiceAccount", "NetworkPolicy"} | scaled
-
-
 @EACH_JOB
-def test_its_pod_is_of_its_image_and_its_account(job: JobManifest) -> None:
+def test_its_pod_has_its_image_and_its_account(job: JobManifest[Job]) -> None:
     assert job.container["name"] == job.name
     assert re.fullmatch(rf"{job.name}:[\w.-]+", job.container["image"]), job.container["image"]
     assert job.container["imagePullPolicy"] == "IfNotPresent"
@@ -55,7 +54,7 @@ def test_its_pod_is_of_its_image_and_its_account(job: JobManifest) -> None:
 
 
 @EACH_JOB
-def test_policies_and_budgets_are_about_its_own_pods(job: JobManifest) -> None:
+def test_policies_and_budgets_select_its_own_pods(job: JobManifest[Job]) -> None:
     for policy in of_kind(job.objects, "NetworkPolicy"):
         assert policy["spec"]["podSelector"] == {"matchLabels": {"app": job.name}}
     for budget in of_kind(job.objects, "PodDisruptionBudget"):
@@ -63,15 +62,14 @@ def test_policies_and_budgets_are_about_its_own_pods(job: JobManifest) -> None:
 
 
 @EACH_JOB
-def test_every_variable_is_a_setting_or_part_of_one(job: JobManifest) -> None:
-    settings = {name.upper() for name in job.settings_class.model_fields}
+def test_every_variable_is_a_setting_or_part_of_one(job: JobManifest[Job]) -> None:
     parts = set(re.findall(r"\$\((\w+)\)", " ".join(value for value in job.environment.values() if value)))
-    assert job.environment.keys() <= settings | parts
+    assert job.environment.keys() <= job.variables | parts
 
 
 @EACH_JOB
-def test_a_part_of_a_value_is_named_before_it(job: JobManifest) -> None:
-    """Kubernetes leaves `$(NAME)` as it is where NAME comes later or never."""
+def test_a_part_of_a_value_is_named_before_it(job: JobManifest[Job]) -> None:
+    """Kubernetes does not expand `$(NAME)` if NAME is defined later or never."""
     before: set[str] = set()
     for name, value in job.environment.items():
         assert set(re.findall(r"\$\((\w+)\)", value or "")) <= before, name
@@ -79,59 +77,59 @@ def test_a_part_of_a_value_is_named_before_it(job: JobManifest) -> None:
 
 
 @EACH_JOB
-def test_an_optional_config_map_of_its_name_has_the_last_word(job: JobManifest) -> None:
-    """Of two `envFrom` with the same key the later one wins."""
+def test_an_optional_config_map_of_its_name_takes_precedence(job: JobManifest[Job]) -> None:
+    """Kubernetes lets the last of two `envFrom` with the same key win."""
     assert job.container["envFrom"][-1] == {"configMapRef": {"name": job.name, "optional": True}}
 
 
 @EACH_WORKER
-def test_it_is_given_longer_to_end_than_it_takes(job: JobManifest) -> None:
+def test_its_grace_period_is_longer_than_the_jobs(job: JobManifest[Job]) -> None:
     assert job.pod.spec["terminationGracePeriodSeconds"] > job.settings.shutdown_grace_s
 
 
 @EACH_JOB
-def test_its_probes_ask_where_it_answers(job: JobManifest) -> None:
+def test_its_probes_use_the_port_and_paths_of_the_job(job: JobManifest[Job]) -> None:
     assert job.container["ports"] == [{"name": "http", "containerPort": job.settings.http_port}]
     assert job.container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
     assert job.container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
 
 
 @EACH_SERVICE
-def test_a_service_is_one_pod_that_nothing_scales(job: JobManifest) -> None:
+def test_a_service_is_one_pod_that_nothing_scales(job: JobManifest[Job]) -> None:
     assert sorted(thing["kind"] for thing in job.objects) == ["Deployment", "NetworkPolicy", "ServiceAccount"]
     assert job.one("Deployment")["spec"]["replicas"] == 1
 
 
-def test_the_exporter_logs_in_to_postgresql_by_the_password_of_its_role() -> None:
+def test_the_exporter_logs_in_to_postgresql_with_the_password_of_its_role() -> None:
     role, password = schema.EXPORTER, f"{schema.EXPORTER.upper()}_PASSWORD"
-    [exporter] = [job for job in SERVICES if job.name == "exporter"]
+    [exporter] = [job for job in JOBS if job.name == "exporter"]
     assert str(exporter.environment["PG_DSN"]).startswith(f"postgresql://{role}:$({password})@")
     [variable] = [one for one in exporter.container["env"] if one["name"] == password]
     assert variable["valueFrom"] == {"secretKeyRef": {"name": "postgres", "key": role}}
 
 
 @EACH_EVENT_JOB
-def test_keda_asks_for_the_declared_stream_and_consumer(job: JobManifest) -> None:
+def test_keda_asks_for_the_declared_stream_and_consumer(job: JobManifest[EventJob]) -> None:
     trigger = job.trigger("ScaledObject")
-    assert (trigger["stream"], trigger["consumer"]) == (STREAM, job.declared_consumer["durable_name"])
+    assert (trigger["stream"], trigger["consumer"]) == (STREAM, f"{job.name}-consumer")
     assert job.one("ScaledObject")["spec"]["scaleTargetRef"] == {"name": job.name}
 
 
 @EACH_EVENT_JOB
-def test_it_scales_from_zero_and_leaves_the_number_of_pods_to_keda(job: JobManifest) -> None:
+def test_it_scales_from_zero_and_leaves_the_number_of_pods_to_keda(job: JobManifest[EventJob]) -> None:
     spec = job.one("ScaledObject")["spec"]
     assert spec["minReplicaCount"] == 0 < spec["maxReplicaCount"]
     assert "replicas" not in job.one("Deployment")["spec"]
 
 
 @EACH_EVENT_JOB
-def test_a_pod_is_added_for_more_than_one_has_in_work(job: JobManifest) -> None:
+def test_a_pod_is_added_when_messages_exceed_one_pods_concurrency(job: JobManifest[EventJob]) -> None:
     assert int(job.trigger("ScaledObject")["lagThreshold"]) > job.settings.concurrency
 
 
 @EACH_BATCH_JOB
-def test_keda_counts_what_workers_claim_in_parts_of_a_claim(job: JobManifest) -> None:
-    table = job.batch_job.table
+def test_keda_counts_claimable_rows_and_starts_one_job_per_claim(job: JobManifest[BatchJob]) -> None:
+    table = job.declared.table
     trigger = job.trigger("ScaledJob")
     assert trigger["query"].split() == ["SELECT", "rows", "FROM", table.claimable]
     assert trigger["userName"] == schema.scaler_role(table)
@@ -139,8 +137,8 @@ def test_keda_counts_what_workers_claim_in_parts_of_a_claim(job: JobManifest) ->
 
 
 @EACH_BATCH_JOB
-def test_keda_and_workers_log_in_by_the_passwords_of_their_roles(job: JobManifest) -> None:
-    worker, scaler = schema.worker_role(job.batch_job.table), schema.scaler_role(job.batch_job.table)
+def test_keda_and_workers_log_in_with_the_passwords_of_their_roles(job: JobManifest[BatchJob]) -> None:
+    worker, scaler = schema.worker_role(job.declared.table), schema.scaler_role(job.declared.table)
     authentication = job.one("TriggerAuthentication")
     read = {one["parameter"]: one["key"] for one in authentication["spec"]["secretTargetRef"]}
     [trigger] = job.one("ScaledJob")["spec"]["triggers"]
@@ -152,7 +150,7 @@ def test_keda_and_workers_log_in_by_the_passwords_of_their_roles(job: JobManifes
 
 
 @EACH_BATCH_JOB
-def test_a_row_that_keda_counted_starts_one_job_and_a_finished_job_goes(job: JobManifest) -> None:
+def test_counted_rows_start_one_job_and_a_finished_job_is_removed(job: JobManifest[BatchJob]) -> None:
     spec = job.one("ScaledJob")["spec"]
     assert spec["scalingStrategy"] == {"strategy": "accurate", "pendingPodConditions": ["Ready"]}
     assert spec["rollout"] == {"strategy": "gradual"}
@@ -165,7 +163,7 @@ def test_a_row_that_keda_counted_starts_one_job_and_a_finished_job_goes(job: Job
     assert on_exit["containerName"] == job.container["name"]
 
 
-def test_downloads_may_reach_the_addresses_that_the_guard_lets_them_dial() -> None:
+def test_downloads_may_reach_the_addresses_that_the_guard_allows() -> None:
     rules = DOWNLOAD.one("NetworkPolicy")["spec"]["egress"]
     [(block, ports)] = [(to["ipBlock"], rule["ports"]) for rule in rules for to in rule["to"] if "ipBlock" in to]
     assert block["cidr"] == "0.0.0.0/0"
@@ -179,7 +177,7 @@ def test_downloads_of_the_largest_size_fit_in_memory() -> None:
 
 
 def test_pictures_of_the_largest_size_fit_in_memory() -> None:
-    """As jobs/image-resize/README.md, "Memory and time", has it; a node may have as many cores as CONCURRENCY."""
+    """Compute the memory as in jobs/image-resize/README.md, "Memory and time", for CONCURRENCY cores."""
     settings = RESIZE.settings
     workers = settings.concurrency * (WORKER_AT_REST + 10 * settings.resize_max_pixels)
     originals = 3 * settings.concurrency * settings.resize_max_bytes

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from keda_jobs.runtime.job import Job
 from metrics_docs import SOURCES
 from prometheus_rules import Rule, groups, rules
 from stack.jobs import ROOT
@@ -26,7 +27,7 @@ EACH_ALERT = pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["aler
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
-def test_every_pod_of_a_job_is_scraped(job: JobManifest) -> None:
+def test_every_pod_of_a_job_is_scraped(job: JobManifest[Job]) -> None:
     [monitor] = [thing for thing in of_kind(OBJECTS, "PodMonitor") if "keda-jobs-prod" in namespaces(thing)]
     [endpoint] = monitor["spec"]["podMetricsEndpoints"]
     assert monitor["spec"]["selector"]["matchLabels"].items() <= job.pod.labels.items()

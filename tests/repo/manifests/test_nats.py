@@ -1,4 +1,4 @@
-"""What the manifests say about NATS agrees with its configuration."""
+"""Manifests of NATS agree with its configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OBJECTS = Source(ROOT / "k8s/nats").objects
 CONFIGURATION = (ROOT / "k8s/nats/config/nats.conf").read_text()
 
 
-def test_it_is_given_longer_to_end_than_lame_duck_takes() -> None:
+def test_its_grace_period_is_longer_than_lame_duck() -> None:
     assert server().spec["terminationGracePeriodSeconds"] > float(configured("lame_duck_duration").removesuffix("s"))
 
 
@@ -24,7 +24,7 @@ def test_the_store_fits_on_its_volume() -> None:
     assert quantity(configured("max_file_store").removesuffix("B")) < volume
 
 
-def test_the_memory_that_go_may_use_is_less_than_the_pod_gets() -> None:
+def test_gos_memory_limit_is_below_the_pods() -> None:
     [container] = server().containers
     [limit] = [one["value"] for one in container["env"] if one["name"] == "GOMEMLIMIT"]
     assert quantity(limit.removesuffix("B")) < quantity(container["resources"]["limits"]["memory"])
@@ -34,7 +34,7 @@ def test_every_confirmed_publish_survives_a_power_cut() -> None:
     assert configured("sync_interval") == "always"
 
 
-def test_jobs_and_keda_ask_for_services_that_are_there() -> None:
+def test_jobs_and_keda_use_existing_services() -> None:
     ports = {
         (name_of(service), port["port"]) for service in of_kind(OBJECTS, "Service") for port in service["spec"]["ports"]
     }
@@ -47,7 +47,7 @@ def test_jobs_and_keda_ask_for_services_that_are_there() -> None:
         assert (host.split(".")[0], int(port)) in ports
 
 
-def test_the_exporter_asks_for_services_that_are_there_and_nats_lets_it_in() -> None:
+def test_the_exporter_uses_existing_services_and_nats_admits_it() -> None:
     [exporter] = [job for job in SERVICES if job.name == "exporter"]
     ports = {
         (name_of(service), port["port"]) for service in of_kind(OBJECTS, "Service") for port in service["spec"]["ports"]
@@ -67,7 +67,7 @@ def server() -> PodTemplate:
 
 
 def configured(name: str) -> str:
-    """The value of a line of nats.conf."""
+    """Return the value of a line of nats.conf."""
     found = re.search(rf"^\s*{name}: (\S+)", CONFIGURATION, re.MULTILINE)
     assert found, name
     return found[1]

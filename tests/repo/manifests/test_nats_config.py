@@ -1,4 +1,4 @@
-"""The configuration of NATS as it stands in its ConfigMap, taken by a real server, with the users of the tool."""
+"""A real server accepts NATS' configuration from its ConfigMap, with the users of tools/nats_users.py."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ ENVIRONMENT = {"POD_NAME": "nats-0"}
 
 
 def config_map(folder: Path) -> dict[str, str]:
-    """What stands in the ConfigMap of these manifests."""
+    """Return the data of the ConfigMap in these manifests."""
     [found] = [one for one in of_kind(Source(folder).objects, "ConfigMap") if one["metadata"]["name"] == "nats-config"]
     data: dict[str, str] = found["data"]
     return data
 
 
 def users_config() -> str:
-    """The configuration of the users, with new passwords."""
+    """Make the configuration of the users, with new passwords."""
     [secret] = [secret for secret in wanted(users(), {}) if secret["metadata"]["name"] == "nats-auth"]
     return base64.b64decode(secret["data"]["auth.conf"]).decode()
 
 
 def mounted(folder: Path, config: Mapping[str, str], auth: str) -> Path:
-    """The main file of what a pod sees under `/etc/nats`."""
+    """Write the files that a pod has in `/etc/nats`, and return the main one."""
     for name, text in {**{f"config/{name}": text for name, text in config.items()}, "auth/auth.conf": auth}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -52,14 +52,14 @@ def mounted(folder: Path, config: Mapping[str, str], auth: str) -> Path:
 
 
 class Configured(NatsServer):
-    """A server with that configuration, but on free ports of this machine."""
+    """Server with that configuration on free local ports."""
 
     def __init__(self, folder: Path, config: Path) -> None:
         super().__init__(folder)
         self._mounted = config
 
     def prepare(self) -> None:
-        """The configuration is written already."""
+        """Prepare nothing, as the configuration exists."""
 
     def command(self) -> list[str]:
         here = ["--addr", HOST, "--port", str(self.port), "--http_port", str(self.monitor_port)]
@@ -71,13 +71,13 @@ class Configured(NatsServer):
 
 @pytest.fixture
 def auth() -> str:
-    """The configuration of the users."""
+    """Return the configuration of the users."""
     return users_config()
 
 
 @pytest.fixture
 def config(tmp_path: Path, auth: str) -> Path:
-    """The main file of a single server, with its store in a folder of the test's."""
+    """Write the configuration of a single server, with its store in a folder of the test."""
     store = f"store_dir: {tmp_path}/store"
     texts = {name: text.replace("store_dir: /data", store) for name, text in config_map(SINGLE).items()}
     return mounted(tmp_path / "etc", texts, auth)
@@ -85,7 +85,7 @@ def config(tmp_path: Path, auth: str) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path, config: Path) -> Iterator[NatsServer]:
-    """A single server as the pod runs it."""
+    """Start a single server like the pod does."""
     server = Configured(tmp_path / "server", config)
     server.start()
     yield server
@@ -93,7 +93,7 @@ def server(tmp_path: Path, config: Path) -> Iterator[NatsServer]:
 
 
 def password(auth: str, user: str) -> str:
-    """The password of a user in that configuration."""
+    """Find the password of a user in that configuration."""
     found = re.search(rf'user: "{user}"\s+password: "(.+)"', auth)
     assert found, user
     return found[1]
@@ -101,14 +101,14 @@ def password(auth: str, user: str) -> str:
 
 @pytest.fixture
 async def admin(server: NatsServer, auth: str) -> AsyncIterator[Client]:
-    """The one who may all."""
+    """Connect as the admin."""
     client = await nats.connect(server.url, user="admin", password=password(auth, "admin"))
     yield client
     await client.close()
 
 
 @pytest.mark.parametrize("folder", [SINGLE, CLUSTER], ids=["single", "cluster"])
-def test_the_server_takes_the_configuration(tmp_path: Path, folder: Path) -> None:
+def test_the_server_accepts_the_configuration(tmp_path: Path, folder: Path) -> None:
     config = mounted(tmp_path, config_map(folder), users_config())
     command = [binary("nats-server"), "--config", str(config), "-t"]
     tried = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=30, check=False)
@@ -116,7 +116,7 @@ def test_the_server_takes_the_configuration(tmp_path: Path, folder: Path) -> Non
 
 
 def test_a_cluster_does_not_open_the_store_of_a_single_server() -> None:
-    """A server that joins a cluster deletes the streams that it had alone."""
+    """Check for separate stores, because a server that joins a cluster deletes its own streams."""
     configs = (config_map(folder)["servers.conf"] for folder in (SINGLE, CLUSTER))
     stores = [re.findall(r"^store_dir: (\S+)$", config, re.MULTILINE) for config in configs]
     assert stores == [["/data"], ["/data/cluster"]]
@@ -129,7 +129,7 @@ def test_a_cluster_has_a_route_to_each_of_its_servers() -> None:
     assert names == wanted_names
 
 
-def test_the_settings_arrive(server: NatsServer) -> None:
+def test_the_settings_take_effect(server: NatsServer) -> None:
     with urllib.request.urlopen(f"{server.monitor_url}/varz") as response:
         found = json.load(response)
     store = found["jetstream"]["config"]
@@ -137,7 +137,7 @@ def test_the_settings_arrive(server: NatsServer) -> None:
     assert (store["sync_always"], store["max_storage"], store["max_memory"]) == (True, 8 * 2**30, 64 * 2**20)
 
 
-async def test_a_new_user_gets_in_after_a_reload_and_nobody_is_sent_away(
+async def test_a_new_user_can_log_in_after_a_reload_that_disconnects_nobody(
     server: NatsServer, config: Path, auth: str, admin: Client
 ) -> None:
     mounted(config.parents[1], {}, auth.replace('"publisher"', '"newcomer"'))
@@ -149,7 +149,7 @@ async def test_a_new_user_gets_in_after_a_reload_and_nobody_is_sent_away(
     assert admin.stats["reconnects"] == 0
 
 
-async def test_a_lame_duck_tells_its_clients_and_ends_by_itself_whatever_sigterm_says(
+async def test_a_lame_duck_informs_its_clients_and_ends_by_itself_despite_sigterm(
     server: NatsServer, admin: Client
 ) -> None:
     server.signal(signal.SIGUSR2)

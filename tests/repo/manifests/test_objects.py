@@ -1,4 +1,4 @@
-"""What holds for every object, whatever it is."""
+"""Rules for every object of any kind."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .rendered import SOURCES, Object, Source, of_kind, shown, text_files
 
 KUBERNETES = "1.34"
 NAMESPACES = {"nats", "keda-jobs-prod", "keda-jobs-test"}
-# Made by whoever runs the Prometheus that reads them.
+# The operator of Prometheus makes them.
 NAMESPACES_OF_OTHERS = {"monitoring"}
 CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass"}
 
-# No schema of theirs comes with Kubernetes: the API server and KEDA's webhook judge them, in tests/e2e/test_1_setup.py.
-# Here only the Job that a ScaledJob makes, and in test_monitoring.py what the prometheus-operator reads.
-JUDGED_IN_E2E = {"keda.sh", "monitoring.coreos.com"}
+# Kubernetes has no schema of them: the API server and KEDA's webhook check them in tests/e2e/test_1_setup.py. The tests
+# here check the Job that a ScaledJob makes, and in test_monitoring.py the objects of the prometheus-operator.
+CHECKED_IN_E2E = {"keda.sh", "monitoring.coreos.com"}
 
 TUNED = (
     *("activeDeadlineSeconds", "backoffLimit", "cooldownPeriod", "lagThreshold", "limits", "maxReplicaCount"),
@@ -51,19 +51,19 @@ def test_every_object_has_the_fields_that_kubernetes_knows(source: Source) -> No
 
 
 @EACH_SOURCE
-def test_nothing_is_named_twice(source: Source) -> None:
+def test_no_name_occurs_twice(source: Source) -> None:
     names = [shown(thing) for thing in source.objects]
     assert sorted(set(names)) == sorted(names)
 
 
 @EACH_SOURCE
-def test_every_object_says_that_it_is_ours(source: Source) -> None:
+def test_every_object_has_our_label(source: Source) -> None:
     unlabelled = [shown(thing) for thing in with_claim_templates(source) if not is_ours(thing)]
     assert not unlabelled, f"without the label app.kubernetes.io/part-of: keda-jobs: {unlabelled}"
 
 
 @EACH_SOURCE
-def test_every_object_is_in_a_namespace_of_ours(source: Source) -> None:
+def test_every_object_is_in_one_of_our_namespaces(source: Source) -> None:
     elsewhere = [shown(thing) for thing in source.objects if thing["kind"] not in CLUSTER_WIDE and not at_home(thing)]
     foreign = [shown(thing) for thing in of_kind(source.objects, "Namespace") if namespace_of(thing) not in NAMESPACES]
     assert not elsewhere + foreign, f"only {sorted(NAMESPACES)} are ours: {elsewhere + foreign}"
@@ -93,17 +93,17 @@ def test_no_service_account_hands_out_a_token(source: Source) -> None:
 
 
 @pytest.mark.parametrize("file", text_files(), ids=lambda file: file.relative_to(ROOT).as_posix())
-def test_a_comment_stands_beside_every_tuned_number(file: Path) -> None:
+def test_every_tuned_number_has_a_comment(file: Path) -> None:
     lines = file.read_text().splitlines()
     bare = [f"{file.name}:{number + 1}: {line.strip()}" for number, line in enumerate(lines) if is_bare(lines, number)]
     assert not bare, "no comment on this line or above it says why:\n" + "\n".join(bare)
 
 
 def schema_fault(thing: Object) -> str | None:
-    """What Kubernetes would say against the object's fields."""
+    """Return Kubernetes' error about the object's fields, None without one."""
     if thing["kind"] == "ScaledJob":
         thing = {**thing, "apiVersion": "batch/v1", "kind": "Job", "spec": thing["spec"]["jobTargetRef"]}
-    if thing["apiVersion"].partition("/")[0] in JUDGED_IN_E2E:
+    if thing["apiVersion"].partition("/")[0] in CHECKED_IN_E2E:
         return None
     try:
         validate(thing, KUBERNETES, strict=True)
@@ -115,7 +115,7 @@ def schema_fault(thing: Object) -> str | None:
 
 
 def with_claim_templates(source: Source) -> list[Object]:
-    """The objects, and the claims that StatefulSets make."""
+    """Return the objects and the claims that StatefulSets make."""
     sets = of_kind(source.objects, "StatefulSet")
     claims = [{"kind": "claim template", **one} for thing in sets for one in thing["spec"]["volumeClaimTemplates"]]
     return source.objects + claims
@@ -130,7 +130,7 @@ def at_home(thing: Object) -> bool:
 
 
 def namespace_of(thing: Object) -> str:
-    """The namespace that it is in, or is."""
+    """Return the namespace that the object is in, or is."""
     return str(thing["metadata"].get("namespace", thing["metadata"]["name"]))
 
 
@@ -139,6 +139,6 @@ def denies_all(policy: Object) -> bool:
 
 
 def is_bare(lines: list[str], number: int) -> bool:
-    """Whether the line sets a tuned number, and neither it nor the one above has a comment of its own."""
+    """Return whether the line sets a tuned number without a comment on it or above it."""
     sets_one = re.match(rf"\s*(- )?({'|'.join(TUNED)}): \S", lines[number])
     return bool(sets_one) and " #" not in lines[number] and not lines[number - 1].strip().startswith("#")

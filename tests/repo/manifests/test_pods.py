@@ -1,4 +1,4 @@
-"""House rules for pods: Pod Security "restricted" and what we ask beyond it. A rule tells what is wrong with a pod."""
+"""Rules for pods: Pod Security "restricted" and more. A rule yields what is wrong with a pod."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def nothing_of_the_node_is_shared(pod: PodTemplate) -> Iterator[str]:
             yield f"volume {volume['name']} is a {kind}"
 
 
-def the_cluster_is_not_told_to_it(pod: PodTemplate) -> Iterator[str]:
+def no_token_or_service_variables_are_given(pod: PodTemplate) -> Iterator[str]:
     yield from expected(pod.spec, "automountServiceAccountToken", False)
     yield from expected(pod.spec, "enableServiceLinks", False)
 
 
-def a_job_hears_a_sigterm_from_its_first_moment(pod: PodTemplate) -> Iterator[str]:
-    """The kernel keeps a signal from process 1 as long as that has not said what to do then."""
+def a_job_receives_sigterm_from_its_start(pod: PodTemplate) -> Iterator[str]:
+    """Require another process 1, because the kernel withholds a signal from it until it has a handler."""
     if pod.owner["metadata"]["namespace"] == "keda-jobs-prod":
         yield from expected(pod.spec, "shareProcessNamespace", True)
 
@@ -71,26 +71,26 @@ def scratch_space_is_limited(pod: PodTemplate) -> Iterator[str]:
             yield f"emptyDir {volume['name']} has no sizeLimit"
 
 
-def probes_tell_whether_it_lives_and_is_ready(pod: PodTemplate) -> Iterator[str]:
+def liveness_and_readiness_have_probes(pod: PodTemplate) -> Iterator[str]:
     for container in pod.spec["containers"]:
         for probe in ("livenessProbe", "readinessProbe"):
             if probe not in container:
                 yield f"container {container['name']} has no {probe}"
 
 
-def its_end_has_a_time(pod: PodTemplate) -> Iterator[str]:
+def its_grace_period_is_set(pod: PodTemplate) -> Iterator[str]:
     if "terminationGracePeriodSeconds" not in pod.spec:
         yield "terminationGracePeriodSeconds is not set"
 
 
-def images_are_of_one_version(pod: PodTemplate) -> Iterator[str]:
+def images_have_a_fixed_version(pod: PodTemplate) -> Iterator[str]:
     for container in pod.containers:
         name, tag, digest = parts_of_image(container["image"])
         if not digest and tag in ("", "latest"):
             yield f"container {container['name']}: image {name} needs a tag that stays, not {tag or 'none'}"
 
 
-def its_owner_finds_it_by_its_app(pod: PodTemplate) -> Iterator[str]:
+def its_owner_selects_it_by_its_app(pod: PodTemplate) -> Iterator[str]:
     name = pod.owner["metadata"]["name"]
     yield from expected(pod.labels, "app", name)
     yield from expected(pod.labels, "app.kubernetes.io/part-of", "keda-jobs")
@@ -103,14 +103,14 @@ RULES: list[Rule] = [
     users_and_seccomp_are_restricted,
     no_container_gets_more_rights,
     nothing_of_the_node_is_shared,
-    the_cluster_is_not_told_to_it,
-    a_job_hears_a_sigterm_from_its_first_moment,
+    no_token_or_service_variables_are_given,
+    a_job_receives_sigterm_from_its_start,
     resources_are_requested_and_limited,
     scratch_space_is_limited,
-    probes_tell_whether_it_lives_and_is_ready,
-    its_end_has_a_time,
-    images_are_of_one_version,
-    its_owner_finds_it_by_its_app,
+    liveness_and_readiness_have_probes,
+    its_grace_period_is_set,
+    images_have_a_fixed_version,
+    its_owner_selects_it_by_its_app,
 ]
 
 
@@ -137,7 +137,7 @@ def test_pods_are_found_in_every_kind_that_makes_one() -> None:
         ("nats@sha256:1f", ("nats", "", "sha256:1f")),
     ],
 )
-def test_an_image_is_taken_apart(image: str, parts: tuple[str, str, str]) -> None:
+def test_an_image_is_split_into_its_parts(image: str, parts: tuple[str, str, str]) -> None:
     assert parts_of_image(image) == parts
 
 
@@ -148,7 +148,7 @@ def expected(given: Object, key: str, value: Any, container: Object | None = Non
 
 
 def parts_of_image(image: str) -> tuple[str, str, str]:
-    """Name, tag and digest; empty where there is none."""
+    """Split an image into name, tag and digest. Missing parts are empty."""
     found = re.fullmatch(r"(.+?)(?::([\w.-]+))?(?:@(.+))?", image)
     assert found, image
     return found[1], found[2] or "", found[3] or ""

@@ -1,4 +1,4 @@
-"""Every secret that a manifest reads is made, with the key it is read by."""
+"""Every secret that a manifest reads is made, with the key that is read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from cluster.secrets import postgres_data
-from keda_jobs.settings import StoreSettings
+from keda_jobs.runtime.job import Job
+from keda_jobs.settings import NatsSettings, StoreSettings
 from stack.jobs import ROOT
 
-from .jobs import EVENT_JOBS, SERVICES, JobManifest
+from .jobs import JOBS, JobManifest
 from .pods import PodTemplate, pods
 from .rendered import SOURCES, Object, Source, of_kind
 
@@ -35,35 +36,35 @@ def test_every_secret_that_is_read_is_made(source: Source) -> None:
     assert not missing, f"neither k8s/manual nor tools/nats_users.py makes {sorted(set(missing))}"
 
 
-@pytest.mark.parametrize("job", EVENT_JOBS + SERVICES, ids=lambda job: job.name)
-def test_every_key_of_a_secret_given_whole_is_a_setting(job: JobManifest) -> None:
-    settings = {name.upper() for name in job.settings_class.model_fields}
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
+def test_every_key_of_a_secret_in_env_from_is_a_setting(job: JobManifest[Job]) -> None:
     for source in job.container["envFrom"]:
         if "secretRef" in source:
-            assert made_secrets()["keda-jobs-prod", source["secretRef"]["name"]] <= settings
+            assert made_secrets()["keda-jobs-prod", source["secretRef"]["name"]] <= job.variables
 
 
-@pytest.mark.parametrize("job", EVENT_JOBS, ids=lambda job: job.name)
-def test_a_job_with_a_bucket_has_its_key_and_may_reach_it(job: JobManifest) -> None:
-    """Of the manifest: `secretRef: {name: r2}` in envFrom, and the pods' label `needs-store: "true"`."""
-    has_bucket = issubclass(job.settings_class, StoreSettings)
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
+def test_a_job_with_a_bucket_has_its_key_and_may_reach_it(job: JobManifest[Job]) -> None:
+    """Check `secretRef: {name: r2}` in envFrom, and the pods' label `needs-store: "true"`."""
+    has_bucket = issubclass(job.declared.settings, StoreSettings)
     assert ({"secretRef": {"name": "r2"}} in job.container["envFrom"]) == has_bucket
     assert (job.pod.labels.get("needs-store") == "true") == has_bucket
 
 
-@pytest.mark.parametrize("job", EVENT_JOBS + SERVICES, ids=lambda job: job.name)
-def test_who_talks_to_nats_logs_in_as_itself(job: JobManifest) -> None:
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
+def test_a_job_with_nats_settings_logs_in_as_itself(job: JobManifest[Job]) -> None:
     names = [source["secretRef"]["name"] for source in job.container["envFrom"] if "secretRef" in source]
-    assert [name for name in names if name.startswith("nats-")] == [f"nats-{job.name}"]
+    own = [f"nats-{job.name}"] if NatsSettings in job.declared.settings.mro() else []
+    assert [name for name in names if name.startswith("nats-")] == own
 
 
-def test_nats_finds_its_users_where_its_configuration_includes_them() -> None:
+def test_nats_configuration_includes_its_users() -> None:
     assert made_secrets()["nats", "nats-auth"] == {"auth.conf"}
     assert "include ../auth/auth.conf" in (ROOT / "k8s/nats/config/nats.conf").read_text()
 
 
 def read_secrets(objects: list[Object]) -> Iterator[tuple[str, str, str]]:
-    """Namespace, name and key of each secret that pods and KEDA read."""
+    """Yield namespace, name and key of each secret that pods and KEDA read."""
     for pod in pods(objects):
         for name, key in read_by_pod(pod):
             yield pod.owner["metadata"]["namespace"], name, key
@@ -73,7 +74,7 @@ def read_secrets(objects: list[Object]) -> Iterator[tuple[str, str, str]]:
 
 
 def read_by_pod(pod: PodTemplate) -> Iterator[tuple[str, str]]:
-    """Name and key."""
+    """Yield name and key."""
     for container in pod.containers:
         for source in container.get("envFrom", ()):
             if "secretRef" in source:
@@ -88,21 +89,21 @@ def read_by_pod(pod: PodTemplate) -> Iterator[tuple[str, str]]:
 
 @cache
 def made_secrets() -> Secrets:
-    """What `make -C k8s secrets` and `tools/nats_users.py` make."""
+    """Collect the secrets of `make -C k8s secrets` and `tools/nats_users.py`."""
     templates = [yaml.safe_load(path.read_text()) for path in sorted(ROOT.glob("k8s/manual/*/*.yaml.tpl"))]
     things = templates + nats_secrets()
     return {(thing["metadata"]["namespace"], thing["metadata"]["name"]): keys_of(thing) for thing in things}
 
 
 def keys_of(secret: Object) -> set[str]:
-    """Its keys; those of `postgres` are made with the roles of all batch jobs and the exporter."""
+    """List the keys of a secret. Those of `postgres` come from the roles of all batch jobs and the exporter."""
     if secret.get("data") == "${POSTGRES_DATA}":
         return set(postgres_data({"PG_DSN": "postgresql://owner:password@host/database?sslmode=require"}, {}))
     return set(secret.get("data", {})) | set(secret.get("stringData", {}))
 
 
 def nats_secrets() -> list[Object]:
-    """What the tool makes for a cluster that has none yet."""
+    """Run the tool for a cluster without secrets."""
     nothing = json.dumps({"apiVersion": "v1", "kind": "List", "items": []})
     command = [sys.executable, str(ROOT / "tools/nats_users.py")]
     ended = subprocess.run(command, input=nothing, capture_output=True, text=True, check=False)

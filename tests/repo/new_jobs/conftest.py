@@ -1,4 +1,4 @@
-"""Copies of the repository, for jobs that are made there."""
+"""Copies of the repository for new jobs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .repository import Repository
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    """A copy without any new job."""
+    """Copy the repository, without a new job."""
     return Repository(tmp_path / "repository")
 
 
 @pytest.fixture(scope="module")
 def shared_repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """A copy that the tests of a module share."""
+    """Copy the repository for all tests of a module."""
     return Repository(tmp_path_factory.mktemp("new-job") / "repository")

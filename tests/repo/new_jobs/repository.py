@@ -1,4 +1,4 @@
-"""A copy of the repository in a folder of its own, with this one's installed packages."""
+"""Copy of the repository in another folder, with the installed packages of this one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stack.jobs import ROOT
 
 
 class Repository:
-    """The files that git knows or would take, committed once."""
+    """Tracked and untracked files of the work tree, in one commit."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -27,45 +27,45 @@ class Repository:
 
     @property
     def python_path(self) -> str:
-        """Where Python finds the copy's packages, before those that are installed."""
+        """PYTHONPATH with the copy's packages, before the installed ones."""
         sources = [self.folder / "tools", self.folder / "shared-py/src", *sorted(self.folder.glob("jobs/*/src"))]
         return ":".join(map(str, sources))
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """What became of `command`, run there with the programs that are installed here."""
+        """Run `command` in the copy, with the programs installed here."""
         here = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": self.python_path}
         return subprocess.run(
             command,
             cwd=self.folder,
-            env={**_typed_at_a_shell(), **here, **environment},
+            env={**_shell_environment(), **here, **environment},
             capture_output=True,
             text=True,
             check=False,
         )
 
     def succeed(self, *command: str, **environment: str) -> str:
-        """What `command` prints. Raises `AssertionError` with what it says when it fails."""
+        """Run `command` and return its output. Raises `AssertionError` with that output when it fails."""
         done = self.run(*command, **environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def make(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """`make` without `setup`, which would install everything a second time."""
+        """Run `make` without `setup`, which would install everything again."""
         return self.run("make", "--silent", "--old-file=setup", f"PYTHONPATH={self.python_path}", *words)
 
     def changes(self) -> list[str]:
-        """What git sees that was not there at first."""
+        """List the changes that git sees."""
         return _output("git", "status", "--porcelain", cwd=self.folder).splitlines()
 
     def read(self, path: str) -> str:
-        """The text of a file."""
+        """Return the text of a file."""
         return (self.folder / path).read_text()
 
 
-def _typed_at_a_shell() -> dict[str, str]:
-    """The environment, without what the make that runs these tests tells the makes below it."""
-    told = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "ARGS")
-    return {name: value for name, value in os.environ.items() if name not in told}
+def _shell_environment() -> dict[str, str]:
+    """Return the environment without the variables that an outer make sets."""
+    of_make = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "ARGS")
+    return {name: value for name, value in os.environ.items() if name not in of_make}
 
 
 def _output(*command: str, cwd: Path) -> str:

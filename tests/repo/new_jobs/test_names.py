@@ -1,10 +1,11 @@
-"""What a new job cannot be called, read or work on: one line says why, and nothing was changed."""
+"""Names, subjects and tables that a new job cannot have: one line says why, and nothing changes."""
 
 from __future__ import annotations
 
 import pytest
 
-from new_job.plan import Plan, Refused, planned
+from new_job.kinds import BatchPlan
+from new_job.plan import Refused, planned
 
 from .repository import Repository
 
@@ -13,17 +14,17 @@ TOO_LONG = "a" * 41
 
 @pytest.mark.parametrize("name", ["", "Video", "video_probe", "video--probe", "-video", "video-", "1video", "vidéo",
                                   "../video", "video probe", "video.probe", "video\n", TOO_LONG])  # fmt: skip
-def test_what_is_no_name_is_refused(name: str) -> None:
+def test_an_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(Refused, match=r"no name for a job|^name the job"):
-        planned(name, "event", "made-up-event", "")
+        planned(name, "event", subject="made-up-event")
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("image-resize", "jobs/image-resize is there already"),
-        ("users-batch", "jobs/users-batch is there already"),
-        ("exporter", "jobs/exporter is there already"),
+        ("image-resize", "jobs/image-resize exists already"),
+        ("users-batch", "jobs/users-batch exists already"),
+        ("exporter", "jobs/exporter exists already"),
         ("admin", "'admin' is taken: it is another user of NATS"),
         ("publisher", "'publisher' is taken: it is another user of NATS"),
         ("default", "'default' is taken: something else in the cluster has that name"),
@@ -36,30 +37,30 @@ def test_what_is_no_name_is_refused(name: str) -> None:
         ("new-job", "'new-job' is taken: there is a Python package of that name"),
     ],
 )
-def test_a_name_that_something_has_is_refused(name: str, reason: str) -> None:
+def test_a_taken_name_is_refused(name: str, reason: str) -> None:
     with pytest.raises(Refused) as refused:
-        planned(name, "event", "made-up-event", "")
+        planned(name, "event", subject="made-up-event")
     assert str(refused.value) == reason
 
 
 @pytest.mark.parametrize(
     "subject", ["video.*", "video.>", ">", "video uploaded", "Video", "video..uploaded", ".video", "$JS.API", TOO_LONG]
 )
-def test_what_is_no_subject_of_an_event_is_refused(subject: str) -> None:
+def test_an_invalid_subject_is_refused(subject: str) -> None:
     with pytest.raises(Refused, match="no subject of an event"):
-        planned("made-up", "event", subject, "")
+        planned("made-up", "event", subject=subject)
 
 
 @pytest.mark.parametrize("subject", ["dead-letter", "dead-letter.video", "retry", "retry.due.made-up"])
-def test_a_subject_of_the_house_is_refused(subject: str) -> None:
-    with pytest.raises(Refused, match=f"^the subject '{subject}' is taken: dead letters and retries go there$"):
-        planned("made-up", "event", subject, "")
+def test_a_shared_subject_is_refused(subject: str) -> None:
+    with pytest.raises(Refused, match=f"^the subject '{subject}' is taken: dead letters and retries use it$"):
+        planned("made-up", "event", subject=subject)
 
 
 @pytest.mark.parametrize("table", ["users", "users_queue", "batch_jobs", "Invoices", "invoices; drop", "a" * 42])
-def test_a_table_that_is_taken_or_none_is_refused(table: str) -> None:
+def test_a_taken_or_invalid_table_is_refused(table: str) -> None:
     with pytest.raises(Refused, match=r"is taken|is not a plain lower-case name"):
-        planned("made-up", "batch", "", table)
+        planned("made-up", "batch", table=table)
 
 
 @pytest.mark.parametrize(
@@ -71,14 +72,14 @@ def test_a_table_that_is_taken_or_none_is_refused(table: str) -> None:
         ("cron", "", "", "KIND is event or batch, not 'cron'"),
     ],
 )
-def test_what_does_not_belong_to_its_kind_is_refused(kind: str, subject: str, table: str, reason: str) -> None:
+def test_an_option_of_another_kind_is_refused(kind: str, subject: str, table: str, reason: str) -> None:
     with pytest.raises(Refused, match=f"^{reason}"):
-        planned("made-up", kind, subject, table)
+        planned("made-up", kind, subject=subject, table=table)
 
 
-def test_a_batch_jobs_table_has_its_packages_name_unless_another_is_given() -> None:
-    assert planned("made-up", "batch", "", "") == Plan("made-up", "batch", table="made_up")
-    assert planned("made-up", "batch", "", "made_rows").table == "made_rows"
+def test_the_table_of_a_batch_job_is_named_after_its_package_by_default() -> None:
+    assert planned("made-up", "batch", subject="", table="") == BatchPlan("made-up", "made_up")
+    assert planned("made-up", "batch", table="made_rows") == BatchPlan("made-up", "made_rows")
 
 
 @pytest.mark.parametrize(
@@ -90,10 +91,10 @@ def test_a_batch_jobs_table_has_its_packages_name_unless_another_is_given() -> N
         ("image-downloaded", "ImageDownloaded", "url"),
     ],
 )
-def test_the_event_is_named_by_its_subject_and_reads_what_another_job_writes(
+def test_the_event_is_named_after_its_subject_and_reads_a_field_that_another_job_writes(
     subject: str, name: str, field: str
 ) -> None:
-    words = planned("made-up", "event", subject, "").words()
+    words = planned("made-up", "event", subject=subject).words()
     assert (words["Event"], words["field"]) == (name, field)
 
 
@@ -101,8 +102,8 @@ def test_the_event_is_named_by_its_subject_and_reads_what_another_job_writes(
 def test_a_refusal_is_one_line_and_changes_nothing(repository: Repository, words: tuple[str, ...]) -> None:
     done = repository.make("new-job", *words)
     assert (done.returncode, done.stdout) == (2, "")
-    said, of_make = done.stderr.splitlines()
-    assert said.startswith("new-job: ")
+    line, of_make = done.stderr.splitlines()
+    assert line.startswith("new-job: ")
     assert of_make.startswith("make: ***")
     assert repository.changes() == []
 
@@ -110,7 +111,7 @@ def test_a_refusal_is_one_line_and_changes_nothing(repository: Repository, words
 @pytest.mark.parametrize(
     ("path", "text"), [("requirements/event-job.txt", None), ("jobs/stream.json", '{"subjects": ["orders"]}')]
 )
-def test_a_failure_on_the_way_leaves_nothing_behind(repository: Repository, path: str, text: str | None) -> None:
+def test_a_failure_halfway_leaves_nothing_behind(repository: Repository, path: str, text: str | None) -> None:
     if text is None:
         (repository.folder / path).unlink()
     else:

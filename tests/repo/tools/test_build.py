@@ -1,4 +1,4 @@
-"""What tools/build.sh and tools/deploy.sh refuse, and what deploy.sh renders; tests/images tries the images."""
+"""Refusals of tools/build.sh and tools/deploy.sh, and manifests of deploy.sh. tests/images tests the images."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import subprocess
 import pytest
 import yaml
 
-from stack import batch_jobs, event_jobs, services
+from stack import job_names
 from stack.jobs import ROOT
 
-JOBS = sorted([*event_jobs(), *batch_jobs(), *services()])
+JOBS = job_names()
 THERE_ARE = f"there are: {' '.join(JOBS)}"
 DIGEST = f"sha256:{'0' * 64}"
 
@@ -28,7 +28,7 @@ def run(script: str, *arguments: str, **environment: str) -> subprocess.Complete
 
 
 def refusal(script: str, *arguments: str, **environment: str) -> str:
-    """The one line in which the script says why it does nothing."""
+    """Return the one line that says why the script does nothing."""
     ended = run(script, *arguments, **environment)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.count("\n") == 1
@@ -36,7 +36,7 @@ def refusal(script: str, *arguments: str, **environment: str) -> str:
 
 
 def images(job: str, **environment: str) -> set[str]:
-    """The images of the containers that deploying `job` would run."""
+    """List the images that a deploy of `job` would run."""
     ended = run("deploy.sh", job, "--dry-run", **environment)
     assert (ended.returncode, ended.stderr) == (0, "")
     return {image for manifest in yaml.safe_load_all(ended.stdout) for image in _images(manifest)}
@@ -55,7 +55,7 @@ def test_every_job_is_found_by_its_folder() -> None:
 
 
 @pytest.mark.parametrize("script", ["build.sh", "deploy.sh"])
-def test_an_unknown_job_is_refused_naming_those_there_are(script: str) -> None:
+def test_an_unknown_job_is_refused_with_a_list_of_the_jobs(script: str) -> None:
     assert refusal(script, "no-such-job").endswith(f"there is no job 'no-such-job'; {THERE_ARE}")
 
 
@@ -68,7 +68,7 @@ def test_pushing_needs_a_registry() -> None:
     assert refusal("build.sh", "--all", "--push") == "build: pushing needs REGISTRY=<host>/<path>"
 
 
-def test_a_docker_that_is_not_there_or_does_not_run_is_one_line() -> None:
+def test_a_missing_or_stopped_docker_is_one_line() -> None:
     assert refusal("build.sh", JOBS[0], DOCKER="no-docker") == "build: no-docker is not installed"
     assert refusal("build.sh", JOBS[0], DOCKER="false").startswith("build: false does not answer; start it")
 
@@ -81,5 +81,5 @@ def test_a_job_is_deployed_with_the_image_that_was_built(job: str) -> None:
     assert images(job, TAG=DIGEST, REGISTRY="registry.example") == {f"registry.example/{job}@{DIGEST}"}
 
 
-def test_what_deploy_does_not_know_it_does_not_take_for_a_dry_run() -> None:
+def test_deploy_refuses_an_unknown_option() -> None:
     assert "--dry" in refusal("deploy.sh", JOBS[0], "--dry")

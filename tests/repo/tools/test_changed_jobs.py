@@ -11,11 +11,12 @@ import pytest
 from tests.repo.ci.repository import ONE, Repository
 
 import changed_jobs
-from stack.jobs import ROOT, event_jobs, package_of
+from keda_jobs.event.job import EventJob
+from stack.jobs import ROOT, job_names, package_name
 
 ALL = changed_jobs.all_jobs(ROOT)
-OTHER = event_jobs()[1]
-SOURCE = f"jobs/{ONE}/src/{package_of(ONE)}/__main__.py"
+OTHER = job_names(EventJob)[1]
+SOURCE = f"jobs/{ONE}/src/{package_name(ONE)}/__main__.py"
 NEW = "made-here"
 
 Jobs = Callable[..., list[str]]
@@ -37,7 +38,7 @@ def jobs(repository: Repository) -> Jobs:
     "path",
     [
         SOURCE,
-        f"jobs/{ONE}/src/{package_of(ONE)}/new.py",
+        f"jobs/{ONE}/src/{package_name(ONE)}/new.py",
         f"jobs/{ONE}/Dockerfile",
         f"jobs/{ONE}/service.yaml",
         f"jobs/{ONE}/requirements.txt",
@@ -90,7 +91,7 @@ def test_files_outside_of_all_images_touch_none(repository: Repository, jobs: Jo
 
 
 def test_a_rename_touches_the_jobs_of_both_paths(repository: Repository, jobs: Jobs) -> None:
-    repository.git("mv", SOURCE, f"jobs/{OTHER}/src/{package_of(OTHER)}/moved.py")
+    repository.git("mv", SOURCE, f"jobs/{OTHER}/src/{package_name(OTHER)}/moved.py")
     repository.commit()
     assert jobs() == [ONE, OTHER]
 
@@ -143,7 +144,7 @@ def test_a_merge_touches_what_the_branch_changed_and_not_what_main_did(repositor
 
 
 def test_uncommitted_work_counts(repository: Repository, jobs: Jobs) -> None:
-    repository.touch(f"jobs/{ONE}/src/{package_of(ONE)}/ünder work.py")
+    repository.touch(f"jobs/{ONE}/src/{package_name(ONE)}/ünder work.py")
     repository.touch(f"jobs/{OTHER}/service.yaml")
     assert jobs() == [ONE, OTHER]
 

@@ -1,4 +1,4 @@
-"""The schemas of all batch jobs, applied as setup-all.sh does: the roles log in with the passwords of the Secret."""
+"""Schemas of all batch jobs, applied like setup-all.sh does: the roles log in with the passwords of the Secret."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pydantic import SecretStr
 
 from cluster.roles import passwords, roles
 from cluster.schemas import apply_all
+from keda_jobs.batch import BatchJob
 from keda_jobs.settings import PgSettings
 from stack import PostgresServer
-from stack.jobs import batch_jobs
+from stack.jobs import job_names
 
 
 async def test_every_role_logs_in_with_its_password(postgres_server: PostgresServer, database: str) -> None:
@@ -20,7 +21,7 @@ async def test_every_role_logs_in_with_its_password(postgres_server: PostgresSer
 
     applied = await apply_all(settings, made)
 
-    assert list(applied) == batch_jobs()
+    assert list(applied) == job_names(BatchJob)
     assert all(applied.values())
     address = urlsplit(settings.pg_dsn.get_secret_value())
     for role in roles():

@@ -1,4 +1,4 @@
-"""Secrets from k8s/.env: what is refused, what is made, and that every value arrives as it is."""
+"""Secrets from k8s/.env: refusals, rendered secrets, and values that arrive unchanged."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EnvFile = Callable[[str], Path]
 
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EnvFile:
-    """Writes k8s/.env, elsewhere."""
+    """Return a function that writes a .env file."""
 
     def write(text: str) -> Path:
         file = tmp_path / ".env"
@@ -56,7 +56,7 @@ def lines(values: dict[str, str]) -> str:
 
 
 def data(manifest: str) -> dict[str, str]:
-    """The values of a rendered Secret, read by a real kubectl."""
+    """Read the values of a rendered Secret with a real kubectl."""
     read_back = subprocess.run(
         ["kubectl", "patch", "--local", "-f", "-", "-p", "{}", "-o", "json"],
         input=manifest,
@@ -85,7 +85,7 @@ def data(manifest: str) -> dict[str, str]:
         "%41",
     ],
 )
-def test_a_value_reaches_the_secret_as_it_is(written: EnvFile, value: str) -> None:
+def test_a_value_reaches_the_secret_unchanged(written: EnvFile, value: str) -> None:
     written(lines(GIVEN | {"R2_SECRET_ACCESS_KEY": value}))
     assert data(render([R2], env_file.values(), {}))["R2_SECRET_ACCESS_KEY"] == value
 
@@ -95,12 +95,12 @@ def test_an_env_file_is_lines_of_key_and_value() -> None:
     assert env_file.parse(text, ".env") == {"A": "1", "B": "two words", "C": "$x", "D": "a=b#c", "E": ""}
 
 
-def test_a_line_that_is_none_is_told_by_its_number_only() -> None:
+def test_an_invalid_line_is_named_only_by_its_number() -> None:
     with pytest.raises(ClusterError, match=r"^\.env, line 2: not of the form KEY=VALUE$"):
         env_file.parse("A=1\nexport hidden", ".env")
 
 
-def test_the_file_goes_before_the_environment(written: EnvFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_overrides_the_environment(written: EnvFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("R2_BUCKET", "of the shell")
     monkeypatch.setenv("USERS_WORKER_PASSWORD", "of-the-shell")
     written("R2_BUCKET=of the file\n")
@@ -165,7 +165,7 @@ def test_a_dsn_that_pods_could_not_use_is_one_line_without_the_password(dsn: str
     assert "hid" not in str(refused.value)
 
 
-def test_a_database_on_this_machine_is_no_database_for_pods() -> None:
+def test_a_database_on_this_machine_is_refused() -> None:
     with pytest.raises(ClusterError, match=r"^PG_DSN names 127\.0\.0\.1, which is the pod itself"):
         postgres_data(GIVEN | {"PG_DSN": "postgresql://me:hidden@127.0.0.1/app?sslmode=disable"}, {})
 
@@ -177,7 +177,7 @@ def test_a_service_of_the_cluster_is_reached_through_a_port() -> None:
     assert read(DSN).service is None
 
 
-def test_the_file_of_a_test_cluster_leads_to_its_servers(written: EnvFile, tmp_path: Path) -> None:
+def test_the_file_of_a_test_cluster_names_its_servers(written: EnvFile, tmp_path: Path) -> None:
     file = tmp_path / ".env"
     make_test_file(file)
     values = env_file.values()

@@ -1,4 +1,4 @@
-"""What the status screen makes of objects as the API server gives them."""
+"""Status screen of objects from the API server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from cluster.status import is_paused, phase_of, pods_table, scaled_table
         ({"metadata": {}, "status": {}}, "Unknown"),
     ],
 )
-def test_a_pod_shows_what_says_most_about_it(pod: dict[str, object], phase: str) -> None:
+def test_a_pod_shows_its_most_precise_state(pod: dict[str, object], phase: str) -> None:
     assert phase_of(pod) == phase
 
 

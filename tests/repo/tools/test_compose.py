@@ -1,4 +1,4 @@
-"""compose.yaml gives the same database as the local stack."""
+"""compose.yaml starts the same database as the local stack."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ COMPOSE = (ROOT / "compose.yaml").read_text()
 
 
 def value(key: str) -> str:
-    """The one value of a key."""
+    """Return the only value of a key."""
     (found,) = re.findall(rf"^ *{key}: (.+)$", COMPOSE, re.MULTILINE)
     return str(found)
 
 
 def items() -> list[str]:
-    """The items of all lists."""
+    """Return the items of all lists."""
     return re.findall(r"^ *- (.+)$", COMPOSE, re.MULTILINE)
 
 
@@ -27,7 +27,7 @@ def test_user_and_database_are_those_of_the_stack() -> None:
     assert f"--username={USER}, --dbname={DATABASE}]" in value("test")
 
 
-def test_it_listens_where_the_stack_does_and_nowhere_else() -> None:
+def test_it_listens_only_where_the_stack_does() -> None:
     assert [item for item in items() if item.endswith(":5432")] == [f"127.0.0.1:{Ports().postgres}:5432"]
 
 
@@ -36,6 +36,6 @@ def test_settings_and_encoding_are_those_of_the_stack() -> None:
     assert value("POSTGRES_INITDB_ARGS").split() == list(INITDB)
 
 
-def test_the_dsn_it_shows_is_the_one_it_makes() -> None:
+def test_its_comment_shows_the_right_dsn() -> None:
     password = value("POSTGRES_PASSWORD")
     assert f"PG_DSN=postgresql://{USER}:{password}@localhost:{Ports().postgres}/{DATABASE} " in COMPOSE

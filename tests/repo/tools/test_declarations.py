@@ -1,4 +1,4 @@
-"""The declared stream and consumers as a real server takes them, and as the nats CLI would read them."""
+"""A real server accepts the declared stream and consumers unchanged."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from datetime import timedelta
 import nats
 import pytest
 
-from stack import NatsServer, event_jobs
+from keda_jobs.event.job import EventJob
+from stack import NatsServer, job_names
 from stack.jobs import ROOT
 
 STREAM = json.loads((ROOT / "jobs/stream.json").read_text())
-CONSUMERS = {job: json.loads((ROOT / "jobs" / job / "consumer.json").read_text()) for job in event_jobs()}
+CONSUMERS = {job: json.loads((ROOT / "jobs" / job / "consumer.json").read_text()) for job in job_names(EventJob)}
 
 
-async def test_the_server_keeps_every_declared_field_as_it_is(
+async def test_the_server_keeps_every_declared_field(
     declare: Callable[..., Awaitable[None]], nats_server: NatsServer
 ) -> None:
     await declare()
@@ -47,7 +48,7 @@ def test_the_stream_outlives_the_longest_chain_of_retries() -> None:
 
 
 @pytest.mark.parametrize("job", CONSUMERS)
-def test_no_consumer_is_handed_a_retry_that_still_waits(job: str) -> None:
+def test_no_consumer_gets_a_waiting_retry(job: str) -> None:
     assert CONSUMERS[job]["filter_subjects"][1:] == [f"retry.due.{job}"]
     assert not any(subject.startswith(("retry.wait", ">", "*")) for subject in CONSUMERS[job]["filter_subjects"])
 

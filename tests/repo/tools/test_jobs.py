@@ -1,4 +1,4 @@
-"""Jobs as local processes."""
+"""Jobs as their packages declare them, and as local processes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import re
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import asyncpg
 import pytest
 
 from cluster.errors import run
-from keda_jobs.runtime.job import job_name
-from stack import BatchWorker, JobProcess, PostgresServer, StackError, batch_jobs, event_jobs, services
-from stack.jobs import handler_of, module_of
+from keda_jobs.batch import BatchJob
+from keda_jobs.event.job import EventJob
+from keda_jobs.runtime.service import Service
+from stack import BatchWorker, JobProcess, PostgresServer, StackError, all_jobs, job_names
 from stack.schema import apply_schemas
 
 COMPLETED_WHEN_UNLOCKED = """
@@ -27,72 +29,60 @@ StartJob = Callable[..., JobProcess]
 Declare = Callable[..., Awaitable[None]]
 
 
-def test_every_folder_with_a_consumer_is_an_event_job(tmp_path: Path) -> None:
-    for name in ("jobs/b/consumer.json", "jobs/a/consumer.json", "jobs/batch/service.yaml", "jobs/stream.json"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    assert event_jobs(tmp_path) == ["a", "b"]
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of the job `new-here`, without a module `job`."""
+    for module in ("new_here", "new_here.job"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    package = tmp_path / "jobs" / "new-here" / "src" / "new_here"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    return tmp_path / "jobs" / "new-here"
 
 
-def test_every_package_with_migrations_is_a_batch_job_and_no_event_job(tmp_path: Path) -> None:
-    for name in ("jobs/b-2/src/b_2/migrations/0001_b.sql", "jobs/a/src/a/migrations/0001_a.sql", "jobs/c/src/c/job.py"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    assert batch_jobs(tmp_path) == ["a", "b-2"]
-    assert event_jobs(tmp_path) == []
-    assert "users-batch" in batch_jobs()
+def declare_job(folder: Path, declaration: str) -> None:
+    module = folder / "src" / "new_here" / "job.py"
+    module.write_text(
+        f"from keda_jobs import ProcessSettings, service\n\nasync def serve(process): ...\n\n{declaration}\n"
+    )
 
 
-def test_services_are_the_folders_whose_package_has_a_service(tmp_path: Path) -> None:
-    for name in ("jobs/b-2/src/b_2/service.py", "jobs/a/src/a/service.py", "jobs/c/src/c/job.py"):
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).touch()
-    assert services(tmp_path) == ["a", "b-2"]
-    assert event_jobs(tmp_path) == batch_jobs(tmp_path) == []
-    assert services() == ["exporter"]
+def test_a_folder_whose_package_declares_a_job_is_a_job(folder: Path) -> None:
+    root = folder.parents[1]
+    assert all_jobs(root) == []
+    declare_job(folder, "JOB = service(serve, ProcessSettings)")
+    assert [(job.name, job.kind) for job in all_jobs(root)] == [("new-here", "service")]
 
 
-@pytest.mark.parametrize("job", event_jobs())
-def test_the_handler_of_a_job_is_found(job: str) -> None:
-    assert job_name(handler_of(job)) == job
+def test_jobs_are_listed_by_kind() -> None:
+    assert {"image-download", "image-resize"} <= set(job_names(EventJob))
+    assert "users-batch" in job_names(BatchJob)
+    assert "exporter" in job_names(Service)
+    assert job_names() == sorted(job_names(EventJob, BatchJob, Service))
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("declaration", "reason"),
     [
+        ("", "cannot be loaded"),
+        ("JOB = service(none, Settings)", "cannot be loaded"),
+        ("import a_package_that_does_not_exist", r"cannot be loaded \(No module named .*\); run `make setup`"),
+        ("JOB = 'new-here'", "is 'new-here', not a job called new-here"),
         (
-            "async def one(event, job): ...\nasync def two(event, job): ...",
-            "async function of an event and a context; it has 2",
+            "serve.__module__ = 'keda_jobs'\nJOB = service(serve, ProcessSettings)",
+            "is Service.*, not a job called new-here",
         ),
-        (
-            "async def part(event): ...\ndef plain(event, job): ...",
-            "async function of an event and a context; it has 0",
-        ),
-        ("import a_package_that_is_not_there", "cannot be imported"),
     ],
 )
-def test_a_job_without_one_handler_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
+def test_a_package_without_its_job_is_one_line(
+    folder: Path, declaration: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    package = f"job_{abs(hash(text))}"
-    (tmp_path / package).mkdir()
-    (tmp_path / package / "handler.py").write_text(text)
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(StackError, match=rf"^{package}: {package}\.handler .*{reason}"):
-        handler_of(package)
+    declare_job(folder, declaration)
+    assert run("secrets", lambda: len(all_jobs(folder.parents[1]))) == 1
+    assert re.fullmatch(rf"secrets: new-here: new_here\.job\.JOB {reason}.*\n", capsys.readouterr().err)
 
 
-def test_a_job_that_is_not_installed_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    def look() -> int:
-        module_of("new-here", "job")
-        return 0
-
-    assert run("secrets", look) == 1
-    said = capsys.readouterr().err
-    assert re.fullmatch(r"secrets: new-here: new_here\.job cannot be imported \(.+\); run `make setup`\n", said)
-
-
-@pytest.mark.parametrize("job", event_jobs())
+@pytest.mark.parametrize("job", job_names(EventJob))
 async def test_a_job_that_has_started_is_ready_and_ends_on_sigterm(
     declare: Declare, start_job: StartJob, job: str
 ) -> None:
@@ -103,7 +93,7 @@ async def test_a_job_that_has_started_is_ready_and_ends_on_sigterm(
     assert process.wait() == 0
 
 
-def test_a_job_never_follows_the_settings_of_the_persons_own_servers(
+def test_a_job_ignores_variables_that_name_the_users_own_servers(
     stack_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NATS_CREDS", "/home/someone/production.creds")
@@ -134,7 +124,7 @@ def test_a_busy_port_of_a_job_is_named(stack_environment: dict[str, str], tmp_pa
 
 @pytest.fixture
 def worker(postgres_server: PostgresServer, database: str, tmp_path: Path) -> Iterator[BatchWorker]:
-    """A worker of users-batch on a database of its own, not started."""
+    """Yield a worker of users-batch on an empty database, not started."""
     environment = {"PG_DSN": postgres_server.dsn_of(database), "SHUTDOWN_GRACE_S": "0"}
     worker = BatchWorker("users-batch", environment, tmp_path / "worker.log", "worker-1")
     yield worker
@@ -142,7 +132,7 @@ def worker(postgres_server: PostgresServer, database: str, tmp_path: Path) -> It
 
 
 async def insert_users(dsn: str, count: int) -> asyncpg.Connection[asyncpg.Record]:
-    """A connection to the database, in whose tables so many users wait."""
+    """Make the tables, insert pending users, and return a connection to the database."""
     await apply_schemas(dsn)
     connection = await asyncpg.connect(dsn)
     await connection.execute(
@@ -185,16 +175,14 @@ async def test_a_batch_worker_that_fails_is_one_line_that_says_why(worker: Batch
     assert not worker.is_done
 
 
-async def test_the_tables_of_the_batch_jobs_are_made_once(postgres_server: PostgresServer, database: str) -> None:
+async def test_the_tables_of_the_batch_jobs_are_created_once(postgres_server: PostgresServer, database: str) -> None:
     connection = await insert_users(postgres_server.dsn_of(database), 3)
     await apply_schemas(postgres_server.dsn_of(database))
     assert await connection.fetchval("SELECT rows FROM users_claimable") == 3
     await connection.close()
 
 
-async def test_tables_that_were_made_by_another_version_are_one_line(
-    postgres_server: PostgresServer, database: str
-) -> None:
+async def test_tables_of_another_version_are_one_line(postgres_server: PostgresServer, database: str) -> None:
     connection = await insert_users(postgres_server.dsn_of(database), 0)
     await connection.execute("UPDATE batch_migrations SET sha256 = 'of another file'")
     with pytest.raises(StackError, match=r"^PostgreSQL: .*0001_\w+\.sql .*number$"):

@@ -1,4 +1,4 @@
-"""The lock files: in agreement with what the projects ask for, and without the address of any index."""
+"""Lock files agree with the requirements of the projects, and contain no address of an index."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[[a-z,]+\])?==(\S+)", re.MULTILINE
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of what the locks are made from, and of the locks."""
+    """Copy the locks and their inputs."""
     for pattern in (
         "shared-py/pyproject.toml",
         "jobs/*/pyproject.toml",
@@ -56,7 +56,7 @@ def test_a_new_tool_and_a_new_job_are_noticed(copy: Path) -> None:
     assert lock.stale(copy) == ["requirements/bench.txt", "jobs/another/requirements.txt"]
 
 
-def test_what_is_no_requirement_makes_no_lock_stale(copy: Path) -> None:
+def test_a_comment_or_a_version_makes_no_lock_stale(copy: Path) -> None:
     edit(copy / "requirements/dev.in", lambda text: f"# a word\n\n{text}")
     edit(copy / "jobs/image-resize/pyproject.toml", lambda text: text.replace('version = "', 'version = "1.'))
     assert lock.stale(copy) == lock.stale(ROOT)

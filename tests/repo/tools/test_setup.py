@@ -1,4 +1,4 @@
-"""`make setup` in trouble: one line that says what to do, and nothing broken for the next try."""
+"""A failed `make setup` prints one line that says what to do, and breaks nothing for the next run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stack.jobs import ROOT
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """The files that setup reads, somewhere else and without a .venv."""
+    """Copy the files that setup reads, without a .venv."""
     for source in ("tools/setup.sh", "shared-py/pyproject.toml", "requirements"):
         target = tmp_path / source
         target.parent.mkdir(exist_ok=True)
@@ -34,7 +34,7 @@ def setup(checkout: Path, **environment: str) -> tuple[int, list[str]]:
 
 
 def interpreter(folder: Path, script: str) -> str:
-    """Something that is called like a Python and behaves as `script` says."""
+    """Write a fake Python that runs `script`."""
     fake = folder / "python3"
     fake.write_text(f"#!/bin/sh\n{script}\n")
     fake.chmod(0o755)
@@ -46,7 +46,7 @@ def test_a_python_that_is_too_old_is_refused(checkout: Path) -> None:
     assert setup(checkout, PYTHON=old) == (1, [f"setup: PYTHON={old} is not a Python 3.11 or later"])
 
 
-def test_a_machine_without_python_is_told_what_is_missing(checkout: Path) -> None:
+def test_a_machine_without_python_gets_one_line(checkout: Path) -> None:
     tools = checkout / "bin"
     tools.mkdir()
     for name in ("bash", "cat", "cksum", "dirname", "env", "flock", "mkdir"):
@@ -57,7 +57,7 @@ def test_a_machine_without_python_is_told_what_is_missing(checkout: Path) -> Non
     assert lines[0].startswith("setup: needs Python 3.11 or later; install it, or name it")
 
 
-def test_a_python_without_venv_is_told_the_package(checkout: Path) -> None:
+def test_a_python_without_venv_gets_the_name_of_the_package(checkout: Path) -> None:
     bare = interpreter(checkout, 'case "$2" in *venv*) exit 1;; esac')
     code, lines = setup(checkout, PYTHON=bare)
     assert (code, len(lines)) == (1, 1)

@@ -1,4 +1,4 @@
-"""`make up` and `make down` as a person types them, on free ports and in a folder of their own."""
+"""`make up` and `make down`, on free ports and in a folder for each test."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from stack import event_jobs, services, wait_until
-from stack.jobs import ROOT, package_of
+from keda_jobs.event.job import EventJob
+from keda_jobs.runtime.service import Service
+from stack import job_names, wait_until
+from stack.jobs import ROOT, package_name
 
 FREE = [f"--{name}-port=0" for name in ("nats", "monitor", "s3", "postgres", "http", "service")]
 
 
 class Stack:
-    """The command line of the stack, on one folder."""
+    """Command line of the stack with one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,8 +50,8 @@ class Stack:
         return output
 
     def pids(self) -> dict[str, int]:
-        """The processes that belong to this folder, by a word of their command line."""
-        jobs = [package_of(job) for job in event_jobs() + services()]
+        """Find the processes of this folder by a word of their command lines."""
+        jobs = [package_name(job) for job in job_names(EventJob, Service)]
         words = ["supervise", "nats-server", "rclone", "bin/postgres", *jobs]
         listed = subprocess.run(["ps", "-axwwo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
         lines = [line.split(None, 2) for line in listed.splitlines()]
@@ -78,7 +80,7 @@ def is_ready(url: str) -> bool:
 
 
 def waiting_users(dsn: str) -> int:
-    """The number of users that a worker could claim; -1 when the database does not answer."""
+    """Count the claimable users, -1 when the database does not answer."""
 
     async def ask() -> int:
         connection = await asyncpg.connect(dsn)
@@ -97,7 +99,7 @@ def waiting_users(dsn: str) -> int:
 def test_up_runs_everything_until_down(stack: Stack) -> None:
     shown = stack.up()
     jobs = stack.state()["jobs"]
-    assert list(jobs) == event_jobs() + services()
+    assert sorted(jobs) == job_names(EventJob, Service)
     assert all(is_ready(url) for url in jobs.values())
     environment = stack.state()["environment"]
     assert all(url in shown for url in (*jobs.values(), environment["NATS_URL"], environment["PG_DSN"]))
@@ -111,7 +113,7 @@ def test_up_runs_everything_until_down(stack: Stack) -> None:
 
 
 @pytest.mark.slow
-def test_what_dies_is_started_again(stack: Stack) -> None:
+def test_a_killed_process_is_restarted(stack: Stack) -> None:
     stack.up()
     before = stack.pids()
     for victim in ("image_resize", "nats-server", "bin/postgres"):
@@ -126,15 +128,15 @@ def test_what_dies_is_started_again(stack: Stack) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_supervisor_takes_all_with_it_and_up_works_again(stack: Stack) -> None:
+def test_a_killed_supervisor_ends_all_processes_and_up_works_again(stack: Stack) -> None:
     stack.up()
     os.kill(stack.pids()["supervise"], signal.SIGKILL)
     wait_until(lambda: not any(is_ready(url) for url in stack.state()["jobs"].values()))
     stack.up()
-    assert len(stack.pids()) == 4 + len(event_jobs() + services())
+    assert len(stack.pids()) == 4 + len(job_names(EventJob, Service))
 
 
-def test_ctrl_c_while_it_starts_leaves_nothing_behind(stack: Stack) -> None:
+def test_ctrl_c_during_the_start_leaves_no_process(stack: Stack) -> None:
     starting = stack.start("up", *FREE)
     wait_until(lambda: "rclone" in stack.pids())
     starting.send_signal(signal.SIGINT)
@@ -144,7 +146,7 @@ def test_ctrl_c_while_it_starts_leaves_nothing_behind(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(("option", "name"), [("--s3-port", "S3"), ("--postgres-port", "PostgreSQL")])
-def test_a_busy_port_is_one_line_and_leaves_nothing_behind(stack: Stack, option: str, name: str) -> None:
+def test_a_busy_port_is_one_line_and_leaves_no_process(stack: Stack, option: str, name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, output, errors = stack.run("up", *FREE, f"{option}={port}")

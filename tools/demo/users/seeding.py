@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stack import PostgresServer, StackError
-from stack.jobs import led_to
+from stack.jobs import isolated_environment
 from stack.process import deferred_signals
 from stack.servers import binary
 
@@ -39,7 +39,7 @@ def _run(command: Sequence[str], postgres: PostgresServer) -> int:
     tool = None
     try:
         with deferred_signals():
-            tool = subprocess.Popen(command, env=led_to(postgres.environment()), start_new_session=True)
+            tool = subprocess.Popen(command, env=isolated_environment(postgres.environment()), start_new_session=True)
         return tool.wait()
     except BaseException:
         if tool is not None:

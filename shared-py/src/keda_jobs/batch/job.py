@@ -34,6 +34,7 @@ class BatchJob(Job):
     """
 
     kind: ClassVar[str] = "batch"
+    ends: ClassVar[bool] = True
 
     settings: type[BatchSettings]
     table: ClaimTable

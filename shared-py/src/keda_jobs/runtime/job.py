@@ -26,6 +26,8 @@ class Job(ABC):
     """A job of some kind: its name, which is that of image and manifest, and its settings class."""
 
     kind: ClassVar[str]
+    ends: ClassVar[bool] = False
+    """True for a kind whose process ends when no work is left."""
 
     name: str
     settings: type[ProcessSettings]

@@ -12,13 +12,14 @@ from nats.aio.client import Client
 
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
+from keda_jobs.event.job import EventJob
 from keda_jobs.status import dead_letters as letters
 from keda_jobs.status import retries
-from stack import NatsServer, event_jobs
+from stack import NatsServer, job_names
 
 from .conftest import STREAM, Cli, Server
 
-CONSUMERS = [f"{job}-consumer" for job in event_jobs()]
+CONSUMERS = [f"{job}-consumer" for job in job_names(EventJob)]
 
 
 def schedule(server: Server, job: str, *delays_s: float) -> None:

@@ -1,22 +1,22 @@
-# Built from the top of the repository by tools/build.sh. Plain instructions only: every builder has to take it.
+# Built from the root of the repository by tools/build.sh. Plain instructions only, for every builder.
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
-# Where the builder's machine has its packages from; pip reads them, and they stay in this stage.
+# Package index of the builder's machine. pip reads it, and it stays in this stage.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_TRUSTED_HOST
-# The same layers from the same sources: a compiled set is in another order else, and files have the time of the build.
+# Same sources, same layers: otherwise compiled sets differ in order, and files have the time of the build.
 ENV PYTHONHASHSEED=0
-# The official base has no compiled standard library, which would be compiled at each start: half a second of CPU.
-# A base that has one gets it again, as a layer must not be empty: Docker's old builder loses the next (moby#37965).
+# The official base has no compiled standard library, and compiling it at each start costs half a second of CPU.
+# A base with one gets it again, because Docker's old builder loses the layer after an empty one (moby#37965).
 RUN stdlib=$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))') \
  && mkdir -p /layers/stdlib \
  && python -m compileall -q -x '/(ensurepip|idlelib|site-packages|test|tkinter|turtledemo)/' "$stdlib" \
  && find "$stdlib" -name '*.pyc' -exec cp --parents -t /layers/stdlib {} + \
  && find /layers/stdlib -exec touch --date=@0 {} +
 COPY jobs/<job>/requirements.txt /tmp/requirements.txt
-# S3 is the one service of botocore that is called; the descriptions of the others would be a third of the image.
+# The jobs call no service of botocore but S3. The descriptions of the others would be a third of the image.
 RUN python -m venv --without-pip /venv \
  && pip --python /venv/bin/python install --no-cache-dir --no-compile --require-hashes --only-binary :all: \
     -r /tmp/requirements.txt \
@@ -25,7 +25,7 @@ RUN python -m venv --without-pip /venv \
  && mkdir -p /layers/venv \
  && mv /venv /layers/venv/ \
  && find /layers/venv -exec touch --no-dereference --date=@0 {} +
-# Pure Python: copied as it is, no build backend needed. Compiled here, because a pod started from zero is waited for.
+# Pure Python: copied without a build backend, and compiled here because a pod that starts from zero has to be fast.
 COPY shared-py/src jobs/<job>/src /layers/app/app/
 RUN python -m compileall -q --invalidation-mode unchecked-hash -s /layers/app -p / /layers/app/app \
  && chmod -R u=rwX,go=rX /layers/app \

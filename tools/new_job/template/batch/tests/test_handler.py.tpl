@@ -1,4 +1,4 @@
-"""What the job makes of a row."""
+"""Results of a row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def test_a_name_is_written_with_single_blanks() -> None:
 
 
 @pytest.mark.parametrize("name", [None, "", "  "])
-async def test_a_row_without_a_name_fails_for_good(name: str | None) -> None:
+async def test_a_row_without_a_name_fails_permanently(name: str | None) -> None:
     result = await run_row(handle, ROW | {"name": name})
     assert result.written is None
     assert result.failure is not None

@@ -1,4 +1,4 @@
-"""What becomes of an event."""
+"""Outcomes of an event."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keda_jobs.testing import run_one
 EVENT = {"<field>": "a"}
 
 
-async def test_an_event_is_noted_and_nothing_follows() -> None:
+async def test_an_event_is_acked_without_an_output() -> None:
     result = await run_one(handle, EVENT)
     assert result.decision == Ack()
 
@@ -24,7 +24,7 @@ async def test_an_event_is_noted_and_nothing_follows() -> None:
         ({"<field>": "a" * 1025}, "Unusable"),
     ],
 )
-async def test_what_cannot_be_used_is_a_dead_letter(wrong: dict[str, object], error_class: str) -> None:
+async def test_an_unusable_event_is_a_dead_letter(wrong: dict[str, object], error_class: str) -> None:
     result = await run_one(handle, EVENT | wrong)
     assert isinstance(result.decision, Dead)
     assert result.decision.error_class == error_class

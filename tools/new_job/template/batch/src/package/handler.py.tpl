@@ -1,4 +1,4 @@
-"""What happens to one row."""
+"""Handling of one row."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from keda_jobs.batch import BatchContext
 
 
 class Entered(NamedTuple):
-    """The columns that are read."""
+    """Columns to read."""
 
     name: str | None
 
 
 class Checked(NamedTuple):
-    """The columns that are written."""
+    """Columns to write."""
 
     checked_name: str
 
 
 class Invalid(Permanent):
-    """A field is wrong, and trying again cannot help. The text names the field and never what stands in it."""
+    """A field is wrong, and no retry helps. The message names the field and never its value."""
 
 
 async def handle(row: Entered, _job: BatchContext[Settings]) -> Checked:
-    """The name with single blanks. Raises `Invalid`."""
+    """Write the name with single blanks. Raises `Invalid`."""
     name = " ".join((row.name or "").split())
     if not name:
         raise Invalid("name: missing")

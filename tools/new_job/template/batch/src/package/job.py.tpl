@@ -1,4 +1,4 @@
-"""The job: its handler, its settings and its table."""
+"""Job: its handler, its settings and its table."""
 
 from __future__ import annotations
 

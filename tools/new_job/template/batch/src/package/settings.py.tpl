@@ -6,4 +6,4 @@ from keda_jobs.batch import BatchSettings
 
 
 class Settings(BatchSettings):
-    """What `python -m <package>` reads from the environment."""
+    """Environment of `python -m <package>`."""

@@ -1,4 +1,4 @@
-"""The events this job reads."""
+"""Events that this job reads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from keda_jobs import Event
 
 
 class <Event>(Event, subject="<subject>"):
-    """This job's own view of the event: the fields it uses, and no others."""
+    """This job's view of the event: only the fields that it uses."""
 
     <field>: str

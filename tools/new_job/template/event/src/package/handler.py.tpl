@@ -1,4 +1,4 @@
-"""What happens to one event."""
+"""Handling of one event."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ log = logging.getLogger(__name__)
 
 
 class Unusable(Permanent):
-    """The event cannot be used, and trying again cannot help."""
+    """The event cannot be used, and no retry helps."""
 
 
 async def handle(event: <Event>, job: Context[Settings]) -> None:
-    """Take note of the event. Raises `Unusable`."""
+    """Log the event. Raises `Unusable`."""
     length = len(event.<field>)
     if not 0 < length <= _LONGEST:
         raise Unusable(f"<field>: {length} characters, not 1 to {_LONGEST}")
-    log.info("noted", extra={"msg_id": job.message.id, "characters": length})
+    log.info("received", extra={"msg_id": job.message.id, "characters": length})

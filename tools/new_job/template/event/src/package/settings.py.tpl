@@ -6,4 +6,4 @@ from keda_jobs import JobSettings
 
 
 class Settings(JobSettings):
-    """What `python -m <package>` reads from the environment."""
+    """Environment of `python -m <package>`."""

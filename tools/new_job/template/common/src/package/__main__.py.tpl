@@ -1,4 +1,4 @@
-"""Runs the job: `python -m <package>`."""
+"""Start of the job: `python -m <package>`."""
 
 from <package>.job import JOB
 from keda_jobs import run

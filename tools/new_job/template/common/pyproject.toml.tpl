@@ -1,9 +1,9 @@
 [project]
 name = "<job>"
 version = "0.1.0"
-description = "Works on the rows of <table>"
+description = "Job <job>: <purpose>"
 requires-python = ">=3.11"
-dependencies = ["keda-jobs[postgres]"]
+dependencies = ["keda-jobs<extras>"]
 
 [build-system]
 requires = ["hatchling>=1.27"]

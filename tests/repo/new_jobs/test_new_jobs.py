@@ -1,4 +1,4 @@
-"""New jobs of each kind are complete: tests, lint, manifests, locks and the local stack take them as they were made."""
+"""New jobs of each kind are complete: tests, lint, manifests, locks and the local stack accept them unchanged."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from stack.postgres_programs import program
 from .repository import Repository
 
 LONG = "long-names-to-the-end-of-what-is-allowed"
-MADE = [
+NEW_JOBS = [
     ("made-events", "SUBJECT=made-uploaded"),
     ("another-reader", "SUBJECT=image-downloaded"),
     (LONG, f"SUBJECT=s{LONG[1:]}"),
     ("made-rows", "KIND=batch"),
     (f"z{LONG[1:]}", "KIND=batch"),
 ]
-NAMES = [name for name, _ in MADE]
+NAMES = [name for name, _ in NEW_JOBS]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("new_jobs")]
 
 
 @pytest.fixture(scope="module")
 def repository(shared_repository: Repository) -> Repository:
-    """A copy in which all of them were made, and nothing was edited."""
-    for name, word in MADE:
+    """Make all jobs in a copy and edit nothing."""
+    for name, word in NEW_JOBS:
         done = shared_repository.make("new-job", f"NAME={name}", word)
         assert done.returncode == 0, done.stderr
     return shared_repository
 
 
-def test_nothing_but_their_folders_and_the_streams_subjects_changed(repository: Repository) -> None:
+def test_only_their_folders_and_the_streams_subjects_changed(repository: Repository) -> None:
     assert sorted(repository.changes()) == sorted([" M jobs/stream.json", *(f"?? jobs/{name}/" for name in NAMES)])
     changed = repository.run("git", "diff", "--numstat").stdout.split()
     assert changed == ["1", "1", "jobs/stream.json"]
@@ -44,9 +44,15 @@ def test_nothing_but_their_folders_and_the_streams_subjects_changed(repository: 
     assert subjects[-4:] == ["made-uploaded", f"s{LONG[1:]}", "dead-letter", "retry.>"]
 
 
-def test_their_own_tests_pass_and_so_do_those_that_are_about_every_job(repository: Repository) -> None:
+def test_their_own_tests_and_the_tests_of_every_job_pass(repository: Repository) -> None:
     tools = ("build", "cluster_schemas", "cluster_secrets", "declarations", "import_rules", "lock", "settings_docs")
-    about_all = ("tests/contracts", "tests/permissions", "tests/repo/manifests", "jobs/exporter")
+    about_all = (
+        "tests/contracts",
+        "tests/permissions",
+        "tests/repo/manifests",
+        "tests/repo/test_template_drift.py",
+        "jobs/exporter",
+    )
     streams = [f"shared-py/tests/integration/{name}.py" for name in ("test_streams", "cli/test_cli_streams")]
     folders = [*(f"jobs/{name}" for name in NAMES), *about_all, *streams]
     chosen = " ".join([*folders, *(f"tests/repo/tools/test_{name}.py" for name in tools)])
@@ -54,7 +60,7 @@ def test_their_own_tests_pass_and_so_do_those_that_are_about_every_job(repositor
     assert done.returncode == 0, done.stdout
 
 
-def test_lint_has_nothing_to_say(repository: Repository) -> None:
+def test_lint_passes(repository: Repository) -> None:
     done = repository.make("lint")
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -68,7 +74,7 @@ def test_its_manifests_are_rendered_with_its_image(repository: Repository, name:
 
 @pytest.fixture
 def environment(repository: Repository) -> Iterator[dict[str, str]]:
-    """Where the stack of the copy is; it has all the jobs in it."""
+    """Start the stack of the copy and yield its environment."""
     ports = " ".join(f"--{name}-port=0" for name in asdict(FREE_PORTS))
     done = repository.make("up", f"ARGS={ports}")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -80,24 +86,24 @@ def test_the_local_stack_runs_them(repository: Repository, environment: dict[str
     for key in ("a", ""):
         repository.succeed("keda-jobs", "pub", "made-uploaded", json.dumps({"key": key}), **environment)
     wait_until(lambda: outcomes(repository, "made-events") == ["acked", "dead"])
-    consumers = {one["name"]: one["lag"] for one in told(repository, environment, "status")["consumers"]}
-    assert consumers.keys() > {f"{name}-consumer" for name, word in MADE if word.startswith("SUBJECT")}
+    consumers = {one["name"]: one["lag"] for one in query(repository, environment, "status")["consumers"]}
+    assert consumers.keys() > {f"{name}-consumer" for name, word in NEW_JOBS if word.startswith("SUBJECT")}
     assert set(consumers.values()) == {0}
 
     insert = "INSERT INTO made_rows (name) VALUES (' Ada   Lovelace '), (NULL)"
     repository.succeed(str(program("psql")), environment["PG_DSN"], "-c", insert)
     repository.succeed("python", "-m", "made_rows", **environment)
-    rows = told(repository, environment, "batch", "status", "made-rows")["rows"]
+    rows = query(repository, environment, "batch", "status", "made-rows")["rows"]
     assert (rows["completed"], rows["given_up"]) == (1, 1)
 
 
 def outcomes(repository: Repository, job: str) -> list[str]:
-    """What became of each message, by the job's log."""
+    """Read the outcome of each message from the job's log."""
     lines = map(json.loads, repository.read(f".stack/{job}.log").splitlines())
     return [line["outcome"] for line in lines if "outcome" in line]
 
 
-def told(repository: Repository, environment: dict[str, str], *words: str) -> dict[str, Any]:
-    """What keda-jobs tells."""
+def query(repository: Repository, environment: dict[str, str], *words: str) -> dict[str, Any]:
+    """Return the JSON output of keda-jobs."""
     answer: dict[str, Any] = json.loads(repository.succeed("keda-jobs", *words, "--json", **environment))
     return answer

@@ -1,1 +1,0 @@
-"""Job <job>: works on the rows of <table>."""

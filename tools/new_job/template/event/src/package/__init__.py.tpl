@@ -1,1 +1,0 @@
-"""Job <job>: reads <subject>."""

@@ -1,7 +1,0 @@
-"""Runs the job: `python -m <package>`."""
-
-from <package>.job import JOB
-from keda_jobs import run
-
-if __name__ == "__main__":
-    run(JOB)
