@@ -19,7 +19,7 @@ INSERT INTO users (id, name, email)
 SELECT
   id, CASE id % 30 WHEN 15 THEN ' ' ELSE 'First' || id % 997 || '  Last' || id % 1009 END,
   CASE id % 30 WHEN 0 THEN 'nobody' ELSE 'First.Last' || id || '@Example' || id % 50 || '.com' END
-FROM generate_series(1, $1::bigint) AS id"""
+FROM generate_series($1::bigint, $2::bigint) AS id"""
 _MISJUDGED = "SELECT count(*) FROM users WHERE (batch_status = 'failed') <> (id % 15 = 0)"
 
 
@@ -39,14 +39,18 @@ async def seed_by_tool(queue: QueueView, rows: int, folder: Path) -> int:
     return int(json.loads(told)["import"]["invalid"])
 
 
-async def seed(queue: QueueView, rows: int) -> int:
-    """Fill an empty database with users of whom every fifteenth is invalid; their number."""
+async def seed(queue: QueueView, rows: int) -> None:
+    """Fill an empty database with users of whom every fifteenth is invalid."""
     await queue.make(JOB.table)
-    await queue.owner.execute(_USERS, rows)
+    await insert(queue, 1, rows)
     await queue.owner.execute("ANALYZE users")
     # What the server has to do again after a crash begins here.
     await queue.owner.execute("CHECKPOINT")
-    return rows // 15
+
+
+async def insert(queue: QueueView, first: int, last: int) -> None:
+    """Insert the users with these keys and those between them."""
+    await queue.owner.execute(_USERS, first, last)
 
 
 async def misjudged(queue: QueueView) -> int:
