@@ -59,8 +59,8 @@ def _activity() -> Panels:
     return (
         curves(
             "Deliveries by outcome",
-            "`acked` and `dead` are the end of a message, `retry` comes back later, `returned` was given back while "
-            "draining, `unconfirmed` is delivered again.",
+            "A message ends with an ack or as a dead letter. Retries come back later. Pods give messages "
+            "back while draining. An unconfirmed ack leads to another delivery.",
             Query(rate("keda_jobs_messages_total", "outcome"), "{{outcome}}"),
             stacked=True,
         ),

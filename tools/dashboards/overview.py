@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
+from grafana_foundation_sdk.models import units
 
-from dashboards import health, page, panels
+from dashboards import health, page
 from dashboards.health import NO_BATCH_JOB
 from dashboards.page import Panels
 from dashboards.panels import Column, Levels, Query, curves, jobs_table, number, verdict
@@ -64,7 +65,7 @@ def _health() -> Panels:
             "Retries overdue",
             "Time since the most overdue retry was due.",
             or_zero(overdue, "keda_jobs_waiting_retries"),
-            unit=panels.SECONDS,
+            unit=units.Seconds,
             levels=Levels(30, 300),
             alert="KedaJobsRetryOverdue",
         ),
@@ -188,7 +189,7 @@ def _capacity() -> Panels:
             "Storage used",
             "Used share of JetStream's storage. A full one refuses publishes, including dead letters and retries.",
             f"max(keda_jobs_jetstream_storage_bytes) / ({_LIMIT} > 0)",
-            unit=panels.SHARE,
+            unit=units.PercentUnit,
             levels=Levels(0.6, 0.8),
             alert="KedaJobsStorageFull",
             absent="no limit",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from string import ascii_uppercase
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.models import common as style
@@ -16,28 +16,17 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from dashboards.page import DATASOURCE, runbook
 from exporter.metrics import COUNTERS, GAUGES
 
-Unit = Literal["short", "s", "bytes", "binBps", "percentunit", "ops", "mps", "rowsps", "dateTimeFromNow"]
-COUNT: Unit = units.Short
-SECONDS: Unit = units.Seconds
-BYTES: Unit = units.BytesIEC
-BYTES_PER_SECOND: Unit = units.BytesPerSecondIEC
-MESSAGES_PER_SECOND: Unit = units.MessagesPerSecond
-OPERATIONS_PER_SECOND: Unit = units.OpsPerSecond
-ROWS_PER_SECOND: Unit = units.RowsPerSecond
-SHARE: Unit = units.PercentUnit
-WHEN: Unit = units.DateTimeFromNow
-
-# The first pattern that matches an expression.
-_UNITS: tuple[tuple[str, Unit], ...] = (
-    ("^count", COUNT),
-    ("_timestamp_seconds", WHEN),
-    (r"rate\(\w+_messages_total", MESSAGES_PER_SECOND),
-    (r"rate\(\w+_rows_total", ROWS_PER_SECOND),
-    (r"rate\(\w+_bytes_total", BYTES_PER_SECOND),
-    (r"rate\(\w+_(seconds_count|batches_total)", OPERATIONS_PER_SECOND),
-    ("_seconds", SECONDS),
-    ("_bytes", BYTES),
-    ("", COUNT),
+# Units by the first pattern that matches an expression.
+_UNITS = (
+    ("^count", units.Short),
+    ("_timestamp_seconds", units.DateTimeFromNow),
+    (r"rate\(\w+_messages_total", units.MessagesPerSecond),
+    (r"rate\(\w+_rows_total", units.RowsPerSecond),
+    (r"rate\(\w+_bytes_total", units.BytesPerSecondIEC),
+    (r"rate\(\w+_(seconds_count|batches_total)", units.OpsPerSecond),
+    ("_seconds", units.Seconds),
+    ("_bytes", units.BytesIEC),
+    ("", units.Short),
 )
 _STAT_HEIGHT, _GRAPH_HEIGHT, _TABLE_HEIGHT = 4, 8, 6
 _EXPORTED = {name for name, *_ in GAUGES} | {f"{name}_total" for name, *_ in COUNTERS}
@@ -72,7 +61,7 @@ def number(
     description: str,
     expr: str,
     *,
-    unit: Unit | None = None,
+    unit: str = "",
     levels: Levels | None = None,
     alert: str = "",
     absent: str = "",
@@ -179,7 +168,7 @@ def _absent(*exprs: str) -> str:
     return "no exporter" if series & _EXPORTED else "no pods"
 
 
-def _unit(expr: str) -> Unit:
+def _unit(expr: str) -> str:
     return next(unit for pattern, unit in _UNITS if re.search(pattern, expr))
 
 
