@@ -65,7 +65,7 @@ class OpenTelemetry(Tracer):
     @contextmanager
     def batch(self, batch_id: int, rows: int) -> Iterator[Span]:
         """The span of one batch; spans that the handler makes of its rows are its children."""
-        attributes: _Attributes = {"keda_jobs.batch.id": batch_id, "keda_jobs.batch.row_runner": rows}
+        attributes: _Attributes = {"keda_jobs.batch.id": batch_id, "keda_jobs.batch.rows": rows}
         with self._span(f"batch {self._service}", SpanKind.INTERNAL, attributes) as span:
             yield _Recorded(span)
 

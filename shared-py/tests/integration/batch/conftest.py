@@ -1,4 +1,4 @@
-"""A database with parcels, and workers on it that a test steers."""
+"""Database with parcels, and worker processes that a test controls."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ from stack import PostgresServer
 from stack.postgres import DATABASE
 
 from .parcels import JOB, Parcels
-from .workers import Start, Steering, Worker
+from .workers import Control, Start, Worker
 
 
 @pytest.fixture
-def steering(tmp_path: Path) -> Steering:
-    """What the handlers of this test obey."""
-    return Steering(tmp_path)
+def control(tmp_path: Path) -> Control:
+    """Control the handlers of this test."""
+    return Control(tmp_path)
 
 
 @pytest.fixture
 async def parcels(postgres_server: PostgresServer, database: str) -> AsyncIterator[Parcels]:
-    """An empty table of parcels, with its queue."""
-    made = Parcels(postgres_server, database)
-    await made.connect()
-    await made.apply_schema()
-    yield made
-    await made.disconnect()
+    """Create an empty table of parcels with its queue."""
+    table = Parcels(postgres_server, database)
+    await table.connect()
+    await table.apply_schema()
+    yield table
+    await table.disconnect()
 
 
 @pytest.fixture
 async def own_parcels(own_postgres_server: PostgresServer) -> AsyncIterator[Parcels]:
-    """The same on a server that the test may stop."""
-    made = Parcels(own_postgres_server, DATABASE)
-    await made.connect()
-    await made.apply_schema()
-    yield made
-    await made.disconnect()
+    """Create the table on a server that the test may stop."""
+    table = Parcels(own_postgres_server, DATABASE)
+    await table.connect()
+    await table.apply_schema()
+    yield table
+    await table.disconnect()
 
 
 @pytest.fixture
-def start(request: pytest.FixtureRequest, steering: Steering, tmp_path: Path) -> Iterator[Start]:
-    """Starts a worker, without waiting for its first claim: `start(LEASE_S="1")`."""
-    table: Parcels = request.getfixturevalue("own_parcels" if "own_parcels" in request.fixturenames else "parcels")
+def start(request: pytest.FixtureRequest, control: Control, tmp_path: Path) -> Iterator[Start]:
+    """Return a function that starts a worker without waiting for its first claim: `start(LEASE_S="1")`."""
+    parcels: Parcels = request.getfixturevalue("own_parcels" if "own_parcels" in request.fixturenames else "parcels")
     started: list[Worker] = []
 
-    def started_with(**environment: str) -> Worker:
+    def start_worker(**environment: str) -> Worker:
         pod = f"pod-{len(started)}"
-        given = {"PG_DSN": table.dsn, "POD_NAME": pod, **steering.environment, **environment}
+        given = {"PG_DSN": parcels.dsn, "POD_NAME": pod, **control.environment, **environment}
         worker = Worker(JOB, given, tmp_path / f"{pod}.log")
         started.append(worker)
         worker.launch()
         return worker
 
-    yield started_with
+    yield start_worker
     for worker in started:
         worker.signal(signal.SIGCONT)
         worker.kill()

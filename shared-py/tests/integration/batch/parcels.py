@@ -1,4 +1,4 @@
-"""The table of parcels that tests fill and workers empty."""
+"""Table of parcels that tests fill and workers process."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from keda_jobs.postgres import Connection
 from stack import PostgresServer
 
 FOLDER = Path(__file__).parent
-JOB = "steered-batch"
+JOB = "scripted-batch"
 ROLE = "parcels_worker"
 _TABLE = ClaimTable(JOB, "parcels", reads=("id", "kind", "attempts"), writes=("label", "size"))
 
 
 class Parcels:
-    """The table and its batches, as their owner sees them."""
+    """The table and its batches, seen by their owner."""
 
     owner: Connection
 
@@ -29,21 +29,21 @@ class Parcels:
 
     @property
     def dsn(self) -> str:
-        """How workers connect."""
+        """Address by which workers connect."""
         return self.server.dsn_of(self.database, ROLE)
 
     async def connect(self) -> None:
         self.owner = await asyncpg.connect(self.server.dsn_of(self.database))
 
     async def apply_schema(self) -> None:
-        await schema.apply(self.owner, _TABLE, FOLDER / "steered_batch" / "migrations")
+        await schema.apply(self.owner, _TABLE, FOLDER / "scripted_batch" / "migrations")
 
     async def disconnect(self) -> None:
         self.owner.terminate()
         await asyncio.sleep(0)  # the socket is closed in the loop's next turn
 
     async def insert(self, **kinds: int) -> None:
-        """Insert parcels, the kinds in this order: `insert(fine=10, fails_once=1)`."""
+        """Insert parcels of these kinds, in this order: `insert(fine=10, fails_once=1)`."""
         for kind, number in kinds.items():
             await self.owner.execute(
                 "INSERT INTO parcels (kind) SELECT $1 FROM generate_series(1, $2::int)", kind.replace("_", " "), number
@@ -59,16 +59,16 @@ class Parcels:
     async def value(self, query: str, *arguments: object) -> Any:
         return await self.owner.fetchval(query, *arguments)
 
-    async def of(self, kind: str) -> dict[str, Any]:
-        """The only parcel of a kind; `wait_s` is the time until its next try, by the server's clock."""
+    async def only(self, kind: str) -> dict[str, Any]:
+        """Read the only parcel of a kind; `wait_s` is the time until its retry, by the server's clock."""
         return await self.one(
             "SELECT *, extract(epoch FROM next_attempt_at - now())::float8 AS wait_s,"
-            " next_attempt_at = 'infinity' AS is_given_up FROM parcels WHERE kind = $1",
+            " next_attempt_at = 'infinity' AS is_final FROM parcels WHERE kind = $1",
             kind,
         )
 
     async def statuses(self) -> dict[str, int]:
-        """How many parcels have which status."""
+        """Count the parcels by status."""
         found = await self.all("SELECT batch_status, count(*) AS rows FROM parcels GROUP BY 1")
         return {row["batch_status"]: row["rows"] for row in found}
 
@@ -79,16 +79,16 @@ class Parcels:
         return await self.all("SELECT * FROM batch_jobs ORDER BY batch_id")
 
     async def batch(self) -> dict[str, Any]:
-        """The only batch."""
+        """Read the only batch."""
         [found] = await self.batches()
         return found
 
     async def written_twice(self) -> list[int]:
-        """Parcels whose result was written more than once."""
+        """Read the parcels whose result was written more than once."""
         return [row["id"] for row in await self.all("SELECT id FROM ledger GROUP BY id HAVING count(*) > 1")]
 
     async def make_due(self) -> None:
-        """Let the time pass that failed parcels wait for."""
+        """Make failed parcels due for their retry."""
         await self.owner.execute(
             "UPDATE parcels SET next_attempt_at = now() WHERE batch_status = 'failed' AND next_attempt_at < 'infinity'"
         )

@@ -1,4 +1,4 @@
-"""What a worker needs does not grow with the number of its batches."""
+"""The memory of a worker does not grow with the number of its batches."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from keda_jobs.runtime.shutdown import Shutdown
 
 from .parcels import JOB as NAME
 from .parcels import Parcels
-from .steered_batch.job import JOB, Settings
+from .scripted_batch.job import JOB, Settings
 
 _BATCHES = 80
 
 
 class Memory(BatchMetrics):
-    """Notes what is allocated after every tenth batch."""
+    """Metrics that record the allocated memory after every tenth batch."""
 
     def __init__(self) -> None:
         super().__init__(JOB.name)
@@ -48,7 +48,7 @@ async def test_memory_is_flat(parcels: Parcels, tmp_path: Path) -> None:
     )
     memory, shutdown, policy = Memory(), Shutdown(0), RetryPolicy(3, 60)
     async with open_pool(settings, name="memory", connections=4, call_s=30) as connections:
-        table = dataclasses.replace(JOB.table, batch_name=NAME)  # its package is another here
+        table = dataclasses.replace(JOB.table, batch_name=NAME)  # its package has another name here
         queue = await ClaimQueue.bind(connections, table, pod_name="here", lease_s=60, policy=policy)
         runner = RowRunner(JOB, BatchContext(settings, CpuPool(), None), policy, shutdown)
         tracemalloc.start()
@@ -56,7 +56,7 @@ async def test_memory_is_flat(parcels: Parcels, tmp_path: Path) -> None:
             await Worker(queue, runner, settings, memory, shutdown).run()
         finally:
             tracemalloc.stop()
-    await asyncio.sleep(0)  # the sockets are closed in the loop's next turn
+    await asyncio.sleep(0)  # the loop closes the sockets in its next turn
     assert len(memory.sizes) == _BATCHES // 10
-    # A row that stayed would be a hundred bytes and more, and forty batches are eight hundred rows.
+    # A leaked row would be a hundred bytes or more, and forty batches are eight hundred rows.
     assert memory.sizes[-1] - memory.sizes[3] < 20_000

@@ -1,4 +1,4 @@
-"""Lost connections: nothing is lost, nothing written twice."""
+"""Lost connections: no row is lost, none is written twice."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import asyncio
 from stack import until
 
 from .parcels import ROLE, Parcels
-from .workers import Start, Steering
+from .workers import Control, Start
 
 
-async def begun(steering: Steering, rows: int) -> None:
-    await until(lambda: len(steering.runs) >= rows)
+async def begun(control: Control, rows: int) -> None:
+    await until(lambda: len(control.runs) >= rows)
 
 
-async def test_cut_connections_are_made_anew(parcels: Parcels, start: Start, steering: Steering) -> None:
+async def test_cut_connections_are_replaced(parcels: Parcels, start: Start, control: Control) -> None:
     await parcels.insert(spins=2000)
     worker = start(CLAIM_SIZE="500")
 
@@ -28,44 +28,44 @@ async def test_cut_connections_are_made_anew(parcels: Parcels, start: Start, ste
         )
 
     for runs in (100, 400, 700, 1000):
-        await begun(steering, runs)
+        await begun(control, runs)
         await until(cut)
-    steering.open_the_gate()
-    assert await worker.ended() == 0
+    control.open_gate()
+    assert await worker.finish() == 0
     assert await parcels.statuses() == {"completed": 2000}
     assert await parcels.written_twice() == []
     assert sum(batch["completed"] for batch in await parcels.batches()) == 2000
 
 
-async def test_a_restart_of_the_server_is_waited_for(own_parcels: Parcels, start: Start, steering: Steering) -> None:
+async def test_a_worker_waits_for_a_restart_of_the_server(own_parcels: Parcels, start: Start, control: Control) -> None:
     await own_parcels.insert(waits=30)
     worker = start(CLAIM_SIZE="10")
-    await until(lambda: len(steering.runs) == 8)
+    await until(lambda: len(control.runs) == 8)
     await asyncio.to_thread(own_parcels.server.stop_immediately)
-    steering.open_the_gate()
-    await until(lambda: worker.said("WARNING"))
-    assert all("(attempt not counted): PostgreSQL" in said for said in worker.said("WARNING"))
+    control.open_gate()
+    await until(lambda: worker.messages("WARNING"))
+    assert all("(attempt not counted): PostgreSQL" in said for said in worker.messages("WARNING"))
     await asyncio.to_thread(own_parcels.server.start)
     await own_parcels.connect()
-    assert await worker.ended() == 0
+    assert await worker.finish() == 0
     assert await own_parcels.statuses() == {"completed": 30}
     assert await own_parcels.written_twice() == []
     assert {batch["status"] for batch in await own_parcels.batches()} == {"completed"}
-    assert len(steering.runs) == 30
+    assert len(control.runs) == 30
 
 
 async def test_an_outage_longer_than_the_lease_costs_the_batch_and_no_row(
-    own_parcels: Parcels, start: Start, steering: Steering
+    own_parcels: Parcels, start: Start, control: Control
 ) -> None:
     await own_parcels.insert(waits=30)
     worker = start(CLAIM_SIZE="20", LEASE_S="1", CLAIM_TIMEOUT_S="60")
-    await until(lambda: len(steering.runs) == 8)
+    await until(lambda: len(control.runs) == 8)
     await asyncio.to_thread(own_parcels.server.stop_immediately)
-    await until(lambda: worker.says("other workers take its unwritten rows"))
+    await until(lambda: worker.has_logged("other workers take its unwritten rows"))
     await asyncio.to_thread(own_parcels.server.start)
     await own_parcels.connect()
-    steering.open_the_gate()
-    assert await worker.ended() == 0
+    control.open_gate()
+    assert await worker.finish() == 0
     assert await own_parcels.statuses() == {"completed": 30}
     assert await own_parcels.written_twice() == []
     batches = await own_parcels.batches()
@@ -74,20 +74,20 @@ async def test_an_outage_longer_than_the_lease_costs_the_batch_and_no_row(
     assert {batch["status"] for batch in batches[1:]} == {"completed"}
 
 
-async def test_an_outage_longer_than_a_claim_may_take_ends_the_worker_with_1(
-    own_parcels: Parcels, start: Start, steering: Steering
+async def test_an_outage_longer_than_the_claim_timeout_ends_the_worker_with_1(
+    own_parcels: Parcels, start: Start, control: Control
 ) -> None:
     await own_parcels.insert(waits=3)
     worker = start(LEASE_S="1", CLAIM_TIMEOUT_S="1")
-    await until(lambda: len(steering.runs) == 3)
+    await until(lambda: len(control.runs) == 3)
     await asyncio.to_thread(own_parcels.server.stop_immediately)
-    assert await worker.ended() == 1
+    assert await worker.finish() == 1
     assert worker.lines[-1]["level"] == "CRITICAL"
     assert "PostgreSQL" in worker.lines[-1]["message"]
     assert "exception" not in worker.lines[-1]
     await asyncio.to_thread(own_parcels.server.start)
     await own_parcels.connect()
-    steering.open_the_gate()
+    control.open_gate()
     await until(own_parcels.claimable)
-    assert await start().ended() == 0
+    assert await start().finish() == 0
     assert await own_parcels.statuses() == {"completed": 3}

@@ -1,4 +1,4 @@
-"""What becomes of a row, by what its handler does."""
+"""Outcomes of rows, by the behaviour of their handler."""
 
 from __future__ import annotations
 
@@ -7,83 +7,81 @@ import pytest
 from stack import until
 
 from .parcels import Parcels
-from .workers import Start, Steering
+from .workers import Control, Start
 
 
 async def test_a_result_is_written(parcels: Parcels, start: Start) -> None:
     await parcels.insert(fine=1)
-    assert await start().ended() == 0
-    row = await parcels.of("fine")
+    assert await start().finish() == 0
+    row = await parcels.only("fine")
     assert (row["batch_status"], row["label"], row["size"]) == ("completed", f"parcel {row['id']}", 1)
     assert (row["attempts"], row["error"]) == (1, None)
 
 
-async def test_a_permanent_error_fails_a_row_for_good_at_once(parcels: Parcels, start: Start) -> None:
+async def test_a_permanent_error_fails_a_row_permanently_at_once(parcels: Parcels, start: Start) -> None:
     await parcels.insert(is_refused=1)
-    assert await start().ended() == 0
-    row = await parcels.of("is refused")
-    assert (row["batch_status"], row["attempts"], row["is_given_up"]) == ("failed", 1, True)
+    assert await start().finish() == 0
+    row = await parcels.only("is refused")
+    assert (row["batch_status"], row["attempts"], row["is_final"]) == ("failed", 1, True)
     assert row["error"] == "Permanent: no such street"
     batch = await parcels.batch()
     assert (batch["completed"], batch["failed"], batch["given_up"]) == (0, 1, 1)
 
 
-async def test_any_other_error_is_tried_again_later_each_time_and_given_up_at_last(
-    parcels: Parcels, start: Start
-) -> None:
+async def test_any_other_error_is_retried_with_growing_waits_up_to_the_limit(parcels: Parcels, start: Start) -> None:
     await parcels.insert(fails=1)
     waits_s = []
     for attempt in (1, 2, 3):
-        assert await start(RETRY_STEP_S="100s", MAX_ATTEMPTS="3").ended() == 0
-        row = await parcels.of("fails")
+        assert await start(RETRY_STEP_S="100s", MAX_ATTEMPTS="3").finish() == 0
+        row = await parcels.only("fails")
         assert (row["batch_status"], row["attempts"]) == ("failed", attempt)
         assert row["error"] == "Transient: the scales are broken"
         assert await parcels.claimable() == 0
         waits_s.append(row["wait_s"])
         await parcels.make_due()
         assert await parcels.claimable() == (1 if attempt < 3 else 0)
-    # What has passed between the write and our look at it is missing.
+    # The time between the write and this read is missing.
     assert 100 >= waits_s[0] > 60
     assert 200 >= waits_s[1] > 160
-    assert (await parcels.of("fails"))["is_given_up"]
+    assert (await parcels.only("fails"))["is_final"]
 
 
-async def test_with_one_attempt_the_first_failure_is_for_good(parcels: Parcels, start: Start) -> None:
+async def test_with_one_attempt_the_first_failure_is_permanent(parcels: Parcels, start: Start) -> None:
     await parcels.insert(fails=1)
-    assert await start(MAX_ATTEMPTS="1").ended() == 0
-    assert (await parcels.of("fails"))["is_given_up"]
+    assert await start(MAX_ATTEMPTS="1").finish() == 0
+    assert (await parcels.only("fails"))["is_final"]
 
 
-async def test_a_due_retry_is_claimed_by_the_worker_that_is_there(parcels: Parcels, start: Start) -> None:
+async def test_a_due_retry_is_claimed(parcels: Parcels, start: Start) -> None:
     await parcels.insert(fails_once=1, fine=1)
-    while (await parcels.of("fails once"))["batch_status"] != "completed":
-        assert await start(RETRY_STEP_S="0.01").ended() == 0
-    row = await parcels.of("fails once")
+    while (await parcels.only("fails once"))["batch_status"] != "completed":
+        assert await start(RETRY_STEP_S="0.01").finish() == 0
+    row = await parcels.only("fails once")
     assert (row["attempts"], row["error"]) == (2, None)
 
 
-async def test_a_row_waits_as_long_as_the_other_side_asked_for(parcels: Parcels, start: Start) -> None:
+async def test_a_row_waits_as_long_as_retry_after_asks(parcels: Parcels, start: Start) -> None:
     await parcels.insert(is_told_to_rest=1)
-    assert await start(RETRY_STEP_S="10").ended() == 0
-    assert 500 >= (await parcels.of("is told to rest"))["wait_s"] > 450
+    assert await start(RETRY_STEP_S="10").finish() == 0
+    assert 500 >= (await parcels.only("is told to rest"))["wait_s"] > 450
 
 
 async def test_an_error_may_lower_the_limit(parcels: Parcels, start: Start) -> None:
     await parcels.insert(has_two_tries=1)
-    assert await start(MAX_ATTEMPTS="5").ended() == 0
-    assert not (await parcels.of("has two tries"))["is_given_up"]
+    assert await start(MAX_ATTEMPTS="5").finish() == 0
+    assert not (await parcels.only("has two tries"))["is_final"]
     await parcels.make_due()
-    assert await start(MAX_ATTEMPTS="5").ended() == 0
-    row = await parcels.of("has two tries")
-    assert (row["attempts"], row["is_given_up"]) == (2, True)
+    assert await start(MAX_ATTEMPTS="5").finish() == 0
+    row = await parcels.only("has two tries")
+    assert (row["attempts"], row["is_final"]) == (2, True)
 
 
-async def test_while_the_platform_is_in_trouble_rows_stay_in_hand_and_no_try_is_used_up(
-    parcels: Parcels, start: Start, steering: Steering
+async def test_rows_stay_claimed_and_no_attempt_counts_while_the_platform_is_unavailable(
+    parcels: Parcels, start: Start, control: Control
 ) -> None:
     await parcels.insert(needs_the_store=5)
     worker = start(LEASE_S="4")
-    await until(lambda: len(worker.said("WARNING")) >= 3)
+    await until(lambda: len(worker.messages("WARNING")) >= 3)
     heartbeat = (await parcels.batch())["heartbeat_at"]
 
     async def a_heartbeat_later() -> bool:
@@ -91,13 +89,13 @@ async def test_while_the_platform_is_in_trouble_rows_stay_in_hand_and_no_try_is_
 
     await until(a_heartbeat_later)
     assert await parcels.statuses() == {"processing": 5}
-    steering.open_the_gate()
-    assert await worker.ended() == 0
+    control.open_gate()
+    assert await worker.finish() == 0
     assert (await parcels.all("SELECT DISTINCT batch_status, attempts, error FROM parcels")) == [
         {"batch_status": "completed", "attempts": 1, "error": None}
     ]
-    assert all("(attempt not counted): the store is away" in said for said in worker.said("WARNING"))
-    assert any("resuming" in said for said in worker.said("INFO"))
+    assert all("(attempt not counted): the store is away" in said for said in worker.messages("WARNING"))
+    assert any("resuming" in said for said in worker.messages("INFO"))
     assert len(await parcels.batches()) == 1
 
 
@@ -115,34 +113,32 @@ POISON = {
 }
 
 
-async def test_poisoned_rows_fail_each_with_its_reason_and_no_other_row_with_them(
-    parcels: Parcels, start: Start
-) -> None:
+async def test_each_poisoned_row_fails_alone_with_its_reason(parcels: Parcels, start: Start) -> None:
     for kind in POISON:
         await parcels.insert(**{"fine": 20, kind: 1})
-    assert await start().ended() == 0
+    assert await start().finish() == 0
     assert await parcels.statuses() == {"completed": 20 * len(POISON), "failed": len(POISON)}
     for kind, error in POISON.items():
-        row = await parcels.of(kind)
+        row = await parcels.only(kind)
         assert row["error"].startswith(error)
-        assert (row["label"], row["attempts"], row["is_given_up"]) == (None, 1, False)
+        assert (row["label"], row["attempts"], row["is_final"]) == (None, 1, False)
     assert await parcels.written_twice() == []
     batch = await parcels.batch()
     assert (batch["status"], batch["failed"], batch["given_up"]) == ("completed", len(POISON), 0)
 
 
-async def test_of_rows_that_exclude_each_other_one_is_written(parcels: Parcels, start: Start) -> None:
+async def test_one_of_several_rows_that_violate_a_unique_constraint_is_written(parcels: Parcels, start: Start) -> None:
     await parcels.insert(fine=10, is_a_twin=3)
-    assert await start().ended() == 0
+    assert await start().finish() == 0
     assert await parcels.statuses() == {"completed": 11, "failed": 2}
     errors = await parcels.all("SELECT error FROM parcels WHERE batch_status = 'failed'")
     assert all("ValuesRefused: duplicate key value" in row["error"] for row in errors)
 
 
-async def test_a_bug_is_said_once_with_its_traceback(parcels: Parcels, start: Start) -> None:
+async def test_a_bug_is_logged_once_with_its_traceback(parcels: Parcels, start: Start) -> None:
     await parcels.insert(has_a_bug=20, fails=20)
     worker = start()
-    assert await worker.ended() == 0
+    assert await worker.finish() == 0
     [line] = [line for line in worker.lines if line["level"] == "ERROR"]
     assert "AttributeError" in line["message"]
     assert "parcel.weight" in line["exception"]
@@ -150,16 +146,18 @@ async def test_a_bug_is_said_once_with_its_traceback(parcels: Parcels, start: St
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["exits", "kills its process"])
-async def test_a_row_that_kills_its_worker_is_cornered_and_given_up(parcels: Parcels, start: Start, kind: str) -> None:
+async def test_a_row_that_kills_its_worker_is_isolated_and_fails_permanently(
+    parcels: Parcels, start: Start, kind: str
+) -> None:
     await parcels.insert(fine=20)
     await parcels.insert(**{kind: 1})
     await parcels.insert(fine=20)
     environment = {"CLAIM_SIZE": "20", "WORKERS": "1", "LEASE_S": "1", "RETRY_STEP_S": "0.1", "MAX_ATTEMPTS": "2"}
     deaths = 0
-    while (await parcels.statuses()) != {"completed": 40, "failed": 1} or not (await parcels.of(kind))["is_given_up"]:
+    while (await parcels.statuses()) != {"completed": 40, "failed": 1} or not (await parcels.only(kind))["is_final"]:
         await until(parcels.claimable)
-        deaths += await start(**environment).ended() != 0
-    row = await parcels.of(kind)
+        deaths += await start(**environment).finish() != 0
+    row = await parcels.only(kind)
     assert row["attempts"] == 2
     assert row["error"].startswith("WorkerDied: ")
     assert deaths <= 6

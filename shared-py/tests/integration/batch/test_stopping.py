@@ -1,4 +1,4 @@
-"""SIGTERM: what runs may end within the grace, the rest goes back, and the process ends with 0."""
+"""SIGTERM: running rows may complete within the grace, the rest goes back, and the process exits with 0."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from stack import until
 
 from .parcels import Parcels
-from .workers import Start, Steering, Worker
+from .workers import Control, Start, Worker
 
 GIVEN_BACK = {"batch_status": "pending", "attempts": 0, "is_due": True}
 
@@ -23,21 +23,21 @@ async def given_back(parcels: Parcels) -> list[dict[str, Any]]:
     )
 
 
-async def working(worker: Worker, steering: Steering, rows: int) -> None:
-    """Wait until the worker has begun so many rows."""
-    await until(lambda: len(steering.runs) == rows)
+async def working(worker: Worker, control: Control, rows: int) -> None:
+    """Wait until the worker has started this many rows."""
+    await until(lambda: len(control.runs) == rows)
     assert worker.alive
 
 
-async def test_running_rows_end_and_the_others_go_back(parcels: Parcels, start: Start, steering: Steering) -> None:
+async def test_running_rows_complete_and_the_others_go_back(parcels: Parcels, start: Start, control: Control) -> None:
     await parcels.insert(waits=10)
     worker = start(WORKERS="3")
-    await working(worker, steering, 3)
+    await working(worker, control, 3)
     worker.signal(signal.SIGTERM)
     await until(lambda: worker.is_stopping)
-    steering.open_the_gate()
-    assert await worker.ended() == 0
-    assert len(steering.runs) == 3
+    control.open_gate()
+    assert await worker.finish() == 0
+    assert len(control.runs) == 3
     assert await parcels.statuses() == {"completed": 3, "pending": 7}
     assert await given_back(parcels) == [GIVEN_BACK] * 7
     assert await parcels.claimable() == 7
@@ -47,90 +47,90 @@ async def test_running_rows_end_and_the_others_go_back(parcels: Parcels, start: 
     assert worker.lines[-1]["message"] == "told to stop"
 
 
-async def test_what_went_back_is_done_by_the_next_worker(parcels: Parcels, start: Start, steering: Steering) -> None:
+async def test_returned_rows_are_done_by_the_next_worker(parcels: Parcels, start: Start, control: Control) -> None:
     await parcels.insert(waits=10)
     first = start(WORKERS="3", SHUTDOWN_GRACE_S="0")
-    await working(first, steering, 3)
-    assert await first.stopped() == 0
-    steering.open_the_gate()
-    assert await start().ended() == 0
+    await working(first, control, 3)
+    assert await first.terminate() == 0
+    control.open_gate()
+    assert await start().finish() == 0
     assert await parcels.statuses() == {"completed": 10}
     assert await parcels.written_twice() == []
     assert await parcels.value("SELECT max(attempts) FROM parcels") == 1
 
 
 async def test_a_row_that_outlasts_the_grace_is_cancelled_and_goes_back(
-    parcels: Parcels, start: Start, steering: Steering
+    parcels: Parcels, start: Start, control: Control
 ) -> None:
     await parcels.insert(fine=5, waits=1)
     worker = start(SHUTDOWN_GRACE_S="0.3s")
-    await working(worker, steering, 6)
-    assert await worker.stopped() == 0
+    await working(worker, control, 6)
+    assert await worker.terminate() == 0
     assert await parcels.statuses() == {"completed": 5, "pending": 1}
     assert await given_back(parcels) == [GIVEN_BACK]
-    assert "SHUTDOWN_GRACE_S elapsed, giving back 1 rows in flight" in worker.said("WARNING")
+    assert "SHUTDOWN_GRACE_S elapsed, giving back 1 rows in flight" in worker.messages("WARNING")
     batch = await parcels.batch()
     assert (batch["status"], batch["completed"], batch["returned"]) == ("completed", 5, 1)
 
 
-async def test_a_second_sigterm_ends_the_grace(parcels: Parcels, start: Start, steering: Steering) -> None:
+async def test_a_second_sigterm_ends_the_grace(parcels: Parcels, start: Start, control: Control) -> None:
     await parcels.insert(waits=5)
     worker = start(SHUTDOWN_GRACE_S="3600")
-    await working(worker, steering, 5)
+    await working(worker, control, 5)
     worker.signal(signal.SIGTERM)
     await until(lambda: worker.is_stopping)
-    assert await worker.stopped() == 0
+    assert await worker.terminate() == 0
     assert await parcels.statuses() == {"pending": 5}
     assert (await parcels.batch())["finished_at"] is not None
 
 
-async def test_rows_without_an_await_are_interrupted_too(parcels: Parcels, start: Start, steering: Steering) -> None:
+async def test_rows_without_an_await_are_interrupted_too(parcels: Parcels, start: Start, control: Control) -> None:
     await parcels.insert(spins=20_000)
     worker = start(CLAIM_SIZE="20000")
-    await until(lambda: len(steering.runs) > 10)
-    assert await worker.stopped() == 0
+    await until(lambda: len(control.runs) > 10)
+    assert await worker.terminate() == 0
     statuses = await parcels.statuses()
     assert 0 < statuses["completed"] < 20_000
-    assert statuses == {"completed": len(steering.runs), "pending": 20_000 - len(steering.runs)}
+    assert statuses == {"completed": len(control.runs), "pending": 20_000 - len(control.runs)}
     assert await parcels.claimable() == statuses["pending"]
 
 
 async def test_rows_that_wait_for_the_platform_go_back_at_once(
-    parcels: Parcels, start: Start, steering: Steering
+    parcels: Parcels, start: Start, control: Control
 ) -> None:
     await parcels.insert(needs_the_store=3)
     worker = start(SHUTDOWN_GRACE_S="3600")
-    await until(lambda: worker.said("WARNING"))
-    assert await worker.stopped() == 0
+    await until(lambda: worker.messages("WARNING"))
+    assert await worker.terminate() == 0
     assert await given_back(parcels) == [GIVEN_BACK] * 3
 
 
-async def test_sigint_is_a_sigterm(parcels: Parcels, start: Start, steering: Steering) -> None:
+async def test_sigint_acts_like_sigterm(parcels: Parcels, start: Start, control: Control) -> None:
     await parcels.insert(waits=1)
     worker = start(SHUTDOWN_GRACE_S="0")
-    await working(worker, steering, 1)
+    await working(worker, control, 1)
     worker.signal(signal.SIGINT)
-    assert await worker.ended() == 0
+    assert await worker.finish() == 0
     assert await parcels.statuses() == {"pending": 1}
 
 
-async def test_a_claim_that_gets_no_answer_ends_with_the_grace(parcels: Parcels, start: Start) -> None:
+async def test_a_claim_without_an_answer_ends_with_the_grace(parcels: Parcels, start: Start) -> None:
     await parcels.insert(fine=1)
     async with parcels.owner.transaction():
         await parcels.owner.execute("LOCK TABLE parcels_queue")
         worker = start(SHUTDOWN_GRACE_S="0")
         await until(lambda: connected(parcels))
-        assert await worker.stopped() == 0
+        assert await worker.terminate() == 0
     assert await parcels.statuses() == {"pending": 1}
 
 
-async def test_while_every_row_is_locked_by_others_it_ends_at_once(parcels: Parcels, start: Start) -> None:
+async def test_sigterm_ends_it_at_once_while_every_row_is_locked(parcels: Parcels, start: Start) -> None:
     await parcels.insert(fine=1)
     async with parcels.owner.transaction():
         await parcels.owner.execute("SELECT FROM parcels_queue FOR UPDATE")
         worker = start(LOG_LEVEL="DEBUG")
-        await until(lambda: worker.says("every claimable row is locked"))
-        assert await worker.stopped() == 0
+        await until(lambda: worker.has_logged("every claimable row is locked"))
+        assert await worker.terminate() == 0
     assert worker.lines[-1]["message"] == "told to stop"
 
 
@@ -139,43 +139,43 @@ async def connected(parcels: Parcels) -> bool:
     return bool(await parcels.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'parcels_worker'"))
 
 
-async def test_before_it_is_connected_it_ends_with_0(own_parcels: Parcels, start: Start) -> None:
+async def test_sigterm_before_it_is_connected_ends_it_with_0(own_parcels: Parcels, start: Start) -> None:
     own_parcels.server.kill()
     worker = start()
-    await until(lambda: worker.said("WARNING"))
-    assert await worker.stopped() == 0
+    await until(lambda: worker.messages("WARNING"))
+    assert await worker.terminate() == 0
     assert worker.lines[-1]["message"] == "stopped before it was connected"
 
 
 @pytest.mark.parametrize("gate_is_open", [True, False])
-async def test_while_postgresql_is_away_it_ends_within_the_grace(
-    own_parcels: Parcels, start: Start, steering: Steering, gate_is_open: bool
+async def test_sigterm_ends_it_within_the_grace_while_postgresql_is_unavailable(
+    own_parcels: Parcels, start: Start, control: Control, gate_is_open: bool
 ) -> None:
     await own_parcels.insert(waits=3)
     worker = start(SHUTDOWN_GRACE_S="1", LEASE_S="3600")
-    await working(worker, steering, 3)
+    await working(worker, control, 3)
     own_parcels.server.kill()
     if gate_is_open:
-        steering.open_the_gate()
-        await until(lambda: worker.said("WARNING"))
-    assert await worker.stopped() == 0
-    assert any("other workers take its unwritten rows" in said for said in worker.said("WARNING"))
+        control.open_gate()
+        await until(lambda: worker.messages("WARNING"))
+    assert await worker.terminate() == 0
+    assert any("other workers take its unwritten rows" in said for said in worker.messages("WARNING"))
 
 
-async def test_a_server_that_does_not_answer_holds_no_worker_up(
-    own_parcels: Parcels, start: Start, steering: Steering
+async def test_a_server_that_does_not_answer_does_not_delay_the_end(
+    own_parcels: Parcels, start: Start, control: Control
 ) -> None:
     await own_parcels.insert(waits=3)
     worker = start(SHUTDOWN_GRACE_S="0", LEASE_S="3600", CLAIM_TIMEOUT_S="3600")
-    await working(worker, steering, 3)
+    await working(worker, control, 3)
     pids = await own_parcels.all("SELECT pid FROM pg_stat_activity WHERE usename = 'parcels_worker'")
     frozen = [row["pid"] for row in pids]
     try:
         send(signal.SIGSTOP, own_parcels, frozen)
-        assert await worker.stopped() == 0
+        assert await worker.terminate() == 0
     finally:
         send(signal.SIGCONT, own_parcels, frozen)
-    assert worker.says("other workers take its unwritten rows")
+    assert worker.has_logged("other workers take its unwritten rows")
 
 
 def send(number: signal.Signals, parcels: Parcels, backends: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""Workers as processes, and how a test steers their handlers."""
+"""Worker processes, and the control of their handlers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .parcels import FOLDER
 
 
 def get(url: str) -> tuple[int, str]:
-    """Status and text of an answer; status 0 where there is none."""
+    """Return status and text of the answer, or status 0 without one."""
     try:
         with urllib.request.urlopen(url, timeout=5) as response:
             return response.status, response.read().decode()
@@ -29,39 +29,39 @@ def get(url: str) -> tuple[int, str]:
 
 
 class Worker(JobProcess):
-    """One worker process, and what it said."""
+    """One worker process and its log."""
 
-    async def ended(self, deadline_s: float = 30.0) -> int | None:
-        """The exit code, once it has ended by itself."""
+    async def finish(self, deadline_s: float = 30.0) -> int | None:
+        """Wait until it ends by itself, and return the exit code."""
         await until(lambda: not self.alive, deadline_s)
         return self.exit_code
 
-    async def stopped(self, deadline_s: float = 30.0) -> int | None:
-        """The exit code after a SIGTERM."""
+    async def terminate(self, deadline_s: float = 30.0) -> int | None:
+        """Send SIGTERM, wait, and return the exit code."""
         self.signal(signal.SIGTERM)
-        return await self.ended(deadline_s)
+        return await self.finish(deadline_s)
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """Its log."""
+        """Lines of its log."""
         text = self.log.read_text() if self.log.exists() else ""
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
-    def said(self, level: str) -> list[str]:
-        """Its messages of that level."""
+    def messages(self, level: str) -> list[str]:
+        """Return its log messages of that level."""
         return [line["message"] for line in self.lines if line["level"] == level]
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it has heard a SIGTERM."""
+        """True once it has received a SIGTERM."""
         return get(f"{self.http_url}/readyz") == (503, "stopping\n")
 
-    def says(self, text: str) -> bool:
+    def has_logged(self, text: str) -> bool:
         return any(text in line["message"] for line in self.lines)
 
 
-class Steering:
-    """Opens the gate for rows that wait, and sees which rows were begun."""
+class Control:
+    """Gate that waiting rows wait for, and record of the rows that were started."""
 
     def __init__(self, folder: Path) -> None:
         self._gate = folder / "gate"
@@ -70,15 +70,15 @@ class Steering:
         path = os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])
         self.environment = {"GATE": str(self._gate), "RUNS": str(self._runs), "PYTHONPATH": path}
 
-    def open_the_gate(self) -> None:
+    def open_gate(self) -> None:
         self._gate.touch()
 
-    def close_the_gate(self) -> None:
+    def close_gate(self) -> None:
         self._gate.unlink()
 
     @property
     def runs(self) -> list[str]:
-        """The kinds of the rows that were begun, one for each run of the handler."""
+        """Kinds of the started rows, one for each run of the handler."""
         return [line.partition(" ")[2] for line in self._runs.read_text().splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""Databases with a queue: made once a session and emptied after each test."""
+"""Databases with a queue, created once a session and emptied after each test."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ import pytest
 from keda_jobs.claims import schema
 from stack import PostgresServer
 
-from .rig import Rig
-from .subjects import INVOICES, USERS, Subject
+from .example_tables import INVOICES, USERS, ExampleTable
+from .harness import QueueHarness
 
 _numbers = itertools.count(1)
 
 
-def migrations_of(subject: Subject, folder: Path) -> Path:
-    """A folder with the migration that makes the table."""
+def write_migrations(example: ExampleTable, folder: Path) -> Path:
+    """Write the migration that creates the table, and return its folder."""
     folder.mkdir(exist_ok=True)
-    (folder / f"0001_{subject.table.name}.sql").write_text(subject.ddl, encoding="utf-8")
+    (folder / f"0001_{example.table.name}.sql").write_text(example.ddl, encoding="utf-8")
     return folder
 
 
 @pytest.fixture(scope="session")
 def databases(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Databases with an empty table and its queue, by the name of the table."""
+    """Create databases with an empty table and its queue, and return their names by table."""
 
-    async def make(subject: Subject) -> str:
-        name = f"claims_{subject.table.name}"
+    async def make(example: ExampleTable) -> str:
+        name = f"claims_{example.table.name}"
         await _run(postgres_server.dsn, f"CREATE DATABASE {name}")
         connection = await asyncpg.connect(postgres_server.dsn_of(name))
-        folder = migrations_of(subject, tmp_path_factory.mktemp("migrations"))
-        await schema.apply(connection, subject.table, folder)
+        folder = write_migrations(example, tmp_path_factory.mktemp("migrations"))
+        await schema.apply(connection, example.table, folder)
         await connection.close()
         return name
 
-    return {subject.table.name: asyncio.run(make(subject)) for subject in (USERS, INVOICES)}
+    return {example.table.name: asyncio.run(make(example)) for example in (USERS, INVOICES)}
 
 
 async def _run(dsn: str, statement: str) -> None:
@@ -50,43 +50,43 @@ async def _run(dsn: str, statement: str) -> None:
 
 
 @asynccontextmanager
-async def _shared(server: PostgresServer, database: str, subject: Subject) -> AsyncIterator[Rig]:
-    rig = Rig(server, database, subject, await asyncpg.connect(server.dsn_of(database)))
-    yield rig
-    await rig.close()
-    emptied = f"{subject.table.name}, {subject.table.queue}, batch_jobs"
+async def _shared(server: PostgresServer, database: str, example: ExampleTable) -> AsyncIterator[QueueHarness]:
+    queue = QueueHarness(server, database, example, await asyncpg.connect(server.dsn_of(database)))
+    yield queue
+    await queue.close()
+    emptied = f"{example.table.name}, {example.table.queue}, batch_jobs"
     await _run(server.dsn_of(database), f"TRUNCATE {emptied} RESTART IDENTITY")
 
 
 @pytest.fixture(params=[USERS, INVOICES], ids=["users", "invoices"])
-async def rig(
+async def queue(
     request: pytest.FixtureRequest, postgres_server: PostgresServer, databases: dict[str, str]
-) -> AsyncIterator[Rig]:
-    """The empty queue of each of the two tables."""
-    async with _shared(postgres_server, databases[request.param.table.name], request.param) as rig:
-        yield rig
+) -> AsyncIterator[QueueHarness]:
+    """Yield the empty queue of each of the two tables."""
+    async with _shared(postgres_server, databases[request.param.table.name], request.param) as queue:
+        yield queue
 
 
 @pytest.fixture
-async def users(postgres_server: PostgresServer, databases: dict[str, str]) -> AsyncIterator[Rig]:
-    """The empty queue of `users`."""
-    async with _shared(postgres_server, databases["users"], USERS) as rig:
-        yield rig
+async def users(postgres_server: PostgresServer, databases: dict[str, str]) -> AsyncIterator[QueueHarness]:
+    """Yield the empty queue of `users`."""
+    async with _shared(postgres_server, databases["users"], USERS) as queue:
+        yield queue
 
 
 @pytest.fixture
-async def invoices(postgres_server: PostgresServer, databases: dict[str, str]) -> AsyncIterator[Rig]:
-    """The empty queue of `invoices`."""
-    async with _shared(postgres_server, databases["invoices"], INVOICES) as rig:
-        yield rig
+async def invoices(postgres_server: PostgresServer, databases: dict[str, str]) -> AsyncIterator[QueueHarness]:
+    """Yield the empty queue of `invoices`."""
+    async with _shared(postgres_server, databases["invoices"], INVOICES) as queue:
+        yield queue
 
 
 @pytest.fixture
-async def own_users(postgres_server: PostgresServer, databases: dict[str, str]) -> AsyncIterator[Rig]:
-    """The empty queue of `users`, whose schema the test may change."""
+async def own_users(postgres_server: PostgresServer, databases: dict[str, str]) -> AsyncIterator[QueueHarness]:
+    """Yield the empty queue of `users` in a database whose schema the test may change."""
     database = f"claims_{next(_numbers)}"
     await _run(postgres_server.dsn, f"CREATE DATABASE {database} TEMPLATE {databases['users']}")
-    rig = Rig(postgres_server, database, USERS, await asyncpg.connect(postgres_server.dsn_of(database)))
-    yield rig
-    await rig.close()
+    queue = QueueHarness(postgres_server, database, USERS, await asyncpg.connect(postgres_server.dsn_of(database)))
+    yield queue
+    await queue.close()
     await _run(postgres_server.dsn, f"DROP DATABASE {database} WITH (FORCE)")

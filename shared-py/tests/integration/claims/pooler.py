@@ -1,4 +1,4 @@
-"""A pooler in transaction mode, and a spiteful one: each transaction gets the connection that rested longest."""
+"""Pooler in transaction mode that gives each transaction the connection that was idle longest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Coming: TypeAlias = "asyncio.Task[bytes]"
 
 
 class Pooler:
-    """Between clients and a PostgreSQL server; as many connections to the server as clients have come."""
+    """Proxy between clients and a PostgreSQL server, with one connection to the server for each client."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
@@ -27,7 +27,7 @@ class Pooler:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Listen as long as the block lasts."""
+        """Listen for the duration of the block."""
         listener = await asyncio.start_server(self._serve, "127.0.0.1")
         self.port = listener.sockets[0].getsockname()[1]
         try:
@@ -70,7 +70,7 @@ class Pooler:
         self._resting.put_nowait(server)
 
     async def _transaction(self, coming: Coming, reader: StreamReader, writer: StreamWriter, server: Server) -> Coming:
-        """Pass messages on until the transaction is over; returns the message that comes next."""
+        """Pass messages on until the transaction ends, and return the next message."""
         answering = asyncio.create_task(_until_over(server[0], writer))
         while True:
             await asyncio.wait((coming, answering), return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""What a claim takes, and what it leaves to others."""
+"""Rows that a claim takes, and rows that it leaves to others."""
 
 from __future__ import annotations
 
@@ -10,100 +10,100 @@ import pytest
 from keda_jobs.claims import ClaimQueue, ClaimTable
 from keda_jobs.errors import Misconfigured
 
-from .rig import Rig, failures, keys_of
+from .harness import QueueHarness, batch_keys, failures
 
 
-async def test_a_claim_takes_claim_size_rows_with_what_the_job_reads(rig: Rig) -> None:
-    await rig.insert(range(1, 101))
-    batch = await (await rig.worker()).claim(30)
-    assert keys_of(batch) == list(range(1, 31))
+async def test_a_claim_takes_claim_size_rows_with_what_the_job_reads(queue: QueueHarness) -> None:
+    await queue.insert(range(1, 101))
+    batch = await (await queue.worker()).claim(30)
+    assert batch_keys(batch) == list(range(1, 31))
     assert batch is not None
     assert {row.attempts for row in batch.rows} == {0}
-    read = ", ".join(rig.table.reads)
-    assert sorted(row.values for row in batch.rows) == sorted(await rig.rows(read, f"{rig.table.key} <= 30"))
-    assert await rig.statuses() == {"processing": 30, "pending": 70}
-    assert await rig.claimable() == await rig.counted() == 70
+    read = ", ".join(queue.table.reads)
+    assert sorted(row.values for row in batch.rows) == sorted(await queue.rows(read, f"{queue.table.key} <= 30"))
+    assert await queue.statuses() == {"processing": 30, "pending": 70}
+    assert await queue.claimable() == await queue.recount() == 70
 
 
-async def test_an_empty_queue_has_nothing_to_claim_and_leaves_no_batch(rig: Rig) -> None:
-    assert await (await rig.worker()).claim(30) is None
-    assert await rig.batches() == []
+async def test_claiming_from_an_empty_queue_leaves_no_batch(queue: QueueHarness) -> None:
+    assert await (await queue.worker()).claim(30) is None
+    assert await queue.batches() == []
 
 
-async def test_a_range_that_is_too_long_is_split_exactly(rig: Rig) -> None:
-    await rig.insert(range(1, 11))
-    worker = await rig.worker()
-    sizes = [keys_of(await worker.claim(4)) for _ in range(4)]
+async def test_a_range_larger_than_the_claim_is_split_exactly(queue: QueueHarness) -> None:
+    await queue.insert(range(1, 11))
+    worker = await queue.worker()
+    sizes = [batch_keys(await worker.claim(4)) for _ in range(4)]
     assert sizes == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10], []]
-    assert [batch.claimed for batch in await rig.batches()] == [4, 4, 2]
+    assert [batch.claimed for batch in await queue.batches()] == [4, 4, 2]
 
 
-async def test_many_ranges_make_one_batch(rig: Rig) -> None:
+async def test_many_ranges_make_one_batch(queue: QueueHarness) -> None:
     for key in range(0, 500, 5):
-        await rig.insert([key])
-    assert len(await rig.ranges()) == 100
-    worker = await rig.worker()
-    assert keys_of(await worker.claim(64)) == list(range(0, 320, 5))
-    assert keys_of(await worker.claim(64)) == list(range(320, 500, 5))
+        await queue.insert([key])
+    assert len(await queue.ranges()) == 100
+    worker = await queue.worker()
+    assert batch_keys(await worker.claim(64)) == list(range(0, 320, 5))
+    assert batch_keys(await worker.claim(64)) == list(range(320, 500, 5))
 
 
-async def test_rows_are_claimed_in_the_order_of_their_time_then_of_their_key(users: Rig) -> None:
+async def test_rows_are_claimed_in_order_of_time_then_key(users: QueueHarness) -> None:
     await users.owner.execute("""
 INSERT INTO users (id, next_attempt_at) VALUES
   (5, '2020-01-02'), (1, '2020-01-03'), (9, '2020-01-01'), (7, '2020-01-02'), (3, '2020-01-02')""")
     worker = await users.worker()
-    assert [keys_of(await worker.claim(1)) for _ in range(5)] == [[9], [3], [5], [7], [1]]
+    assert [batch_keys(await worker.claim(1)) for _ in range(5)] == [[9], [3], [5], [7], [1]]
 
 
-async def test_concurrent_claims_never_share_a_row(rig: Rig) -> None:
-    await rig.insert(range(1, 1501))
+async def test_concurrent_claims_never_share_a_row(queue: QueueHarness) -> None:
+    await queue.insert(range(1, 1501))
     for key in range(2001, 2201):
-        await rig.insert([key])
-    workers = [await rig.worker(f"pod-{number}", connections=1) for number in range(12)]
+        await queue.insert([key])
+    workers = [await queue.worker(f"pod-{number}", connections=1) for number in range(12)]
 
     async def claim_all(worker: ClaimQueue) -> list[list[int]]:
         taken = []
         while (batch := await worker.claim(37)) is not None or await worker.claimable():
-            taken.append(keys_of(batch))
+            taken.append(batch_keys(batch))
         return taken
 
     taken = list(itertools.chain(*await asyncio.gather(*map(claim_all, workers))))
-    assert sorted(itertools.chain(*taken)) == await rig.keys()
+    assert sorted(itertools.chain(*taken)) == await queue.keys()
     assert max(map(len, taken)) == 37
-    assert await rig.statuses() == {"processing": 1700}
+    assert await queue.statuses() == {"processing": 1700}
 
 
-async def test_a_range_that_another_transaction_holds_is_passed_over(rig: Rig) -> None:
-    await rig.insert([1, 2, 3])
-    await rig.insert([11, 12])
-    other = await rig.connect()
+async def test_a_locked_range_is_skipped(queue: QueueHarness) -> None:
+    await queue.insert([1, 2, 3])
+    await queue.insert([11, 12])
+    other = await queue.connect()
     async with other.transaction():
-        await other.execute(f"SELECT FROM {rig.table.queue} WHERE lo = 1 FOR UPDATE")
-        worker = await rig.worker()
-        assert keys_of(await worker.claim(100)) == [11, 12]
+        await other.execute(f"SELECT FROM {queue.table.queue} WHERE lo = 1 FOR UPDATE")
+        worker = await queue.worker()
+        assert batch_keys(await worker.claim(100)) == [11, 12]
         assert await worker.claim(100) is None
         assert await worker.claimable() == 3
-    assert keys_of(await worker.claim(100)) == [1, 2, 3]
+    assert batch_keys(await worker.claim(100)) == [1, 2, 3]
 
 
-async def test_ranges_whose_rows_were_deleted_vanish_and_the_next_is_tried(rig: Rig) -> None:
+async def test_ranges_whose_rows_were_deleted_are_dropped_and_the_next_is_claimed(queue: QueueHarness) -> None:
     for first in (1, 101, 201):
-        await rig.insert(range(first, first + 10))
-    await rig.owner.execute(f"DELETE FROM {rig.table.name} WHERE {rig.table.key} < 200")
-    worker = await rig.worker()
-    assert keys_of(await worker.claim(5)) == [201, 202, 203, 204, 205]
-    assert await rig.ranges() == [(206, 210, 5)]
-    assert [batch.claimed for batch in await rig.batches()] == [5]
+        await queue.insert(range(first, first + 10))
+    await queue.owner.execute(f"DELETE FROM {queue.table.name} WHERE {queue.table.key} < 200")
+    worker = await queue.worker()
+    assert batch_keys(await worker.claim(5)) == [201, 202, 203, 204, 205]
+    assert await queue.ranges() == [(206, 210, 5)]
+    assert [batch.claimed for batch in await queue.batches()] == [5]
 
 
-async def test_a_range_of_which_rows_were_deleted_is_split_where_it_is_too_long(rig: Rig) -> None:
-    await rig.insert(range(1, 21))
-    await rig.owner.execute(f"DELETE FROM {rig.table.name} WHERE {rig.table.key} % 2 = 0")
-    worker = await rig.worker()
-    assert keys_of(await worker.claim(6)) == [1, 3, 5, 7, 9, 11]
-    assert keys_of(await worker.claim(6)) == [13, 15, 17, 19]
+async def test_a_range_with_deleted_rows_is_split_by_the_rows_left(queue: QueueHarness) -> None:
+    await queue.insert(range(1, 21))
+    await queue.owner.execute(f"DELETE FROM {queue.table.name} WHERE {queue.table.key} % 2 = 0")
+    worker = await queue.worker()
+    assert batch_keys(await worker.claim(6)) == [1, 3, 5, 7, 9, 11]
+    assert batch_keys(await worker.claim(6)) == [13, 15, 17, 19]
     assert await worker.claim(6) is None
-    assert await rig.claimable() == 0
+    assert await queue.claimable() == 0
 
 
 @pytest.mark.parametrize(
@@ -114,24 +114,24 @@ async def test_a_range_of_which_rows_were_deleted_is_split_where_it_is_too_long(
         pytest.param([7 * step - 3 for step in range(-100, 100)], id="every seventh"),
     ],
 )
-async def test_any_keys_will_do(rig: Rig, keys: list[int]) -> None:
-    await rig.insert(keys)
-    worker = await rig.worker()
+async def test_keys_of_any_distribution_are_claimed(queue: QueueHarness, keys: list[int]) -> None:
+    await queue.insert(keys)
+    worker = await queue.worker()
     batch = await worker.claim(1000)
-    assert keys_of(batch) == sorted(keys)
+    assert batch_keys(batch) == sorted(keys)
     assert batch is not None
     assert await worker.close(batch) == len(keys)
-    assert await rig.claimable() == len(keys)
-    assert await rig.drain(worker, 50) == len(keys)
+    assert await queue.claimable() == len(keys)
+    assert await queue.drain(worker, 50) == len(keys)
 
 
-async def test_keys_like_snowflakes_will_do(users: Rig) -> None:
+async def test_keys_like_snowflakes_are_claimed(users: QueueHarness) -> None:
     keys = [(1_288_834_974_657 + milliseconds << 22) + 4096 for milliseconds in range(0, 50_000, 100)]
     edges = [-(2**63), -(2**63) + 1, 2**63 - 1]
     await users.insert(keys + edges)
     worker = await users.worker()
     batch = await worker.claim(300)
-    assert len(keys_of(batch)) == 300
+    assert len(batch_keys(batch)) == 300
     assert batch is not None
     await worker.settle(batch, [], failures(batch, 60))
     await worker.close(batch)
@@ -140,7 +140,7 @@ async def test_keys_like_snowflakes_will_do(users: Rig) -> None:
     assert await users.owner.fetchval("SELECT users_queue_rebuild()") == 0
 
 
-async def test_a_claim_reads_no_more_than_it_can_in_a_second_for_rows_that_lie_far_apart(users: Rig) -> None:
+async def test_a_claim_of_rows_far_apart_reads_a_million_keys_at_most(users: QueueHarness) -> None:
     keys = list(range(0, 4_000_000, 10_000))
     await users.owner.execute("""
 INSERT INTO users (id, next_attempt_at, batch_id) SELECT id, '2020-01-01', 1
@@ -150,49 +150,49 @@ INSERT INTO users_queue (lo, hi, claimable, next_attempt_at, from_batch)
 SELECT lo, hi, claimable, '2020-01-01', 1 FROM batch_ranges(ARRAY(SELECT id FROM users))""")
     assert [claimable for _, _, claimable in await users.ranges()] == [100, 100, 100, 100]
     worker = await users.worker()
-    claims = [keys_of(await worker.claim(20_000)) for _ in range(3)]
+    claims = [batch_keys(await worker.claim(20_000)) for _ in range(3)]
     assert max(map(len, claims)) == 200
     assert list(itertools.chain(*claims)) == keys
 
 
-async def test_a_worker_that_is_cancelled_in_any_moment_of_a_claim_leaves_the_queue_in_order(rig: Rig) -> None:
-    await rig.insert(range(1, 200))
-    worker = await rig.worker(connections=1)
+async def test_a_claim_can_be_cancelled_at_any_moment(queue: QueueHarness) -> None:
+    await queue.insert(range(1, 200))
+    worker = await queue.worker(connections=1)
     for turns in range(1, 60):
         claim = asyncio.create_task(worker.claim(3))
         for _ in range(turns):
             await asyncio.sleep(0)
         claim.cancel()
         await asyncio.gather(claim, return_exceptions=True)
-    await rig.expire_leases()
+    await queue.expire_leases()
     while await worker.recover() is not None:
         pass
-    assert await rig.claimable() == await rig.counted() == 199
-    assert await rig.drain(worker) == 199
+    assert await queue.claimable() == await queue.recount() == 199
+    assert await queue.drain(worker) == 199
 
 
-async def test_a_batch_is_opened_with_pod_and_lease(rig: Rig) -> None:
-    await rig.insert([1])
-    await (await rig.worker("pod-7", lease_s=42)).claim(10)
-    [opened] = await rig.owner.fetch("""
+async def test_a_batch_is_opened_with_pod_and_lease(queue: QueueHarness) -> None:
+    await queue.insert([1])
+    await (await queue.worker("pod-7", lease_s=42)).claim(10)
+    [opened] = await queue.owner.fetch("""
 SELECT batch_name, pod_name, status, finished_at, claimed, extract(epoch FROM lease_expires_at - started_at)::float8
 FROM batch_jobs""")
-    assert tuple(opened)[:5] == (rig.table.batch_name, "pod-7", "running", None, 1)
+    assert tuple(opened)[:5] == (queue.table.batch_name, "pod-7", "running", None, 1)
     assert opened[5] == pytest.approx(42, abs=1)
 
 
-async def test_a_table_without_a_queue_is_refused_in_one_line(own_users: Rig) -> None:
+async def test_a_table_without_a_queue_is_refused_in_one_line(own_users: QueueHarness) -> None:
     await own_users.owner.execute("CREATE TABLE others (id bigint PRIMARY KEY)")
     with pytest.raises(Misconfigured, match=r"no claim queue on others; apply the job's schema first"):
         await own_users.worker(table=ClaimTable("others", "others"))
 
 
-async def test_a_column_that_is_not_there_is_named(users: Rig) -> None:
+async def test_a_missing_column_is_named(users: QueueHarness) -> None:
     with pytest.raises(Misconfigured, match="users has no column nickname, phone; apply the job's schema first"):
         await users.worker(table=ClaimTable("users-batch", "users", "id", ("nickname",), ("phone",)))
 
 
-async def test_an_array_cannot_be_written_and_the_worker_says_so_at_once(own_users: Rig) -> None:
+async def test_a_written_array_is_refused_at_start(own_users: QueueHarness) -> None:
     await own_users.owner.execute("ALTER TABLE users ADD COLUMN tags text[]")
     with pytest.raises(Misconfigured, match=r"cannot write users\.tags: arrays are not supported"):
         await own_users.worker(table=ClaimTable("users-batch", "users", "id", (), ("tags",)))

@@ -1,4 +1,4 @@
-"""The scaler's number is that of a full count, whatever happened before, in any order."""
+"""The scaler's number equals a full count after any sequence of events."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import pytest
 
 from keda_jobs.claims import Batch, ClaimQueue, Failure, LeaseLost
 
-from .rig import Rig
+from .harness import QueueHarness
 
 _STEPS = 120
 
 
 class Walk:
-    """Random steps of applications, workers and people on one queue; deleted rows are the only inexactness."""
+    """Random steps of applications, workers and people on one queue. Only deleted rows make the number inexact."""
 
-    def __init__(self, rig: Rig, worker: ClaimQueue, seed: int) -> None:
-        self._rig = rig
+    def __init__(self, queue: QueueHarness, worker: ClaimQueue, seed: int) -> None:
+        self._queue = queue
         self._worker = worker
         self._random = random.Random(seed)
         self._next_key = 1
@@ -27,34 +27,34 @@ class Walk:
         self._deleted = 0
 
     async def step(self) -> str:
-        """Take one step; its name."""
+        """Take one step and return its name."""
         steps: list[tuple[int, Callable[[], Awaitable[object]]]] = [
             (3, self._insert), (5, self._claim), (8, self._settle), (3, self._close), (1, self._expire),
             (3, self._recover), (2, self._reset), (1, self._put_off), (1, self._give_up), (2, self._delete),
-            (2, self._rig.make_due), (1, self._rebuild),
+            (2, self._queue.make_due), (1, self._rebuild),
         ]  # fmt: skip
         [(_, step)] = self._random.choices(steps, [weight for weight, _ in steps])
         await step()
         return step.__name__
 
     async def check(self) -> None:
-        """The two numbers agree, but for rows that were deleted out of ranges and batches."""
-        claimable, counted = await self._rig.both_counts()
+        """Check that the numbers agree, apart from rows that were deleted from ranges and batches."""
+        claimable, counted = await self._queue.claimable_and_recount()
         assert counted <= claimable <= counted + self._deleted
 
     async def finish(self) -> None:
-        """Bring everything to its end."""
+        """Complete everything."""
         for batch, _ in self._held:
             await self._quietly(self._worker.close(batch))
-        await self._rig.expire_leases()
+        await self._queue.expire_leases()
         while True:
             while await self._worker.recover() is not None:
                 pass
-            await self._rig.owner.execute(
-                f"UPDATE {self._rig.table.name} SET next_attempt_at = now()"
+            await self._queue.owner.execute(
+                f"UPDATE {self._queue.table.name} SET next_attempt_at = now()"
                 " WHERE next_attempt_at > now() AND next_attempt_at < 'infinity'"
             )
-            if not await self._rig.drain(self._worker):
+            if not await self._queue.drain(self._worker):
                 return
 
     def _some(self, keys: list[int]) -> list[int]:
@@ -64,7 +64,7 @@ class Walk:
         number, step = self._random.randint(1, 40), self._random.choice([1, 1, 3, 50_000])
         keys = range(self._next_key, self._next_key + number * step, step)
         self._next_key = keys[-1] + 1
-        await self._rig.insert(keys)
+        await self._queue.insert(keys)
 
     async def _claim(self) -> None:
         if batch := await self._worker.claim(self._random.randint(1, 40)):
@@ -77,7 +77,7 @@ class Walk:
         done = set(self._some(left))
         failed = self._some([key for key in left if key not in done])
         failures = [Failure(key, "it broke", self._random.choice([None, 5.0, 600.0, 1200.0])) for key in failed]
-        rows = [self._rig.subject.done(row) for row in batch.rows if row.key in done]
+        rows = [self._queue.example.completed(row) for row in batch.rows if row.key in done]
         await self._quietly(self._worker.settle(batch, rows, failures))
         left[:] = [key for key in left if key not in done and key not in failed]
 
@@ -91,15 +91,15 @@ class Walk:
             await call
 
     async def _expire(self) -> None:
-        await self._rig.expire_leases()
+        await self._queue.expire_leases()
 
     async def _recover(self) -> None:
         await self._worker.recover()
 
     async def _by_hand(self, change: str) -> None:
-        keys = self._some(await self._rig.keys())[:8]
-        table = self._rig.table
-        await self._rig.owner.execute(f"UPDATE {table.name} SET {change} WHERE {table.key} = ANY($1)", keys)
+        keys = self._some(await self._queue.keys())[:8]
+        table = self._queue.table
+        await self._queue.owner.execute(f"UPDATE {table.name} SET {change} WHERE {table.key} = ANY($1)", keys)
 
     async def _reset(self) -> None:
         await self._by_hand("batch_status = 'pending'")
@@ -112,17 +112,17 @@ class Walk:
         await self._by_hand("batch_status = 'failed', next_attempt_at = 'infinity'")
 
     async def _delete(self) -> None:
-        keys = self._some(await self._rig.keys())[:2]
-        table = self._rig.table
+        keys = self._some(await self._queue.keys())[:2]
+        table = self._queue.table
         self._deleted += len(keys)
-        await self._rig.owner.execute(f"DELETE FROM {table.name} WHERE {table.key} = ANY($1)", keys)
+        await self._queue.owner.execute(f"DELETE FROM {table.name} WHERE {table.key} = ANY($1)", keys)
 
     async def _rebuild(self) -> None:
-        await self._rig.owner.execute(f"SELECT {self._rig.table.name}_queue_rebuild()")
+        await self._queue.owner.execute(f"SELECT {self._queue.table.name}_queue_rebuild()")
 
 
 class ExactWalk(Walk):
-    """The same without deletions: then the two numbers are equal."""
+    """Steps without deletions, after which the two numbers are equal."""
 
     async def _delete(self) -> None:
         await self._reset()
@@ -130,8 +130,8 @@ class ExactWalk(Walk):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kind", [ExactWalk, Walk])
-async def test_the_scaler_is_told_what_a_full_count_finds_after_every_step(
-    users: Rig, kind: type[Walk], seed: int
+async def test_the_scaler_sees_what_a_full_count_finds_after_every_step(
+    users: QueueHarness, kind: type[Walk], seed: int
 ) -> None:
     walk = kind(users, await users.worker(max_attempts=3), seed)
     taken = []
@@ -142,7 +142,7 @@ async def test_the_scaler_is_told_what_a_full_count_finds_after_every_step(
         except AssertionError as error:
             raise AssertionError(f"after {' '.join(taken)}") from error
     await walk.finish()
-    assert await users.claimable() == await users.counted() == 0
+    assert await users.claimable() == await users.recount() == 0
     assert (await users.statuses()).keys() <= {"completed", "failed"}
     if kind is ExactWalk:
         assert all(batch.adds_up for batch in await users.batches())

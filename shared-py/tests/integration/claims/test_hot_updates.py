@@ -1,16 +1,16 @@
-"""Changes of status write no index: nearly all are HOT updates, with rows as long as real ones."""
+"""Changes of status write no index: nearly all are HOT updates, with rows of realistic length."""
 
 from __future__ import annotations
 
 from keda_jobs.claims import Failure
 from stack import until
 
-from .rig import Rig
+from .harness import QueueHarness
 
 _ROWS = 50_000
 
 
-async def test_nearly_every_update_of_a_whole_pass_is_hot(own_users: Rig) -> None:
+async def test_nearly_every_update_of_a_whole_pass_is_hot(own_users: QueueHarness) -> None:
     await own_users.owner.execute(f"""
 INSERT INTO users (name, email)
 SELECT
@@ -24,7 +24,7 @@ FROM generate_series(1, {_ROWS}) AS n""")
             part = batch.rows[start : start + 2500]
             good = [row for row in part if row.key % 100]
             done = [
-                own_users.subject.done(row)._replace(
+                own_users.example.completed(row)._replace(
                     values=(row.values[0], row.values[1], row.values[1].rpartition("@")[2], "DE")
                 )
                 for row in good

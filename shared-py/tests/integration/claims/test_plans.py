@@ -1,4 +1,4 @@
-"""The plans that the speed rests on, with fresh, with stale and with no statistics, for known and unknown values."""
+"""Query plans that the speed depends on, with fresh, stale and no statistics, for known and unknown values."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from keda_jobs.claims import statements
 from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, Statements
 
-from .rig import Rig
+from .harness import QueueHarness
 
 _ROWS = 300_000
 _KEYS = "'{" + ",".join(str(key) for key in range(1, 2501)) + "}'"
 
 
 class Node(NamedTuple):
-    """A step of a plan."""
+    """Step of a plan."""
 
     kind: str
     relation: str | None
@@ -33,8 +33,8 @@ def nodes(plan: dict[str, Any]) -> Iterator[Node]:
 
 
 @pytest.fixture(params=["stale", "none", "fresh"])
-async def filled(request: pytest.FixtureRequest, own_users: Rig) -> Rig:
-    """Users of whom the planner knows nothing, that there were none, or what is true."""
+async def filled(request: pytest.FixtureRequest, own_users: QueueHarness) -> QueueHarness:
+    """Yield a filled table with stale, no or fresh statistics."""
     owner = own_users.owner
     for table in ("users", "users_queue", "batch_jobs"):
         await owner.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
@@ -47,64 +47,66 @@ async def filled(request: pytest.FixtureRequest, own_users: Rig) -> Rig:
     return own_users
 
 
-async def plan(rig: Rig, how: str, settings: Mapping[str, str], statement: str, values: str = "") -> list[Node]:
-    """The plan of `statement`, a custom or a generic one, with the settings that it runs under."""
-    async with rig.owner.transaction():
-        await rig.owner.execute(statements.SET_LOCAL, list(settings), list(settings.values()))
-        await rig.owner.execute(f"SET LOCAL plan_cache_mode = force_{how}_plan")
-        await rig.owner.execute(f"PREPARE planned AS {statement}")
-        explained = await rig.owner.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE planned {values}")
-        await rig.owner.execute("DEALLOCATE planned")
+async def plan(
+    queue: QueueHarness, how: str, settings: Mapping[str, str], statement: str, values: str = ""
+) -> list[Node]:
+    """Return the custom or generic plan of `statement` under its settings."""
+    async with queue.owner.transaction():
+        await queue.owner.execute(statements.SET_LOCAL, list(settings), list(settings.values()))
+        await queue.owner.execute(f"SET LOCAL plan_cache_mode = force_{how}_plan")
+        await queue.owner.execute(f"PREPARE planned AS {statement}")
+        explained = await queue.owner.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE planned {values}")
+        await queue.owner.execute("DEALLOCATE planned")
     return list(nodes(json.loads(explained)[0]["Plan"]))
 
 
-def of_table(found: list[Node], table: str) -> list[Node]:
+def scans_of(found: list[Node], table: str) -> list[Node]:
     return [node for node in found if node.relation == table and "Scan" in node.kind]
 
 
-async def test_every_statement_has_its_one_good_plan(filled: Rig) -> None:
-    # Where a step that is forbidden prices a plan beyond all measure, PostgreSQL would compile it.
+async def test_every_statement_has_its_one_good_plan(filled: QueueHarness) -> None:
+    # The huge cost of a disabled step would make PostgreSQL compile the plan.
     assert BY_KEYS["jit"] == BY_RANGE["jit"] == "off"
     for how in ("custom", "generic"):
         await check_plans(filled, how)
 
 
-async def check_plans(filled: Rig, how: str) -> None:
+async def check_plans(filled: QueueHarness, how: str) -> None:
     types = dict.fromkeys(filled.table.writes, "text")
     sql = Statements(filled.table, types)
 
     for statement, values in ((sql.claim, "(1)"), (sql.give_back, "(1, false, 1)"), (sql.only_row, "(1)")):
         found = await plan(filled, how, BY_RANGE, statement, values)
-        [scan] = of_table(found, "users")
+        [scan] = scans_of(found, "users")
         assert (scan.kind, scan.by) == ("Index Scan", "users_pkey")
         assert "held.lo" in scan.condition
         assert "held.hi" in scan.condition
-        assert {node.by for node in of_table(found, "users_queue")} == {"users_queue_held"}
+        assert {node.by for node in scans_of(found, "users_queue")} == {"users_queue_held"}
         assert "Seq Scan" not in {node.kind for node in found}
 
     arrays = ", ".join(["'{a}'"] * len(types))
     found = await plan(filled, how, BY_KEYS, sql.complete, f"(1, {_KEYS}, {arrays})")
-    [scan] = of_table(found, "users")
+    [scan] = scans_of(found, "users")
     assert (scan.kind, scan.by) == ("Index Scan", "users_pkey")
     assert "= ANY" in scan.condition
     assert {"Hash Join"} == {node.kind for node in found if "Join" in node.kind or "Loop" in node.kind}
 
     found = await plan(filled, how, BY_KEYS, sql.fail, f"(1, {_KEYS}, '{{a}}', '{{1}}')")
-    [scan] = of_table(found, "users")
+    [scan] = scans_of(found, "users")
     assert (scan.kind, scan.by) == ("Index Scan", "users_pkey")
     assert "= ANY" in scan.condition
     assert "Hash Join" in {node.kind for node in found}
 
     found = await plan(filled, how, BY_RANGE, sql.split_key, "(1, 20000, 'pending', now(), NULL, 500)")
-    assert [(node.kind, node.by) for node in of_table(found, "users")] == [("Index Scan", "users_pkey")]
+    assert [(node.kind, node.by) for node in scans_of(found, "users")] == [("Index Scan", "users_pkey")]
     assert "Sort" not in {node.kind for node in found}
 
     found = await plan(filled, how, BY_RANGE, sql.waiting)
-    assert [(node.kind, node.by) for node in of_table(found, "users_queue")] == [("Index Scan", "users_queue_next")]
+    assert [(node.kind, node.by) for node in scans_of(found, "users_queue")] == [("Index Scan", "users_queue_next")]
     assert "Sort" not in {node.kind for node in found}
 
     found = await plan(filled, how, BY_RANGE, sql.take_expired_batch)
-    assert {node.by for node in of_table(found, "batch_jobs")} == {"batch_jobs_running"}
+    assert {node.by for node in scans_of(found, "batch_jobs")} == {"batch_jobs_running"}
 
     found = await plan(filled, how, {}, sql.claimable)
     assert {node.relation for node in found if node.relation} == {"users_queue", "batch_jobs"}

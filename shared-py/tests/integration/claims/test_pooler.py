@@ -1,4 +1,4 @@
-"""Everything works through a pooler in transaction mode: nothing rests on a session."""
+"""Everything works through a pooler in transaction mode, because nothing depends on a session."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from keda_jobs.postgres import open_connection, open_pool
 from keda_jobs.settings import PgSettings
 from stack import PostgresServer
 
-from .conftest import migrations_of
+from .conftest import write_migrations
+from .example_tables import INVOICES
+from .harness import failures
 from .pooler import Pooler
-from .rig import failures
-from .subjects import INVOICES
 
 
-async def test_schema_and_workers_need_no_session(
+async def test_schema_and_workers_work_through_a_pooler(
     postgres_server: PostgresServer, database: str, tmp_path: Path
 ) -> None:
     pooler = Pooler("127.0.0.1", postgres_server.port)
@@ -27,7 +27,7 @@ async def test_schema_and_workers_need_no_session(
         url = postgres_server.dsn_of(database).replace(f":{postgres_server.port}/", f":{pooler.port}/")
         settings = PgSettings(pg_dsn=SecretStr(url))
         async with open_connection(settings, name="one") as one, open_connection(settings, name="two") as two:
-            folder = migrations_of(INVOICES, tmp_path / "migrations")
+            folder = write_migrations(INVOICES, tmp_path / "migrations")
             applied = await asyncio.gather(*(schema.apply(who, INVOICES.table, folder) for who in (one, two)))
             assert sorted(map(len, applied)) == [0, 3]
             async with one.transaction():
@@ -44,7 +44,7 @@ async def test_schema_and_workers_need_no_session(
                             continue
                         halves = batch.rows[:10], batch.rows[10:20]
                         await asyncio.gather(
-                            *(queue.settle(batch, [INVOICES.done(row) for row in half], []) for half in halves),
+                            *(queue.settle(batch, [INVOICES.completed(row) for row in half], []) for half in halves),
                             queue.renew(batch),
                         )
                         await queue.settle(batch, [], failures(batch, None, [row.key for row in batch.rows[20:]]))

@@ -1,4 +1,4 @@
-"""What the roles of a queue may do, and how they log in."""
+"""Rights and logins of a queue's roles."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from keda_jobs.errors import Misconfigured
 from stack import PostgresServer
 from stack.postgres import DATABASE
 
-from .conftest import migrations_of
-from .rig import Rig
-from .subjects import USERS
+from .conftest import write_migrations
+from .example_tables import USERS
+from .harness import QueueHarness
 
 _SECRET = "p4ss'w\"ord \\ $1"
 
@@ -39,7 +39,7 @@ _SECRET = "p4ss'w\"ord \\ $1"
         "SET ROLE keda_jobs_owner",
     ],
 )
-async def test_a_worker_may_not(own_users: Rig, forbidden: str) -> None:
+async def test_a_worker_may_not(own_users: QueueHarness, forbidden: str) -> None:
     await own_users.owner.execute("CREATE TABLE others (a text)")
     worker = await own_users.connect("users_worker")
     with pytest.raises(pg.InsufficientPrivilegeError):
@@ -50,7 +50,7 @@ async def test_a_worker_may_not(own_users: Rig, forbidden: str) -> None:
     "forbidden",
     ["SELECT * FROM users", "SELECT * FROM users_queue", "SELECT * FROM batch_jobs", "SELECT users_queue_rebuild()"],
 )
-async def test_the_scaler_may_not(users: Rig, forbidden: str) -> None:
+async def test_the_scaler_may_not(users: QueueHarness, forbidden: str) -> None:
     with pytest.raises(pg.InsufficientPrivilegeError):
         await (await users.scaler()).execute(forbidden)
 
@@ -68,14 +68,14 @@ async def test_the_scaler_may_not(users: Rig, forbidden: str) -> None:
         "SET ROLE keda_jobs_owner",
     ],
 )
-async def test_the_exporter_may_not(users: Rig, forbidden: str) -> None:
+async def test_the_exporter_may_not(users: QueueHarness, forbidden: str) -> None:
     exporter = await users.connect(schema.EXPORTER)
     await exporter.execute("SET default_transaction_read_only = off")
     with pytest.raises(pg.InsufficientPrivilegeError):
         await exporter.execute(forbidden)
 
 
-async def test_the_exporter_reads_what_the_queue_says_and_cannot_be_a_burden(users: Rig) -> None:
+async def test_the_exporter_reads_queue_records_within_limits(users: QueueHarness) -> None:
     await users.insert([1, 2])
     exporter = await users.connect(schema.EXPORTER)
     for source in ("batch_queues", "batch_jobs", "users_queue", "users_claimable"):
@@ -86,7 +86,7 @@ async def test_the_exporter_reads_what_the_queue_says_and_cannot_be_a_burden(use
     assert await exporter.fetchval(limit) == 3
 
 
-async def test_the_scaler_reads_its_number_and_nothing_can_make_it_a_burden(users: Rig) -> None:
+async def test_the_scaler_reads_its_number_within_limits(users: QueueHarness) -> None:
     await users.insert([1, 2])
     scaler = await users.scaler()
     assert await scaler.fetchval("SELECT rows FROM users_claimable") == 2
@@ -100,20 +100,20 @@ async def test_the_scaler_reads_its_number_and_nothing_can_make_it_a_burden(user
         await users.scaler()
 
 
-async def test_a_worker_that_hangs_in_a_transaction_is_cut_off(users: Rig) -> None:
+async def test_a_worker_idle_in_a_transaction_is_disconnected(users: QueueHarness) -> None:
     worker = await users.connect("users_worker")
     assert await worker.fetchval("SHOW idle_in_transaction_session_timeout") == "1min"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The migrations of the job on `users`."""
-    return migrations_of(USERS, tmp_path / "migrations")
+    """Write the migrations of the job on `users`."""
+    return write_migrations(USERS, tmp_path / "migrations")
 
 
 @pytest.fixture
 async def connections() -> AsyncIterator[AsyncExitStack]:
-    """Connections to be ended with the test."""
+    """Yield a stack of connections that are closed after the test."""
     async with AsyncExitStack() as stack:
         yield stack
 
@@ -130,7 +130,7 @@ def require_passwords(access: Path) -> None:
     access.write_text(f"host all users_worker,users_scaler all scram-sha-256\n{access.read_text()}")
 
 
-async def test_the_owner_of_a_database_who_may_make_roles_needs_to_be_no_superuser(
+async def test_a_database_owner_with_createrole_needs_no_superuser_rights(
     own_postgres_server: PostgresServer, connections: AsyncExitStack, folder: Path
 ) -> None:
     superuser = await connect(connections, own_postgres_server, "keda_jobs")
@@ -145,7 +145,7 @@ async def test_the_owner_of_a_database_who_may_make_roles_needs_to_be_no_superus
     assert await worker.fetchval("SELECT rows FROM users_claimable") == 1
 
 
-async def test_who_may_not_make_roles_is_told_so_in_one_line(
+async def test_a_missing_right_to_create_roles_is_reported_in_one_line(
     own_postgres_server: PostgresServer, connections: AsyncExitStack, folder: Path
 ) -> None:
     superuser = await connect(connections, own_postgres_server, "keda_jobs")
@@ -178,14 +178,14 @@ async def test_a_password_works_by_scram_and_is_never_in_the_servers_log(
 
 
 @pytest.mark.parametrize("password", ["", "pässword", "two\nlines", "nul\0"])
-async def test_a_password_that_clients_would_read_in_different_ways_is_refused(
-    users: Rig, folder: Path, password: str
+async def test_a_password_that_is_not_printable_ascii_is_refused(
+    users: QueueHarness, folder: Path, password: str
 ) -> None:
     with pytest.raises(Misconfigured, match="the password of users_worker must be one or more printable ASCII"):
         await schema.apply(users.owner, USERS.table, folder, {"users_worker": password})
 
 
-async def test_rights_that_were_taken_away_come_back_with_the_next_apply(own_users: Rig, folder: Path) -> None:
+async def test_applying_again_restores_revoked_rights(own_users: QueueHarness, folder: Path) -> None:
     await own_users.insert([1])
     await own_users.owner.execute("REVOKE ALL ON users, users_queue, batch_jobs, users_claimable FROM users_worker")
     worker = await own_users.worker()

@@ -1,4 +1,4 @@
-"""Making a claim queue, changing it later, and putting one on a table that has been there for long."""
+"""Creating a claim queue, changing it later, and adding one to an existing table."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from keda_jobs.claims import schema
 from keda_jobs.errors import Misconfigured
 from stack import PostgresServer
 
-from .conftest import migrations_of
-from .rig import Owner, Rig, keys_of
-from .subjects import INVOICES, USERS
+from .conftest import write_migrations
+from .example_tables import INVOICES, USERS
+from .harness import Owner, QueueHarness, batch_keys
 
-_HOUSE = ["keda-jobs/0001_batches.sql", "users-batch/0001_users.sql", "users_queue/0001_queue.sql"]
+_ALL = ["keda-jobs/0001_batches.sql", "users-batch/0001_users.sql", "users_queue/0001_queue.sql"]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The migrations of the job on `users`."""
-    return migrations_of(USERS, tmp_path / "migrations")
+    """Write the migrations of the job on `users`."""
+    return write_migrations(USERS, tmp_path / "migrations")
 
 
 @pytest.fixture
 async def owner(postgres_server: PostgresServer, database: str) -> AsyncIterator[Owner]:
-    """The owner's connection to an empty database."""
+    """Connect to an empty database as its owner."""
     connection = await asyncpg.connect(postgres_server.dsn_of(database))
     yield connection
     await connection.close()
@@ -36,28 +36,28 @@ async def owner(postgres_server: PostgresServer, database: str) -> AsyncIterator
 
 @pytest.fixture
 async def other_owner(postgres_server: PostgresServer, database: str) -> AsyncIterator[Owner]:
-    """A second connection to the same database."""
+    """Connect to the same database a second time."""
     connection = await asyncpg.connect(postgres_server.dsn_of(database))
     yield connection
     await connection.close()
 
 
 async def test_all_migrations_are_applied_once(owner: Owner, folder: Path) -> None:
-    assert await schema.apply(owner, USERS.table, folder) == _HOUSE
+    assert await schema.apply(owner, USERS.table, folder) == _ALL
     assert await schema.apply(owner, USERS.table, folder) == []
     assert await owner.fetchval("SELECT count(*) FROM batch_migrations") == 3
 
 
-async def test_two_who_apply_at_once_do_it_once(owner: Owner, other_owner: Owner, folder: Path) -> None:
+async def test_concurrent_applies_apply_once(owner: Owner, other_owner: Owner, folder: Path) -> None:
     applied = await asyncio.gather(
         schema.apply(owner, USERS.table, folder), schema.apply(other_owner, USERS.table, folder)
     )
-    assert sorted(applied) == [[], _HOUSE]
+    assert sorted(applied) == [[], _ALL]
 
 
 async def test_a_second_queue_joins_the_first(owner: Owner, folder: Path, tmp_path: Path) -> None:
     await schema.apply(owner, USERS.table, folder)
-    more = migrations_of(INVOICES, tmp_path / "more")
+    more = write_migrations(INVOICES, tmp_path / "more")
     assert await schema.apply(owner, INVOICES.table, more) == [
         "invoice-reminders/0001_invoices.sql",
         "invoices_queue/0001_queue.sql",
@@ -100,7 +100,7 @@ async def test_a_migration_that_was_changed_after_it_was_applied_is_refused(owne
         ("more.sql", "SELECT 1", r"users-batch/more\.sql: a migration is named by a number, _ and words"),
     ],
 )
-async def test_a_migration_that_fails_is_told_in_one_line_and_nothing_is_applied(
+async def test_a_failing_migration_is_reported_in_one_line_and_nothing_is_applied(
     owner: Owner, folder: Path, name: str, sql: str, reason: str
 ) -> None:
     await owner.execute("CREATE TABLE others (a text)")
@@ -150,7 +150,7 @@ SET ROLE shop; SET search_path = public; {INVOICES.ddl}; RESET ROLE; RESET searc
         await owner.execute("DROP OWNED BY keda_jobs_owner CASCADE; DROP OWNED BY shop CASCADE; DROP ROLE shop")
 
 
-async def test_a_schema_of_another_name_can_hold_it(owner: Owner, folder: Path) -> None:
+async def test_the_queue_can_be_in_a_schema_of_another_name(owner: Owner, folder: Path) -> None:
     await owner.execute('CREATE SCHEMA "Batch Work"; SET search_path = "Batch Work"')
     await schema.apply(owner, USERS.table, folder)
     await owner.execute(USERS.insert, [1, 2, 3])
@@ -159,28 +159,28 @@ async def test_a_schema_of_another_name_can_hold_it(owner: Owner, folder: Path) 
     assert await owner.fetchval("SELECT to_regclass('users') IS NULL")
 
 
-async def test_the_schema_that_only_who_applies_would_find_is_not_taken(owner: Owner, folder: Path) -> None:
+async def test_the_schema_of_the_applying_role_is_not_used(owner: Owner, folder: Path) -> None:
     await owner.execute("CREATE SCHEMA AUTHORIZATION CURRENT_USER")
     await schema.apply(owner, USERS.table, folder)
     assert await owner.fetchval("SELECT to_regclass('public.users_claimable') IS NOT NULL")
 
 
-async def test_a_search_path_of_nothing_is_told(owner: Owner, folder: Path) -> None:
+async def test_a_search_path_without_a_schema_is_reported(owner: Owner, folder: Path) -> None:
     await owner.execute("SET search_path = nowhere")
     with pytest.raises(Misconfigured, match="no schema of the search_path exists"):
         await schema.apply(owner, USERS.table, folder)
 
 
-async def test_a_written_column_may_have_a_reserved_word_as_its_name(invoices: Rig) -> None:
+async def test_a_written_column_may_have_a_reserved_word_as_its_name(invoices: QueueHarness) -> None:
     await invoices.insert([1])
     assert "end" in invoices.table.writes
     assert await invoices.drain(await invoices.worker()) == 1
 
 
-async def test_claims_go_on_while_the_schema_is_applied_and_changed(own_users: Rig, tmp_path: Path) -> None:
+async def test_claims_continue_while_the_schema_changes(own_users: QueueHarness, tmp_path: Path) -> None:
     await own_users.insert(range(1, 301))
     worker = await own_users.worker()
-    folder = migrations_of(USERS, tmp_path / "migrations")
+    folder = write_migrations(USERS, tmp_path / "migrations")
 
     async def change() -> None:
         for number in range(2, 12):
@@ -191,7 +191,7 @@ async def test_claims_go_on_while_the_schema_is_applied_and_changed(own_users: R
     claimed = []
     while (batch := await worker.claim(10)) is not None or await worker.claimable():
         if batch is not None:
-            claimed += keys_of(batch)
+            claimed += batch_keys(batch)
             await own_users.settle_all(worker, batch)
     await changing
     assert claimed == list(range(1, 301))

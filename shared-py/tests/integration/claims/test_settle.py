@@ -1,4 +1,4 @@
-"""What is written of a batch, by whom, and how often."""
+"""Writes of a batch: by its owner only, and once."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ import pytest
 from keda_jobs.claims import Batch, ClaimQueue, Failure, LeaseLost, SettledRows, ValuesRefused
 from keda_jobs.claims.queue import ClaimedRow, CompletedRow
 
-from .rig import Rig, failures, keys_of
+from .harness import QueueHarness, batch_keys, failures
 
 
-async def claimed(rig: Rig, number: int = 10) -> tuple[ClaimQueue, Batch]:
-    await rig.insert(range(1, number + 1))
-    worker = await rig.worker()
+async def claim_new(queue: QueueHarness, number: int = 10) -> tuple[ClaimQueue, Batch]:
+    await queue.insert(range(1, number + 1))
+    worker = await queue.worker()
     batch = await worker.claim(number)
     assert batch is not None
     return worker, Batch(batch.batch_id, sorted(batch.rows))
 
 
-async def test_results_are_written_and_the_row_is_completed(invoices: Rig) -> None:
-    worker, batch = await claimed(invoices, 2)
+async def test_results_are_written_and_the_row_is_completed(invoices: QueueHarness) -> None:
+    worker, batch = await claim_new(invoices, 2)
     full = (3, "overdue since May", "paid", '{"a": [1, null]}', Decimal("7.125"), None)
-    settled = await worker.settle(batch, [CompletedRow(batch.rows[0], full), invoices.subject.done(batch.rows[1])], [])
+    settled = await worker.settle(
+        batch, [CompletedRow(batch.rows[0], full), invoices.example.completed(batch.rows[1])], []
+    )
     assert settled == SettledRows(completed=2)
     columns = 'batch_status, attempts, error, batch_id, reminders, note, state::text, details::text, total, "end"'
     first, second = await invoices.rows(columns)
@@ -34,13 +36,13 @@ async def test_results_are_written_and_the_row_is_completed(invoices: Rig) -> No
     assert second[4:] == (1, "note 2", "overdue", '{"no": 2}', Decimal("12.50"), None)
 
 
-async def test_a_result_may_be_all_null(users: Rig) -> None:
-    worker, batch = await claimed(users, 3)
+async def test_a_result_may_be_all_null(users: QueueHarness) -> None:
+    worker, batch = await claim_new(users, 3)
     await worker.settle(batch, [CompletedRow(row, (None,) * 4) for row in batch.rows], [])
     assert await users.rows("normalized_name, country", "batch_status = 'completed'") == [(None, None)] * 3
 
 
-async def test_a_job_that_writes_no_column_completes_its_rows(users: Rig) -> None:
+async def test_a_job_that_writes_no_column_completes_its_rows(users: QueueHarness) -> None:
     await users.insert([1, 2])
     table = type(users.table)(users.table.batch_name, "users", "id", ("name",))
     worker = await users.worker(table=table)
@@ -49,124 +51,126 @@ async def test_a_job_that_writes_no_column_completes_its_rows(users: Rig) -> Non
     assert await worker.settle(batch, [CompletedRow(row, ()) for row in batch.rows], []) == SettledRows(completed=2)
 
 
-async def test_a_failed_row_keeps_its_error_and_waits_for_its_time(rig: Rig) -> None:
-    worker, batch = await claimed(rig, 4)
+async def test_a_failed_row_keeps_its_error_and_waits_for_its_time(queue: QueueHarness) -> None:
+    worker, batch = await claim_new(queue, 4)
     given = [Failure(1, "too early", 60.0), Failure(2, "too early", 60.0), Failure(3, "no such customer", None)]
     assert await worker.settle(batch, [], given) == SettledRows(failed=3, failed_permanently=1)
     await worker.close(batch)
     waits = "round(extract(epoch FROM nullif(next_attempt_at, 'infinity') - now()) / 60)::integer"
-    found = await rig.rows(f"batch_status, attempts, error, {waits}")
+    found = await queue.rows(f"batch_status, attempts, error, {waits}")
     assert found == [
         ("failed", 1, "too early", 1),
         ("failed", 1, "too early", 1),
         ("failed", 1, "no such customer", None),
         ("pending", 0, None, 0),
     ]
-    assert await rig.claimable() == await rig.counted() == 1
-    assert (await rig.batches())[0].adds_up
+    assert await queue.claimable() == await queue.recount() == 1
+    assert (await queue.batches())[0].adds_up
 
 
-async def test_a_failed_row_is_claimable_again_when_its_time_has_come_and_completed_without_its_error(
-    rig: Rig,
+async def test_a_failed_row_is_claimable_again_when_due_and_completes_without_its_error(
+    queue: QueueHarness,
 ) -> None:
-    worker, batch = await claimed(rig, 4)
-    await worker.settle(batch, [rig.subject.done(row) for row in batch.rows[:2]], failures(batch, 60, [3, 4]))
+    worker, batch = await claim_new(queue, 4)
+    await worker.settle(batch, queue.results(batch.rows[:2]), failures(batch, 60, [3, 4]))
     await worker.close(batch)
     assert await worker.claim(10) is None
-    await rig.make_due()
-    assert await rig.claimable() == await rig.counted() == 2
+    await queue.make_due()
+    assert await queue.claimable() == await queue.recount() == 2
     again = await worker.claim(10)
     assert again is not None
     assert [(row.key, row.attempts) for row in sorted(again.rows)] == [(3, 1), (4, 1)]
-    await rig.settle_all(worker, again)
-    assert await rig.rows("batch_status, attempts, error") == [
+    await queue.settle_all(worker, again)
+    assert await queue.rows("batch_status, attempts, error") == [
         ("completed", 1 + (key > 2), None) for key in range(1, 5)
     ]
 
 
-async def test_a_row_that_was_given_up_is_never_claimed_or_counted_again(rig: Rig) -> None:
-    worker, batch = await claimed(rig, 3)
+async def test_a_row_that_failed_permanently_is_never_claimed_or_counted_again(queue: QueueHarness) -> None:
+    worker, batch = await claim_new(queue, 3)
     await worker.settle(batch, [], failures(batch, None))
     await worker.close(batch)
-    await rig.make_due()
+    await queue.make_due()
     assert await worker.claim(10) is None
-    assert await rig.claimable() == await rig.counted() == 0
-    assert await rig.ranges() == []
+    assert await queue.claimable() == await queue.recount() == 0
+    assert await queue.ranges() == []
 
 
-async def test_the_same_rows_settled_twice_are_written_and_counted_once(rig: Rig) -> None:
-    worker, batch = await claimed(rig)
-    done, failed = [rig.subject.done(row) for row in batch.rows[:5]], failures(batch, 60, range(6, 9))
+async def test_the_same_rows_settled_twice_are_written_and_counted_once(queue: QueueHarness) -> None:
+    worker, batch = await claim_new(queue)
+    done, failed = queue.results(batch.rows[:5]), failures(batch, 60, range(6, 9))
     assert await worker.settle(batch, done, failed) == SettledRows(completed=5, failed=3)
-    before = await rig.rows("*")
+    before = await queue.rows("*")
     assert await worker.settle(batch, done, failed) == SettledRows()
-    assert await rig.rows("*") == before
-    assert sum(claimable for _, _, claimable in await rig.ranges()) == 3
+    assert await queue.rows("*") == before
+    assert sum(claimable for _, _, claimable in await queue.ranges()) == 3
     assert await worker.close(batch) == 2
-    [closed] = await rig.batches()
+    [closed] = await queue.batches()
     assert (closed.completed, closed.failed, closed.returned) == (5, 3, 2)
 
 
-async def test_rows_of_another_batch_are_not_touched(rig: Rig) -> None:
-    await rig.insert(range(1, 5))
-    worker = await rig.worker()
+async def test_rows_of_another_batch_are_not_touched(queue: QueueHarness) -> None:
+    await queue.insert(range(1, 5))
+    worker = await queue.worker()
     mine, others = await worker.claim(2), await worker.claim(2)
     assert mine is not None
     assert others is not None
-    assert await worker.settle(mine, [rig.subject.done(row) for row in others.rows], []) == SettledRows()
-    assert await rig.statuses() == {"processing": 4}
+    assert await worker.settle(mine, queue.results(others.rows), []) == SettledRows()
+    assert await queue.statuses() == {"processing": 4}
 
 
-async def test_rows_deleted_meanwhile_are_not_counted(rig: Rig) -> None:
-    worker, batch = await claimed(rig, 3)
-    await rig.owner.execute(f"DELETE FROM {rig.table.name} WHERE {rig.table.key} = 2")
-    assert await worker.settle(batch, [rig.subject.done(row) for row in batch.rows], []) == SettledRows(completed=2)
+async def test_rows_deleted_meanwhile_are_not_counted(queue: QueueHarness) -> None:
+    worker, batch = await claim_new(queue, 3)
+    await queue.owner.execute(f"DELETE FROM {queue.table.name} WHERE {queue.table.key} = 2")
+    assert await worker.settle(batch, queue.results(batch.rows), []) == SettledRows(completed=2)
 
 
-async def test_nothing_is_written_after_the_lease_ran_out(rig: Rig) -> None:
-    worker, batch = await claimed(rig)
-    await rig.expire_leases()
-    before = await rig.rows("*")
+async def test_nothing_is_written_after_the_lease_expired(queue: QueueHarness) -> None:
+    worker, batch = await claim_new(queue)
+    await queue.expire_leases()
+    before = await queue.rows("*")
     with pytest.raises(LeaseLost, match=f"batch {batch.batch_id}: the lease of 60 s expired"):
-        await worker.settle(batch, [rig.subject.done(row) for row in batch.rows], [])
+        await worker.settle(batch, queue.results(batch.rows), [])
     with pytest.raises(LeaseLost):
         await worker.renew(batch)
     with pytest.raises(LeaseLost):
         await worker.close(batch)
-    assert await rig.rows("*") == before
-    assert await rig.claimable() == await rig.counted() == 10
+    assert await queue.rows("*") == before
+    assert await queue.claimable() == await queue.recount() == 10
 
 
-async def test_nothing_is_written_after_another_worker_took_the_batch_over(rig: Rig) -> None:
-    worker, batch = await claimed(rig)
-    await worker.settle(batch, [rig.subject.done(batch.rows[0])], [])
-    await rig.expire_leases()
-    other = await rig.worker("pod-2")
+async def test_nothing_is_written_after_another_worker_recovered_the_batch(queue: QueueHarness) -> None:
+    worker, batch = await claim_new(queue)
+    await worker.settle(batch, [queue.example.completed(batch.rows[0])], [])
+    await queue.expire_leases()
+    other = await queue.worker("pod-2")
     assert await other.recover() == 9
     taken = await other.claim(1)
     with pytest.raises(LeaseLost):
-        await worker.settle(batch, [rig.subject.done(row) for row in batch.rows], failures(batch, None))
+        await worker.settle(batch, queue.results(batch.rows), failures(batch, None))
     with pytest.raises(LeaseLost):
         await worker.close(batch)
-    assert keys_of(taken) == [2]
-    assert await rig.statuses() == {"completed": 1, "processing": 1, "pending": 8}
+    assert batch_keys(taken) == [2]
+    assert await queue.statuses() == {"completed": 1, "processing": 1, "pending": 8}
 
 
-async def test_a_renewed_lease_lasts_on(rig: Rig) -> None:
-    worker, batch = await claimed(rig)
-    await rig.owner.execute("UPDATE batch_jobs SET lease_expires_at = now() + '1 second', heartbeat_at = '2020-01-01'")
+async def test_renewing_extends_the_lease(queue: QueueHarness) -> None:
+    worker, batch = await claim_new(queue)
+    await queue.owner.execute(
+        "UPDATE batch_jobs SET lease_expires_at = now() + '1 second', heartbeat_at = '2020-01-01'"
+    )
     await worker.renew(batch)
-    [lease] = await rig.owner.fetch(
+    [lease] = await queue.owner.fetch(
         "SELECT lease_expires_at - heartbeat_at, heartbeat_at > now() - interval '1 minute' FROM batch_jobs"
     )
     assert (lease[0].total_seconds(), lease[1]) == (pytest.approx(60, abs=1), True)
 
 
-async def test_writing_results_is_a_sign_of_life_too(rig: Rig) -> None:
-    worker, batch = await claimed(rig)
-    await rig.owner.execute("UPDATE batch_jobs SET lease_expires_at = clock_timestamp() + '5 seconds'")
-    await worker.settle(batch, [rig.subject.done(batch.rows[0])], [])
-    assert await rig.owner.fetchval("SELECT lease_expires_at > now() + '50 seconds' FROM batch_jobs")
+async def test_settling_renews_the_lease(queue: QueueHarness) -> None:
+    worker, batch = await claim_new(queue)
+    await queue.owner.execute("UPDATE batch_jobs SET lease_expires_at = clock_timestamp() + '5 seconds'")
+    await worker.settle(batch, [queue.example.completed(batch.rows[0])], [])
+    assert await queue.owner.fetchval("SELECT lease_expires_at > now() + '50 seconds' FROM batch_jobs")
 
 
 REFUSED = [
@@ -187,9 +191,11 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("values", REFUSED)
-async def test_a_value_that_the_table_refuses_leaves_nothing_written(invoices: Rig, values: tuple[Any, ...]) -> None:
-    worker, batch = await claimed(invoices, 3)
-    good = [invoices.subject.done(batch.rows[0]), invoices.subject.done(batch.rows[2])]
+async def test_a_value_that_the_table_refuses_leaves_nothing_written(
+    invoices: QueueHarness, values: tuple[Any, ...]
+) -> None:
+    worker, batch = await claim_new(invoices, 3)
+    good = [invoices.example.completed(batch.rows[0]), invoices.example.completed(batch.rows[2])]
     with pytest.raises(ValuesRefused):
         await worker.settle(batch, [*good, CompletedRow(batch.rows[1], values)], [])
     assert await invoices.statuses() == {"processing": 3}
@@ -198,33 +204,33 @@ async def test_a_value_that_the_table_refuses_leaves_nothing_written(invoices: R
     )
 
 
-async def test_what_a_trigger_of_the_table_refuses_leaves_nothing_written(own_users: Rig) -> None:
+async def test_a_value_that_a_trigger_refuses_leaves_nothing_written(own_users: QueueHarness) -> None:
     await own_users.owner.execute("""
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not %', NEW.id; END $$;
 CREATE TRIGGER refuse BEFORE UPDATE ON users FOR EACH ROW WHEN (NEW.normalized_name LIKE '% 2')
 EXECUTE FUNCTION refuse()""")
-    worker, batch = await claimed(own_users, 3)
+    worker, batch = await claim_new(own_users, 3)
     with pytest.raises(ValuesRefused, match="not 2"):
-        await worker.settle(batch, [own_users.subject.done(row) for row in batch.rows], [])
+        await worker.settle(batch, own_users.results(batch.rows), [])
     assert await own_users.statuses() == {"processing": 3}
 
 
-async def test_what_a_deferred_constraint_refuses_leaves_nothing_written(own_users: Rig) -> None:
+async def test_a_value_that_a_deferred_constraint_refuses_leaves_nothing_written(own_users: QueueHarness) -> None:
     await own_users.owner.execute("ALTER TABLE users ADD UNIQUE (country) DEFERRABLE INITIALLY DEFERRED")
-    worker, batch = await claimed(own_users, 3)
+    worker, batch = await claim_new(own_users, 3)
     with pytest.raises(ValuesRefused, match="country"):
         await worker.settle(batch, [CompletedRow(row, ("n", "e", "d", "DE")) for row in batch.rows], [])
     assert await own_users.statuses() == {"processing": 3}
 
 
-async def test_slices_of_a_batch_are_settled_side_by_side(rig: Rig) -> None:
-    worker, batch = await claimed(rig, 20)
-    person = await rig.connect()
+async def test_parts_of_a_batch_are_settled_concurrently(queue: QueueHarness) -> None:
+    worker, batch = await claim_new(queue, 20)
+    person = await queue.connect()
     async with person.transaction():
-        await person.execute(f"SELECT FROM {rig.table.name} WHERE {rig.table.key} = 1 FOR UPDATE")
-        stuck = asyncio.create_task(worker.settle(batch, [rig.subject.done(row) for row in batch.rows[:10]], []))
-        await rig.until_blocked()
-        second = await worker.settle(batch, [rig.subject.done(row) for row in batch.rows[10:]], [])
+        await person.execute(f"SELECT FROM {queue.table.name} WHERE {queue.table.key} = 1 FOR UPDATE")
+        stuck = asyncio.create_task(worker.settle(batch, queue.results(batch.rows[:10]), []))
+        await queue.until_blocked()
+        second = await worker.settle(batch, queue.results(batch.rows[10:]), [])
         await worker.renew(batch)
         assert second == SettledRows(completed=10)
         assert not stuck.done()
@@ -232,42 +238,42 @@ async def test_slices_of_a_batch_are_settled_side_by_side(rig: Rig) -> None:
     assert await worker.close(batch) == 0
 
 
-async def test_a_batch_whose_rows_are_being_written_is_not_taken_over_though_its_lease_ends(rig: Rig) -> None:
-    worker, batch = await claimed(rig)
-    other, person = await rig.worker("pod-2"), await rig.connect()
+async def test_a_batch_is_not_recovered_during_a_write_even_when_its_lease_expires(queue: QueueHarness) -> None:
+    worker, batch = await claim_new(queue)
+    other, person = await queue.worker("pod-2"), await queue.connect()
     async with person.transaction():
-        await person.execute(f"SELECT FROM {rig.table.name} WHERE {rig.table.key} = 1 FOR UPDATE")
-        writing = asyncio.create_task(worker.settle(batch, [rig.subject.done(row) for row in batch.rows], []))
-        await rig.until_blocked()
-        await rig.expire_leases()
+        await person.execute(f"SELECT FROM {queue.table.name} WHERE {queue.table.key} = 1 FOR UPDATE")
+        writing = asyncio.create_task(worker.settle(batch, queue.results(batch.rows), []))
+        await queue.until_blocked()
+        await queue.expire_leases()
         assert await other.recover() is None
     assert await writing == SettledRows(completed=10)
     assert await other.recover() is None
     assert await worker.close(batch) == 0
 
 
-async def test_writing_waits_for_a_takeover_and_then_writes_nothing(rig: Rig) -> None:
-    worker, batch = await claimed(rig)
-    taking = await rig.connect()
+async def test_a_write_waits_for_a_recovery_and_then_writes_nothing(queue: QueueHarness) -> None:
+    worker, batch = await claim_new(queue)
+    taking = await queue.connect()
     async with taking.transaction():
         await taking.execute("SELECT FROM batch_jobs FOR UPDATE")
-        writing = asyncio.create_task(worker.settle(batch, [rig.subject.done(row) for row in batch.rows], []))
+        writing = asyncio.create_task(worker.settle(batch, queue.results(batch.rows), []))
         beating = asyncio.create_task(worker.renew(batch))
-        await rig.until_blocked(2)
+        await queue.until_blocked(2)
         await taking.execute("UPDATE batch_jobs SET status = 'abandoned'")
     results = await asyncio.gather(writing, beating, return_exceptions=True)
     assert [type(result) for result in results] == [LeaseLost, LeaseLost]
-    assert await rig.statuses() == {"processing": 10}
+    assert await queue.statuses() == {"processing": 10}
 
 
-async def test_settling_renewing_closing_and_recovering_at_once_never_end_in_a_deadlock(users: Rig) -> None:
+async def test_concurrent_settling_renewing_closing_and_recovering_never_deadlock(users: QueueHarness) -> None:
     await users.insert(range(1, 401))
     worker = await users.worker(connections=6)
     recovering = await users.worker("pod-2", connections=2)
 
     async def work(batch: Batch) -> None:
         slices = [batch.rows[start : start + 10] for start in range(0, len(batch.rows), 10)]
-        writes = [worker.settle(batch, [users.subject.done(row) for row in part], []) for part in slices]
+        writes = [worker.settle(batch, users.results(part), []) for part in slices]
         ended = await asyncio.gather(*writes, worker.renew(batch), worker.close(batch), return_exceptions=True)
         assert [error for error in ended if isinstance(error, Exception) and not isinstance(error, LeaseLost)] == []
 
@@ -292,20 +298,20 @@ async def test_settling_renewing_closing_and_recovering_at_once_never_end_in_a_d
     assert sum(batch.completed for batch in await users.batches()) == 400
 
 
-async def test_a_connection_cut_in_the_middle_leaves_a_worker_that_works_on(rig: Rig) -> None:
-    worker, batch = await claimed(rig)
-    person = await rig.connect()
+async def test_a_worker_continues_after_its_connection_is_cut(queue: QueueHarness) -> None:
+    worker, batch = await claim_new(queue)
+    person = await queue.connect()
     async with person.transaction():
-        await person.execute(f"SELECT FROM {rig.table.name} WHERE {rig.table.key} = 1 FOR UPDATE")
-        writing = asyncio.create_task(worker.settle(batch, [rig.subject.done(row) for row in batch.rows], []))
-        [pid] = await rig.until_blocked()
-        await rig.owner.execute("SELECT pg_terminate_backend($1)", pid)
+        await person.execute(f"SELECT FROM {queue.table.name} WHERE {queue.table.key} = 1 FOR UPDATE")
+        writing = asyncio.create_task(worker.settle(batch, queue.results(batch.rows), []))
+        [pid] = await queue.until_blocked()
+        await queue.owner.execute("SELECT pg_terminate_backend($1)", pid)
         [error] = await asyncio.gather(writing, return_exceptions=True)
     assert type(error).__name__ == "DatabaseUnavailable"
-    assert await worker.settle(batch, [rig.subject.done(row) for row in batch.rows], []) == SettledRows(completed=10)
+    assert await worker.settle(batch, queue.results(batch.rows), []) == SettledRows(completed=10)
 
 
-async def test_a_row_may_have_no_values_at_all_to_read(users: Rig) -> None:
+async def test_a_job_may_read_no_column(users: QueueHarness) -> None:
     await users.insert([1])
     worker = await users.worker(table=type(users.table)(users.table.batch_name, "users"))
     batch = await worker.claim(1)

@@ -1,4 +1,4 @@
-"""Two tables that queues are put on: one like the shipped job's, one with another key and other types."""
+"""Two tables with queues: one like the shipped job's, and one with another key and other types."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from keda_jobs.claims.queue import ClaimedRow, CompletedRow
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """A table, how it is made and filled, and what a job would write to a row."""
+class ExampleTable:
+    """A table with the statements that create and fill it, and the results of its job."""
 
     table: ClaimTable
     ddl: str
@@ -24,18 +24,18 @@ class Subject:
 
     @property
     def insert(self) -> str:
-        """Inserts rows with the keys `$1`."""
+        """Statement that inserts rows with the keys `$1`."""
         return (
             f"INSERT INTO {self.table.name} ({self.table.key}, {self.columns})"
             f" SELECT key, {self.values} FROM unnest($1::bigint[]) AS key"
         )
 
-    def done(self, row: ClaimedRow) -> CompletedRow:
-        """What a job would write to that row."""
+    def completed(self, row: ClaimedRow) -> CompletedRow:
+        """Build the job's result for a row."""
         return CompletedRow(row, self.result(row.key))
 
 
-USERS = Subject(
+USERS = ExampleTable(
     ClaimTable(
         "users-batch",
         "users",
@@ -59,7 +59,7 @@ CREATE TABLE users (
     lambda key: (f"Ada Lovelace {key}", f"ada.{key}@example.org", "example.org", None),
 )
 
-INVOICES = Subject(
+INVOICES = ExampleTable(
     ClaimTable(
         "invoice-reminders",
         "invoices",

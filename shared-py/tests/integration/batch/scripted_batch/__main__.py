@@ -1,4 +1,4 @@
-"""Starts the job: `python -m steered_batch`."""
+"""Start a worker: `python -m scripted_batch`."""
 
 from keda_jobs import run
 

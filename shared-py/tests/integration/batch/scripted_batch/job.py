@@ -1,4 +1,4 @@
-"""The handler: each kind of parcel is one way in which a handler may behave."""
+"""The handler: each kind of parcel is one behaviour of a handler."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from keda_jobs.errors import StoreUnavailable
 
 
 class Settings(BatchSettings):
-    """How a test steers the job."""
+    """Files by which a test controls the job."""
 
     gate: Path
-    """Rows that wait go on once it exists."""
+    """Waiting rows continue once it exists."""
     runs: Path
     """A line for each run of the handler: `<id> <kind>`."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What rows wait for."""
+    """Gate that rows wait for."""
 
     file: Path
 
@@ -38,7 +38,7 @@ class Gate:
 
 
 class Parcel(NamedTuple):
-    """The columns that are read."""
+    """Columns that the job reads."""
 
     id: int
     kind: str
@@ -46,7 +46,7 @@ class Parcel(NamedTuple):
 
 
 class Sticker(NamedTuple):
-    """The columns that are written."""
+    """Columns that the job writes."""
 
     label: str | None
     size: int
@@ -57,13 +57,13 @@ def _sticker(parcel: Parcel) -> Sticker:
 
 
 async def _waits(parcel: Parcel, gate: Gate) -> Sticker:
-    while not gate.is_open:  # noqa: ASYNC110 - it is opened by another process
+    while not gate.is_open:  # noqa: ASYNC110 - another process opens it
         await asyncio.sleep(0.01)
     return _sticker(parcel)
 
 
 async def _spins(parcel: Parcel, gate: Gate) -> Sticker:
-    """Keep the event loop for 5 ms, without an await, unless the gate is open."""
+    """Block the event loop for 5 ms, unless the gate is open."""
     ends = time.monotonic() + 0.005
     while not gate.is_open and time.monotonic() < ends:
         pass
@@ -71,7 +71,7 @@ async def _spins(parcel: Parcel, gate: Gate) -> Sticker:
 
 
 async def _freezes(parcel: Parcel, gate: Gate) -> Sticker:
-    """Keep the event loop until the gate is open."""
+    """Block the event loop until the gate is open."""
     while not gate.is_open:
         pass
     return _sticker(parcel)
@@ -160,7 +160,7 @@ _BY_KIND: dict[str, Callable[[Parcel, Gate], Awaitable[Sticker]]] = {
 
 
 async def ship(parcel: Parcel, job: BatchContext[Settings]) -> Sticker:
-    """The parcel's label, or what its kind does instead."""
+    """Label the parcel, or do what its kind says."""
     with job.settings.runs.open("a") as runs:
         runs.write(f"{parcel.id} {parcel.kind}\n")
     return await _BY_KIND[parcel.kind](parcel, Gate(job.settings.gate))

@@ -1,0 +1,1 @@
+"""A job for tests: the kind of a parcel says what the handler does."""
