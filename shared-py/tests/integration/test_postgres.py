@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: every trouble is one line, either one that waiting may end or one that it may not."""
+"""Connections to PostgreSQL: every error is one line, and says whether waiting may help."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def settings(dsn: str) -> PgSettings:
 
 
 async def query(dsn: str, statement: str = "SELECT 1", *, call_s: float = 10) -> object:
-    """The answer to a statement over a pool, as workers ask."""
+    """Run a statement over a pool, as workers do."""
     async with (
-        open_pool(settings(dsn), name="test", connections=1, call_s=call_s) as made,
-        transaction(made) as connection,
+        open_pool(settings(dsn), name="test", connections=1, call_s=call_s) as connections,
+        transaction(connections) as connection,
     ):
         return await connection.fetchval(statement)
 
@@ -62,9 +62,7 @@ async def test_a_connection_has_a_name_and_answers(postgres_server: PostgresServ
         "target_session_attrs=read-write&load_balance_hosts=disable",
     ],
 )
-async def test_parameters_that_providers_put_in_their_urls_do_not_disturb(
-    postgres_server: PostgresServer, parameters: str
-) -> None:
+async def test_parameters_of_providers_urls_are_accepted(postgres_server: PostgresServer, parameters: str) -> None:
     assert await query(f"{postgres_server.dsn}?{parameters}") == 1
 
 
@@ -85,16 +83,14 @@ async def test_parameters_that_providers_put_in_their_urls_do_not_disturb(
         ("statement_timeout=soon", 'PG_DSN: invalid value for parameter "statement_timeout": "soon"'),
     ],
 )
-async def test_a_parameter_that_cannot_be_met_is_told_in_one_line(
+async def test_an_unsupported_parameter_is_reported_in_one_line(
     postgres_server: PostgresServer, parameters: str, line: str
 ) -> None:
     assert await line_of(query(f"{postgres_server.dsn}?{parameters}"), Misconfigured) == line
 
 
 @pytest.mark.parametrize("special", ["/", "#", "?", "@", ":", "[", "%"])
-async def test_a_password_that_was_not_escaped_never_comes_to_light(
-    postgres_server: PostgresServer, special: str
-) -> None:
+async def test_an_unescaped_password_is_never_shown(postgres_server: PostgresServer, special: str) -> None:
     dsn = f"postgresql://keda_jobs:{_SECRET}{special}{_SECRET}@127.0.0.1:{postgres_server.port}/keda_jobs"
     [answer] = await asyncio.gather(query(dsn), return_exceptions=True)
     if isinstance(answer, BaseException):
@@ -102,29 +98,29 @@ async def test_a_password_that_was_not_escaped_never_comes_to_light(
         assert _SECRET not in f"{answer} {answer.__cause__}"
 
 
-async def test_a_url_that_is_none_says_how_to_write_it(postgres_server: PostgresServer) -> None:
+async def test_the_error_of_a_malformed_url_says_how_to_write_it(postgres_server: PostgresServer) -> None:
     line = await line_of(query(f"postgresql://keda_jobs:{_SECRET}/x@127.0.0.1/keda_jobs"), Misconfigured)
     assert line == (
         "PG_DSN cannot be read as a URL; write characters such as @ : / # ? % in user and password as %40 and so on"
     )
 
 
-async def test_a_server_that_is_away_may_come_back() -> None:
+async def test_a_refused_connection_is_unavailability() -> None:
     port = free_port()
     assert f"('127.0.0.1', {port})" in await line_of(query(f"postgresql://u@127.0.0.1:{port}/d"), DatabaseUnavailable)
 
 
-async def test_a_server_that_does_not_answer_is_not_waited_for_long() -> None:
+async def test_a_silent_server_is_unavailability_after_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         dsn = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d?connect_timeout=0.2"
         assert await line_of(query(dsn), DatabaseUnavailable) == "PostgreSQL: no answer in time"
 
 
-async def test_an_unknown_host_may_become_known() -> None:
+async def test_an_unknown_host_is_unavailability() -> None:
     await line_of(query("postgresql://u@nowhere.invalid/d"), DatabaseUnavailable)
 
 
-async def test_a_server_that_shuts_down_may_come_back(own_postgres_server: PostgresServer) -> None:
+async def test_a_server_that_shuts_down_is_unavailability(own_postgres_server: PostgresServer) -> None:
     async with open_connection(settings(own_postgres_server.dsn), name="stays"):
         own_postgres_server.signal(signal.SIGTERM)
 
@@ -138,17 +134,17 @@ async def test_a_server_that_shuts_down_may_come_back(own_postgres_server: Postg
         assert await until(refusal) == "PostgreSQL: the database system is shutting down"
 
 
-async def test_a_connection_that_is_cut_is_replaced_by_a_new_one(own_postgres_server: PostgresServer) -> None:
+async def test_a_cut_connection_is_replaced(own_postgres_server: PostgresServer) -> None:
     dsn = own_postgres_server.dsn
-    async with open_pool(settings(dsn), name="test", connections=1, call_s=10) as made:
-        async with transaction(made) as connection:
+    async with open_pool(settings(dsn), name="test", connections=1, call_s=10) as connections:
+        async with transaction(connections) as connection:
             assert await connection.fetchval("SELECT 1") == 1
         await asyncio.to_thread(own_postgres_server.stop_immediately)
         with pytest.raises(DatabaseUnavailable, match="PostgreSQL: "):
-            async with transaction(made) as connection:
+            async with transaction(connections) as connection:
                 await connection.fetchval("SELECT 1")
         await asyncio.to_thread(own_postgres_server.start)
-        async with transaction(made) as connection:
+        async with transaction(connections) as connection:
             assert await connection.fetchval("SELECT 2") == 2
 
 
@@ -189,7 +185,7 @@ async def test_an_unknown_role_or_database_is_a_wrong_setting(
     assert await line_of(query(postgres_server.dsn_of(*name)), Misconfigured) == line
 
 
-async def test_too_many_connections_may_become_fewer(postgres_server: PostgresServer, database: str) -> None:
+async def test_too_many_connections_are_unavailability(postgres_server: PostgresServer, database: str) -> None:
     async with open_connection(settings(postgres_server.dsn_of(database)), name="owner") as owner:
         await owner.execute(f"ALTER DATABASE {database} CONNECTION LIMIT 0; CREATE ROLE {database} LOGIN")
         line = await line_of(query(postgres_server.dsn_of(database, database)), DatabaseUnavailable)
@@ -209,13 +205,13 @@ async def test_too_many_connections_may_become_fewer(postgres_server: PostgresSe
         ),
     ],
 )
-async def test_what_is_interrupted_may_be_tried_again(
+async def test_an_interrupted_statement_is_unavailability(
     postgres_server: PostgresServer, statement: str, line: str
 ) -> None:
     async def run() -> None:
         async with (
-            open_pool(settings(postgres_server.dsn), name="test", connections=1, call_s=0.5) as made,
-            transaction(made) as connection,
+            open_pool(settings(postgres_server.dsn), name="test", connections=1, call_s=0.5) as connections,
+            transaction(connections) as connection,
         ):
             await connection.execute(statement)
 
@@ -231,17 +227,15 @@ async def test_what_is_interrupted_may_be_tried_again(
         ("SELEKT", 'syntax error at or near "SELEKT"'),
     ],
 )
-async def test_what_the_database_does_not_know_is_a_missing_schema(
-    postgres_server: PostgresServer, statement: str, line: str
-) -> None:
+async def test_an_unknown_name_is_a_missing_schema(postgres_server: PostgresServer, statement: str, line: str) -> None:
     assert await line_of(query(postgres_server.dsn, statement), Misconfigured) == line
 
 
-async def test_a_statement_that_is_cancelled_leaves_a_pool_that_works(postgres_server: PostgresServer) -> None:
-    async with open_pool(settings(postgres_server.dsn), name="test", connections=1, call_s=10) as made:
+async def test_the_pool_works_after_a_cancelled_statement(postgres_server: PostgresServer) -> None:
+    async with open_pool(settings(postgres_server.dsn), name="test", connections=1, call_s=10) as connections:
 
         async def sleep() -> None:
-            async with transaction(made) as connection:
+            async with transaction(connections) as connection:
                 await connection.execute("SELECT pg_sleep(60)")
 
         sleeping = asyncio.create_task(sleep())
@@ -251,5 +245,5 @@ async def test_a_statement_that_is_cancelled_leaves_a_pool_that_works(postgres_s
         sleeping.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sleeping
-        async with transaction(made) as connection:
+        async with transaction(connections) as connection:
             assert await connection.fetchval("SELECT 1") == 1

@@ -15,8 +15,8 @@ async def begun(control: Control, rows: int) -> None:
 
 
 async def test_cut_connections_are_replaced(parcels: Parcels, start: Start, control: Control) -> None:
-    await parcels.insert(spins=2000)
-    worker = start(CLAIM_SIZE="500")
+    await parcels.insert(spins=1000)
+    worker = start(CLAIM_SIZE="250")
 
     async def cut() -> int:
         return int(
@@ -27,14 +27,14 @@ async def test_cut_connections_are_replaced(parcels: Parcels, start: Start, cont
             )
         )
 
-    for runs in (100, 400, 700, 1000):
+    for runs in (50, 200, 350, 500):
         await begun(control, runs)
         await until(cut)
     control.open_gate()
     assert await worker.finish() == 0
-    assert await parcels.statuses() == {"completed": 2000}
+    assert await parcels.statuses() == {"completed": 1000}
     assert await parcels.written_twice() == []
-    assert sum(batch["completed"] for batch in await parcels.batches()) == 2000
+    assert sum(batch["completed"] for batch in await parcels.batches()) == 1000
 
 
 async def test_a_worker_waits_for_a_restart_of_the_server(own_parcels: Parcels, start: Start, control: Control) -> None:

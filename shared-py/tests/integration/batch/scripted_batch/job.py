@@ -89,10 +89,6 @@ async def _fails_once(parcel: Parcel, _gate: Gate) -> Sticker:
     return _sticker(parcel)
 
 
-async def _exits(_parcel: Parcel, _gate: Gate) -> Sticker:
-    os._exit(7)
-
-
 async def _kills_its_process(_parcel: Parcel, _gate: Gate) -> Sticker:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
@@ -139,7 +135,6 @@ _BY_KIND: dict[str, Callable[[Parcel, Gate], Awaitable[Sticker]]] = {
     "freezes": _freezes,
     "needs the store": _needs_the_store,
     "fails once": _fails_once,
-    "exits": _exits,
     "kills its process": _kills_its_process,
     "cancels": _cancels,
     "asks to exit": _asks_to_exit,

@@ -1,4 +1,4 @@
-"""How long a call is tried while PostgreSQL is away."""
+"""Retries of a call while PostgreSQL is unavailable."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from keda_jobs.runtime.shutdown import Shutdown
 
 
 class Server:
-    """Away for the first calls."""
+    """Server that is unavailable for the first calls."""
 
-    def __init__(self, away_for: int) -> None:
+    def __init__(self, failing_calls: int) -> None:
         self.calls = 0
-        self._away_for = away_for
+        self._failing_calls = failing_calls
 
     async def call(self) -> str:
         self.calls += 1
-        if self.calls <= self._away_for:
+        if self.calls <= self._failing_calls:
             raise DatabaseUnavailable("PostgreSQL: refused")
         return "answer"
 
 
-async def test_a_call_is_tried_until_it_is_answered() -> None:
-    server = Server(away_for=3)
+async def test_a_call_is_retried_until_it_succeeds() -> None:
+    server = Server(failing_calls=3)
     answer = await retry_until(server.call, Backoff(max_s=0.01), Shutdown(0), lambda: time.monotonic() + 60)
     assert (answer, server.calls) == ("answer", 4)
 
 
-async def test_a_call_is_tried_once_at_least() -> None:
-    server = Server(away_for=0)
+async def test_a_call_runs_at_least_once() -> None:
+    server = Server(failing_calls=0)
     assert await retry_until(server.call, database_backoff(), Shutdown(0), lambda: 0.0) == "answer"
 
 
-async def test_the_last_try_is_made_at_the_deadline_and_no_rest_goes_beyond_it() -> None:
-    server = Server(away_for=1000)
-    deadline = time.monotonic() + 0.1  # shorter than the first rest
+async def test_the_last_try_is_at_the_deadline() -> None:
+    server = Server(failing_calls=1000)
+    deadline = time.monotonic() + 0.1  # shorter than the first wait
     with pytest.raises(DatabaseUnavailable, match="refused"):
         await retry_until(server.call, Backoff(max_s=3600), Shutdown(0), lambda: deadline)
     assert time.monotonic() >= deadline
     assert server.calls == 2
 
 
-async def test_a_stop_has_it_tried_again_at_once() -> None:
-    server = Server(away_for=1)
+async def test_a_shutdown_request_retries_at_once() -> None:
+    server = Server(failing_calls=1)
     shutdown = Shutdown(grace_s=3600)
     backoff = Backoff(max_s=3600)
     backoff.failed("long ago")
@@ -60,7 +60,7 @@ async def test_a_stop_has_it_tried_again_at_once() -> None:
     assert await waiting == "answer"
 
 
-async def test_who_is_cancelled_does_not_try_again_though_the_error_is_another() -> None:
+async def test_a_cancelled_call_is_not_retried_whatever_it_raises() -> None:
     called = asyncio.Event()
 
     async def roll_back_on_a_dead_connection() -> None:

@@ -1,4 +1,4 @@
-"""The inner loop: rows in time_slice, results, and what is not a row's fault."""
+"""The inner loop: time slices, results, and errors that are not a row's fault."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Handler = Callable[[Order, BatchContext], Awaitable[None]]
 
 
 class Bench:
-    """A runner with rows that wait."""
+    """A runner with waiting rows."""
 
     def __init__(self, handler: Handler, rows: int, workers: int = 1) -> None:
         settings = BatchSettings.model_validate({"pg_dsn": "postgresql://nowhere/test", "workers": workers})
@@ -45,14 +45,14 @@ class Bench:
 
     @property
     def done(self) -> list[int]:
-        return [done.row.key for done in self.results.completed]
+        return [completed.row.key for completed in self.results.completed]
 
 
 async def succeed(_order: Order, _job: BatchContext) -> None:
     return None
 
 
-async def test_each_row_is_run_once_in_its_order() -> None:
+async def test_each_row_runs_once_in_order() -> None:
     bench = Bench(succeed, 1000)
     await bench.run()
     assert bench.done == list(range(1000))
@@ -65,7 +65,7 @@ async def test_tasks_share_the_rows() -> None:
     assert sorted(bench.done) == list(range(1000))
 
 
-async def test_after_a_stop_no_further_row_is_begun() -> None:
+async def test_no_row_starts_after_a_shutdown_request() -> None:
     async def succeed_three_times(order: Order, _job: BatchContext) -> None:
         if order.number == 2:
             bench.shutdown.request()
@@ -76,7 +76,7 @@ async def test_after_a_stop_no_further_row_is_begun() -> None:
     assert len(bench.waiting) == 7
 
 
-async def test_the_loop_turns_while_rows_never_await() -> None:
+async def test_other_tasks_run_while_handlers_never_await() -> None:
     others_turns: list[int] = []
 
     async def spin(order: Order, _job: BatchContext) -> None:
@@ -93,32 +93,32 @@ async def test_the_loop_turns_while_rows_never_await() -> None:
             await asyncio.sleep(0)
 
     await asyncio.gather(other(), *(bench.run() for _ in range(8)))
-    # 2 ms a row and 20 ms a time_slice of all tasks: hardly more than 16 rows between two turns of the loop.
+    # 2 ms a row and slices of 20 ms: hardly more than 16 rows between two turns of the loop.
     between = [after - before for before, after in itertools.pairwise(others_turns)]
     assert max(between) <= 24
 
 
-async def test_a_platform_in_trouble_costs_no_row_and_no_try(caplog: pytest.LogCaptureFixture) -> None:
-    troubles = iter([True, True, False])
+async def test_an_unavailable_platform_costs_no_row_and_no_attempt(caplog: pytest.LogCaptureFixture) -> None:
+    failures = iter([True, True, False])
 
     async def need_the_store(_order: Order, _job: BatchContext) -> None:
-        if next(troubles, False):
-            raise StoreUnavailable("the store is away")
+        if next(failures, False):
+            raise StoreUnavailable("the store is unavailable")
 
     bench = Bench(need_the_store, 3)
     with caplog.at_level(logging.INFO):
         await bench.run()
     assert bench.done == [0, 1, 2]
     assert not bench.results.failures
-    said = [record.message for record in caplog.records]
-    assert all("(attempt not counted): the store is away" in line for line in said[:-1])
-    assert said[-1] == "resuming after 2 failed tries"
+    messages = [record.message for record in caplog.records]
+    assert all("(attempt not counted): the store is unavailable" in line for line in messages[:-1])
+    assert messages[-1] == "resuming after 2 failed tries"
 
 
-async def test_a_stop_ends_the_rest_and_leaves_the_row() -> None:
+async def test_a_shutdown_request_ends_the_backoff_and_leaves_the_row() -> None:
     async def need_the_store(_order: Order, _job: BatchContext) -> None:
         bench.shutdown.request()
-        raise StoreUnavailable("the store is away")
+        raise StoreUnavailable("the store is unavailable")
 
     bench = Bench(need_the_store, 3)
     await bench.run()
@@ -127,7 +127,7 @@ async def test_a_stop_ends_the_rest_and_leaves_the_row() -> None:
     assert not bench.results.failures
 
 
-async def test_a_cancelled_task_takes_nothing_for_a_failure() -> None:
+async def test_cancelling_the_task_fails_no_row() -> None:
     begun = asyncio.Event()
 
     async def hang(_order: Order, _job: BatchContext) -> None:
@@ -143,7 +143,7 @@ async def test_a_cancelled_task_takes_nothing_for_a_failure() -> None:
     assert not bench.results.failures
 
 
-async def test_a_handler_that_cancels_something_of_its_own_fails_its_row_only() -> None:
+async def test_a_handler_that_cancels_its_own_task_fails_its_row_only() -> None:
     async def cancel(order: Order, _job: BatchContext) -> None:
         if order.number == 1:
             task = asyncio.create_task(asyncio.sleep(60))
@@ -157,7 +157,7 @@ async def test_a_handler_that_cancels_something_of_its_own_fails_its_row_only() 
     assert (failure.key, failure.error, failure.delay_s) == (1, "HandlerQuit: the handler raised CancelledError", 60)
 
 
-async def test_bugs_are_said_once_for_each_class_and_failures_never(caplog: pytest.LogCaptureFixture) -> None:
+async def test_bugs_are_logged_once_for_each_class_and_failures_never(caplog: pytest.LogCaptureFixture) -> None:
     errors: list[Exception] = [KeyError("a"), KeyError("b"), ZeroDivisionError(), Permanent("no street"), KeyError("c")]
 
     async def fail(order: Order, _job: BatchContext) -> None:
@@ -170,7 +170,7 @@ async def test_bugs_are_said_once_for_each_class_and_failures_never(caplog: pyte
     assert len(caplog.records) == 2
 
 
-async def test_what_is_not_of_the_declared_type_is_a_failure() -> None:
+async def test_a_result_of_another_type_is_a_failure() -> None:
     async def answer(_order: Order, _job: BatchContext) -> Any:
         return 42
 
