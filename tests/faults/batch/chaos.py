@@ -1,4 +1,4 @@
-"""What happens to a run: workers are killed, and the server crashes."""
+"""Chaos during a run: workers are killed, and the server crashes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ FROM batch_jobs GROUP BY pod_name"""
 
 
 class Kills:
-    """SIGKILL to one worker after the other, at every spot of its work; another one is always left alive.
+    """SIGKILL to one worker after another, at every spot of its work. Another worker is always left alive.
 
-    Spots and the pauses between two kills, in seconds, are drawn from `rng`.
+    `rng` draws the spots and the pauses between two kills, in seconds.
     """
 
     def __init__(self, queue: QueueView, fleet: Fleet, rng: random.Random, pauses_s: tuple[float, float]) -> None:
@@ -42,7 +42,7 @@ class Kills:
         self._due = time.monotonic() + self._rng.uniform(*self._pauses_s)
 
     async def strike_when_due(self) -> None:
-        """Kill a worker if the pause is over and one is at the spot that was drawn."""
+        """Kill a worker if the pause has passed and one is at the drawn spot."""
         if time.monotonic() < self._due:
             return
         spots = await self._spots()
@@ -51,17 +51,17 @@ class Kills:
         if victims and len(workers) > 1:
             victim = self._rng.choice(victims)
             await self._fleet.kill(victim)
-            # Where it was when it died, by what it has left behind.
+            # The spot where it died, by the records that it left.
             self.hits[(await self._spots())[victim.pod]] += 1
             self._draw()
 
     async def _spots(self) -> dict[str, Spot]:
-        """Where the workers are that have ever claimed."""
+        """Read the spot of each worker that has ever claimed."""
         return {row["pod_name"]: row["spot"] for row in await self._queue.owner.fetch(_WHERE_THEY_ARE)}
 
 
 class Crashes:
-    """A crash of the server each time that so many rows have been settled."""
+    """Crashes of the server, each after a number of settled rows."""
 
     def __init__(self, queue: QueueView, at: Iterable[int]) -> None:
         self._queue = queue
@@ -69,11 +69,11 @@ class Crashes:
 
     @property
     def left(self) -> int:
-        """Crashes that are still to come."""
+        """Number of crashes still to come."""
         return len(self._at)
 
     async def strike_when_due(self) -> None:
-        """Crash the server, if it is time, and return when it runs again."""
+        """Crash the server if it is time, and return when it runs again."""
         if self._at and await self._queue.settled_rows() >= self._at[0]:
             del self._at[0]
             await self._queue.crash()

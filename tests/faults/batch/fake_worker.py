@@ -1,4 +1,4 @@
-"""A job for one test: what becomes of a row is what its name says."""
+"""Batch job for tests: the name of a row says what becomes of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from keda_jobs.claims import ClaimTable
 
 from .queue_view import QueueView
 
-JOB = "obedient-batch"
+JOB = "fake-batch"
 TABLE = ClaimTable(JOB, "users", reads=("name", "attempts"))
 
 _SOURCE = """
@@ -28,7 +28,7 @@ class User(NamedTuple):
     attempts: int
 
 
-async def obey(user: User, _job: BatchContext[BatchSettings]) -> None:
+async def act(user: User, _job: BatchContext[BatchSettings]) -> None:
     match user.name:
         case "refused":
             raise Permanent("refused")
@@ -44,24 +44,24 @@ async def obey(user: User, _job: BatchContext[BatchSettings]) -> None:
 
 
 if __name__ == "__main__":
-    run(batch_job(obey, BatchSettings, table="users"))
+    run(batch_job(act, BatchSettings, table="users"))
 """
 
 
-class ObedientJob:
-    """The job's package in `folder`; rows that wait do so until `open_the_gate`."""
+class FakeWorker:
+    """Package of the job in `folder`. Waiting rows continue after `open_gate`."""
 
     def __init__(self, folder: Path) -> None:
         self._gate = folder / "gate"
         self.environment = write_job(folder, JOB.replace("-", "_"), _SOURCE.format(gate=str(self._gate)))
 
-    def open_the_gate(self) -> None:
-        """Let the rows end that wait, and every later one."""
+    def open_gate(self) -> None:
+        """Let waiting rows continue, and every later one."""
         self._gate.touch()
 
 
 async def insert(queue: QueueView, **rows: int) -> None:
-    """Insert users of these names, in this order: `insert(queue, fine=10, fails_once=1)`."""
+    """Insert users with these names, in this order: `insert(queue, fine=10, fails_once=1)`."""
     for name, number in rows.items():
         await queue.owner.execute(
             "INSERT INTO users (name) SELECT $1 FROM generate_series(1, $2::int)", name.replace("_", " "), number

@@ -1,4 +1,4 @@
-"""Worker processes, started as KEDA starts them: as long as rows are claimable, up to so many at once."""
+"""Worker processes, started as KEDA does: while rows are claimable, up to a maximum."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from .queue_view import QueueView
 
 
 class Worker(JobProcess):
-    """One process; `name` is its job and `pod` its name in `batch_jobs`."""
+    """One worker process; `name` is its job and `pod` its name in `batch_jobs`."""
 
     def __init__(self, job: str, pod: str, environment: Mapping[str, str], folder: Path) -> None:
         super().__init__(job, {**environment, "POD_NAME": pod}, folder / f"{pod}.log")
         self.pod = pod
 
-    def says(self, text: str) -> bool:
-        """Whether its log has `text`."""
+    def has_logged(self, text: str) -> bool:
+        """Return whether its log contains `text`."""
         return text in self.log.read_text(errors="replace")
 
 
 class Fleet:
-    """The workers of one job on one server, the dead ones included."""
+    """Workers of one job on one server, including the dead ones."""
 
     def __init__(self, queue: QueueView, job: str, folder: Path, environment: Mapping[str, str]) -> None:
         self._queue = queue
@@ -38,7 +38,7 @@ class Fleet:
 
     @property
     def alive(self) -> list[Worker]:
-        """The workers that run."""
+        """Workers that are running."""
         return [worker for worker in self.workers if worker.alive]
 
     async def add(self, **environment: str) -> Worker:
@@ -50,9 +50,9 @@ class Fleet:
         return worker
 
     async def scale(self, most: int, rows_per_worker: int) -> None:
-        """Start what the scaler's query asks for, less those that have not claimed yet (KEDA's `accurate`).
+        """Start the workers that the scaler's query asks for, minus those without a claim (KEDA's `accurate`).
 
-        Fails when a worker has failed, which would be started for ever.
+        Fails when a worker has failed, because it would be restarted forever.
         """
         self._none_failed()
         wanted = math.ceil(await self._queue.claimable() / rows_per_worker)
@@ -62,13 +62,13 @@ class Fleet:
             await self.add()
 
     async def kill(self, worker: Worker) -> None:
-        """SIGKILL it; `exit_code` tells whether it had ended by itself."""
+        """Send SIGKILL; `exit_code` tells whether the worker had exited before."""
         await asyncio.to_thread(worker.kill)
         if worker.exit_code == -signal.SIGKILL:
             self.killed.append(worker)
 
-    async def ended(self, deadline_s: float = 60.0) -> None:
-        """Wait until all have ended by themselves; fail unless those that nobody killed did so well."""
+    async def finish(self, deadline_s: float = 60.0) -> None:
+        """Wait until all have exited. Fails unless every worker that was not killed exited with 0."""
         await until(lambda: not self.alive, deadline_s)
         self._none_failed()
 
@@ -78,6 +78,6 @@ class Fleet:
                 assert worker.exit_code == 0, f"{worker.pod} exited with {worker.exit_code}: {worker.last_line()}"
 
     def kill_all(self) -> None:
-        """Leave nothing behind."""
+        """Kill all workers."""
         for worker in self.workers:
             worker.kill()

@@ -1,4 +1,4 @@
-"""A ledger in which the database itself writes down each effect that a worker has on a user."""
+"""Ledger in which the database itself records each effect of a worker on a user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import asyncpg
 
 from .queue_view import QueueView
 
-# By a function of the owner's: the worker needs no right on the ledger, and can have no hand in it.
+# The function runs as its owner: the worker has no right on the ledger and cannot change it.
 _LEDGER = """
 CREATE TABLE ledger (
   user_id bigint NOT NULL, batch_id bigint NOT NULL, status text NOT NULL, is_final boolean NOT NULL,
@@ -78,7 +78,7 @@ FROM batch_jobs AS batch FULL JOIN (
 
 
 class Run(NamedTuple):
-    """What happened on the way to the end."""
+    """Counts of what happened during a run."""
 
     abandoned: int
     abandoned_half_done: int
@@ -86,35 +86,35 @@ class Run(NamedTuple):
 
 
 class Ledger:
-    """The account of all users, kept from `open` on."""
+    """Record of all users since `open`."""
 
     def __init__(self, queue: QueueView) -> None:
         self._queue = queue
 
     async def open(self) -> None:
-        """Enter from now on what becomes of a user."""
+        """Start to record effects."""
         await self._queue.owner.execute(_LEDGER)
 
     async def entries(self) -> list[asyncpg.Record]:
-        """All that was entered, in that order."""
+        """Read all entries, in order."""
         return await self._queue.owner.fetch("SELECT * FROM ledger ORDER BY written_at, user_id")
 
     async def balances(self, rows: int, invalid: int) -> Run:
-        """Fail unless each of so many rows has ended once and rightly, and rows, ledger and batches say the same."""
-        await self._each_row_ended_rightly(rows, invalid)
+        """Check that each row ended once and correctly, and that rows, ledger and batches agree."""
+        await self._each_row_ended_correctly(rows, invalid)
         passing = await self._each_row_ended_once(rows)
         run = await self._batches_add_up(rows, passing)
         assert await self._queue.claimable() == 0
         return run
 
-    async def _each_row_ended_rightly(self, rows: int, invalid: int) -> None:
+    async def _each_row_ended_correctly(self, rows: int, invalid: int) -> None:
         states = await self._queue.one(_ROWS)
         assert states == {"completed": rows - invalid, "given_up": invalid, "half_written": 0}
 
     async def _each_row_ended_once(self, rows: int) -> int:
         effects = await self._queue.one(_EFFECTS)
         assert effects["final"] == effects["rows_with_a_final"] == rows, effects
-        # What the row says now was written by the batch that it names.
+        # The batch that the row names wrote the row's present state.
         assert await self._queue.one(_FINAL_AS_THE_ROW) == {"entries": rows}
         return int(effects["passing"])
 
@@ -124,7 +124,7 @@ class Ledger:
         assert batches["completed"] + batches["given_up"] == rows, batches
         assert batches["failed"] - batches["given_up"] == passing, batches
         assert batches["claimed"] == rows + passing + batches["returned"], batches
-        # A worker that lost its lease would show here: a batch is ended, with its counts, by who takes it over.
+        # A late write of a worker without its lease would show here, because recovery closes the batch with its counts.
         against = await self._queue.one(_BATCHES_AGAINST_EFFECTS)
         assert against == {"other_counts": 0, "written_after_the_end": 0}
         return Run(batches["abandoned"], batches["abandoned_half_done"], batches["returned"])

@@ -1,4 +1,4 @@
-"""The queue of `users` seen from outside: by its owner, by the scaler that KEDA would be, and by a full count."""
+"""View of the queue of `users`: by its owner, by KEDA's scaler, and by a full count."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from stack import PostgresServer
 from stack.postgres import DATABASE
 
 SCALER = "users_scaler"
-SCALERS_QUERY = "SELECT rows FROM users_claimable"
+SCALER_QUERY = "SELECT rows FROM users_claimable"
 
-# The same number from the rows themselves: those that no worker holds and no later time keeps back.
+# The same number by the rows themselves: those that are due and that no worker holds.
 _FULL_COUNT = """
 SELECT
   count(*) FILTER (WHERE batch_status = 'pending' AND next_attempt_at <= now()) AS pending,
@@ -32,7 +32,7 @@ FROM users LEFT JOIN (
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What the scaler is told and what a full count finds, in one snapshot; `resting` rows are not claimable yet."""
+    """The scaler's number and a full count in one snapshot; `resting` rows are not claimable yet."""
 
     claimable: int
     pending: int
@@ -42,12 +42,12 @@ class Moment:
 
     @property
     def counted(self) -> int:
-        """What the scaler ought to be told."""
+        """Number that the scaler should see."""
         return self.pending + self.due_again + self.orphaned
 
 
 class QueueView:
-    """The owner's connection and the scaler's, which stays open as KEDA's does."""
+    """Connections of the owner and of the scaler, which stays open like KEDA's."""
 
     owner: Connection
     scaler: Connection
@@ -57,63 +57,63 @@ class QueueView:
         self._open: list[asyncpg.Connection[asyncpg.Record]] = []
 
     async def make(self, table: ClaimTable) -> None:
-        """Make the users and their queue, for the job of `table`, in an empty database."""
+        """Create the users and their queue, for the job of `table`, in an empty database."""
         owner = await self._connect(self.server.dsn)
         await schema.apply(owner, table, resources.files("users_batch") / "migrations")
         await self.connect()
 
     async def connect(self) -> None:
-        """Open the connections, anew where they are there already."""
+        """Open the connections, or reopen them."""
         await self.disconnect()
         self.owner = await self._connect(self.server.dsn)
         self.scaler = await self._connect(self.server.dsn_of(DATABASE, SCALER))
 
     async def crash(self) -> None:
-        """End the server as a crash does, and start it again."""
+        """Crash the server and start it again."""
         await self.disconnect()
         await asyncio.to_thread(self.server.stop_immediately)
         await asyncio.to_thread(self.server.start)
         await self.connect()
 
     async def disconnect(self) -> None:
-        """End all connections, also those to a server that is gone."""
+        """Close all connections, including those to a dead server."""
         for connection in self._open:
             connection.terminate()
         self._open.clear()
-        await asyncio.sleep(0)  # the sockets are closed in the loop's next turn
+        await asyncio.sleep(0)  # the loop closes the sockets in its next turn
 
     async def claimable(self) -> int:
-        """What KEDA is told."""
-        return int(await self.scaler.fetchval(SCALERS_QUERY))
+        """Read the number that KEDA sees."""
+        return int(await self.scaler.fetchval(SCALER_QUERY))
 
     async def moment(self) -> Moment:
-        """What KEDA is told and what is there, in one snapshot and at one `now()`."""
+        """Read KEDA's number and a full count in one snapshot, with one `now()`."""
         async with self.owner.transaction(isolation="repeatable_read"):
             await self.owner.execute(f"SET LOCAL ROLE {SCALER}")
-            claimable = await self.owner.fetchval(SCALERS_QUERY)
+            claimable = await self.owner.fetchval(SCALER_QUERY)
             await self.owner.execute("RESET ROLE")
             return Moment(claimable, **await self.one(_FULL_COUNT))
 
     async def one(self, query: str, *arguments: object) -> dict[str, Any]:
-        """The only row of `query`, by column."""
+        """Read the only row of `query`, by column."""
         [found] = await self.owner.fetch(query, *arguments)
         return dict(found)
 
     async def settled_rows(self) -> int:
-        """Rows whose outcome was written, by the account of the batches."""
+        """Read the number of settled rows, by the counts of the batches."""
         return int(await self.owner.fetchval("SELECT coalesce(sum(completed + failed), 0) FROM batch_jobs"))
 
     async def pods(self) -> set[str]:
-        """The workers that have ever claimed rows."""
+        """Read the workers that have ever claimed rows."""
         return {row[0] for row in await self.owner.fetch("SELECT DISTINCT pod_name FROM batch_jobs")}
 
     async def holders(self) -> set[str]:
-        """The workers that hold rows now."""
+        """Read the workers that hold rows now."""
         found = await self.owner.fetch("SELECT pod_name FROM batch_jobs WHERE status = 'running'")
         return {row[0] for row in found}
 
     async def is_done(self) -> bool:
-        """Whether no row waits, for a worker or for a later try, and no batch is open."""
+        """Return whether no row waits for a worker or a retry, and no batch is open."""
         return bool(
             await self.owner.fetchval(
                 "SELECT NOT EXISTS (SELECT FROM users_queue)"

@@ -1,4 +1,4 @@
-"""Users to work on, some of them invalid: by the seed tool, or so that a test knows which."""
+"""Users to process, some of them invalid: from the seed tool, or with known invalid ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MISJUDGED = "SELECT count(*) FROM users WHERE (batch_status = 'failed') <> (id 
 
 
 async def seed_by_tool(queue: QueueView, rows: int, folder: Path) -> int:
-    """Fill an empty database as a person does; the number of invalid users."""
+    """Fill an empty database by the seed tool, and return the number of invalid users."""
     command = [
         str(Path(sys.executable).with_name("users-batch-seed")),
         "all",
@@ -40,19 +40,19 @@ async def seed_by_tool(queue: QueueView, rows: int, folder: Path) -> int:
 
 
 async def seed(queue: QueueView, rows: int) -> None:
-    """Fill an empty database with users of whom every fifteenth is invalid."""
+    """Fill an empty database with users, every fifteenth of them invalid."""
     await queue.make(JOB.table)
     await insert(queue, 1, rows)
     await queue.owner.execute("ANALYZE users")
-    # What the server has to do again after a crash begins here.
+    # Recovery after a crash starts from here.
     await queue.owner.execute("CHECKPOINT")
 
 
 async def insert(queue: QueueView, first: int, last: int) -> None:
-    """Insert the users with these keys and those between them."""
+    """Insert the users with keys from `first` to `last`."""
     await queue.owner.execute(_USERS, first, last)
 
 
-async def misjudged(queue: QueueView) -> int:
-    """Valid users of `seed` that failed, and invalid ones that did not."""
+async def count_misjudged(queue: QueueView) -> int:
+    """Count valid users of `seed` that failed, and invalid ones that did not."""
     return int(await queue.owner.fetchval(_MISJUDGED))

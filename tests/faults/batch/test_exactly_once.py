@@ -1,4 +1,4 @@
-"""Many rows and four workers: each row is processed exactly once."""
+"""Four workers process each of many rows exactly once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from stack import until
 from users_batch.job import JOB
 
-from .conftest import FleetOf
+from .conftest import NewFleet
 from .ledger import Ledger
 from .queue_view import QueueView
 from .seeding import seed_by_tool
@@ -20,7 +20,7 @@ WORKERS = 4
 
 
 async def test_four_workers_process_each_of_many_rows_exactly_once(
-    queue: QueueView, fleet_of: FleetOf, tmp_path: Path, full_size: bool
+    queue: QueueView, new_fleet: NewFleet, tmp_path: Path, full_size: bool
 ) -> None:
     rows = 1_000_000 if full_size else 300_000
     invalid = await seed_by_tool(queue, rows, tmp_path / "seed")
@@ -29,11 +29,11 @@ async def test_four_workers_process_each_of_many_rows_exactly_once(
     ledger = Ledger(queue)
     await ledger.open()
 
-    fleet = fleet_of(JOB.name)
+    fleet = new_fleet(JOB.name)
     for _ in range(WORKERS):
         await fleet.add()
     await until(queue.is_done, deadline_s=200)
-    await fleet.ended()
+    await fleet.finish()
 
     run = await ledger.balances(rows, invalid)
     assert (run.abandoned, run.returned) == (0, 0)

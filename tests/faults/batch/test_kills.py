@@ -1,4 +1,4 @@
-"""Rows whose workers are killed and whose server crashes: nothing is lost, and nothing ends twice."""
+"""Workers are killed and the server crashes: no row is lost and none ends twice."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from stack import until
 from users_batch.job import JOB
 
-from .conftest import FleetOf
+from .chaos import SPOTS, Crashes, Kills
+from .conftest import NewFleet
 from .ledger import Ledger
-from .mischief import SPOTS, Crashes, Kills
 from .queue_view import QueueView
-from .seeding import insert, misjudged, seed
+from .seeding import count_misjudged, insert, seed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -23,14 +23,14 @@ CLAIM_SIZE = 20_000
 PAUSES_S = (0.2, 1.8)
 
 
-async def test_nothing_is_lost_or_done_twice_while_workers_are_killed_and_the_server_crashes(
-    queue: QueueView, fleet_of: FleetOf, full_size: bool
+async def test_no_row_is_lost_or_done_twice_while_workers_are_killed_and_the_server_crashes(
+    queue: QueueView, new_fleet: NewFleet, full_size: bool
 ) -> None:
     rows = 1_000_000 if full_size else 300_000
     await seed(queue, rows)
     ledger = Ledger(queue)
     await ledger.open()
-    fleet = fleet_of(JOB.name, CLAIM_SIZE=str(CLAIM_SIZE), LEASE_S="2", RETRY_STEP_S="1")
+    fleet = new_fleet(JOB.name, CLAIM_SIZE=str(CLAIM_SIZE), LEASE_S="2", RETRY_STEP_S="1")
     kills = Kills(queue, fleet, random.Random(4), PAUSES_S)
     crashes = Crashes(queue, at=(rows // 3, rows * 2 // 3))
 
@@ -43,16 +43,16 @@ async def test_nothing_is_lost_or_done_twice_while_workers_are_killed_and_the_se
             return False
         if set(kills.hits) == set(SPOTS):
             return True
-        # The workers were done before one was killed at each spot.
+        # The workers had finished before one was killed at each spot.
         await insert(queue, rows + 1, rows + 3 * CLAIM_SIZE)
         rows += 3 * CLAIM_SIZE
         return False
 
     await until(done, deadline_s=300)
-    await fleet.ended()
+    await fleet.finish()
 
     run = await ledger.balances(rows, rows // 15)
-    assert await misjudged(queue) == 0
+    assert await count_misjudged(queue) == 0
     assert crashes.left == 0
     assert set(kills.hits) == set(SPOTS), kills.hits
     assert run.abandoned_half_done > 0

@@ -1,4 +1,4 @@
-"""The number that KEDA starts workers by: what a full count of the users finds, at every moment."""
+"""The number by which KEDA starts workers equals a full count of the users at every moment."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from stack import until
 
-from . import obedient
-from .conftest import FleetOf
-from .obedient import ObedientJob
+from . import fake_worker
+from .conftest import NewFleet
+from .fake_worker import FakeWorker
 from .queue_view import Moment, QueueView
 
 pytestmark = pytest.mark.timeout(180)
@@ -22,18 +22,18 @@ KINDS = ("pending", "due_again", "orphaned", "resting")
 
 
 @pytest.fixture
-async def job(queue: QueueView, tmp_path: Path) -> ObedientJob:
-    """The obedient job, with its queue made."""
-    await queue.make(obedient.TABLE)
-    return ObedientJob(tmp_path / "job")
+async def job(queue: QueueView, tmp_path: Path) -> FakeWorker:
+    """Create the queue of the fake worker."""
+    await queue.make(fake_worker.TABLE)
+    return FakeWorker(tmp_path / "job")
 
 
 @pytest.mark.slow
 async def test_it_agrees_with_a_full_count_at_every_moment_of_an_interrupted_run(
-    queue: QueueView, fleet_of: FleetOf, job: ObedientJob, full_size: bool
+    queue: QueueView, new_fleet: NewFleet, job: FakeWorker, full_size: bool
 ) -> None:
     least = 300 if full_size else 120
-    fleet = fleet_of(obedient.JOB, CLAIM_SIZE=str(CLAIM_SIZE), LEASE_S="1", RETRY_STEP_S="1", **job.environment)
+    fleet = new_fleet(fake_worker.JOB, CLAIM_SIZE=str(CLAIM_SIZE), LEASE_S="1", RETRY_STEP_S="1", **job.environment)
     rng = random.Random(4)
     moments: list[Moment] = []
 
@@ -41,7 +41,7 @@ async def test_it_agrees_with_a_full_count_at_every_moment_of_an_interrupted_run
         workers = [worker for worker in fleet.alive if worker.pod in await queue.holders()]
         match rng.choice(("kill", "kill", "stop", "insert", "insert")):
             case "insert":
-                await obedient.insert(queue, fine=4_000, refused=200, fails=200, fails_once=400, slow=600)
+                await fake_worker.insert(queue, fine=4_000, refused=200, fails=200, fails_once=400, slow=600)
             case "kill" if workers:
                 await fleet.kill(rng.choice(workers))
             case "stop" if workers:
@@ -61,49 +61,49 @@ async def test_it_agrees_with_a_full_count_at_every_moment_of_an_interrupted_run
         return enough() and await queue.is_done()
 
     await until(done, deadline_s=120)
-    await fleet.ended()
+    await fleet.finish()
     assert await queue.claimable() == 0
 
 
-async def test_finished_and_given_up_rows_are_never_counted(
-    queue: QueueView, fleet_of: FleetOf, job: ObedientJob
+async def test_completed_and_permanently_failed_rows_are_never_counted(
+    queue: QueueView, new_fleet: NewFleet, job: FakeWorker
 ) -> None:
-    await obedient.insert(queue, fine=30, refused=20, fails=10)
+    await fake_worker.insert(queue, fine=30, refused=20, fails=10)
     assert await queue.claimable() == 60
-    fleet = fleet_of(obedient.JOB, MAX_ATTEMPTS="1", **job.environment)
+    fleet = new_fleet(fake_worker.JOB, MAX_ATTEMPTS="1", **job.environment)
     await fleet.add()
-    await fleet.ended()
+    await fleet.finish()
     states = await queue.owner.fetch("SELECT batch_status, count(*) FROM users GROUP BY 1 ORDER BY 1")
     assert [tuple(state) for state in states] == [("completed", 30), ("failed", 30)]
     assert await queue.claimable() == 0
 
 
 @pytest.mark.slow
-async def test_a_dead_workers_rows_are_counted_when_its_lease_is_over_and_not_before(
-    queue: QueueView, fleet_of: FleetOf, job: ObedientJob
+async def test_a_dead_workers_rows_are_counted_once_its_lease_expired(
+    queue: QueueView, new_fleet: NewFleet, job: FakeWorker
 ) -> None:
-    await obedient.insert(queue, fine=3_000, waits=1_000)
-    fleet = fleet_of(obedient.JOB, LEASE_S="3", **job.environment)
+    await fake_worker.insert(queue, fine=3_000, waits=1_000)
+    fleet = new_fleet(fake_worker.JOB, LEASE_S="3", **job.environment)
     only = await fleet.add()
     seen: dict[bool, set[int]] = {False: set(), True: set()}
 
-    async def only_those_that_wait_are_left() -> bool:
+    async def only_waiting_rows_are_left() -> bool:
         return await queue.settled_rows() == 3_000
 
-    async def its_lease_is_over() -> bool:
-        # One statement, so that both speak of one moment.
-        moment = await queue.one("SELECT rows, lease_expires_at <= now() AS is_over FROM users_claimable, batch_jobs")
-        seen[moment["is_over"]].add(moment["rows"])
-        return bool(moment["is_over"])
+    async def its_lease_expired() -> bool:
+        # One statement, so that both values are of one moment.
+        moment = await queue.one("SELECT rows, lease_expires_at <= now() AS expired FROM users_claimable, batch_jobs")
+        seen[moment["expired"]].add(moment["rows"])
+        return bool(moment["expired"])
 
-    await until(only_those_that_wait_are_left)
+    await until(only_waiting_rows_are_left)
     await fleet.kill(only)
-    await until(its_lease_is_over)
+    await until(its_lease_expired)
     assert seen == {False: {0}, True: {1_000}}
 
-    job.open_the_gate()
+    job.open_gate()
     await fleet.add()
     await until(queue.is_done)
-    await fleet.ended()
+    await fleet.finish()
     assert await queue.claimable() == 0
     assert await queue.owner.fetchval("SELECT count(*) FROM users WHERE batch_status = 'completed'") == 4_000

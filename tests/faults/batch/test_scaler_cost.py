@@ -1,4 +1,4 @@
-"""What the scaler's query costs: it reads ranges and open batches, never the users, however many there are."""
+"""Cost of the scaler's query: it reads ranges and open batches, and never the users."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from users_batch.job import JOB
 
-from .queue_view import SCALERS_QUERY, QueueView
+from .queue_view import SCALER_QUERY, QueueView
 
-# What 50 million users are while all of them wait, and the batches they have been once all are done.
+# The ranges of 50 million waiting users, and the batches of as many processed ones.
 RANGES = 2_500
 # 8 KB each; measured: 43 to 54 as loaded, 199 as the claims leave them.
 MOST_BUFFERS = 400
@@ -23,7 +23,7 @@ SELECT number * 20000 + 1, (number + 1) * 20000, 20000, now() FROM generate_seri
 _BATCHES = """
 INSERT INTO batch_jobs (batch_name, pod_name, claimed, lease_expires_at)
 SELECT 'users-batch', 'users-batch-x7k2p', 20000, now() + interval '1 min' FROM generate_series(1, $1::int)"""
-# What the claims of nearly all ranges do, and no vacuum comes between.
+# Claims of nearly all ranges, without a vacuum in between.
 _CLAIMS = """
 UPDATE users_queue SET batch_id = range_id WHERE range_id > 5;
 DELETE FROM users_queue WHERE batch_id IS NOT NULL;
@@ -33,20 +33,20 @@ UPDATE batch_jobs SET status = 'completed', finished_at = now()"""
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The node and all below it."""
+    """Yield the node and all nodes below it."""
     yield plan
     for child in plan.get("Plans", ()):
         yield from nodes(child)
 
 
 async def explained(queue: QueueView) -> dict[str, Any]:
-    """The plan by which the scaler's role has just run its query, with what it read."""
-    text = await queue.scaler.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {SCALERS_QUERY}")
+    """Run the query as the scaler's role, and return its plan and its reads."""
+    text = await queue.scaler.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {SCALER_QUERY}")
     plan: dict[str, Any] = json.loads(text)[0]["Plan"]
     return plan
 
 
-async def it_is_cheap(queue: QueueView) -> None:
+async def check_cost(queue: QueueView) -> None:
     plan = await explained(queue)
     assert {node["Relation Name"] for node in nodes(plan) if "Relation Name" in node} == {"users_queue", "batch_jobs"}
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= MOST_BUFFERS
@@ -56,9 +56,9 @@ async def test_it_reads_no_user_and_few_pages_of_the_ranges_of_50_million(queue:
     await queue.make(JOB.table)
     await queue.owner.execute(_RANGES, RANGES)
     assert await queue.claimable() == RANGES * 20_000
-    await it_is_cheap(queue)
+    await check_cost(queue)
     await queue.owner.execute("ANALYZE users_queue, batch_jobs")
-    await it_is_cheap(queue)
+    await check_cost(queue)
 
 
 async def test_it_stays_as_cheap_once_nearly_all_of_50_million_are_done(queue: QueueView) -> None:
@@ -66,7 +66,7 @@ async def test_it_stays_as_cheap_once_nearly_all_of_50_million_are_done(queue: Q
     await queue.owner.execute(_RANGES, RANGES)
     await queue.owner.execute(_BATCHES, RANGES)
     await queue.owner.execute(_CLAIMS)
-    await it_is_cheap(queue)
+    await check_cost(queue)
     assert await queue.claimable() == 5 * 20_000
 
 
