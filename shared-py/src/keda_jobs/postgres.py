@@ -94,7 +94,7 @@ def one_line(error: Exception) -> str:
 
 
 async def connect(settings: PgSettings, *, name: str, timeout_s: float = _CONNECT_S) -> Connection:
-    """Connect; `name` shows in pg_stat_activity. Raises `DatabaseUnavailable`, `Misconfigured`."""
+    """Connect under a `name` that pg_stat_activity shows. Raises `DatabaseUnavailable`, `Misconfigured`."""
     with translate_errors():
         return await _open(
             settings.pg_dsn.get_secret_value(),

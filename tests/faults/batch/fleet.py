@@ -14,7 +14,7 @@ from .queue_view import QueueView
 
 
 class Worker(JobProcess):
-    """One worker process; `name` is its job and `pod` its name in `batch_jobs`."""
+    """One worker process. `name` is its job and `pod` its name in `batch_jobs`."""
 
     def __init__(self, job: str, pod: str, environment: Mapping[str, str], folder: Path) -> None:
         super().__init__(job, {**environment, "POD_NAME": pod}, folder / f"{pod}.log")
@@ -62,7 +62,7 @@ class Fleet:
             await self.add()
 
     async def kill(self, worker: Worker) -> None:
-        """Send SIGKILL; `exit_code` tells whether the worker had exited before."""
+        """Send SIGKILL. `exit_code` tells whether the worker had exited before."""
         await asyncio.to_thread(worker.kill)
         if worker.exit_code == -signal.SIGKILL:
             self.killed.append(worker)

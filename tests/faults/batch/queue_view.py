@@ -32,7 +32,7 @@ FROM users LEFT JOIN (
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The scaler's number and a full count in one snapshot; `resting` rows are not claimable yet."""
+    """The scaler's number and a full count in one snapshot. `resting` rows are not claimable yet."""
 
     claimable: int
     pending: int

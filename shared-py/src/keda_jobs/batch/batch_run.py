@@ -21,7 +21,7 @@ from keda_jobs.runtime.tracing import Span
 from keda_jobs.settings import BatchSettings
 
 WRITERS = 3
-"""Concurrent transactions of one batch; more of them gain nothing."""
+"""Concurrent transactions of one batch. More of them gain nothing."""
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

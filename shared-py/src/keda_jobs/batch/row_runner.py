@@ -47,7 +47,7 @@ class TimeSlice:
 
 
 class RowRunner:
-    """Runner of the handler on rows; several tasks may call `run` at once."""
+    """Runner of the handler on rows. Several tasks may call `run` at once."""
 
     def __init__(self, job: BatchJob, context: BatchContext[Any, Any], policy: RetryPolicy, shutdown: Shutdown) -> None:
         self._handler = job.handler

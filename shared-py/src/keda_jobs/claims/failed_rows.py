@@ -52,7 +52,7 @@ class FailedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """Selection of failed rows. Empty fields select all; `reason` is a part of the error's text."""
+    """Selection of failed rows. Empty fields select all. `reason` is a part of the error's text."""
 
     keys: frozenset[int] = frozenset()
     reason: str | None = None
@@ -70,7 +70,7 @@ class RowFilter:
 
 
 class FailedRowCount(NamedTuple):
-    """Number of failed rows; `permanently` of them are not retried."""
+    """Number of failed rows, `permanently` of which are not retried."""
 
     rows: int
     permanently: int

@@ -66,7 +66,7 @@ class Batch:
 
 
 class CompletedRow(NamedTuple):
-    """A completed row; `values` are in the order of the columns that the job writes."""
+    """A completed row, with `values` in the order of the columns that the job writes."""
 
     row: ClaimedRow
     values: tuple[Any, ...]
@@ -88,7 +88,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class SettledRows:
-    """Numbers of rows whose outcome was written; `failed` includes `failed_permanently`."""
+    """Numbers of rows whose outcome was written. `failed` includes `failed_permanently`."""
 
     completed: int = 0
     failed: int = 0

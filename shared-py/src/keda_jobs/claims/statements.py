@@ -57,9 +57,15 @@ DELETE_BATCH = "DELETE FROM batch_jobs WHERE batch_id = $1"
 
 
 class Statements:
-    """Statements that name the table; `types` are the SQL types of its columns."""
+    """Statements that name the table. `types` are the SQL types of its columns."""
 
     def __init__(self, table: ClaimTable, types: Mapping[str, str]) -> None:
+        self._is_suspect = f"SELECT coalesce(bool_or(is_suspect), false) FROM {table.queue} WHERE batch_id = $1"
+        self._write_claim(table)
+        self._write_settle(table, types)
+        self._write_recover(table)
+
+    def _write_claim(self, table: ClaimTable) -> None:
         name, key, queue = table.name, table.key, table.queue
         self.claimable = f"SELECT rows FROM {table.claimable}"
         self.waiting = f"""
@@ -84,8 +90,9 @@ FROM {queue} AS held
 WHERE held.batch_id = $1 AND row.{key} BETWEEN held.lo AND held.hi AND row.batch_status = held.batch_status
   AND row.next_attempt_at = held.next_attempt_at AND row.batch_id IS NOT DISTINCT FROM held.from_batch
 RETURNING {", ".join(f"row.{column}" for column in (key, "attempts", *table.reads))}"""
-        self.release = f"DELETE FROM {queue} WHERE batch_id = $1"
-        is_suspect = f"SELECT coalesce(bool_or(is_suspect), false) FROM {queue} WHERE batch_id = $1"
+
+    def _write_settle(self, table: ClaimTable, types: Mapping[str, str]) -> None:
+        name, key, queue = table.name, table.key, table.queue
         arrays = "".join(f", ${number}::{types[column]}[]" for number, column in enumerate(table.writes, 3))
         values = "".join(f', "{column}" = done."{column}"' for column in table.writes)
         columns = "".join(f', "{column}"' for column in table.writes)
@@ -103,12 +110,16 @@ WITH failed AS (
   RETURNING row.{key} AS key, row.next_attempt_at
 ), waiting AS (
   INSERT INTO {queue} (lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect)
-  SELECT ranges.lo, ranges.hi, ranges.claimable, 'failed', same.next_attempt_at, $1, ({is_suspect})
+  SELECT ranges.lo, ranges.hi, ranges.claimable, 'failed', same.next_attempt_at, $1, ({self._is_suspect})
   FROM (
     SELECT next_attempt_at, array_agg(key) AS ids FROM failed WHERE next_attempt_at < 'infinity' GROUP BY 1
   ) AS same, batch_ranges(same.ids) AS ranges
 )
 SELECT count(*) AS failed, count(*) FILTER (WHERE next_attempt_at = 'infinity') AS failed_permanently FROM failed"""
+
+    def _write_recover(self, table: ClaimTable) -> None:
+        name, key, queue = table.name, table.key, table.queue
+        self.release = f"DELETE FROM {queue} WHERE batch_id = $1"
         self.give_back = f"""
 WITH returned AS (
   UPDATE {name} AS row SET batch_status = 'pending', next_attempt_at = now()
@@ -120,7 +131,7 @@ WITH returned AS (
   SELECT array_agg(key) AS ids, count(*) AS number FROM returned
 ), waiting AS (
   INSERT INTO {queue} (lo, hi, claimable, next_attempt_at, from_batch, is_suspect)
-  SELECT ranges.lo, ranges.hi, ranges.claimable, now(), $1, $2 OR ({is_suspect})
+  SELECT ranges.lo, ranges.hi, ranges.claimable, now(), $1, $2 OR ({self._is_suspect})
   FROM all_returned, batch_ranges(ids, most => greatest(1, ceil(number / $3::float8))::integer) AS ranges
 )
 SELECT number FROM all_returned"""

@@ -62,7 +62,7 @@ class RunningBatch:
 
 @dataclass(frozen=True, slots=True)
 class BatchStatus:
-    """Status of a batch job at the server's time `now`; `rows_per_s` is the rate of the last minute."""
+    """Status of a batch job at the server's time `now`. `rows_per_s` is the rate of the last minute."""
 
     now: datetime
     table: ClaimTable

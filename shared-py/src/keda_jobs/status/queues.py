@@ -53,7 +53,7 @@ class BatchTotals:
 
 @dataclass(frozen=True, slots=True)
 class RangeTotals:
-    """Rows that no batch holds: `pending`, or `waiting` after a failure; `not_due` of both cannot be claimed yet."""
+    """Rows that no batch holds: `pending`, or `waiting` after a failure. `not_due` of both cannot be claimed yet."""
 
     pending: int
     waiting: int

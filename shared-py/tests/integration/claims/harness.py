@@ -43,7 +43,7 @@ class BatchRow:
 
 
 class QueueHarness:
-    """Database with the queue of `example`; `owner` may do everything."""
+    """Database with the queue of `example`. `owner` may do everything."""
 
     def __init__(self, server: PostgresServer, database: str, example: ExampleTable, owner: Owner) -> None:
         self.example = example

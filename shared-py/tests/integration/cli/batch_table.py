@@ -133,7 +133,7 @@ class BatchTable:
         )
 
     def statuses(self) -> dict[int, str]:
-        """Read the status of each row, by key; `waiting` and `failed permanently` are both `failed` in the table."""
+        """Read the status of each row, by key. `waiting` and `failed permanently` are both `failed` in the table."""
         return dict(
             self.rows(
                 "SELECT word_id, CASE WHEN batch_status <> 'failed' THEN batch_status"
