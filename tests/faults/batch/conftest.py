@@ -25,6 +25,14 @@ async def queue(own_postgres_server: PostgresServer) -> AsyncIterator[QueueView]
 
 
 @pytest.fixture
+async def shared_queue(postgres_server: PostgresServer, database: str) -> AsyncIterator[QueueView]:
+    """Yield the view of a queue without workers, on the server that tests share."""
+    view = QueueView(postgres_server, database)
+    yield view
+    await view.disconnect()
+
+
+@pytest.fixture
 def new_fleet(queue: QueueView, tmp_path: Path) -> Iterator[NewFleet]:
     """Return a function that creates a fleet without workers: `new_fleet("users-batch", LEASE_S="2")`."""
     fleets: list[Fleet] = []

@@ -52,21 +52,22 @@ class QueueView:
     owner: Connection
     scaler: Connection
 
-    def __init__(self, server: PostgresServer) -> None:
+    def __init__(self, server: PostgresServer, database: str = DATABASE) -> None:
         self.server = server
+        self._database = database
         self._open: list[asyncpg.Connection[asyncpg.Record]] = []
 
     async def make(self, table: ClaimTable) -> None:
         """Create the users and their queue, for the job of `table`, in an empty database."""
-        owner = await self._connect(self.server.dsn)
+        owner = await self._connect(self.server.dsn_of(self._database))
         await schema.apply(owner, table, resources.files("users_batch") / "migrations")
         await self.connect()
 
     async def connect(self) -> None:
         """Open the connections, or reopen them."""
         await self.disconnect()
-        self.owner = await self._connect(self.server.dsn)
-        self.scaler = await self._connect(self.server.dsn_of(DATABASE, SCALER))
+        self.owner = await self._connect(self.server.dsn_of(self._database))
+        self.scaler = await self._connect(self.server.dsn_of(self._database, SCALER))
 
     async def crash(self) -> None:
         """Crash the server and start it again."""

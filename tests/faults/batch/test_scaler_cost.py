@@ -52,28 +52,28 @@ async def check_cost(queue: QueueView) -> None:
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= MOST_BUFFERS
 
 
-async def test_it_reads_no_user_and_few_pages_of_the_ranges_of_50_million(queue: QueueView) -> None:
-    await queue.make(JOB.table)
-    await queue.owner.execute(_RANGES, RANGES)
-    assert await queue.claimable() == RANGES * 20_000
-    await check_cost(queue)
-    await queue.owner.execute("ANALYZE users_queue, batch_jobs")
-    await check_cost(queue)
+async def test_it_reads_no_user_and_few_pages_of_the_ranges_of_50_million(shared_queue: QueueView) -> None:
+    await shared_queue.make(JOB.table)
+    await shared_queue.owner.execute(_RANGES, RANGES)
+    assert await shared_queue.claimable() == RANGES * 20_000
+    await check_cost(shared_queue)
+    await shared_queue.owner.execute("ANALYZE users_queue, batch_jobs")
+    await check_cost(shared_queue)
 
 
-async def test_it_stays_as_cheap_once_nearly_all_of_50_million_are_done(queue: QueueView) -> None:
-    await queue.make(JOB.table)
-    await queue.owner.execute(_RANGES, RANGES)
-    await queue.owner.execute(_BATCHES, RANGES)
-    await queue.owner.execute(_CLAIMS)
-    await check_cost(queue)
-    assert await queue.claimable() == 5 * 20_000
+async def test_it_stays_as_cheap_once_nearly_all_of_50_million_are_done(shared_queue: QueueView) -> None:
+    await shared_queue.make(JOB.table)
+    await shared_queue.owner.execute(_RANGES, RANGES)
+    await shared_queue.owner.execute(_BATCHES, RANGES)
+    await shared_queue.owner.execute(_CLAIMS)
+    await check_cost(shared_queue)
+    assert await shared_queue.claimable() == 5 * 20_000
 
 
 @pytest.mark.parametrize("users", [100, 20_000])
-async def test_its_cost_does_not_grow_with_the_users(queue: QueueView, users: int) -> None:
-    await queue.make(JOB.table)
-    await queue.owner.execute("INSERT INTO users (name) SELECT 'x' FROM generate_series(1, $1::int)", users)
-    assert await queue.claimable() == users
-    plan = await explained(queue)
+async def test_its_cost_does_not_grow_with_the_users(shared_queue: QueueView, users: int) -> None:
+    await shared_queue.make(JOB.table)
+    await shared_queue.owner.execute("INSERT INTO users (name) SELECT 'x' FROM generate_series(1, $1::int)", users)
+    assert await shared_queue.claimable() == users
+    plan = await explained(shared_queue)
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= 10

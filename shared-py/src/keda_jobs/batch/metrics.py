@@ -39,17 +39,17 @@ class BatchMetrics:
         self._claim.observe(duration_s)
 
     def record_settled(self, settled: SettledRows) -> None:
-        """Count rows whose state was written."""
+        """Count settled rows."""
         self._rows["completed"].inc(settled.completed)
         self._rows["retry"].inc(settled.failed - settled.failed_permanently)
         self._rows["given_up"].inc(settled.failed_permanently)
 
     def record_renewal(self, moment: float) -> None:
-        """Note that the lease of the batch in hand was renewed, at `moment` by `time.monotonic`."""
+        """Record that the lease of the running batch was renewed at `moment`, by `time.monotonic`."""
         self._renewed_at = moment
 
     def record_batch_end(self) -> None:
-        """Note that no batch is in hand."""
+        """Record that no batch is running."""
         self._renewed_at = None
 
     def record_batch(self, outcome: str) -> None:
@@ -57,7 +57,7 @@ class BatchMetrics:
         self._batches[outcome].inc()
 
     def record_completed_batch(self, duration_s: float) -> None:
-        """Count a batch that was completed, and its time."""
+        """Count a completed batch and its duration."""
         self.record_batch("completed")
         self._duration.observe(duration_s)
 
