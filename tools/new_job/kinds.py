@@ -31,6 +31,8 @@ class Plan(ABC):
     """Option of `make new-job` for this kind alone."""
     lock: ClassVar[str] = "event-job"
     """Lock file in `requirements/` with the packages of a new job."""
+    base: ClassVar[str] = "ProcessSettings"
+    """Class in `keda_jobs.settings` that the job's settings inherit."""
 
     name: str
 
@@ -64,7 +66,8 @@ class Plan(ABC):
 
     def words(self) -> dict[str, str]:
         """Return the words for `<job>`, `<package>` and so on in the template."""
-        return {"job": self.name, "package": self.package, "purpose": self.purpose, "extras": ""}
+        common = {"job": self.name, "package": self.package, "purpose": self.purpose}
+        return common | {"Base": self.base, "extras": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class EventPlan(Plan):
 
     kind = "event"
     option = "subject"
+    base = "JobSettings"
 
     subject: str
 
@@ -112,6 +116,7 @@ class BatchPlan(Plan):
     kind = "batch"
     option = "table"
     lock = "batch-job"
+    base = "BatchSettings"
 
     table: str
 
