@@ -112,7 +112,7 @@ deploy: setup ## Apply the manifests of one job with its image: JOB=, REGISTRY=,
 	@tools/deploy.sh "$(JOB)" $(ARGS)
 
 .PHONY: manifests
-manifests: setup ## Check every manifest against schemas, house rules and what the jobs declare
+manifests: setup ## Check every manifest against schemas, our rules and the declarations of the jobs
 	@python -m pytest tests/repo/manifests $(ARGS)
 
 .PHONY: cluster

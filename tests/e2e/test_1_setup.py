@@ -160,8 +160,8 @@ def is_running(pod: str) -> bool:
 
 def unfinished_pods() -> list[str]:
     """Return the pods of jobs that have not ended, without those of services."""
-    services = job_names(Service)
-    of_jobs = [pod for pod in objects("pods", JOBS) if pod["metadata"].get("labels", {}).get("app") not in services]
+    scaled = job_names(EventJob, BatchJob)
+    of_jobs = [pod for pod in objects("pods", JOBS) if pod["metadata"].get("labels", {}).get("app") in scaled]
     return [name_of(pod) for pod in of_jobs if pod["status"].get("phase") in ("Pending", "Running")]
 
 

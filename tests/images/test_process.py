@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from docker.models.images import Image
 
-from keda_jobs.runtime.service import Service
+from keda_jobs.batch import BatchJob
+from keda_jobs.event.job import EventJob
 from stack.jobs import ROOT, job_names, load_job
 
 from .containers import USER, Running
@@ -37,7 +38,7 @@ def test_it_is_alive_before_its_servers_and_stops_on_sigterm(job: str, start: St
     running = start(f"{job}:dev", nowhere)
     running.wait_for("/healthz")
     # A service is ready without its servers: its metrics report that they are unavailable.
-    assert running.status("/readyz") == (200 if job in job_names(Service) else 503)
+    assert running.status("/readyz") == (503 if job in job_names(EventJob, BatchJob) else 200)
     assert running.stop() == 0
 
 

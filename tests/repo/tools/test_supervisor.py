@@ -16,11 +16,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from keda_jobs.event.job import EventJob
-from keda_jobs.runtime.service import Service
-from stack import job_names, wait_until
+from stack import all_jobs, wait_until
 from stack.jobs import ROOT, package_name
 
+JOBS = [job.name for job in all_jobs() if not job.ends]
 FREE = [f"--{name}-port=0" for name in ("nats", "monitor", "s3", "postgres", "http", "service")]
 
 
@@ -51,7 +50,7 @@ class Stack:
 
     def pids(self) -> dict[str, int]:
         """Find the processes of this folder by a word of their command lines."""
-        jobs = [package_name(job) for job in job_names(EventJob, Service)]
+        jobs = [package_name(job) for job in JOBS]
         words = ["supervise", "nats-server", "rclone", "bin/postgres", *jobs]
         listed = subprocess.run(["ps", "-axwwo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
         lines = [line.split(None, 2) for line in listed.splitlines()]
@@ -99,7 +98,7 @@ def waiting_users(dsn: str) -> int:
 def test_up_runs_everything_until_down(stack: Stack) -> None:
     shown = stack.up()
     jobs = stack.state()["jobs"]
-    assert sorted(jobs) == job_names(EventJob, Service)
+    assert sorted(jobs) == JOBS
     assert all(is_ready(url) for url in jobs.values())
     environment = stack.state()["environment"]
     assert all(url in shown for url in (*jobs.values(), environment["NATS_URL"], environment["PG_DSN"]))
@@ -133,7 +132,7 @@ def test_a_killed_supervisor_ends_all_processes_and_up_works_again(stack: Stack)
     os.kill(stack.pids()["supervise"], signal.SIGKILL)
     wait_until(lambda: not any(is_ready(url) for url in stack.state()["jobs"].values()))
     stack.up()
-    assert len(stack.pids()) == 4 + len(job_names(EventJob, Service))
+    assert len(stack.pids()) == 4 + len(JOBS)
 
 
 def test_ctrl_c_during_the_start_leaves_no_process(stack: Stack) -> None:
