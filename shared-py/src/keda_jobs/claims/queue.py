@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import timedelta
+from operator import add
 from typing import Any, NamedTuple, Self
 
 from asyncpg import exceptions as pg
@@ -95,11 +96,7 @@ class SettledRows:
     failed_permanently: int = 0
 
     def __add__(self, other: SettledRows) -> SettledRows:
-        return SettledRows(
-            self.completed + other.completed,
-            self.failed + other.failed,
-            self.failed_permanently + other.failed_permanently,
-        )
+        return SettledRows(*map(add, astuple(self), astuple(other)))
 
 
 _NOTHING = SettledRows()
@@ -219,14 +216,7 @@ class ClaimQueue:
     ) -> SettledRows:
         settled = SettledRows(completed=await self._complete(connection, batch_id, completed))
         settled += await self._fail(connection, batch_id, failures)
-        was_last = await connection.fetchval(
-            statements.ADD_COUNTS,
-            batch_id,
-            settled.completed,
-            settled.failed,
-            settled.failed_permanently,
-            self._lease,
-        )
+        was_last = await connection.fetchval(statements.ADD_COUNTS, batch_id, *astuple(settled), self._lease)
         # In the same transaction: if the worker died before closing it, no claimable row would call another worker.
         if was_last:
             await connection.execute(self._sql.release, batch_id)

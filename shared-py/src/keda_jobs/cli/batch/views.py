@@ -142,11 +142,8 @@ def status_json(status: BatchStatus) -> dict[str, Any]:
 
 
 def _jsonable(value: RowCounts | FailureReason | RunningBatch) -> dict[str, Any]:
-    fields = asdict(value).items()
-    return {
-        "given_up" if name == "failed_permanently" else name: item.isoformat() if isinstance(item, datetime) else item
-        for name, item in fields
-    }
+    fields = {name: item.isoformat() if isinstance(item, datetime) else item for name, item in asdict(value).items()}
+    return {"given_up" if name == "failed_permanently" else name: item for name, item in fields.items()}
 
 
 def failures_table(rows: Sequence[FailedRow], key: str, now: datetime) -> Table:
