@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Applies jobs/stream.json and every jobs/*/consumer.json to the NATS server at NATS_URL; changes only what differs.
+# Apply jobs/stream.json and every jobs/*/consumer.json to the NATS server at NATS_URL. Only what differs is changed.
 # Usage: jobs/nats-streams-config.sh [--dry-run]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
 command -v keda-jobs >/dev/null || {
-  echo "nats-streams-config: keda-jobs is not installed; run \`make setup\` first" >&2
+  echo "nats-streams-config: keda-jobs is not installed, run: make setup" >&2
   exit 1
 }
 exec keda-jobs streams apply "$@"
