@@ -19,7 +19,6 @@ needs_program() {
 
 check_prerequisites() {
   say "prerequisites"
-  needs_program envsubst "install gettext (Debian, Ubuntu: gettext-base)"
   needs_program keda-jobs "run: make setup"
   if ! command -v kubectl >/dev/null; then
     lacks "kubectl is not installed" "run: make setup"

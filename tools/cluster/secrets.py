@@ -1,6 +1,6 @@
 """Secrets from `k8s/.env`: the file of a test cluster, the check of a file, and the manifests rendered from it.
 
-Values go to envsubst by its environment and to kubectl by a pipe: never to a screen, an argument or a file.
+Values go to kubectl by a pipe: never to a screen, an argument or a file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import os
 import re
 import secrets
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,15 +24,6 @@ _TEMPLATE = ROOT / "k8s/.env.template"
 _TEST_NAMESPACE = "keda-jobs-test"
 
 Values = Mapping[str, str]
-
-# Computed variables, each with those it is computed from.
-_COMPUTED_FROM = {
-    "POSTGRES_DATA": {"PG_DSN"},
-    "S3_AUTH_KEY": {"R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY"},
-    "POSTGRES_USER": {"PG_DSN"},
-    "POSTGRES_PASSWORD": {"PG_DSN"},
-    "POSTGRES_DB": {"PG_DSN"},
-}
 
 
 def postgres_data(values: Values, kept: Values) -> dict[str, str]:
@@ -53,23 +43,25 @@ def postgres_data(values: Values, kept: Values) -> dict[str, str]:
     return parts | roles.passwords(values, kept)
 
 
-def _computed(name: str, values: Values, kept: Values) -> str:
-    if name == "POSTGRES_DATA":
-        return json.dumps({key: encoded(value) for key, value in postgres_data(values, kept).items()})
-    if name == "S3_AUTH_KEY":
-        return _quoted(f"{values['R2_ACCESS_KEY_ID']},{values['R2_SECRET_ACCESS_KEY']}")
-    found = database.read(values["PG_DSN"])
-    parts: dict[str, Callable[[], str]] = {
-        "POSTGRES_USER": lambda: found.user,
-        "POSTGRES_PASSWORD": lambda: found.password,
-        "POSTGRES_DB": lambda: found.name,
-    }
-    return _quoted(parts[name]())
-
-
 def _quoted(value: str) -> str:
     """Encode `value` for a Secret's `data`, quoted for YAML because base64 may look like a number."""
     return json.dumps(encoded(value))
+
+
+# Variables computed from others, with the names of those.
+_COMPUTED: dict[str, tuple[set[str], Callable[[Values, Values], str]]] = {
+    "POSTGRES_DATA": (
+        {"PG_DSN"},
+        lambda values, kept: json.dumps({key: encoded(value) for key, value in postgres_data(values, kept).items()}),
+    ),
+    "POSTGRES_USER": ({"PG_DSN"}, lambda values, _: _quoted(database.read(values["PG_DSN"]).user)),
+    "POSTGRES_PASSWORD": ({"PG_DSN"}, lambda values, _: _quoted(database.read(values["PG_DSN"]).password)),
+    "POSTGRES_DB": ({"PG_DSN"}, lambda values, _: _quoted(database.read(values["PG_DSN"]).name)),
+    "S3_AUTH_KEY": (
+        {"R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY"},
+        lambda values, _: _quoted(f"{values['R2_ACCESS_KEY_ID']},{values['R2_SECRET_ACCESS_KEY']}"),
+    ),
+}
 
 
 def render(templates: list[Path], values: Values, kept: Values) -> str:
@@ -77,30 +69,13 @@ def render(templates: list[Path], values: Values, kept: Values) -> str:
 
     Raises `ClusterError` that names every variable that is missing or still a placeholder.
     """
-    texts = [template.read_text(encoding="utf-8") for template in templates]
-    names = {name for text in texts for name in _VARIABLE.findall(text)}
-    needed = {one for name in names for one in _COMPUTED_FROM.get(name, {name})}
+    text = "---\n".join(template.read_text(encoding="utf-8") for template in templates)
+    names = set(_VARIABLE.findall(text))
+    needed = {one for name in names for one in (_COMPUTED[name][0] if name in _COMPUTED else {name})}
     if faults := env_file.faults(dict(values), needed):
         raise ClusterError(f"{env_file.shown(env_file.path())}: {'; '.join(faults)}")
-    filled = {
-        name: _computed(name, values, kept) if name in _COMPUTED_FROM else _quoted(values[name]) for name in names
-    }
-    return "---\n".join(_substituted(text, filled) for text in texts)
-
-
-def _substituted(text: str, filled: Values) -> str:
-    only = " ".join(f"${{{name}}}" for name in filled)
-    try:
-        return subprocess.run(
-            ["envsubst", only],
-            input=text,
-            env={**os.environ, **filled},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        ).stdout
-    except FileNotFoundError:
-        raise ClusterError("envsubst is not installed; install gettext (Debian: gettext-base)") from None
+    filled = {name: _COMPUTED[name][1](values, kept) if name in _COMPUTED else _quoted(values[name]) for name in names}
+    return _VARIABLE.sub(lambda variable: filled[variable[1]], text)
 
 
 def make_test_file(file: Path) -> None:
