@@ -83,7 +83,8 @@ async def _times(
 ) -> dict[str, list[float]]:
     """Milliseconds a picture of each job and of the bare script, one figure a round."""
     times: dict[str, list[float]] = {name: [] for name in (*_JOBS, bare.name)}
-    async with connect(NatsSettings(nats_url=stack.nats.url), name="bench", wait=False) as client:
+    async with connect(NatsSettings(nats_url=stack.nats.url), name="bench", wait=False) as connection:
+        client = connection.client
         for round_ in range(1, rounds + 1):
             say(f"pictures: round {round_} of {rounds}, {' and '.join(_JOBS)}")
             await _through(client, urls[:_WARM_UP])

@@ -124,7 +124,8 @@ async def _figures(
     async def turn(contestant: Script) -> float:
         return figure(await _window(client, contestant))
 
-    async with connect(NatsSettings(nats_url=url), name="bench", wait=False) as client:
+    async with connect(NatsSettings(nats_url=url), name="bench", wait=False) as connection:
+        client = connection.client
         await _fill(client)
         turns = {contestant.name: functools.partial(turn, contestant) for contestant in contestants}
         return await in_turn(title, turns, rounds, say)

@@ -33,8 +33,8 @@ async def origin() -> AsyncIterator[Origin]:
 @pytest.fixture
 async def stream(nats_server: NatsServer) -> AsyncIterator[StreamView]:
     """The stream, as soon as it is declared; the connection outlives restarts of the server."""
-    async with connect(NatsSettings(nats_url=nats_server.url), name="faults", wait=True) as client:
-        yield StreamView(client, nats_server)
+    async with connect(NatsSettings(nats_url=nats_server.url), name="faults", wait=True) as connection:
+        yield StreamView(connection, nats_server)
 
 
 @pytest.fixture

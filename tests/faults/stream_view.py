@@ -8,13 +8,14 @@ import urllib.request
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, ConsumerInfo
 
-from keda_jobs.domain.dead_letter import DeadLetter, read_letter
+from keda_jobs.domain.dead_letter import DeadLetter
 from keda_jobs.domain.subjects import DEAD_LETTER, STREAM
-from keda_jobs.jetstream.flow import flow, messages_by_subject
-from keda_jobs.jetstream.reader import Stored
+from keda_jobs.jetstream.api import count_by_subject
+from keda_jobs.jetstream.connection import NatsConnection
+from keda_jobs.jetstream.dead_letters import parse_stored
+from keda_jobs.jetstream.reader import StoredMessage, read_all
 from stack import NatsServer
 
 
@@ -31,39 +32,38 @@ NO_LAG = Lag(0, 0)
 class StreamView:
     """A connection of the test's own to `server`."""
 
-    def __init__(self, client: Client, server: NatsServer) -> None:
-        self._client = client
+    def __init__(self, connection: NatsConnection, server: NatsServer) -> None:
+        self._connection = connection
         self._server = server
 
     async def publish(self, subject: str, events: Iterable[dict[str, Any]]) -> None:
         """Publish each event and wait until it is stored."""
-        jetstream = self._client.jetstream()
+        jetstream = self._connection.jetstream
         for event in events:
             await jetstream.publish(subject, json.dumps(event).encode())
 
     async def count(self, pattern: str) -> int:
         """How many messages stand under the subjects of `pattern`."""
-        return sum((await messages_by_subject(self._client, pattern)).values())
+        return sum((await count_by_subject(self._connection, pattern)).values())
 
-    async def stored(self, subject: str) -> list[Stored]:
+    async def stored(self, subject: str) -> list[StoredMessage]:
         """The messages under `subject`, oldest first."""
-        return [message async for message in flow(self._client, subject)]
+        return [message async for message in read_all(self._connection, subject)]
 
     async def letters(self) -> list[DeadLetter]:
         """The dead letters, oldest first."""
-        stored = await self.stored(DEAD_LETTER)
-        return [read_letter(letter.sequence, letter.stored_at, letter.data, letter.headers) for letter in stored]
+        return [parse_stored(message) for message in await self.stored(DEAD_LETTER)]
 
     async def add_consumer(self, job: str, subject: str, ack_wait_s: float) -> None:
         """Make the consumer of a job that is none of the repository's."""
         config = ConsumerConfig(
             durable_name=f"{job}-consumer", filter_subjects=[subject, f"retry.due.{job}"], ack_wait=ack_wait_s
         )
-        await self._client.jetstream().add_consumer(STREAM, config)
+        await self._connection.jetstream.add_consumer(STREAM, config)
 
     async def consumer(self, job: str) -> ConsumerInfo:
         """The state of the job's consumer."""
-        info: ConsumerInfo = await self._client.jetstream().consumer_info(STREAM, f"{job}-consumer")
+        info: ConsumerInfo = await self._connection.jetstream.consumer_info(STREAM, f"{job}-consumer")
         return info
 
     async def deliveries(self, job: str) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,13 @@ def server(tmp_path: Path, made: dict[str, Any]) -> Iterator[NatsServer]:
 def login(server: NatsServer, made: dict[str, Any]) -> Login:
     """Return a function that connects as a user, like jobs and tools: `async with login("publisher") as client`."""
 
-    def connected(user: str) -> AbstractAsyncContextManager[Client]:
+    @asynccontextmanager
+    async def connected(user: str) -> AsyncIterator[Client]:
         secret = content(by_name(made)[f"nats-{user}"])
         settings = NatsSettings(
             nats_url=server.url, nats_user=secret["NATS_USER"], nats_password=secret["NATS_PASSWORD"]
         )
-        return connect(settings, name=user, wait=True)
+        async with connect(settings, name=user, wait=True) as connection:
+            yield connection.client
 
     return connected

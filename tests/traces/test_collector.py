@@ -124,9 +124,9 @@ async def test_a_collector_in_trouble_holds_up_no_message_and_no_end(
     eager = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_BSP_MAX_QUEUE_SIZE": "16"}
     eager |= {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "8"}
     resize = await asyncio.to_thread(start_job, "image-resize", **eager)
-    async with connect(NatsSettings(nats_url=nats_server.url), name="test", wait=False) as client:
+    async with connect(NatsSettings(nats_url=nats_server.url), name="test", wait=False) as connection:
         for _ in range(100):
-            await client.jetstream().publish("image-downloaded", b"{}")
+            await connection.jetstream.publish("image-downloaded", b"{}")
     lines = await settled(resize, 100)
     await stopped(resize)
     assert {line["outcome"] for line in lines} == {"dead"}

@@ -27,12 +27,12 @@ HERE = Path(__file__).parent
 async def client(nats_server: NatsServer, declare: Callable[[], Awaitable[None]]) -> AsyncIterator[Client]:
     """Connect to a server that has the consumer of `traced_job`."""
     await declare()
-    async with connect(NatsSettings(nats_url=nats_server.url), name="test", wait=False) as made:
+    async with connect(NatsSettings(nats_url=nats_server.url), name="test", wait=False) as connection:
         config = ConsumerConfig(
             durable_name="traced-job-consumer", filter_subject="image-downloaded", ack_policy=AckPolicy.EXPLICIT
         )
-        await made.jetstream().add_consumer(STREAM, config)
-        yield made
+        await connection.jetstream.add_consumer(STREAM, config)
+        yield connection.client
 
 
 async def loaded(client: Client, nats_server: NatsServer, tmp_path: Path, **environment: str) -> str:

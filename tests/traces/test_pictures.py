@@ -71,8 +71,8 @@ class Pictures:
     async def _job(self, handler: Handler) -> AsyncIterator[None]:
         job, settings = job_name(handler), default_settings(handler, JobSettings)
         settings = settings.model_copy(update={"retry_step_s": 0.2})
-        async with connect(NatsSettings(nats_url=self._url), name=job, wait=False) as client:
-            broker = await JetStreamBroker.bind(client, f"{job}-consumer", fetch_s=0.3)
+        async with connect(NatsSettings(nats_url=self._url), name=job, wait=False) as connection:
+            broker = await JetStreamBroker.bind(connection, f"{job}-consumer", fetch_s=0.3)
             runner = Runner(
                 event_type(handler),
                 handler,
@@ -87,8 +87,8 @@ class Pictures:
             await running
 
     async def ask_for(self, url: str) -> None:
-        async with connect(NatsSettings(nats_url=self._url), name="test", wait=False) as client:
-            broker = await JetStreamBroker.bind(client, "nobody")
+        async with connect(NatsSettings(nats_url=self._url), name="test", wait=False) as connection:
+            broker = await JetStreamBroker.bind(connection, "nobody")
             with self.tracer.publish("image-download") as span:
                 event = b'{"url":"%s"}' % url.encode()
                 await broker.publish(Outgoing("image-download", event, "a", span.inject({})))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import nats
-
+from keda_jobs.jetstream.connection import connect
 from keda_jobs.jetstream.streams import apply, read_declaration
+from keda_jobs.settings import NatsSettings
 from stack.jobs import ROOT
 
 
@@ -16,8 +16,7 @@ async def apply_streams(nats_url: str, *, ack_wait_s: float | None = None) -> No
     if ack_wait_s is not None:
         short = {"ack_wait": int(ack_wait_s * 1e9)}
         declaration = replace(declaration, consumers=tuple({**consumer, **short} for consumer in declaration.consumers))
-    client = await nats.connect(nats_url)
-    try:
-        await apply(client, declaration)
-    finally:
-        await client.close()
+    # Not from the environment, which may name another server and user.
+    settings = NatsSettings.model_construct(nats_url=nats_url)
+    async with connect(settings, name="keda-jobs-stack", wait=False) as connection:
+        await apply(connection, declaration)

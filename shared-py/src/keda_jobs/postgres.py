@@ -10,21 +10,20 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
-from asyncpg import PostgresError
 from asyncpg import exceptions as pg
 
-from keda_jobs.errors import DatabaseUnavailable, Misconfigured
+from keda_jobs.errors import DatabaseUnavailable, JobError, Misconfigured
 from keda_jobs.settings import PgSettings
 
 __all__ = [
     "Connection",
     "Pool",
-    "PostgresError",
     "connect",
     "one_line",
     "open_connection",
     "open_pool",
     "transaction",
+    "translate_all_errors",
     "translate_errors",
 ]
 
@@ -81,6 +80,16 @@ def translate_errors() -> Iterator[None]:
         raise Misconfigured(one_line(error)) from error
     except _UNAVAILABLE as error:
         raise DatabaseUnavailable(f"PostgreSQL: {one_line(error)}") from error
+
+
+@contextmanager
+def translate_all_errors() -> Iterator[None]:
+    """Translate errors as `translate_errors`, and raise `JobError` for any other: a command reports it in one line."""
+    try:
+        with translate_errors():
+            yield
+    except pg.PostgresError as error:
+        raise JobError(f"PostgreSQL: {one_line(error)}") from error
 
 
 def one_line(error: Exception) -> str:

@@ -88,8 +88,8 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         yield InMemoryWorld(InMemoryBroker(FILTERS, ack_wait_s=ACK_WAIT_S))
         return
     server: NatsServer = request.getfixturevalue("nats_server")
-    async with connect(NatsSettings(nats_url=server.url), name=JOB, wait=False) as client:
-        jetstream = client.jetstream()
+    async with connect(NatsSettings(nats_url=server.url), name=JOB, wait=False) as connection:
+        jetstream = connection.client.jetstream()
         await jetstream.add_stream(
             StreamConfig(
                 name=STREAM,
@@ -108,7 +108,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
                 max_deliver=-1,
             ),
         )
-        yield JetStreamWorld(await JetStreamBroker.bind(client, f"{JOB}-consumer", fetch_s=0.3), jetstream)
+        yield JetStreamWorld(await JetStreamBroker.bind(connection, f"{JOB}-consumer", fetch_s=0.3), jetstream)
 
 
 async def fetch_some(broker: Broker, most: int = 1) -> Sequence[Delivery]:

@@ -57,8 +57,8 @@ async def make_stream(client: Client, *jobs: str, subject: str = "pictures") -> 
 
 @asynccontextmanager
 async def broker_of(server: NatsServer, job: str, **settings: Any) -> AsyncIterator[tuple[Client, JetStreamBroker]]:
-    async with connect(NatsSettings(nats_url=server.url, **settings), name=job, wait=True) as client:
-        yield client, await JetStreamBroker.bind(client, f"{job}-consumer")
+    async with connect(NatsSettings(nats_url=server.url, **settings), name=job, wait=True) as connection:
+        yield connection.client, await JetStreamBroker.bind(connection, f"{job}-consumer")
 
 
 async def next_delivery(broker: JetStreamBroker, deadline_s: float = 10.0) -> Delivery:

@@ -10,10 +10,10 @@ from typing import Any
 
 import nats
 import pytest
-from nats.aio.client import Client
 
 from keda_jobs.errors import BrokerUnavailable
-from keda_jobs.jetstream.api import ApiError, ask
+from keda_jobs.jetstream.api import ApiError, request
+from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.streams import Changes, apply, read_declaration, with_replicas
 from stack import NatsServer, free_port, until
 
@@ -40,32 +40,32 @@ def servers(tmp_path: Path) -> Iterator[list[NatsServer]]:
 
 
 @pytest.fixture
-async def client(servers: list[NatsServer]) -> AsyncIterator[Client]:
-    made = await nats.connect([server.url for server in servers])
-    yield made
-    await made.close()
+async def connection(servers: list[NatsServer]) -> AsyncIterator[NatsConnection]:
+    client = await nats.connect([server.url for server in servers])
+    yield NatsConnection(client)
+    await client.close()
 
 
-async def answer_about_the_stream(client: Client) -> dict[str, Any]:
+async def answer_about_the_stream(connection: NatsConnection) -> dict[str, Any]:
     async def answer() -> dict[str, Any]:
         with contextlib.suppress(BrokerUnavailable):
-            return await ask(client, f"STREAM.INFO.{STREAM}")
+            return await request(connection, f"STREAM.INFO.{STREAM}")
         return {}
 
     info: dict[str, Any] = await until(answer)
     return info
 
 
-async def replicas(client: Client) -> int:
-    return int((await answer_about_the_stream(client))["config"]["num_replicas"])
+async def replicas(connection: NatsConnection) -> int:
+    return int((await answer_about_the_stream(connection))["config"]["num_replicas"])
 
 
-async def three_copies(client: Client) -> Changes:
-    """Apply the declaration with three copies."""
+async def three_copies(connection: NatsConnection) -> Changes:
+    """Apply the declaration with three replicas."""
 
     async def placed() -> Changes | None:
         try:
-            return await apply(client, with_replicas(DECLARED, 3))
+            return await apply(connection, with_replicas(DECLARED, 3))
         except ApiError as error:
             # A new cluster treats a server as offline until it has heard from it.
             if "peer offline" not in str(error):
@@ -80,41 +80,43 @@ def test_the_declaration_does_not_fix_the_number() -> None:
     assert "num_replicas" not in DECLARED.stream
 
 
-async def test_a_stream_gets_the_requested_copies_and_keeps_them(client: Client, servers: list[NatsServer]) -> None:
-    await apply(client, DECLARED)
-    assert await replicas(client) == 1
+async def test_a_stream_gets_the_requested_copies_and_keeps_them(
+    connection: NatsConnection, servers: list[NatsServer]
+) -> None:
+    await apply(connection, DECLARED)
+    assert await replicas(connection) == 1
 
-    changes = await three_copies(client)
+    changes = await three_copies(connection)
     assert str(changes.items[0]) == f"~ stream {STREAM}: num_replicas 1 → 3"
-    assert await replicas(client) == 3
-    assert (await apply(client, with_replicas(DECLARED, 3))).pending == ()
+    assert await replicas(connection) == 3
+    assert (await apply(connection, with_replicas(DECLARED, 3))).pending == ()
 
-    assert (await apply(client, DECLARED)).pending == ()
-    assert await replicas(client) == 3
+    assert (await apply(connection, DECLARED)).pending == ()
+    assert await replicas(connection) == 3
 
 
-async def test_three_copies_survive_the_loss_of_a_server(client: Client, servers: list[NatsServer]) -> None:
-    await apply(client, DECLARED)
-    await three_copies(client)
+async def test_three_copies_survive_the_loss_of_a_server(connection: NatsConnection, servers: list[NatsServer]) -> None:
+    await apply(connection, DECLARED)
+    await three_copies(connection)
 
     async def published() -> bool:
         with contextlib.suppress(nats.errors.Error):
-            await client.jetstream().publish("image-download", b"{}", timeout=1)
+            await connection.jetstream.publish("image-download", b"{}", timeout=1)
             return True
         return False
 
     async def copied() -> bool:
-        cluster = (await answer_about_the_stream(client))["cluster"]
+        cluster = (await answer_about_the_stream(connection))["cluster"]
         return [copy["current"] for copy in cluster.get("replicas", [])] == [True, True]
 
     await until(published)
     await until(copied)
-    leader = (await answer_about_the_stream(client))["cluster"]["leader"]
+    leader = (await answer_about_the_stream(connection))["cluster"]["leader"]
     await asyncio.to_thread(servers[int(leader.removeprefix("nats-"))].kill)
     await until(published)
-    assert (await client.jetstream().get_msg(STREAM, seq=1)).data == b"{}"
+    assert (await connection.jetstream.get_msg(STREAM, seq=1)).data == b"{}"
 
 
-async def test_a_new_stream_gets_its_copies_at_once(client: Client) -> None:
-    await apply(client, with_replicas(DECLARED, 3))
-    assert await replicas(client) == 3
+async def test_a_new_stream_gets_its_replicas_at_once(connection: NatsConnection) -> None:
+    await apply(connection, with_replicas(DECLARED, 3))
+    assert await replicas(connection) == 3

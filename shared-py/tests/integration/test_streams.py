@@ -11,10 +11,10 @@ from typing import Any
 
 import nats
 import pytest
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from keda_jobs.jetstream.api import ApiError, ask
+from keda_jobs.jetstream.api import ApiError, request
+from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.streams import Changes, Declaration, RefusedChange, apply, consumer_name, read_declaration
 from stack import NatsServer
 
@@ -25,16 +25,16 @@ DAY_NS = 86_400 * 10**9
 
 
 @pytest.fixture
-async def client(nats_server: NatsServer) -> AsyncIterator[Client]:
-    made = await nats.connect(nats_server.url)
-    yield made
-    await made.close()
+async def connection(nats_server: NatsServer) -> AsyncIterator[NatsConnection]:
+    client = await nats.connect(nats_server.url)
+    yield NatsConnection(client)
+    await client.close()
 
 
 @pytest.fixture
-async def applied(client: Client) -> Client:
-    await apply(client, DECLARED)
-    return client
+async def applied(connection: NatsConnection) -> NatsConnection:
+    await apply(connection, DECLARED)
+    return connection
 
 
 def lines(changes: Changes) -> list[str]:
@@ -52,9 +52,9 @@ def with_consumer(**changed: Any) -> Declaration:
     return replace(DECLARED, consumers=({**one, **changed}, *others))
 
 
-async def configs(client: Client) -> dict[str, Any]:
-    stream = (await ask(client, f"STREAM.INFO.{STREAM}"))["config"]
-    consumers = (await ask(client, f"CONSUMER.LIST.{STREAM}", {"offset": 0}))["consumers"]
+async def configs(connection: NatsConnection) -> dict[str, Any]:
+    stream = (await request(connection, f"STREAM.INFO.{STREAM}"))["config"]
+    consumers = (await request(connection, f"CONSUMER.LIST.{STREAM}", {"offset": 0}))["consumers"]
     return {"stream": stream} | {info["name"]: info["config"] for info in consumers}
 
 
@@ -69,43 +69,43 @@ class Actions:
         self.seen.append(f"{event['action']} {event.get('consumer', event['stream'])}")
 
     @classmethod
-    async def of(cls, client: Client) -> Actions:
+    async def of(cls, connection: NatsConnection) -> Actions:
         made = cls()
         for kind in ("STREAM", "CONSUMER"):
             for action in ("CREATED", "UPDATED", "DELETED"):
-                await client.subscribe(f"$JS.EVENT.ADVISORY.{kind}.{action}.>", cb=made.record)
-        await client.flush()
+                await connection.client.subscribe(f"$JS.EVENT.ADVISORY.{kind}.{action}.>", cb=made.record)
+        await connection.client.flush()
         return made
 
 
-async def test_an_empty_server_gets_everything_declared(client: Client) -> None:
-    changes = await apply(client, DECLARED)
+async def test_an_empty_server_gets_everything_declared(connection: NatsConnection) -> None:
+    changes = await apply(connection, DECLARED)
 
     names = [consumer_name(consumer) for consumer in DECLARED.consumers]
     assert lines(changes) == [f"+ stream {STREAM}", *(f"+ consumer {name}" for name in names)]
-    found = await configs(client)
+    found = await configs(connection)
     assert list(found) == ["stream", *names]
     assert found["stream"]["max_age"] == 14 * DAY_NS
     assert found["image-download-consumer"]["filter_subjects"] == ["image-download", "retry.due.image-download"]
 
 
-async def test_a_second_apply_changes_nothing(applied: Client) -> None:
+async def test_a_second_apply_changes_nothing(applied: NatsConnection) -> None:
     actions = await Actions.of(applied)
 
     changes = await apply(applied, DECLARED)
-    await applied.flush()
+    await applied.client.flush()
 
     assert changes.pending == ()
     assert {line[0] for line in lines(changes)} == {"="}
     assert actions.seen == []
 
 
-async def test_only_differences_are_changed_and_shown(applied: Client) -> None:
+async def test_only_differences_are_changed_and_shown(applied: NatsConnection) -> None:
     actions = await Actions.of(applied)
     before = await configs(applied)
 
     changes = await apply(applied, with_consumer(ack_wait=30 * 10**9, max_ack_pending=500))
-    await applied.flush()
+    await applied.client.flush()
 
     assert "~ consumer image-download-consumer: ack_wait 1m → 30s, max_ack_pending 1000 → 500" in lines(changes)
     after = await configs(applied)
@@ -115,7 +115,7 @@ async def test_only_differences_are_changed_and_shown(applied: Client) -> None:
     assert {line.split()[1] for line in actions.seen} <= {"image-download-consumer"}
 
 
-async def test_the_stream_can_grow(applied: Client) -> None:
+async def test_the_stream_can_grow(applied: NatsConnection) -> None:
     subjects = [*DECLARED.stream["subjects"], "image-tagged"]
 
     changes = await apply(applied, with_stream(max_age=30 * DAY_NS, subjects=subjects))
@@ -128,21 +128,21 @@ async def test_the_stream_can_grow(applied: Client) -> None:
     assert (await apply(applied, with_stream(max_age=30 * DAY_NS, subjects=subjects[::-1]))).pending == ()
 
 
-async def test_a_dry_run_reports_the_same_and_changes_nothing(client: Client) -> None:
-    foretold = await apply(client, DECLARED, dry_run=True)
+async def test_a_dry_run_reports_the_same_and_changes_nothing(connection: NatsConnection) -> None:
+    foretold = await apply(connection, DECLARED, dry_run=True)
     with pytest.raises(ApiError, match="streams apply"):
-        await configs(client)
-    assert lines(foretold) == lines(await apply(client, DECLARED))
+        await configs(connection)
+    assert lines(foretold) == lines(await apply(connection, DECLARED))
 
-    before = await configs(client)
-    await apply(client, with_stream(max_age=30 * DAY_NS), dry_run=True)
-    assert await configs(client) == before
+    before = await configs(connection)
+    await apply(connection, with_stream(max_age=30 * DAY_NS), dry_run=True)
+    assert await configs(connection) == before
 
 
-async def test_undeclared_keys_keep_the_servers_values(applied: Client) -> None:
+async def test_undeclared_keys_keep_the_servers_values(applied: NatsConnection) -> None:
     found = (await configs(applied))["stream"]
     by_hand = {"compression": "s2", "metadata": {**found["metadata"], "owner": "platform"}}
-    await ask(applied, f"STREAM.UPDATE.{STREAM}", {**found, **by_hand})
+    await request(applied, f"STREAM.UPDATE.{STREAM}", {**found, **by_hand})
 
     await apply(applied, with_stream(max_age=30 * DAY_NS, metadata={"team": "images"}))
 
@@ -151,8 +151,8 @@ async def test_undeclared_keys_keep_the_servers_values(applied: Client) -> None:
     assert (after["metadata"]["owner"], after["metadata"]["team"]) == ("platform", "images")
 
 
-async def test_an_undeclared_consumer_is_reported_and_kept(applied: Client) -> None:
-    jetstream = applied.jetstream()
+async def test_an_undeclared_consumer_is_reported_and_kept(applied: NatsConnection) -> None:
+    jetstream = applied.jetstream
     await jetstream.pull_subscribe("image-downloaded", durable="by-hand", stream=STREAM)
 
     changes = await apply(applied, DECLARED)
@@ -173,11 +173,11 @@ async def test_an_undeclared_consumer_is_reported_and_kept(applied: Client) -> N
         ({"retention": "interest"}, "retention limits → interest cannot be changed in place"),
         ({"discard": "new"}, "discard old → new cannot be changed in place"),
         ({"allow_msg_schedules": False}, "allow_msg_schedules true → false cannot be changed in place"),
-        ({"deny_delete": True}, "deny_delete false → true can never be taken back"),
+        ({"deny_delete": True}, "deny_delete false → true can never be undone"),
     ],
 )
 async def test_a_destructive_change_of_the_stream_is_refused(
-    applied: Client, changed: dict[str, Any], line: str
+    applied: NatsConnection, changed: dict[str, Any], line: str
 ) -> None:
     before = await configs(applied)
 
@@ -189,21 +189,21 @@ async def test_a_destructive_change_of_the_stream_is_refused(
     assert await configs(applied) == before, "not even the harmless part may be applied"
 
 
-async def test_a_subject_that_holds_messages_cannot_be_removed(applied: Client) -> None:
-    await applied.jetstream().publish("image-downloaded", b"{}")
+async def test_a_subject_that_holds_messages_cannot_be_removed(applied: NatsConnection) -> None:
+    await applied.jetstream.publish("image-downloaded", b"{}")
     fewer = with_stream(subjects=["image-download", "dead-letter", "retry.>"])
     alone = replace(fewer, consumers=DECLARED.consumers[:1])
 
-    with pytest.raises(RefusedChange, match=r"image-downloaded holds 1 message .* \(nats stream purge"):
+    with pytest.raises(RefusedChange, match=r"image-downloaded holds 1 message .* run nats stream purge"):
         await apply(applied, alone)
 
-    await ask(applied, f"STREAM.PURGE.{STREAM}", {"filter": "image-downloaded"})
+    await request(applied, f"STREAM.PURGE.{STREAM}", {"filter": "image-downloaded"})
     await apply(applied, alone)
     assert "image-downloaded" not in (await configs(applied))["stream"]["subjects"]
 
 
-async def test_a_subject_may_be_replaced_by_subjects_that_cover_its_messages(applied: Client) -> None:
-    await applied.jetstream().publish("retry.due.image-download", b"{}")
+async def test_a_subject_may_be_replaced_by_subjects_that_cover_its_messages(applied: NatsConnection) -> None:
+    await applied.jetstream.publish("retry.due.image-download", b"{}")
     subjects = [subject for subject in DECLARED.stream["subjects"] if subject != "retry.>"]
 
     with pytest.raises(RefusedChange, match=r"retry\.> holds 1 message"):
@@ -222,7 +222,7 @@ async def test_a_subject_may_be_replaced_by_subjects_that_cover_its_messages(app
     ],
 )
 async def test_a_change_that_needs_a_new_consumer_is_refused_with_instructions(
-    applied: Client, changed: dict[str, Any], line: str
+    applied: NatsConnection, changed: dict[str, Any], line: str
 ) -> None:
     before = await configs(applied)
 
@@ -234,23 +234,23 @@ async def test_a_change_that_needs_a_new_consumer_is_refused_with_instructions(
     assert await configs(applied) == before
 
 
-async def test_a_filter_may_be_removed_only_when_nothing_is_unread(applied: Client) -> None:
+async def test_a_filter_may_be_removed_only_when_nothing_is_unread(applied: NatsConnection) -> None:
     more = ["image-download", "image-downloaded", "retry.due.image-download"]
     await apply(applied, with_consumer(filter_subjects=more))
-    await applied.jetstream().publish("image-downloaded", b"{}")
+    await applied.jetstream.publish("image-downloaded", b"{}")
 
-    with pytest.raises(RefusedChange, match=r"would leave messages unread \(1 wait or are in work\)"):
+    with pytest.raises(RefusedChange, match=r"would leave messages unread \(1 waiting or in flight\)"):
         await apply(applied, DECLARED)
 
-    pull = await applied.jetstream().pull_subscribe_bind(consumer="image-download-consumer", stream=STREAM)
+    pull = await applied.jetstream.pull_subscribe_bind(consumer="image-download-consumer", stream=STREAM)
     for msg in await pull.fetch(1):
         await msg.ack_sync()
     await apply(applied, DECLARED)
     assert (await configs(applied))["image-download-consumer"]["filter_subjects"] == more[::2]
 
 
-async def test_a_filter_may_be_added(applied: Client) -> None:
-    await applied.jetstream().publish("image-download", b"{}")
+async def test_a_filter_may_be_added(applied: NatsConnection) -> None:
+    await applied.jetstream.publish("image-download", b"{}")
 
     changes = await apply(
         applied, with_consumer(filter_subjects=["image-download", "image-downloaded", "retry.due.image-download"])
@@ -267,16 +267,16 @@ async def test_a_filter_may_be_added(applied: Client) -> None:
         with_consumer(max_ack_pendin=1),
     ],
 )
-async def test_a_refusal_by_the_server_is_one_line(client: Client, declaration: Declaration) -> None:
+async def test_a_refusal_by_the_server_is_one_line(connection: NatsConnection, declaration: Declaration) -> None:
     with pytest.raises(ApiError, match=r"^NATS refuses \w+\.CREATE\.[\w.-]+: [^\n]+$"):
-        await apply(client, declaration)
+        await apply(connection, declaration)
 
 
-async def test_two_concurrent_applies_both_succeed(client: Client, nats_server: NatsServer) -> None:
+async def test_two_concurrent_applies_both_succeed(connection: NatsConnection, nats_server: NatsServer) -> None:
     # Two pods of the setup Job may run at the same time.
     other = await nats.connect(nats_server.url)
     try:
-        await asyncio.gather(apply(client, DECLARED), apply(other, DECLARED))
+        await asyncio.gather(apply(connection, DECLARED), apply(NatsConnection(other), DECLARED))
     finally:
         await other.close()
-    assert (await apply(client, DECLARED)).pending == ()
+    assert (await apply(connection, DECLARED)).pending == ()

@@ -6,8 +6,10 @@ import pickle
 import signal
 
 import pytest
+from asyncpg import RaiseError
 
 from keda_jobs.errors import JobError, Permanent, RetryAfter, StoreUnavailable, Transient
+from keda_jobs.postgres import translate_all_errors
 from keda_jobs.runtime.cpu import CpuPool, WorkerDied
 from keda_jobs.storage import ObjectMissing
 
@@ -48,3 +50,8 @@ async def test_a_cancelled_call_stops_its_worker_process() -> None:
         async with asyncio.timeout(0.2):
             await cpu(signal.pause)
     assert await cpu(os.getpid) != worker
+
+
+def test_a_command_reports_any_error_of_postgresql_in_one_line() -> None:
+    with pytest.raises(JobError, match=r"^PostgreSQL: the trigger says no$"), translate_all_errors():
+        raise RaiseError("the trigger says no\n")

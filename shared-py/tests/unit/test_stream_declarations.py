@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from keda_jobs.errors import Misconfigured
-from keda_jobs.jetstream.stream_diff import differences, duration, merged, shown
+from keda_jobs.jetstream.stream_diff import differences, format_duration_ns, format_value, merge
 from keda_jobs.jetstream.streams import find_jobs, read_declaration
 
 STREAM = {"name": "keda-jobs-events", "subjects": ["image-download", "dead-letter", "retry.>"]}
@@ -50,9 +50,9 @@ def test_the_declaration_of_this_repository_is_valid() -> None:
         ({"filter_subjects": []}, 'must hold "retry.due.image-download"'),
         ({"filter_subjects": ["retry.due.image-download", "image-dwonload"]}, "takes no subject image-dwonload"),
         ({"filter_subjects": ["retry.due.image-download", "image-*"]}, "takes no subject image-*"),
-        ({"filter_subjects": ["retry.due.image-download", "retry.>"]}, "would hand out retries that still wait"),
-        ({"filter_subjects": ["retry.due.image-download", "retry.wait.x.*"]}, "would hand out retries that still wait"),
-        ({"filter_subjects": ["retry.due.image-download", ">"]}, "would hand out retries that still wait"),
+        ({"filter_subjects": ["retry.due.image-download", "retry.>"]}, "would deliver retries that still wait"),
+        ({"filter_subjects": ["retry.due.image-download", "retry.wait.x.*"]}, "would deliver retries that still wait"),
+        ({"filter_subjects": ["retry.due.image-download", ">"]}, "would deliver retries that still wait"),
         ({"filter_subjects": ["retry.due.image-download", "retry.due.other"]}, "would take other jobs' retries"),
     ],
 )
@@ -115,7 +115,7 @@ def test_differences_are_shown(declaration: dict[str, Any], server: dict[str, An
 def test_merging_keeps_undeclared_keys() -> None:
     server = {"a": 1, "metadata": {"x": "1", "y": "2"}, "filter_subject": "old"}
 
-    assert merged(server, {"b": 2, "metadata": {"y": "3"}, "filter_subjects": ["new"]}) == {
+    assert merge(server, {"b": 2, "metadata": {"y": "3"}, "filter_subjects": ["new"]}) == {
         "a": 1,
         "b": 2,
         "metadata": {"x": "1", "y": "3"},
@@ -134,10 +134,10 @@ def test_merging_keeps_undeclared_keys() -> None:
     ],
 )
 def test_durations_are_readable(ns: int, text: str) -> None:
-    assert duration(ns) == text
+    assert format_duration_ns(ns) == text
 
 
 def test_values_are_readable() -> None:
-    assert shown("ack_wait", 60 * 10**9) == "1m"
-    assert shown("max_bytes", -1) == "none"
-    assert shown("allow_direct", True) == "true"
+    assert format_value("ack_wait", 60 * 10**9) == "1m"
+    assert format_value("max_bytes", -1) == "none"
+    assert format_value("allow_direct", True) == "true"

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from nats.aio.client import Client
 from nats.errors import TimeoutError as NothingCame
 from nats.js.client import JetStreamContext
 from PIL import Image
@@ -24,8 +23,8 @@ from demo.pictures.web import WebServer
 from demo.resources import running
 from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.subjects import STREAM
-from keda_jobs.jetstream.connection import connect
-from keda_jobs.jetstream.publish import publish
+from keda_jobs.jetstream.connection import NatsConnection, connect
+from keda_jobs.jetstream.publish import publish_with_retry
 from keda_jobs.settings import NatsSettings
 from stack import FREE_PORTS, EventStack
 
@@ -107,11 +106,11 @@ async def _follow(stack: EventStack, progress: Progress, give_up: float) -> None
     """
     # Not from the environment, which may lead to another server.
     settings = NatsSettings.model_construct(nats_url=stack.nats.url)
-    async with connect(settings, name="keda-jobs-demo", wait=False) as client:
-        stream = await client.jetstream().subscribe(">", stream=STREAM, ordered_consumer=True)
+    async with connect(settings, name="keda-jobs-demo", wait=False) as connection:
+        stream = await connection.jetstream.subscribe(">", stream=STREAM, ordered_consumer=True)
         with display() as show:
             for number, picture in enumerate(progress.pictures):
-                await _publish(client, picture.event, number)
+                await _publish(connection, picture.event, number)
             while not progress.is_settled and time.monotonic() < give_up:
                 await _record_next(stream, progress)
                 progress.find_thumbnails()
@@ -120,9 +119,9 @@ async def _follow(stack: EventStack, progress: Progress, give_up: float) -> None
                     process.raise_if_exited()
 
 
-async def _publish(client: Client, event: PictureEvent, number: int) -> None:
+async def _publish(connection: NatsConnection, event: PictureEvent, number: int) -> None:
     data = json.dumps({"url": event.url}).encode()
-    await publish(client, Outgoing("image-download", data, f"demo:{number}"))
+    await publish_with_retry(connection, Outgoing("image-download", data, f"demo:{number}"))
 
 
 async def _record_next(stream: JetStreamContext.PushSubscription, progress: Progress) -> None:

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from exporter.snapshots import ConsumerSnapshot, QueueSnapshot, StreamSnapshot
-from keda_jobs.status.dead_letters import DeadLetters
+from keda_jobs.status.dead_letters import DeadLetterCounts
 from keda_jobs.status.retries import WaitingRetries
 
 UNKNOWN_JOB = "unknown"
@@ -126,7 +126,7 @@ def _retry_samples(retries: WaitingRetries) -> Iterator[Sample]:
         yield Sample(name, retries.next_due.timestamp(), (retries.job,))
 
 
-def _dead_letter_samples(dead_letters: DeadLetters, jobs: set[str], now: datetime) -> Iterator[Sample]:
+def _dead_letter_samples(dead_letters: DeadLetterCounts, jobs: set[str], now: datetime) -> Iterator[Sample]:
     counts = dict.fromkeys([*sorted(jobs), UNKNOWN_JOB], 0)
     oldest: dict[str, datetime] = {}
     for name, count in dead_letters.by_job.items():

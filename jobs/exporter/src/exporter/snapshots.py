@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from keda_jobs.status.dead_letters import DeadLetters
+from keda_jobs.status.dead_letters import DeadLetterCounts
 from keda_jobs.status.queues import BatchTotals, RangeTotals
 from keda_jobs.status.retries import WaitingRetries
 from keda_jobs.status.stream import ConsumerState, StreamState
@@ -36,7 +36,7 @@ class StreamSnapshot:
     storage: Storage | None
     consumers: tuple[ConsumerSnapshot, ...]
     retries: tuple[WaitingRetries, ...]
-    dead_letters: DeadLetters
+    dead_letters: DeadLetterCounts
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,15 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Self
 
 import aiohttp
-from nats.aio.client import Client
 
 from exporter.settings import Settings
 from exporter.snapshots import ConsumerSnapshot, Storage, StreamSnapshot
 from keda_jobs.errors import BrokerUnavailable
-from keda_jobs.jetstream.api import stream_info
-from keda_jobs.jetstream.connection import connect
-from keda_jobs.jetstream.reader import moment
-from keda_jobs.jetstream.streams import durable_consumers
-from keda_jobs.status.dead_letters import LetterCount
-from keda_jobs.status.retries import waiting_retries
-from keda_jobs.status.stream import consumer_state, oldest_unacked, stream_state
+from keda_jobs.jetstream.api import durable_consumers, parse_time, stream_info
+from keda_jobs.jetstream.connection import NatsConnection, connect
+from keda_jobs.status.dead_letters import DeadLetterCounter
+from keda_jobs.status.retries import read_waiting_retries
+from keda_jobs.status.stream import ConsumerState, StreamState, oldest_unacked
 
 # Well below the time limit of a scrape, so that the log says what is wrong.
 CONNECT_TIMEOUT_S = 3.0
@@ -30,15 +27,15 @@ class StreamReader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._client: Client | None = None
+        self._connection: NatsConnection | None = None
         self._connected = asyncio.Event()
-        self._dead_letters = LetterCount()
+        self._dead_letters = DeadLetterCounter()
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[Self]:
         """Connect, and wait for NATS. While it is unavailable, `read` raises."""
-        async with connect(self._settings, name="exporter", wait=True) as client:
-            self._client = client
+        async with connect(self._settings, name="exporter", wait=True) as connection:
+            self._connection = connection
             self._connected.set()
             yield self
 
@@ -47,21 +44,24 @@ class StreamReader:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await self._connected.wait()
-        client = self._client
-        if client is None or not client.is_connected:
+        connection = self._connection
+        if connection is None or not connection.is_connected:
             raise BrokerUnavailable("not connected to NATS")
-        info = await stream_info(client)
-        consumers = await durable_consumers(client)
-        jobs = sorted({consumer_state(consumer).job for consumer in consumers})
+        info = await stream_info(connection)
+        consumers = await durable_consumers(connection)
+        jobs = sorted({ConsumerState.from_info(consumer).job for consumer in consumers})
         return StreamSnapshot(
-            now=moment(info["ts"]),
-            stream=stream_state(info),
+            now=parse_time(info["ts"]),
+            stream=StreamState.from_info(info),
             storage=await self._storage(info),
             consumers=tuple(
-                [ConsumerSnapshot(consumer_state(one), await oldest_unacked(client, one)) for one in consumers]
+                [
+                    ConsumerSnapshot(ConsumerState.from_info(one), await oldest_unacked(connection, one))
+                    for one in consumers
+                ]
             ),
-            retries=tuple([await waiting_retries(client, job) for job in jobs]),
-            dead_letters=await self._dead_letters.read(client),
+            retries=tuple([await read_waiting_retries(connection, job) for job in jobs]),
+            dead_letters=await self._dead_letters.read(connection),
         )
 
     async def _storage(self, info: Mapping[str, Any]) -> Storage | None:

@@ -19,7 +19,8 @@ from keda_jobs.domain.headers import Header
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.domain.subjects import STREAM
-from keda_jobs.jetstream.api import ask
+from keda_jobs.jetstream.api import request
+from keda_jobs.jetstream.connection import NatsConnection
 from stack import NatsServer, until
 
 from .conftest import Start
@@ -157,8 +158,9 @@ async def test_the_storage_is_that_of_the_server_when_the_stream_has_no_limit(
     assert numbers.shared["jetstream_storage_bytes"] == server["storage"] > 1000
     assert numbers.shared["jetstream_storage_max_bytes"] == server["config"]["max_storage"]
 
-    config = (await ask(client, f"STREAM.INFO.{STREAM}"))["config"]
-    await ask(client, f"STREAM.UPDATE.{STREAM}", {**config, "max_bytes": 5_000_000})
+    connection = NatsConnection(client)
+    config = (await request(connection, f"STREAM.INFO.{STREAM}"))["config"]
+    await request(connection, f"STREAM.UPDATE.{STREAM}", {**config, "max_bytes": 5_000_000})
     numbers = await scrape(exporter)
     assert numbers.shared["jetstream_storage_bytes"] == numbers.shared["stream_bytes"]
     assert numbers.shared["jetstream_storage_max_bytes"] == 5_000_000

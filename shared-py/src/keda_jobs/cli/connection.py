@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from keda_jobs.jetstream.connection import Client, connect
+from keda_jobs.jetstream.connection import NatsConnection, connect
 from keda_jobs.settings import NatsSettings, load_settings
 
 T = TypeVar("T")
@@ -16,15 +16,15 @@ INTERRUPTED = 130
 """Exit code after SIGINT, as of a shell."""
 
 
-def run(server: str | None, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+def run(server: str | None, work: Callable[[NatsConnection], Coroutine[Any, Any, T]]) -> T:
     """Run `work` with a connection to `server`, or to `NATS_URL`.
 
     Raises `BrokerUnavailable` within about two seconds when the server is unavailable.
     """
 
     async def connected() -> T:
-        async with connect(nats_settings(server), name="keda-jobs-cli", wait=False) as client:
-            return await work(client)
+        async with connect(nats_settings(server), name="keda-jobs-cli", wait=False) as connection:
+            return await work(connection)
 
     return asyncio.run(connected())
 

@@ -1,4 +1,4 @@
-"""Events in a text: a JSON object each, or a plain URL."""
+"""Events as lines of text: a JSON object or a plain URL each."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from keda_jobs.domain.event import InvalidEvent, check_strict_json
 from keda_jobs.errors import JobError, Misconfigured
 
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
-_SHOWN_MISTAKES = 20
+_MAX_MISTAKES = 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class BadLines(JobError):
-    """The file holds lines that are no events; nothing was published."""
+    """Some lines of the file are no events; nothing was published."""
 
 
 def parse_event(text: bytes) -> bytes:
-    """The body to publish for `text`: a JSON object as it is, a URL as `{"url": …}`. Raises `InvalidEvent`."""
+    """Build the body to publish: a JSON object as it is, a URL as `{"url": …}`. Raises `InvalidEvent`."""
     text = text.strip()
     if text.startswith(b"{"):
         check_strict_json(text)
@@ -37,8 +37,8 @@ def parse_event(text: bytes) -> bytes:
 
 
 @contextmanager
-def opened(name: str) -> Iterator[BinaryIO]:
-    """The file `name`, or stdin for `-`, so that it can be read twice. Raises `Misconfigured`."""
+def open_lines(name: str) -> Iterator[BinaryIO]:
+    """Open the file `name`, or stdin for `-`, so that it can be read twice. Raises `Misconfigured`."""
     try:
         with typer.get_binary_stream("stdin") if name == "-" else Path(name).open("rb") as source:
             if name != "-" and source.seekable():
@@ -52,39 +52,39 @@ def opened(name: str) -> Iterator[BinaryIO]:
         raise Misconfigured(f"{name}: {error.strerror or error}") from error
 
 
-def events_of(file: BinaryIO, most: int) -> Iterator[tuple[int, bytes | InvalidEvent]]:
-    """Number and event of each line of at most `most` bytes, or what is wrong with it."""
+def read_events(file: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | InvalidEvent]]:
+    """Yield the number of each line, with its event or its mistake. A line has at most `max_bytes`."""
     file.seek(0)
-    for number, line in enumerate(_lines(file, most), 1):
+    for number, line in enumerate(_lines(file, max_bytes), 1):
         text = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
         if not text.strip() or text.lstrip().startswith(b"#"):
             continue
         try:
-            if len(text) > most:
-                raise InvalidEvent(f"longer than the {most} bytes that the server takes")
+            if len(text) > max_bytes:
+                raise InvalidEvent(f"longer than the {max_bytes} bytes that the server takes")
             yield number, parse_event(text)
         except InvalidEvent as error:
             yield number, error
 
 
-def _lines(file: BinaryIO, most: int) -> Iterator[bytes]:
-    """The lines; of one that is too long no more than a little more than `most` bytes are kept in memory."""
-    while line := file.readline(most + 2):
+def _lines(file: BinaryIO, max_bytes: int) -> Iterator[bytes]:
+    """Yield the lines. Of one that is too long, little more than `max_bytes` are kept in memory."""
+    while line := file.readline(max_bytes + 2):
         rest = line
         while rest and not rest.endswith(b"\n"):
             rest = file.readline(1 << 16)
         yield line.rstrip(b"\r\n")
 
 
-def check(file: BinaryIO, most: int) -> int:
-    """How many events the file holds. Raises `BadLines` naming the lines that are none."""
+def check_lines(file: BinaryIO, max_bytes: int) -> int:
+    """Count the events of the file. Raises `BadLines`, which names the lines that are none."""
     count, wrong = 0, []
-    for number, event in events_of(file, most):
+    for number, event in read_events(file, max_bytes):
         if isinstance(event, InvalidEvent):
             wrong.append(f"line {number}: {event}")
         else:
             count += 1
     if wrong:
-        more = [f"and {len(wrong) - _SHOWN_MISTAKES} more"] if len(wrong) > _SHOWN_MISTAKES else []
-        raise BadLines("nothing was published; " + "; ".join(wrong[:_SHOWN_MISTAKES] + more))
+        more = [f"and {len(wrong) - _MAX_MISTAKES} more"] if len(wrong) > _MAX_MISTAKES else []
+        raise BadLines("nothing was published; " + "; ".join(wrong[:_MAX_MISTAKES] + more))
     return count

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their values are read."""
+"""Options that several commands share, and their parsers."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def _here_or_before(ctx: typer.Context, value: str | None) -> str | None:
+def _or_global_value(ctx: typer.Context, value: str | None) -> str | None:
     return value or ctx.find_root().params.get("server")
 
 
 ServerOption = Annotated[
     str | None,
-    typer.Option("--server", "-s", metavar="URL", help="NATS server, instead of NATS_URL.", callback=_here_or_before),
+    typer.Option("--server", "-s", metavar="URL", help="NATS server, instead of NATS_URL.", callback=_or_global_value),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, for scripts.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, change nothing.")]
 SubjectOption = Annotated[str | None, typer.Option("--subject", help="Only events of this subject.")]
-JobOption = Annotated[str | None, typer.Option("--job", help="Only letters of this job.")]
-ErrorClassOption = Annotated[str | None, typer.Option("--error-class", help="Only letters with this error class.")]
+JobOption = Annotated[str | None, typer.Option("--job", help="Only dead letters of this job.")]
+ErrorClassOption = Annotated[str | None, typer.Option("--error-class", help="Only dead letters with this error class.")]
 SequencesArgument = Annotated[
-    list[int] | None, typer.Argument(metavar="SEQ", help="Numbers of letters, as `dlq ls` shows them.", min=1)
+    list[int] | None, typer.Argument(metavar="SEQ", help="Numbers of dead letters, as in `dlq ls`.", min=1)
 ]
-AllOption = Annotated[bool, typer.Option("--all", help="All letters; needed where neither SEQ nor a filter is given.")]
+AllOption = Annotated[bool, typer.Option("--all", help="All dead letters. Required without SEQ and filters.")]
 
 BatchNameArgument = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="The batch job; needed where the database has several.")
+    str | None, typer.Argument(metavar="NAME", help="Batch job. Required if the database has several.")
 ]
 NameAndKeysArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="NAME|KEY", help="The batch job, first, where there are several; keys of rows."),
+    typer.Argument(metavar="NAME|KEY", help="Batch job, first, if there are several; then keys of rows."),
 ]
-ReasonOption = Annotated[str | None, typer.Option("--reason", help="Only rows whose error has this text in it.")]
-GivenUpOption = Annotated[bool, typer.Option("--given-up", help="Only rows that failed for good.")]
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="Only rows whose error contains this text.")]
+GivenUpOption = Annotated[bool, typer.Option("--given-up", help="Only rows that failed permanently.")]
 WaitingOption = Annotated[bool, typer.Option("--waiting", help="Only rows that wait for a retry.")]
 
 
 def duration(text: str) -> timedelta:
-    """`90s`, `2h`, `1d`, `1h30m` as a duration."""
+    """Parse a duration such as `90s`, `2h`, `1d` or `1h30m`."""
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise typer.BadParameter(f"{text!r} is not a duration such as 90s, 2h, 1d or 1h30m")
@@ -51,7 +51,7 @@ def duration(text: str) -> timedelta:
 
 
 def rate(text: str) -> float:
-    """`20` or `20/s` as messages a second."""
+    """Parse a rate such as `20` or `20/s`, in messages per second."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/s)?", text)
     if match is None or float(match[1]) == 0:
         raise typer.BadParameter(f"{text!r} is not a rate such as 20/s or 0.5/s")
@@ -59,8 +59,10 @@ def rate(text: str) -> float:
 
 
 OlderThanOption = Annotated[
-    timedelta | None, typer.Option("--older-than", parser=duration, metavar="2h", help="Only letters older than this.")
+    timedelta | None,
+    typer.Option("--older-than", parser=duration, metavar="2h", help="Only dead letters older than this."),
 ]
 NewerThanOption = Annotated[
-    timedelta | None, typer.Option("--newer-than", parser=duration, metavar="1d", help="Only letters newer than this.")
+    timedelta | None,
+    typer.Option("--newer-than", parser=duration, metavar="1d", help="Only dead letters newer than this."),
 ]

@@ -9,18 +9,18 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from keda_jobs.cli.connection import INTERRUPTED, run
-from keda_jobs.cli.event_lines import check, events_of, opened, parse_event
+from keda_jobs.cli.connection import INTERRUPTED, interruptible, run
+from keda_jobs.cli.event_lines import check_lines, open_lines, parse_event, read_events
 from keda_jobs.cli.options import JsonOption, ServerOption
-from keda_jobs.cli.pipeline import Pipeline
-from keda_jobs.cli.terminal import print_err, print_json
+from keda_jobs.cli.terminal import print_err, print_json, progress_meter
 from keda_jobs.domain.subjects import is_literal
 from keda_jobs.errors import Misconfigured
-from keda_jobs.jetstream.connection import Client
+from keda_jobs.jetstream.connection import NatsConnection
+from keda_jobs.jetstream.pipeline import Pipeline
 from keda_jobs.runtime.tracing import open_tracer
 from keda_jobs.settings import TraceSettings, load_settings
 
-# Room for the headers that go with each event.
+# Bytes reserved for the headers of an event.
 _HEADERS = 256
 
 
@@ -30,15 +30,16 @@ def pub(
         str | None, typer.Argument(metavar="JSON", help="One event: a JSON object or a URL; - reads it from stdin.")
     ] = None,
     file: Annotated[
-        str | None, typer.Option("--file", "-f", metavar="FILE", help="A line an event: JSON or URL; - reads stdin.")
+        str | None,
+        typer.Option("--file", "-f", metavar="FILE", help="File with one event per line: JSON or URL; - reads stdin."),
     ] = None,
     json_: JsonOption = False,
     server: ServerOption = None,
 ) -> None:
     """Publish events and wait until the server has stored each of them.
 
-    A line of a file is a JSON object, or a plain URL, which stands for `{"url": "…"}`; empty lines and lines that begin
-    with # are passed over. The whole file is checked first: when one line is wrong, nothing is published.
+    A line of a file is a JSON object, or a plain URL, which means `{"url": "…"}`. Empty lines and lines that begin
+    with # are ignored. The whole file is checked first. If one line is wrong, nothing is published.
 
     Examples:
 
@@ -51,37 +52,44 @@ def pub(
     JSON: `{"subject", "published", "seconds", "interrupted"}`
     """
     if (event is None) == (file is None):
-        raise Misconfigured("give one event or --file")
+        raise Misconfigured("pass one event or --file")
     if not is_literal(subject):
-        raise Misconfigured(f"{subject!r} is not a subject that can be published on")
+        raise Misconfigured(f"{subject!r} is not a subject for publishing")
     with open_tracer(load_settings(TraceSettings), "keda-jobs") as tracer:
         pipeline = Pipeline(subject, tracer)
         if event is not None:
-            one = parse_event(typer.get_binary_stream("stdin").read() if event == "-" else os.fsencode(event))
-            run(server, lambda client: _publish(client, pipeline, [one], 1, as_json=json_))
+            text = typer.get_binary_stream("stdin").read() if event == "-" else os.fsencode(event)
+            body = parse_event(text)
+            run(server, lambda connection: _publish(connection, pipeline, [body], 1, as_json=json_))
         else:
-            with opened(str(file)) as lines:
-                run(server, lambda client: _publish_lines(client, pipeline, lines, as_json=json_))
+            with open_lines(str(file)) as lines:
+                run(server, lambda connection: _publish_lines(connection, pipeline, lines, as_json=json_))
     if pipeline.interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
-async def _publish_lines(client: Client, pipeline: Pipeline, lines: BinaryIO, *, as_json: bool) -> None:
-    most = client.max_payload - _HEADERS
-    total = check(lines, most)
-    events = (event for _, event in events_of(lines, most) if isinstance(event, bytes))
-    await _publish(client, pipeline, events, total, as_json=as_json)
+async def _publish_lines(connection: NatsConnection, pipeline: Pipeline, lines: BinaryIO, *, as_json: bool) -> None:
+    max_bytes = connection.max_payload - _HEADERS
+    total = check_lines(lines, max_bytes)
+    events = (event for _, event in read_events(lines, max_bytes) if isinstance(event, bytes))
+    await _publish(connection, pipeline, events, total, as_json=as_json)
 
 
-async def _publish(client: Client, pipeline: Pipeline, events: Iterable[bytes], total: int, *, as_json: bool) -> None:
+async def _publish(
+    connection: NatsConnection, pipeline: Pipeline, events: Iterable[bytes], total: int, *, as_json: bool
+) -> None:
     began = time.monotonic()
     try:
-        await pipeline.run(client, events, total)
+        with interruptible() as stop, progress_meter("pub", total) as progress:
+            await pipeline.run(connection, events, stop, progress)
     finally:
-        seconds = round(time.monotonic() - began, 3)
-        if as_json:
-            shown = {"subject": pipeline.subject, "published": pipeline.confirmed, "seconds": seconds}
-            print_json(shown | {"interrupted": pipeline.interrupted})
-        elif pipeline.confirmed or not total:
-            end = "; interrupted" if pipeline.interrupted else ""
-            print_err(f"{pipeline.confirmed} of {total} published to {pipeline.subject} in {seconds:.1f} s{end}")
+        _report(pipeline, total, time.monotonic() - began, as_json=as_json)
+
+
+def _report(pipeline: Pipeline, total: int, seconds: float, *, as_json: bool) -> None:
+    if as_json:
+        counts = {"subject": pipeline.subject, "published": pipeline.confirmed, "seconds": round(seconds, 3)}
+        print_json(counts | {"interrupted": pipeline.interrupted})
+    elif pipeline.confirmed or not total:
+        end = "; interrupted" if pipeline.interrupted else ""
+        print_err(f"{pipeline.confirmed} of {total} published to {pipeline.subject} in {seconds:.1f} s{end}")

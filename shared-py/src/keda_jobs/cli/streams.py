@@ -1,4 +1,4 @@
-"""`keda-jobs streams`: make the server's stream and consumers what the repository declares."""
+"""`keda-jobs streams`: apply the repository's declaration of stream and consumers to a server."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from keda_jobs.cli.connection import run
 from keda_jobs.cli.options import DryRunOption, JsonOption, ServerOption
 from keda_jobs.cli.terminal import print_json, print_out, sanitize
 from keda_jobs.jetstream import streams
-from keda_jobs.jetstream.connection import Client
+from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.stream_diff import Action, Change
 from keda_jobs.jetstream.streams import Changes, RefusedChange
 
-app = typer.Typer(no_args_is_help=True, help="The stream and its consumers.")
+app = typer.Typer(no_args_is_help=True, help="Stream and consumers.")
 JobsOption = Annotated[
     Path | None,
     typer.Option(
-        "--jobs", metavar="DIR", help="Folder with stream.json; by default the nearest jobs/ upward.", exists=True
+        "--jobs",
+        metavar="DIR",
+        help="Folder with stream.json; by default the nearest jobs/ in this folder or above.",
+        exists=True,
     ),
 ]
 ReplicasOption = Annotated[
@@ -30,7 +33,7 @@ ReplicasOption = Annotated[
         metavar="N",
         min=1,
         max=5,
-        help="Copies of the stream, on as many servers; by default what the server has, and 1 for a new stream.",
+        help="Replicas of the stream, each on its own server. Default: unchanged, or 1 for a new stream.",
     ),
 ]
 _STYLES = {Action.CREATE: "green", Action.UPDATE: "yellow", Action.SAME: "dim", Action.UNDECLARED: "magenta"}
@@ -46,8 +49,8 @@ def apply(
 ) -> None:
     """Create and update stream and consumers from jobs/stream.json and jobs/*/consumer.json.
 
-    Only what differs is changed, and shown: `+` created, `~` updated, `=` as declared, `?` on the server but not
-    declared (left alone). A change that would lose messages is refused.
+    Only differences are changed, and each is shown: `+` created, `~` updated, `=` as declared, `?` on the server but
+    not declared (left alone). A change that would lose messages is refused.
 
     Examples:
 
@@ -64,17 +67,17 @@ def apply(
     if replicas is not None:
         declaration = streams.with_replicas(declaration, replicas)
 
-    async def work(client: Client) -> Changes:
+    async def work(connection: NatsConnection) -> Changes:
         try:
-            return await streams.apply(client, declaration, dry_run=dry_run)
+            return await streams.apply(connection, declaration, dry_run=dry_run)
         except RefusedChange as error:
-            _show(error.changes, dry_run=True, as_json=as_json)
+            _print(error.changes, dry_run=True, as_json=as_json)
             raise
 
-    _show(run(server, work), dry_run=dry_run, as_json=as_json)
+    _print(run(server, work), dry_run=dry_run, as_json=as_json)
 
 
-def _show(changes: Changes, *, dry_run: bool, as_json: bool) -> None:
+def _print(changes: Changes, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         print_json({"dry_run": dry_run, "changes": [_as_json(change) for change in changes.items]})
         return
@@ -91,6 +94,6 @@ def _as_json(change: Change) -> dict[str, Any]:
         "action": change.action.name.lower(),
         "kind": change.kind,
         "name": change.name,
-        "fields": [{"key": one.key, "before": one.before, "after": one.after} for one in change.fields],
+        "fields": [{"key": field.key, "before": field.before, "after": field.after} for field in change.fields],
         "refusals": list(change.refusals),
     }

@@ -16,7 +16,7 @@ from keda_jobs.event.job import EventJob
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.event.runner import Runner
 from keda_jobs.jetstream.broker import JetStreamBroker
-from keda_jobs.jetstream.connection import Client, connect
+from keda_jobs.jetstream.connection import NatsConnection, connect
 from keda_jobs.runtime.backoff import Backoff
 from keda_jobs.runtime.cpu import CpuPool
 from keda_jobs.runtime.metrics import StoreMetrics
@@ -41,8 +41,8 @@ async def consume(job: EventJob, process: Process[JobSettings]) -> None:
         store = await _open_store(stack, settings, metrics)
         resources = await stack.enter_async_context(job.resources(settings)) if job.resources else None
         connection = connect(settings, name=job.name, wait=True, on_reconnect=metrics.reconnects.inc)
-        client = await stack.enter_async_context(connection)
-        broker = await JetStreamBroker.bind(client, durable_name(job.name))
+        nats = await stack.enter_async_context(connection)
+        broker = await JetStreamBroker.bind(nats, durable_name(job.name))
         cpu = CpuPool()
 
         def context(message: Message) -> Context[Any, Any]:
@@ -50,7 +50,7 @@ async def consume(job: EventJob, process: Process[JobSettings]) -> None:
 
         runner = Runner(job.event, job.handler, context, settings.handler_timeout_s)
         consumer = Consumer(process, broker, runner, metrics)
-        state.client, state.consumer = client, consumer
+        state.connection, state.consumer = nats, consumer
         process.connected = True
         log.info("consuming")
         await consumer.run()
@@ -61,7 +61,7 @@ class State:
     """State of an event job's process, for probes and metrics."""
 
     def __init__(self, process: Process[JobSettings]) -> None:
-        self.client: Client | None = None
+        self.connection: NatsConnection | None = None
         self.consumer: Consumer | None = None
         self._shutdown = process.shutdown
 
@@ -73,17 +73,17 @@ class State:
 
     def ready(self) -> str | None:
         """Return why the process takes no messages, if it takes none."""
-        if self.client is None:
+        if self.connection is None:
             return "not yet connected to NATS"
         if self._shutdown.requested:
             return "stopping"
-        return None if self.client.is_connected else "reconnecting to NATS"
+        return None if self.connection.is_connected else "reconnecting to NATS"
 
     def is_paused(self) -> bool:
         """Return whether the process waits for NATS or the store."""
-        if self.client is None or self.consumer is None:
+        if self.connection is None or self.consumer is None:
             return True
-        return self.consumer.is_paused or not self.client.is_connected
+        return self.consumer.is_paused or not self.connection.is_connected
 
 
 async def _open_store(stack: AsyncExitStack, settings: JobSettings, metrics: EventMetrics) -> Bucket | None:

@@ -1,1 +1,1 @@
-"""The adapter to NATS JetStream: everything that imports nats-py."""
+"""Adapter to NATS JetStream: every module that imports nats-py."""

@@ -1,7 +1,7 @@
-"""Acks that the server confirms, all answered on one inbox.
+"""Acks that the server confirms, all on one inbox.
 
-nats-py's `ack_sync` makes a random inbox name, two futures and a timer for each message, which is a fifth of the time
-that a loop with nothing else to do spends on one.
+nats-py's `ack_sync` makes a random inbox name, two futures and a timer for each message. That is a fifth of the time
+that a loop without any other work spends on a message.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 
 
 class AckConfirmer:
-    """One subscription on an inbox, to which the server sends its word on each ack."""
+    """Subscription on one inbox, to which the server confirms each ack."""
 
     def __init__(self, client: Client, inbox: str, timeout_s: float) -> None:
         self._client = client
@@ -26,18 +26,18 @@ class AckConfirmer:
 
     @classmethod
     async def open(cls, client: Client, timeout_s: float) -> AckConfirmer:
-        """AckConfirmer that are waited for up to `timeout_s`."""
+        """Subscribe; each confirmation is waited for up to `timeout_s`."""
         confirmer = cls(client, client.new_inbox(), timeout_s)
         await client.subscribe(f"{confirmer._inbox}.*", cb=confirmer._receive)
         return confirmer
 
     async def ack(self, subject: str) -> None:
-        """Acknowledge the message whose reply subject that is. Raises `nats.errors.Error` when it is not confirmed."""
+        """Acknowledge the message with the reply subject `subject`. Raises `nats.errors.Error` when not confirmed."""
         self._number += 1
         inbox = f"{self._inbox}.{self._number}"
         loop = asyncio.get_running_loop()
         confirmed = self._waiting[inbox] = loop.create_future()
-        timer = loop.call_later(self._timeout_s, self._end, inbox, NatsTimeoutError)
+        timer = loop.call_later(self._timeout_s, self._resolve, inbox, NatsTimeoutError)
         try:
             await self._client.publish(subject, reply=inbox)
             await confirmed
@@ -47,9 +47,9 @@ class AckConfirmer:
 
     async def _receive(self, msg: Msg) -> None:
         refused = msg.headers is not None and msg.headers.get("Status") == "503"
-        self._end(msg.subject, NoRespondersError if refused else None)
+        self._resolve(msg.subject, NoRespondersError if refused else None)
 
-    def _end(self, inbox: str, error: type[Exception] | None) -> None:
+    def _resolve(self, inbox: str, error: type[Exception] | None) -> None:
         confirmed = self._waiting.get(inbox)
         if confirmed is None or confirmed.done():
             return

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerUnavailable, Misconfigured
-from keda_jobs.jetstream.connection import CONFIRM_S
+from keda_jobs.jetstream.connection import ANSWER_TIMEOUT_S, NatsConnection
+
+Info = Mapping[str, Any]
+"""Info of a stream or a consumer, as the server sends it."""
 
 CONSUMER_NOT_FOUND = 10014
 MESSAGE_NOT_FOUND = 10037
@@ -29,38 +33,32 @@ class ApiError(BrokerUnavailable):
 
 
 class StreamMissing(ApiError):
-    """The stream is not there yet."""
+    """The stream does not exist."""
 
     def __str__(self) -> str:
         return f"there is no stream {STREAM} on this server: make it with `keda-jobs streams apply`"
 
 
-async def ask(client: Client, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The answer to `$JS.API.<verb>`.
+async def request(connection: NatsConnection, verb: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Send a request to `$JS.API.<verb>`, and return the answer.
 
     Raises `ApiError` when the server refuses, `Misconfigured` when it has no JetStream, and `BrokerUnavailable`
     when it does not answer.
     """
+    question = json.dumps(body).encode() if body is not None else b""
     try:
-        question = json.dumps(body).encode() if body is not None else b""
-        answer = await client.request(f"$JS.API.{verb}", question, timeout=CONFIRM_S)
+        answer = await connection.client.request(f"$JS.API.{verb}", question, timeout=ANSWER_TIMEOUT_S)
     except NoRespondersError as error:
         raise _no_jetstream() from error
     except NatsError as error:
-        raise BrokerUnavailable(f"no answer to {verb}: {why(client, error)}") from error
+        raise BrokerUnavailable(f"no answer to {verb}: {connection.reason(error)}") from error
     fields: dict[str, Any] = json.loads(answer.data)
     if "error" in fields:
         raise _refusal(verb, fields["error"])
     return fields
 
 
-def why(client: Client, error: BaseException) -> str:
-    """The reason in words; a missing right shows as a timeout, and the server's word on it stands beside it."""
-    text = str(client.last_error or error).removeprefix("nats: ")
-    return text or type(error).__name__
-
-
-def _refusal(verb: str, error: dict[str, Any]) -> ApiError | Misconfigured:
+def _refusal(verb: str, error: Info) -> ApiError | Misconfigured:
     code, description = int(error.get("err_code", 0)), str(error.get("description", ""))
     if code in _DISABLED:
         return _no_jetstream()
@@ -74,6 +72,46 @@ def _no_jetstream() -> Misconfigured:
     )
 
 
-async def stream_info(client: Client) -> dict[str, Any]:
-    """The stream's info, with `ts`, the server's own clock. Raises `StreamMissing`."""
-    return await ask(client, f"STREAM.INFO.{STREAM}")
+async def stream_info(connection: NatsConnection) -> dict[str, Any]:
+    """Return the stream's info, with `ts`, the server's own clock. Raises `StreamMissing`."""
+    return await request(connection, f"STREAM.INFO.{STREAM}")
+
+
+async def server_time(connection: NatsConnection) -> datetime:
+    """Return the time by the server's clock, which also stamps messages. Raises `StreamMissing`."""
+    return parse_time((await stream_info(connection))["ts"])
+
+
+def parse_time(text: str) -> datetime:
+    """Parse a time as the server writes it."""
+    return datetime.fromisoformat(text)
+
+
+async def count_by_subject(connection: NatsConnection, pattern: str) -> dict[str, int]:
+    """Count the stored messages of each subject that matches `pattern`. The server answers in pages."""
+    counts: dict[str, int] = {}
+    while True:
+        body = {"subjects_filter": pattern, "offset": len(counts)}
+        page = await request(connection, f"STREAM.INFO.{STREAM}", body)
+        subjects: dict[str, int] = page["state"].get("subjects") or {}
+        counts |= subjects
+        if not subjects or len(counts) >= page.get("total", 0):
+            return counts
+
+
+async def durable_consumers(connection: NatsConnection) -> list[dict[str, Any]]:
+    """Return the info of every durable consumer of the stream, none where there is no stream.
+
+    Ephemeral consumers are left out: they are readers such as `nats stream view`.
+    """
+    infos: list[dict[str, Any]] = []
+    try:
+        while True:
+            page = await request(connection, f"CONSUMER.LIST.{STREAM}", {"offset": len(infos)})
+            infos += page["consumers"] or []
+            if not page["consumers"] or len(infos) >= page["total"]:
+                return [info for info in infos if info["config"].get("durable_name")]
+    except ApiError as error:
+        if error.code in (STREAM_NOT_FOUND, CONSUMER_NOT_FOUND):
+            return []
+        raise

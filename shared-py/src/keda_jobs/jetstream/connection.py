@@ -1,4 +1,4 @@
-"""One connection to NATS: opened with the settings of the environment, closed at the end."""
+"""Connection to NATS: opened with the settings of the environment, closed at the end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import logging
 import re
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,102 +18,150 @@ from nats.errors import Error as NatsError
 from keda_jobs.errors import BrokerClosed, BrokerUnavailable, Misconfigured
 from keda_jobs.settings import NatsSettings
 
-__all__ = ["CONFIRM_S", "Client", "NatsError", "connect", "error_text", "until_connected"]
-
 MINIMUM_SERVER = (2, 14, 3)
-CONFIRM_S = 5.0
-"""How long an answer of the server is waited for."""
+ANSWER_TIMEOUT_S = 5.0
+"""Seconds to wait for an answer of the server."""
 
 _RECONNECTED_S = 0.25
+_RECENT_S = ANSWER_TIMEOUT_S + 1
 
 log = logging.getLogger(__name__)
 
 
-class _Reports:
-    """What the client says about its connection, each thing once until it is connected again."""
+class NatsConnection:
+    """Connection to NATS. Only modules of this folder use its `client`."""
 
-    def __init__(self, client: Client, address: str, on_reconnect: Callable[[], None] | None) -> None:
-        self._client = client
-        self._address = address
-        self._on_reconnect = on_reconnect
-        self._said: set[str] = set()
-        self.last: Exception | None = None
+    def __init__(self, client: Client, errors: ErrorLog | None = None) -> None:
+        self.client = client
+        self.jetstream = client.jetstream(timeout=ANSWER_TIMEOUT_S)
+        self._errors = errors or ErrorLog("")
 
-    async def keep(self, error: Exception) -> None:
-        """Without waiting, the caller is told by one exception, which says more than "no servers available"."""
-        # A server that refuses us closes the connection too, and which of the two is heard last is chance.
-        if not isinstance(self.last, NatsError) or isinstance(error, NatsError):
-            self.last = error
+    @property
+    def is_connected(self) -> bool:
+        """True while the server can be reached."""
+        return self.client.is_connected
 
-    async def error(self, error: Exception) -> None:
-        line = error_text(error)
-        if line not in self._said:
-            self._said.add(line)
-            log.warning("NATS at %s: %s", self._address, line)
+    @property
+    def max_payload(self) -> int:
+        """Server's limit for headers and body of one message, in bytes."""
+        return self.client.max_payload
 
-    async def disconnected(self) -> None:
-        if not self._client.is_closed:
-            log.warning("disconnected from NATS at %s, reconnecting", self._address)
+    @property
+    def server_version(self) -> str:
+        """Server's version, such as `2.14.3`."""
+        return ".".join(map(str, _version(self.client)))
 
-    async def reconnected(self) -> None:
-        self._said.clear()
-        log.info("reconnected to NATS at %s", self._address)
-        if self._on_reconnect is not None:
-            self._on_reconnect()
+    async def until_connected(self) -> None:
+        """Wait for the connection: what is written without one is sent later, when nobody waits for the answer.
+
+        Raises `BrokerClosed`.
+        """
+        while not self.client.is_connected:
+            if self.client.is_closed:
+                reason = _error_text(self.client.last_error or "no reason given")
+                raise BrokerClosed(f"the connection to NATS is closed: {reason}")
+            await asyncio.sleep(_RECONNECTED_S)
+
+    def reason(self, error: Exception) -> str:
+        """Say why `error` was raised. A missing right shows as a timeout after the server has reported it."""
+        return _error_text(self._errors.recent or error)
+
+
+class ErrorLog:
+    """Errors that the client reports: each is logged once until it reconnects, and the last one is kept."""
+
+    def __init__(self, address: str, *, level: int = logging.WARNING) -> None:
+        self.address = address
+        self._level = level
+        self._logged: set[str] = set()
+        self._last: Exception | None = None
+        self._last_at = 0.0
+
+    @property
+    def recent(self) -> Exception | None:
+        """Last error, if it was reported while an answer was waited for."""
+        return self._last if time.monotonic() - self._last_at < _RECENT_S else None
+
+    async def report(self, error: Exception) -> None:
+        """Keep and log `error`."""
+        # A server that refuses us also closes the connection, in either order. Its own words say more.
+        if isinstance(error, NatsError) or not isinstance(self.recent, NatsError):
+            self._last, self._last_at = error, time.monotonic()
+        line = _error_text(error)
+        if line not in self._logged:
+            self._logged.add(line)
+            log.log(self._level, "NATS at %s: %s", self.address, line)
+
+    def clear(self) -> None:
+        """Log the same errors again."""
+        self._logged.clear()
 
 
 @asynccontextmanager
 async def connect(
     settings: NatsSettings, *, name: str, wait: bool, on_reconnect: Callable[[], None] | None = None
-) -> AsyncIterator[Client]:
-    """A connection to NATS, closed at the end.
+) -> AsyncIterator[NatsConnection]:
+    """Connect to NATS, and close the connection at the end.
 
-    With `wait` it is waited for, and it reconnects for ever, with a call of `on_reconnect` each time; without,
-    `BrokerUnavailable` says what is wrong within seconds. Raises `Misconfigured` when the server is too old.
+    With `wait` it waits for the server and reconnects forever, with a call of `on_reconnect` each time. Without,
+    `BrokerUnavailable` says within seconds what is wrong. Raises `Misconfigured` when the server is too old.
     """
     address = re.sub(r"//[^/@]*@", "//", settings.nats_url)
     client = Client()
-    reports = _Reports(client, address, on_reconnect)
+    # Without waiting the caller gets one exception, which says the same.
+    errors = ErrorLog(address, level=logging.WARNING if wait else logging.DEBUG)
+    connection = NatsConnection(client, errors)
+
+    async def disconnected() -> None:
+        if wait and not client.is_closed:
+            log.warning("disconnected from NATS at %s, reconnecting", address)
+
+    async def reconnected() -> None:
+        errors.clear()
+        log.info("reconnected to NATS at %s", address)
+        if on_reconnect is not None:
+            on_reconnect()
+
     try:
         await client.connect(
             servers=settings.nats_url.split(","),
             name=name,
-            # A user may hear no inbox but its own, else it would hear what the server answers to others.
+            # A user may subscribe to no inbox but its own, or it could read the server's answers to others.
             inbox_prefix=f"_INBOX_{settings.nats_user or name}",
             allow_reconnect=wait,
-            # nats-py tries a server that refuses once more than this, and for ever where it is -1 or 0.
+            # nats-py tries a server that refuses once more than this, and forever with -1 or 0.
             max_reconnect_attempts=-1 if wait else 1,
             reconnect_time_wait=1 if wait else 0,
             connect_timeout=2 if wait else 5,
-            # A half-open link is noticed after two of these.
+            # A half-open connection is noticed after two of these.
             ping_interval=10,
-            error_cb=reports.error if wait else reports.keep,
-            disconnected_cb=reports.disconnected if wait else None,
-            reconnected_cb=reports.reconnected,
+            error_cb=errors.report,
+            disconnected_cb=disconnected,
+            reconnected_cb=reconnected,
             **_credentials(settings),
         )
     except (NatsError, OSError, TimeoutError) as error:
         await client.close()
-        raise BrokerUnavailable(f"NATS at {address} cannot be reached: {error_text(reports.last or error)}") from error
+        raise BrokerUnavailable(f"NATS at {address} cannot be reached: {connection.reason(error)}") from error
     except asyncio.CancelledError:
         await client.close()
         raise
     try:
-        _refuse_cancelled()
-        _refuse_old(client, address)
-        yield client
+        _raise_if_cancelled()
+        _check_version(client, address)
+        yield connection
     finally:
         with contextlib.suppress(NatsError):
-            await client.flush(timeout=int(CONFIRM_S))
-        # A server that is away: nats-py writes what is pending to the connection that is lost.
+            await client.flush(timeout=int(ANSWER_TIMEOUT_S))
+        # nats-py writes pending data to a connection that may be lost.
         with contextlib.suppress(OSError):
             await client.close()
 
 
-def _refuse_cancelled() -> None:
+def _raise_if_cancelled() -> None:
     """Raise the cancellation that came while nats-py connected, so that SIGTERM is not lost.
 
-    Its `asyncio.wait_for` forgets one that comes together with the answer, on Python 3.11:
+    On Python 3.11 its `asyncio.wait_for` drops one that comes together with the answer:
     https://github.com/python/cpython/issues/86296
     """
     task = asyncio.current_task()
@@ -133,25 +182,19 @@ def _credentials(settings: NatsSettings) -> dict[str, Any]:
     return options
 
 
-def _refuse_old(client: Client, address: str) -> None:
-    version = client.connected_server_version
-    found = (version.major, version.minor, version.patch)
-    if found < MINIMUM_SERVER:
-        has, floor = ".".join(map(str, found)), ".".join(map(str, MINIMUM_SERVER))
+def _check_version(client: Client, address: str) -> None:
+    version = _version(client)
+    if version < MINIMUM_SERVER:
+        actual, minimum = ".".join(map(str, version)), ".".join(map(str, MINIMUM_SERVER))
         raise Misconfigured(
-            f"the NATS server at {address} has version {has}; at least {floor} is needed, or retries are lost"
+            f"the NATS server at {address} has version {actual}; at least {minimum} is needed, or retries are lost"
         )
 
 
-async def until_connected(client: Client) -> None:
-    """Wait for the connection; what is written without one is sent later, when nobody waits for its answer."""
-    while not client.is_connected:
-        if client.is_closed:
-            raise BrokerClosed(
-                f"the connection to NATS is closed: {error_text(client.last_error or 'no reason given')}"
-            )
-        await asyncio.sleep(_RECONNECTED_S)
+def _version(client: Client) -> tuple[int, int, int]:
+    version = client.connected_server_version
+    return version.major, version.minor, version.patch
 
 
-def error_text(error: object) -> str:
+def _error_text(error: object) -> str:
     return str(error).removeprefix("nats: ") or type(error).__name__

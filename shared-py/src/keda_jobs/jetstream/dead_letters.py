@@ -1,26 +1,27 @@
-"""Which dead letters a command is about."""
+"""Dead letters in the stream: find them, count them, delete them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from nats.aio.client import Client
-
 from keda_jobs.domain.dead_letter import DeadLetter, read_letter
 from keda_jobs.domain.subjects import DEAD_LETTER, STREAM
-from keda_jobs.jetstream.api import MESSAGE_NOT_FOUND, ApiError, ask, stream_info
-from keda_jobs.jetstream.flow import flow, message_at
-from keda_jobs.jetstream.reader import Stored, moment
+from keda_jobs.jetstream.api import MESSAGE_NOT_FOUND, ApiError, count_by_subject, request, server_time
+from keda_jobs.jetstream.connection import NatsConnection
+from keda_jobs.jetstream.reader import StoredMessage, read_all, read_message
 
 Group = tuple[str, str, str]
+"""Job, error class and subject."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters; what is left empty does not narrow."""
+    """Conditions for dead letters; an empty one matches all."""
 
     sequences: frozenset[int] = frozenset()
     subject: str | None = None
@@ -31,62 +32,117 @@ class DeadLetterFilter:
 
     @property
     def is_everything(self) -> bool:
-        """Whether nothing narrows."""
+        """True without any condition."""
         return self == DeadLetterFilter()
 
-    def matches(self, letter: DeadLetter, now: datetime) -> bool:
-        """Whether `letter` is one of them at the time `now`."""
-        age = now - letter.died_at
+    def matches(self, dead: DeadLetter, now: datetime) -> bool:
+        """Return whether `dead` meets all conditions at the time `now`."""
+        age = now - dead.died_at
         return (
-            (not self.sequences or letter.sequence in self.sequences)
-            and self.subject in (None, letter.subject)
-            and self.job in (None, letter.job)
-            and self.error_class in (None, letter.error_class)
+            (not self.sequences or dead.sequence in self.sequences)
+            and self.subject in (None, dead.subject)
+            and self.job in (None, dead.job)
+            and self.error_class in (None, dead.error_class)
             and (self.older_than is None or age > self.older_than)
             and (self.newer_than is None or age < self.newer_than)
         )
 
 
-async def select(
-    client: Client, wanted: DeadLetterFilter, *, missing: Callable[[int], None] = lambda _sequence: None
+async def select_dead_letters(
+    connection: NatsConnection,
+    selection: DeadLetterFilter,
+    *,
+    on_missing: Callable[[int], None] = lambda _sequence: None,
 ) -> AsyncGenerator[DeadLetter]:
-    """The wanted letters, oldest first; `missing` is told of each wanted number that is no dead letter."""
-    # The server's clock, because it also gave the letters their times.
-    now = moment((await stream_info(client))["ts"])
-    if wanted.sequences:
-        for sequence in sorted(wanted.sequences):
-            letter = await letter_at(client, sequence)
-            if letter is None:
-                missing(sequence)
-            elif wanted.matches(letter, now):
-                yield letter
+    """Yield the selected dead letters, oldest first.
+
+    Call `on_missing` with each selected number that is no dead letter. Raises `StreamMissing`, `BrokerUnavailable`.
+    """
+    # The server's clock, because it also stamped the dead letters.
+    now = await server_time(connection)
+    if selection.sequences:
+        for sequence in sorted(selection.sequences):
+            dead = await find_dead_letter(connection, sequence)
+            if dead is None:
+                on_missing(sequence)
+            elif selection.matches(dead, now):
+                yield dead
         return
-    async with aclosing(flow(client, DEAD_LETTER)) as found:
-        async for stored in found:
-            letter = _letter(stored)
-            if wanted.matches(letter, now):
-                yield letter
+    async with aclosing(read_all(connection, DEAD_LETTER)) as messages:
+        async for message in messages:
+            dead = parse_stored(message)
+            if selection.matches(dead, now):
+                yield dead
 
 
-async def letter_at(client: Client, sequence: int) -> DeadLetter | None:
-    """The dead letter with that number, if there is one."""
-    stored = await message_at(client, sequence)
-    return _letter(stored) if stored is not None and stored.subject == DEAD_LETTER else None
+async def find_dead_letter(connection: NatsConnection, sequence: int) -> DeadLetter | None:
+    """Return the dead letter with this number, if there is one."""
+    message = await read_message(connection, sequence)
+    return parse_stored(message) if message is not None and message.subject == DEAD_LETTER else None
 
 
-async def delete(client: Client, sequence: int) -> None:
-    """Delete a dead letter by its number; one that somebody else deleted before is fine."""
+def parse_stored(message: StoredMessage) -> DeadLetter:
+    """Parse a stored message as a dead letter."""
+    return read_letter(message.sequence, message.stored_at, message.data, message.headers)
+
+
+async def newest_dead_letters(
+    connection: NatsConnection, selection: DeadLetterFilter, limit: int
+) -> tuple[list[DeadLetter], int]:
+    """Return the newest `limit` selected dead letters, oldest first, and how many are selected. 0 means no limit."""
+    newest: deque[DeadLetter] = deque(maxlen=limit or None)
+    total = 0
+    async with aclosing(select_dead_letters(connection, selection)) as selected:
+        async for dead in selected:
+            newest.append(dead)
+            total += 1
+    return list(newest), total
+
+
+async def group_dead_letters(connection: NatsConnection, selection: DeadLetterFilter) -> dict[int, Group]:
+    """Return the group of each selected dead letter, by its number."""
+    async with aclosing(select_dead_letters(connection, selection)) as selected:
+        return {dead.sequence: (dead.job, dead.error_class, dead.subject) async for dead in selected}
+
+
+async def count_groups(connection: NatsConnection, selection: DeadLetterFilter) -> Counter[Group]:
+    """Count the selected dead letters by job, error class and subject."""
+    return Counter((await group_dead_letters(connection, selection)).values())
+
+
+async def expected_count(connection: NatsConnection, selection: DeadLetterFilter) -> int | None:
+    """Return the number of selected dead letters, where it is known without reading them."""
+    if selection.sequences:
+        return len(selection.sequences)
+    if not selection.is_everything:
+        return None
+    return (await count_by_subject(connection, DEAD_LETTER)).get(DEAD_LETTER, 0)
+
+
+async def delete_dead_letter(connection: NatsConnection, sequence: int) -> None:
+    """Delete a dead letter, unless somebody else has deleted it already."""
     try:
-        await ask(client, f"STREAM.MSG.DELETE.{STREAM}", {"seq": sequence, "no_erase": True})
+        await request(connection, f"STREAM.MSG.DELETE.{STREAM}", {"seq": sequence, "no_erase": True})
     except ApiError as error:
         if error.code != MESSAGE_NOT_FOUND and "no message found" not in error.description:
             raise
 
 
-def group_key(letter: DeadLetter) -> Group:
-    """Job, error class and subject: what letters are counted by."""
-    return letter.job, letter.error_class, letter.subject
+@dataclass(slots=True)
+class Purge:
+    """Deletion of dead letters, one by one; it counts as it goes."""
 
+    deleted: int = 0
+    interrupted: bool = False
 
-def _letter(stored: Stored) -> DeadLetter:
-    return read_letter(stored.sequence, stored.stored_at, stored.data, stored.headers)
+    async def run(
+        self, connection: NatsConnection, sequences: Iterable[int], stop: asyncio.Event, progress: Callable[[int], None]
+    ) -> None:
+        """Delete until the end or until `stop`; call `progress` with the number deleted. Raises `BrokerUnavailable`."""
+        for sequence in sequences:
+            if stop.is_set():
+                self.interrupted = True
+                return
+            await delete_dead_letter(connection, sequence)
+            self.deleted += 1
+            progress(self.deleted)

@@ -1,58 +1,70 @@
-"""Publishes that are confirmed: every one waits for its PubAck, and a refusal says what to do."""
+"""Publishing with confirmation, and the one mapping of what NATS may answer to our errors."""
 
 from __future__ import annotations
 
-from nats.aio.client import Client
+from dataclasses import replace
+
 from nats.errors import Error as NatsError
-from nats.errors import MaxPayloadError
 from nats.js.errors import APIError, NoStreamResponseError
 
 from keda_jobs.domain.broker import Outgoing, TooLarge
 from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerUnavailable
-from keda_jobs.jetstream.api import why
-from keda_jobs.jetstream.connection import CONFIRM_S
+from keda_jobs.jetstream.connection import NatsConnection
 
+_MESSAGE_TOO_LARGE = 10054
 _OTHER_STREAM = 10060
-# Enough to fill a link; with messages of 1 MB at most it also bounds the memory.
-_WINDOW = 128
 
 
 class PublishRefused(BrokerUnavailable):
-    """The message was not stored, and the next one to this subject would not be either."""
+    """The server refused to store the message, and would refuse the next one on this subject too."""
 
 
-async def publish(client: Client, outgoing: Outgoing) -> None:
-    """Store a message in the stream and wait for the acknowledgement.
+class NotConfirmed(BrokerUnavailable):
+    """The server did not confirm in time: the message may be stored or not."""
 
-    An unanswered one is sent once more under the same `msg_id`, which the server stores once. Raises
-    `TooLarge`, `PublishRefused`, and `BrokerUnavailable` when there was no answer at all.
+
+async def publish(connection: NatsConnection, outgoing: Outgoing) -> bool:
+    """Store a message, and wait for the confirmation. Return False when it was stored before (same `msg_id`).
+
+    Raises `TooLarge`, mostly before anything is sent, `PublishRefused`, `NotConfirmed`, `BrokerUnavailable` and
+    `BrokerClosed`.
     """
+    subject = outgoing.subject
+    headers = outgoing.wire_headers(connection.max_payload)
+    await connection.until_connected()
     try:
-        await _try(client, outgoing)
-    except TimeoutError:
-        try:
-            await _try(client, outgoing)
-        except TimeoutError as error:
-            raise BrokerUnavailable(f"NATS did not confirm {outgoing.subject}: {why(client, error)}") from error
-
-
-async def _try(client: Client, outgoing: Outgoing) -> None:
-    headers = {**outgoing.headers, "Nats-Msg-Id": outgoing.msg_id}
-    jetstream = client.jetstream(timeout=CONFIRM_S)
-    try:
-        await jetstream.publish(outgoing.subject, outgoing.data, stream=STREAM, headers=headers)
-    except TimeoutError:
-        raise
-    except MaxPayloadError as error:
-        raise TooLarge(f"{len(outgoing.data)} bytes; the server takes {client.max_payload} with headers") from error
+        ack = await connection.jetstream.publish(subject, outgoing.data, headers=headers)
     except NoStreamResponseError as error:
         raise PublishRefused(
-            f"no stream takes the subject {outgoing.subject}; see jobs/stream.json and `keda-jobs streams apply`"
+            f"no stream takes the subject {subject}; see jobs/stream.json and `keda-jobs streams apply`"
         ) from error
     except APIError as error:
-        if error.err_code == _OTHER_STREAM:
-            raise PublishRefused(f"the subject {outgoing.subject} belongs to another stream than {STREAM}") from error
-        raise PublishRefused(f"NATS refuses {outgoing.subject}: {error.description}") from error
+        raise _refusal(outgoing, error) from error
+    except TimeoutError as error:
+        raise NotConfirmed(f"NATS did not confirm {subject}: {connection.reason(error)}") from error
     except NatsError as error:
-        raise BrokerUnavailable(f"the connection to NATS was lost: {why(client, error)}") from error
+        raise BrokerUnavailable(f"{subject} was not published: {connection.reason(error)}") from error
+    return not ack.duplicate
+
+
+def _refusal(outgoing: Outgoing, error: APIError) -> TooLarge | PublishRefused:
+    subject = outgoing.subject
+    if error.err_code == _MESSAGE_TOO_LARGE:
+        return TooLarge(f"{len(outgoing.data)} bytes for {subject}; the stream takes less")
+    if error.err_code == _OTHER_STREAM:
+        return PublishRefused(f"the subject {subject} belongs to another stream than {STREAM}")
+    return PublishRefused(f"NATS refuses {subject}: {error.description}")
+
+
+async def publish_with_retry(connection: NatsConnection, outgoing: Outgoing) -> None:
+    """Store a message in our stream and in no other; repeat it once when it is not confirmed.
+
+    The server stores it once, because both have the same `msg_id`. Raises as `publish`.
+    """
+    headers = {**outgoing.headers, "Nats-Expected-Stream": STREAM}
+    outgoing = replace(outgoing, headers=headers)
+    try:
+        await publish(connection, outgoing)
+    except NotConfirmed:
+        await publish(connection, outgoing)

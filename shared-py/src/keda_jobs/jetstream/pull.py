@@ -1,6 +1,6 @@
-"""Pulling from a durable consumer: one request at a time, on the subjects that JetStream documents for clients.
+"""Pull requests to a durable consumer, one at a time, on the subjects that JetStream documents for clients.
 
-nats-py's `fetch` starts a task for each message, and takes an event with a header `Status` for the server's word.
+nats-py's `fetch` starts a task for each message, and mistakes an event with a header `Status` for a status message.
 https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-13.md
 """
 
@@ -13,18 +13,18 @@ import json
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-# The server ends a request by itself; this is for a server that went away meanwhile.
+# The server ends a request by itself. This is for a server that became unavailable meanwhile.
 _ANSWER_S = 0.5
 
 _NOTHING_MORE = ("404", "408")
 
 
 class PullRefused(Exception):
-    """The server does not hand out messages; the text is its reason."""
+    """The server refuses to deliver messages; the text is its reason."""
 
 
 class Pull:
-    """One subscription on an inbox, to which the server sends the answers of each request."""
+    """Subscription on one inbox, to which the server sends the answers to each request."""
 
     def __init__(self, client: Client, stream: str, consumer: str, inbox: str) -> None:
         self._client = client
@@ -37,13 +37,13 @@ class Pull:
 
     @classmethod
     async def open(cls, client: Client, stream: str, consumer: str) -> Pull:
-        """A pull from `consumer`, which must exist; needs the right to its MSG.NEXT and to the inbox only."""
+        """Subscribe to pull from an existing `consumer`. Needs only the rights to its MSG.NEXT and to the inbox."""
         pull = cls(client, stream, consumer, client.new_inbox())
         await client.subscribe(f"{pull._inbox}.*", cb=pull._receive)
         return pull
 
     async def fetch(self, most: int, expires_s: float) -> list[Msg]:
-        """Up to `most` messages: those that wait, else the first that comes, else none after `expires_s`.
+        """Return up to `most` messages: those waiting, else the first that arrives, else none after `expires_s`.
 
         Raises `PullRefused`, and `nats.errors.Error` when the request cannot be sent.
         """
@@ -63,7 +63,7 @@ class Pull:
                 await self._ended
 
     async def _receive(self, msg: Msg) -> None:
-        # A message keeps the subject it was published on; what comes on the inbox's own is a status.
+        # A message keeps the subject it was published on. A message on the inbox's own subject is a status.
         if not msg.subject.startswith(self._inbox):
             self._arrived.append(msg)
             if len(self._arrived) >= self._wanted:

@@ -1,28 +1,29 @@
-"""Messages read where they stand in the stream: no consumer is made, and nothing is changed."""
+"""Reader of stored messages. It uses batched direct gets: no consumer is made, and nothing changes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerUnavailable
-from keda_jobs.jetstream.api import why
-from keda_jobs.jetstream.connection import CONFIRM_S
+from keda_jobs.jetstream.api import parse_time, stream_info
+from keda_jobs.jetstream.connection import ANSWER_TIMEOUT_S, NatsConnection
 
-# The server sends bodies as well, each of up to its max_payload (1 MB by default): this bounds what one answer takes.
-_MOST_BYTES = 4 * 2**20
+# The server sends bodies as well, each of up to its max_payload (1 MB by default). This bounds the memory.
+_MAX_BYTES = 4 * 2**20
+# Small, so that a slow reader meets few messages that were deleted meanwhile.
+_PAGE_SIZE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A message as it stands in the stream."""
+class StoredMessage:
+    """Message as it is stored in the stream."""
 
     subject: str
     sequence: int
@@ -33,54 +34,73 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Messages, oldest first, and how many more there are behind them."""
+    """Stored messages, oldest first, and the number of matching ones behind them."""
 
-    messages: tuple[Stored, ...]
+    messages: tuple[StoredMessage, ...]
     left: int
 
     @property
     def count(self) -> int:
-        """Those on the page and behind it."""
+        """Number of messages on the page and behind it."""
         return len(self.messages) + self.left
 
 
-async def page(client: Client, subject: str, first: int, most: int) -> Page:
-    """Up to `most` messages that `subject` takes, from sequence `first` on, in at most 4 MiB (but one in any case).
+async def read_page(connection: NatsConnection, pattern: str, first: int, limit: int) -> Page:
+    """Read up to `limit` messages whose subject matches `pattern`, from sequence `first` on.
 
-    Raises `BrokerUnavailable`.
+    A page has at most 4 MiB, but at least one message. Raises `BrokerUnavailable`.
     """
-    question = {"seq": first, "next_by_subj": subject, "batch": most, "max_bytes": _MOST_BYTES}
+    client = connection.client
+    question = {"seq": first, "next_by_subj": pattern, "batch": limit, "max_bytes": _MAX_BYTES}
     inbox = client.new_inbox()
     try:
         answers = await client.subscribe(inbox)
         try:
             await client.publish(f"$JS.API.DIRECT.GET.{STREAM}", json.dumps(question).encode(), reply=inbox)
-            found: list[Stored] = []
-            while "Nats-Sequence" in ((answer := await answers.next_msg(timeout=CONFIRM_S)).headers or {}):
-                found.append(_stored(answer))
+            messages: list[StoredMessage] = []
+            while "Nats-Sequence" in ((answer := await answers.next_msg(timeout=ANSWER_TIMEOUT_S)).headers or {}):
+                messages.append(_stored_message(answer))
         finally:
             await answers.unsubscribe()
     except NatsError as error:
-        raise BrokerUnavailable(f"messages of {subject} cannot be read: {why(client, error)}") from error
-    return Page(tuple(found), _left(answer.headers or {}, subject))
+        raise BrokerUnavailable(f"messages of {pattern} cannot be read: {connection.reason(error)}") from error
+    return Page(tuple(messages), _left(answer.headers or {}, pattern))
 
 
-def moment(text: str) -> datetime:
-    """A time as the server writes it."""
-    return datetime.fromisoformat(text)
+async def read_all(connection: NatsConnection, pattern: str) -> AsyncGenerator[StoredMessage]:
+    """Yield the messages that are stored now, oldest first; those that arrive meanwhile are left out.
+
+    Raises `StreamMissing`, `BrokerUnavailable`.
+    """
+    last = int((await stream_info(connection))["state"]["last_seq"])
+    position, left = 0, 1
+    while left and position < last:
+        page = await read_page(connection, pattern, position + 1, _PAGE_SIZE)
+        for message in page.messages:
+            if message.sequence > last:
+                return
+            position = message.sequence
+            yield message
+        left = page.left
 
 
-def _stored(msg: Msg) -> Stored:
-    headers = msg.headers or {}
-    stored_at = moment(headers["Nats-Time-Stamp"])
-    return Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), stored_at, headers, msg.data)
+async def read_message(connection: NatsConnection, sequence: int) -> StoredMessage | None:
+    """Return the message with this number, if it still exists. Raises `BrokerUnavailable`."""
+    page = await read_page(connection, ">", sequence, 1)
+    return next((message for message in page.messages if message.sequence == sequence), None)
 
 
-def _left(closing: Mapping[str, str], subject: str) -> int:
-    match closing.get("Status"):
+def _stored_message(answer: Msg) -> StoredMessage:
+    headers = answer.headers or {}
+    stored_at = parse_time(headers["Nats-Time-Stamp"])
+    return StoredMessage(headers["Nats-Subject"], int(headers["Nats-Sequence"]), stored_at, headers, answer.data)
+
+
+def _left(status_headers: Mapping[str, str], pattern: str) -> int:
+    match status_headers.get("Status"):
         case "204":
-            return int(closing["Nats-Num-Pending"])
+            return int(status_headers["Nats-Num-Pending"])
         case "404":
             return 0
         case status:
-            raise BrokerUnavailable(f"messages of {subject} cannot be read: the server answers {status}")
+            raise BrokerUnavailable(f"messages of {pattern} cannot be read: the server answers {status}")

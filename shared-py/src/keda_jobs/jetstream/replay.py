@@ -1,148 +1,151 @@
-"""Gives dead letters back to the job that failed, or to all consumers of their subject."""
+"""Replay of dead letters: to the job that failed, or to all consumers of the event's subject."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-
-from nats.aio.client import Client
 
 from keda_jobs.domain.broker import Outgoing, TooLarge
 from keda_jobs.domain.dead_letter import TRUNCATED, DeadLetter
 from keda_jobs.domain.headers import Header
 from keda_jobs.domain.subjects import DEAD_LETTER, covers, due_subject, is_literal
 from keda_jobs.errors import JobError
-from keda_jobs.jetstream.dead_letters import delete
-from keda_jobs.jetstream.flow import message_at
-from keda_jobs.jetstream.publish import publish
-from keda_jobs.jetstream.reader import Stored
-from keda_jobs.jetstream.stream_diff import normal
-from keda_jobs.jetstream.streams import durable_consumers
+from keda_jobs.jetstream.api import durable_consumers
+from keda_jobs.jetstream.connection import NatsConnection
+from keda_jobs.jetstream.dead_letters import DeadLetterFilter, delete_dead_letter, select_dead_letters
+from keda_jobs.jetstream.publish import publish_with_retry
+from keda_jobs.jetstream.reader import StoredMessage, read_message
+from keda_jobs.jetstream.stream_diff import normalize
 
-# nats-py's times come through a float.
-_CLOCK_GRAIN = timedelta(milliseconds=1)
+# nats-py stores times as float, so the job rounded the one it wrote.
+_CLOCK_PRECISION = timedelta(milliseconds=1)
+
+OnReplay = Callable[[DeadLetter, Outgoing], None]
+"""Called with each dead letter and its copy, before the copy is published."""
 
 
 class CannotReplay(JobError):
-    """This letter cannot be replayed; it stays where it is."""
-
-
-Watch = Callable[[DeadLetter, Outgoing], None]
-"""Told of each letter and its copy, before the copy is published."""
+    """The dead letter cannot be replayed; it stays in the stream."""
 
 
 @dataclass(slots=True)
-class Tally:
-    """What a replay did."""
-
-    replayed: int = 0
-    skipped: list[tuple[int, str]] = field(default_factory=list)
-    interrupted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Replay:
-    """How letters are given back."""
+    """Replay of dead letters, one by one; it counts as it goes."""
 
     to_subject: bool
     dry_run: bool
     per_second: float | None
+    replayed: int = 0
+    skipped: list[tuple[int, str]] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def done(self) -> int:
+        """Number of dead letters that were replayed or skipped."""
+        return self.replayed + len(self.skipped)
 
     async def run(
-        self, client: Client, letters: AsyncIterator[DeadLetter], stop: asyncio.Event, tally: Tally, watch: Watch
+        self, connection: NatsConnection, selection: DeadLetterFilter, stop: asyncio.Event, on_replay: OnReplay
     ) -> None:
-        """Replay `letters` one by one until the end or until `stop`, which never cuts one in two.
+        """Replay the selected dead letters until the end or until `stop`, which takes effect between two of them.
 
-        A letter is deleted when its copy is confirmed. A copy whose letter was not deleted any more is made
-        again by the next run under the same id, which the server drops within the stream's duplicate window.
+        A dead letter is deleted when its copy is confirmed. If it could not be deleted, the next run publishes the copy
+        again under the same id, and the server drops it within the stream's duplicate window.
         """
-        subjects = await _read_subjects(client)
+        subjects = await _read_subjects(connection)
         pace = _Pace(self.per_second, stop)
-        async for letter in letters:
-            if not await pace.go_on():
-                tally.interrupted = True
-                return
-            try:
-                outgoing = await self._outgoing(client, letter, subjects)
-                watch(letter, outgoing)
-                if not self.dry_run:
-                    await publish(client, outgoing)
-                    await delete(client, letter.sequence)
-                tally.replayed += 1
-            except (CannotReplay, TooLarge) as error:
-                tally.skipped.append((letter.sequence, str(error)))
+        selected = select_dead_letters(connection, selection, on_missing=self._skip_missing)
+        async with aclosing(selected):
+            async for dead in selected:
+                if not await pace.next():
+                    self.interrupted = True
+                    return
+                try:
+                    outgoing = await self._copy(connection, dead, subjects)
+                    on_replay(dead, outgoing)
+                    if not self.dry_run:
+                        await publish_with_retry(connection, outgoing)
+                        await delete_dead_letter(connection, dead.sequence)
+                    self.replayed += 1
+                except (CannotReplay, TooLarge) as error:
+                    self.skipped.append((dead.sequence, str(error)))
 
-    async def _outgoing(self, client: Client, letter: DeadLetter, subjects: frozenset[str]) -> Outgoing:
-        outgoing = replay_message(letter, await _payload(client, letter), to_subject=self.to_subject)
+    def _skip_missing(self, sequence: int) -> None:
+        self.skipped.append((sequence, "there is no such dead letter (any more)"))
+
+    async def _copy(self, connection: NatsConnection, dead: DeadLetter, subjects: frozenset[str]) -> Outgoing:
+        payload = await _original_payload(connection, dead)
+        outgoing = replay_message(dead, payload, to_subject=self.to_subject)
         if not any(covers(pattern, outgoing.subject) for pattern in subjects):
             raise CannotReplay(f"no consumer reads {outgoing.subject}")
         return outgoing
 
 
 class _Pace:
-    """At most so many letters a second, and none after `stop`."""
+    """Limit of dead letters per second, which ends at `stop`."""
 
     def __init__(self, per_second: float | None, stop: asyncio.Event) -> None:
         self._gap_s = 1 / per_second if per_second else 0.0
         self._stop = stop
-        self._next = time.monotonic()
+        self._next_at = time.monotonic()
 
-    async def go_on(self) -> bool:
-        """Wait for the next letter's turn; False when there is none any more."""
-        wait_s = self._next - time.monotonic()
+    async def next(self) -> bool:
+        """Wait for the next one's turn; return False after `stop`."""
+        wait_s = self._next_at - time.monotonic()
         if wait_s > 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), wait_s)
-        self._next = max(self._next, time.monotonic()) + self._gap_s
+        self._next_at = max(self._next_at, time.monotonic()) + self._gap_s
         return not self._stop.is_set()
 
 
-def replay_message(letter: DeadLetter, payload: bytes, *, to_subject: bool) -> Outgoing:
-    """The event of `letter` again: to the job that failed, or with `to_subject` to all consumers of its subject.
+def replay_message(dead: DeadLetter, payload: bytes, *, to_subject: bool) -> Outgoing:
+    """Build the event of `dead` again: for the job that failed, or with `to_subject` for all consumers of its subject.
 
-    Attempts are counted afresh: the copy carries neither the old id nor the old count. Raises `CannotReplay`.
+    The copy carries neither the old id nor the old attempts, so it starts at attempt 1. Raises `CannotReplay`.
     """
-    if not letter.subject:
+    if not dead.subject:
         raise CannotReplay("not a dead letter of keda-jobs: it names no subject")
-    if not is_literal(letter.subject) or letter.subject == DEAD_LETTER or letter.subject.startswith(("retry.", "$")):
-        raise CannotReplay(f"nothing can be replayed to the subject {letter.subject}")
-    msg_id = f"replay:{letter.sequence}"
+    if not is_literal(dead.subject) or dead.subject == DEAD_LETTER or dead.subject.startswith(("retry.", "$")):
+        raise CannotReplay(f"nothing can be replayed to the subject {dead.subject}")
+    msg_id = f"replay:{dead.sequence}"
     if to_subject:
-        return Outgoing(letter.subject, payload, msg_id, letter.original_headers)
-    if not letter.job:
+        return Outgoing(dead.subject, payload, msg_id, dead.original_headers)
+    if not dead.job:
         raise CannotReplay("it names no job: replay it to all consumers of its subject with --to-subject")
-    return Outgoing(
-        due_subject(letter.job), payload, msg_id, letter.original_headers | {Header.SUBJECT: letter.subject}
-    )
+    headers = dead.original_headers | {Header.SUBJECT: dead.subject}
+    return Outgoing(due_subject(dead.job), payload, msg_id, headers)
 
 
-async def _payload(client: Client, letter: DeadLetter) -> bytes:
-    if letter.kind != TRUNCATED:
-        return letter.payload
-    sequence = letter.headers.get(Header.SEQUENCE, "")
-    original = await message_at(client, int(sequence)) if sequence.isdecimal() else None
-    if original is None or not is_original(letter, original):
-        raise CannotReplay(f"its data is cut short, and the whole event (message {sequence}) is gone from the stream")
+async def _original_payload(connection: NatsConnection, dead: DeadLetter) -> bytes:
+    if dead.kind != TRUNCATED:
+        return dead.payload
+    sequence = dead.headers.get(Header.SEQUENCE, "")
+    original = await read_message(connection, int(sequence)) if sequence.isdecimal() else None
+    if original is None or not is_original(dead, original):
+        raise CannotReplay(
+            f"its data is truncated, and the whole event (message {sequence}) is no longer in the stream"
+        )
     return original.data
 
 
-def is_original(letter: DeadLetter, stored: Stored) -> bool:
-    """Whether `stored` is the event whose data `letter` holds cut short, and not another one under its number."""
-    published_at = letter.headers.get(Header.PUBLISHED_AT, "")
+def is_original(dead: DeadLetter, stored: StoredMessage) -> bool:
+    """Return whether `stored` is the event of the truncated `dead`, and not another one with the same number."""
+    published_at = dead.headers.get(Header.PUBLISHED_AT, "")
     with suppress(ValueError):
         return (
-            stored.headers.get(Header.SUBJECT, stored.subject) == letter.subject
-            and str(len(stored.data)) == letter.headers.get(Header.SIZE)
-            and abs(stored.stored_at - datetime.fromisoformat(published_at)) < _CLOCK_GRAIN
+            stored.headers.get(Header.SUBJECT, stored.subject) == dead.subject
+            and str(len(stored.data)) == dead.headers.get(Header.SIZE)
+            and abs(stored.stored_at - datetime.fromisoformat(published_at)) < _CLOCK_PRECISION
         )
     return False
 
 
-async def _read_subjects(client: Client) -> frozenset[str]:
-    """The subjects that some consumer reads; an event published on another one would wait until it ages out."""
-    configs = [normal(info["config"]) for info in await durable_consumers(client)]
+async def _read_subjects(connection: NatsConnection) -> frozenset[str]:
+    """Return the subjects that some consumer reads. An event on another one would wait until it expires."""
+    configs = [normalize(info["config"]) for info in await durable_consumers(connection)]
     return frozenset(subject for config in configs for subject in config.get("filter_subjects") or [">"])

@@ -1,4 +1,4 @@
-"""Compares a declared config with the server's, and names the changes that would lose something. No I/O."""
+"""Comparison of a declared config with the server's, and the changes that would lose something. No I/O."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _CONSUMER_FIXED = frozenset(
 
 
 class Action(enum.Enum):
-    """What becomes of a stream or consumer; the value is the sign it is shown with."""
+    """Action on a stream or consumer; the value is its sign in the output."""
 
     CREATE = "+"
     UPDATE = "~"
@@ -46,19 +46,19 @@ class Action(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """A declared key whose value the server does not have."""
+    """Declared key whose value differs on the server."""
 
     key: str
     before: Any
     after: Any
 
     def __str__(self) -> str:
-        return f"{self.key} {shown(self.key, self.before)} → {shown(self.key, self.after)}"
+        return f"{self.key} {format_value(self.key, self.before)} → {format_value(self.key, self.after)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to become of one stream or consumer; `target` is the whole config to send."""
+    """Change of one stream or consumer; `target` is the whole config to send."""
 
     action: Action
     kind: str
@@ -77,13 +77,13 @@ class Change:
 def update(
     kind: str, name: str, fields: Sequence[FieldChange], target: dict[str, Any], refusals: Iterable[str]
 ) -> Change:
-    """The change of something that is there already."""
+    """Build the change of a stream or consumer that already exists."""
     return Change(Action.UPDATE if fields else Action.SAME, kind, name, tuple(fields), tuple(refusals), target)
 
 
 def differences(declared: Mapping[str, Any], actual: Mapping[str, Any]) -> list[FieldChange]:
-    """The declared keys whose values differ; what the server filled in beside them is its own business."""
-    wanted, found = normal(declared), normal(actual)
+    """Compare the declared keys only; the server adds others."""
+    wanted, found = normalize(declared), normalize(actual)
     return [
         FieldChange(key, found.get(key), value)
         for key, value in wanted.items()
@@ -91,8 +91,8 @@ def differences(declared: Mapping[str, Any], actual: Mapping[str, Any]) -> list[
     ]
 
 
-def normal(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` in the one form of those that mean the same."""
+def normalize(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Rewrite `config` so that configs with the same meaning are equal."""
     fields = dict(config)
     if single := fields.pop("filter_subject", None):
         fields["filter_subjects"] = [single]
@@ -108,16 +108,16 @@ def _same(declared: Any, actual: Any) -> bool:
     return bool(declared == actual) or (not declared and not actual)
 
 
-def merged(actual: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Any]:
-    """The server's config with the declared keys over it, nested ones too."""
-    result = normal(actual)
-    for key, value in normal(declared).items():
-        result[key] = merged(result.get(key) or {}, value) if isinstance(value, Mapping) else value
+def merge(actual: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge the declared keys into the server's config, nested ones too."""
+    result = normalize(actual)
+    for key, value in normalize(declared).items():
+        result[key] = merge(result.get(key) or {}, value) if isinstance(value, Mapping) else value
     return result
 
 
 def removed_subjects(declared: Mapping[str, Any], actual: Mapping[str, Any]) -> list[str]:
-    """The server's subjects that the declaration no longer takes as a whole."""
+    """Return the server's subjects that the declaration no longer covers."""
     return [
         subject
         for subject in actual.get("subjects") or []
@@ -126,18 +126,18 @@ def removed_subjects(declared: Mapping[str, Any], actual: Mapping[str, Any]) -> 
 
 
 def stream_refusals(fields: Iterable[FieldChange]) -> list[str]:
-    """One line for each change of the stream that would lose messages or cannot be taken back."""
+    """Return one line for each change of the stream that would lose messages or cannot be undone."""
     return [f"stream {STREAM}: {change} {reason}" for change in fields if (reason := _stream_reason(change))]
 
 
 def _stream_reason(change: FieldChange) -> str | None:
     key, before, after = change.key, change.before, change.after
     if key in _STREAM_FIXED or (key in _ONE_WAY_OFF and before and not after):
-        return f"cannot be changed in place: back the stream up (nats stream backup {STREAM} …), delete it, apply again"
+        return f"cannot be changed in place: back up the stream (nats stream backup {STREAM} …), delete it, apply again"
     if key in _ONE_WAY_ON and after:
-        return f"can never be taken back: if that is meant, do it by hand (nats stream edit {STREAM})"
+        return f"can never be undone: to do it anyway, run nats stream edit {STREAM}"
     if key in _LOWERED_LOSES and _bound(after) < _bound(before):
-        return f"may delete or refuse messages: if that is meant, do it by hand first (nats stream edit {STREAM})"
+        return f"may delete or refuse messages: to do it anyway, run nats stream edit {STREAM} first"
     return None
 
 
@@ -146,7 +146,7 @@ def _bound(limit: Any) -> float:
 
 
 def consumer_refusals(name: str, fields: Iterable[FieldChange], *, unread: int) -> list[str]:
-    """One line for each change of a consumer that the server cannot make or that would leave messages unread."""
+    """Return one line for each change of a consumer that the server cannot make or that would leave messages unread."""
     return [
         f"consumer {name}: {change} {reason}" for change in fields if (reason := _consumer_reason(name, change, unread))
     ]
@@ -155,31 +155,29 @@ def consumer_refusals(name: str, fields: Iterable[FieldChange], *, unread: int) 
 def _consumer_reason(name: str, change: FieldChange, unread: int) -> str | None:
     if change.key in _CONSUMER_FIXED:
         return (
-            f"cannot be changed in place: let the consumer run empty, delete it (nats consumer rm {STREAM} {name}), "
-            "apply again; the new one begins where its deliver_policy says"
+            f"cannot be changed in place: wait until its lag is 0, delete it (nats consumer rm {STREAM} {name}), "
+            "apply again; the new one starts where its deliver_policy says"
         )
     if change.key == "filter_subjects" and unread:
         lost = [old for old in change.before or [] if not any(covers(kept, old) for kept in change.after)]
         if lost:
-            return (
-                f"would leave messages unread ({unread} wait or are in work): let the consumer run empty, apply again"
-            )
+            return f"would leave messages unread ({unread} waiting or in flight): wait until its lag is 0, apply again"
     return None
 
 
-def shown(key: str, value: Any) -> str:
-    """A config's value for a person: durations with their unit, lists with commas, `none` for what is not set."""
+def format_value(key: str, value: Any) -> str:
+    """Format a config's value: durations with units, lists with commas, `none` for an unset one."""
     if value is None or (key in _LIMITS and value == -1) or (key == "max_age" and value == 0):
         return "none"
     if key in _DURATIONS and isinstance(value, int):
-        return duration(value)
+        return format_duration_ns(value)
     if isinstance(value, list):
-        return "[" + ", ".join(duration(item) if key == "backoff" else str(item) for item in value) + "]"
+        return "[" + ", ".join(format_duration_ns(item) if key == "backoff" else str(item) for item in value) + "]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def duration(ns: int) -> str:
-    """A duration in nanoseconds as `7d`, `1h30m` or `1.5s`."""
+def format_duration_ns(ns: int) -> str:
+    """Format a duration in nanoseconds as `7d`, `1h30m` or `1.5s`."""
     if 0 < ns < _UNITS[-1][1] or ns % 10**6:
         return f"{ns / 10**9:g}s"
     parts = []

@@ -1,1 +1,1 @@
-"""What stream and claim queues hold, read within bounds; for `keda-jobs status` and for the exporter."""
+"""State of the stream and of claim queues, read within bounds. `keda-jobs status` and the exporter show it."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from keda_jobs.claims import ClaimTable
-from keda_jobs.postgres import Connection, open_connection, translate_errors
+from keda_jobs.postgres import Connection, open_connection, translate_all_errors
 from keda_jobs.settings import PgSettings
 from keda_jobs.status.progress import RowCounts, apply_delta, time_left
 from keda_jobs.status.queues import find_queue, read_claimable
@@ -82,8 +82,8 @@ class BatchStatus:
 
 @asynccontextmanager
 async def open_database(settings: PgSettings) -> AsyncIterator[Connection]:
-    """Connect for the duration of the block, with errors translated. Raises `DatabaseUnavailable`, `Misconfigured`."""
-    with translate_errors():
+    """Connect for the duration of the block, with all errors translated. Raises `JobError`."""
+    with translate_all_errors():
         async with open_connection(settings, name="keda-jobs-cli") as connection:
             yield connection
 

@@ -1,4 +1,4 @@
-"""The dead letters by job, counted by reading each of them once."""
+"""Dead letters counted by job; each one is read once."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from datetime import datetime
 
 from keda_jobs.domain.headers import Header
 from keda_jobs.domain.subjects import DEAD_LETTER
-from keda_jobs.jetstream.connection import Client
-from keda_jobs.jetstream.reader import page
+from keda_jobs.jetstream.connection import NatsConnection
+from keda_jobs.jetstream.reader import read_page
 
-# So many are read for one answer, to have it within a second or two.
-MOST_LETTERS = 10_000
-_PAGE = 1000
+# One call reads up to this many, so that it takes a second or two.
+MAX_DEAD_LETTERS = 10_000
+_PAGE_SIZE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetters:
-    """The dead letters, by job the number and when the oldest was stored; where not `is_exact`, of the oldest only."""
+class DeadLetterCounts:
+    """Dead letters in all, and by job their number and when the oldest was stored.
+
+    Where `is_exact` is false, only the oldest dead letters are counted by job.
+    """
 
     total: int
     by_job: dict[str, int]
@@ -26,38 +29,38 @@ class DeadLetters:
     is_exact: bool
 
 
-class LetterCount:
-    """A count that is kept: what was counted is read again only where a letter has gone since."""
+class DeadLetterCounter:
+    """Counter that keeps its counts: it starts again only after a dead letter was deleted."""
 
     def __init__(self) -> None:
-        self._start_anew()
+        self._reset()
 
-    def _start_anew(self) -> None:
+    def _reset(self) -> None:
         self._by_job: Counter[str] = Counter()
         self._oldest: dict[str, datetime] = {}
         self._position = 0
 
-    async def read(self, client: Client) -> DeadLetters:
-        """The letters now. Raises `BrokerUnavailable`."""
-        left = await self._read_on(client)
-        # After the others: then a letter that arrives meanwhile cannot look like one that has gone.
-        total = (await page(client, DEAD_LETTER, 1, 1)).count
+    async def read(self, connection: NatsConnection) -> DeadLetterCounts:
+        """Count the dead letters. Raises `BrokerUnavailable`."""
+        left = await self._count_new(connection)
+        # Read last, so that a new dead letter does not look like a deleted one.
+        total = (await read_page(connection, DEAD_LETTER, 1, 1)).count
         if self._by_job.total() + left > total:
-            self._start_anew()
-            left = await self._read_on(client)
+            self._reset()
+            left = await self._count_new(connection)
             total = self._by_job.total() + left
-        return DeadLetters(total, dict(self._by_job), dict(self._oldest), is_exact=not left)
+        return DeadLetterCounts(total, dict(self._by_job), dict(self._oldest), is_exact=not left)
 
-    async def _read_on(self, client: Client) -> int:
-        """Count letters from where it stopped, up to the bound; how many are left."""
-        enough = self._by_job.total() + MOST_LETTERS
+    async def _count_new(self, connection: NatsConnection) -> int:
+        """Count up to `MAX_DEAD_LETTERS` more, and return how many are left."""
+        enough = self._by_job.total() + MAX_DEAD_LETTERS
         while True:
-            most = min(_PAGE, enough - self._by_job.total())
-            found = await page(client, DEAD_LETTER, self._position + 1, most)
-            for letter in found.messages:
-                job = letter.headers.get(Header.JOB, "")
+            limit = min(_PAGE_SIZE, enough - self._by_job.total())
+            page = await read_page(connection, DEAD_LETTER, self._position + 1, limit)
+            for message in page.messages:
+                job = message.headers.get(Header.JOB, "")
                 self._by_job[job] += 1
-                self._oldest.setdefault(job, letter.stored_at)
-                self._position = letter.sequence
-            if not found.left or self._by_job.total() >= enough:
-                return found.left
+                self._oldest.setdefault(job, message.stored_at)
+                self._position = message.sequence
+            if not page.left or self._by_job.total() >= enough:
+                return page.left

@@ -1,4 +1,4 @@
-"""What `keda-jobs status` shows, gathered from the server within bounds."""
+"""Overview of the stream for `keda-jobs status`, read within bounds."""
 
 from __future__ import annotations
 
@@ -6,42 +6,39 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from keda_jobs.domain.subjects import RETRY_WAIT
-from keda_jobs.jetstream.api import stream_info
-from keda_jobs.jetstream.connection import Client
-from keda_jobs.jetstream.flow import messages_by_subject
-from keda_jobs.jetstream.reader import moment
-from keda_jobs.jetstream.streams import durable_consumers
-from keda_jobs.status.dead_letters import DeadLetters, LetterCount
-from keda_jobs.status.retries import WaitingRetries, waiting_retries
-from keda_jobs.status.stream import ConsumerState, StreamState, consumer_state, stream_state
+from keda_jobs.jetstream.api import count_by_subject, durable_consumers, parse_time, stream_info
+from keda_jobs.jetstream.connection import NatsConnection
+from keda_jobs.status.dead_letters import DeadLetterCounter, DeadLetterCounts
+from keda_jobs.status.retries import WaitingRetries, read_waiting_retries
+from keda_jobs.status.stream import ConsumerState, StreamState
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """All of it at the server's time `now`."""
+class Overview:
+    """Stream, consumers, waiting retries and dead letters at the server's time `now`."""
 
     now: datetime
     server_version: str
     stream: StreamState
     consumers: tuple[ConsumerState, ...]
     waiting_retries: tuple[WaitingRetries, ...]
-    dead_letters: DeadLetters
+    dead_letters: DeadLetterCounts
 
 
-async def read_status(client: Client) -> Status:
-    """The status now. Raises `StreamMissing`, `BrokerUnavailable`."""
-    info = await stream_info(client)
-    version = client.connected_server_version
-    return Status(
-        now=moment(info["ts"]),
-        server_version=f"{version.major}.{version.minor}.{version.patch}",
-        stream=stream_state(info),
-        consumers=tuple(map(consumer_state, await durable_consumers(client))),
-        waiting_retries=tuple([await waiting_retries(client, job) for job in await _jobs_that_wait(client)]),
-        dead_letters=await LetterCount().read(client),
+async def read_overview(connection: NatsConnection) -> Overview:
+    """Read the overview. Raises `StreamMissing`, `BrokerUnavailable`."""
+    info = await stream_info(connection)
+    jobs = await _jobs_with_retries(connection)
+    return Overview(
+        now=parse_time(info["ts"]),
+        server_version=connection.server_version,
+        stream=StreamState.from_info(info),
+        consumers=tuple(map(ConsumerState.from_info, await durable_consumers(connection))),
+        waiting_retries=tuple([await read_waiting_retries(connection, job) for job in jobs]),
+        dead_letters=await DeadLetterCounter().read(connection),
     )
 
 
-async def _jobs_that_wait(client: Client) -> list[str]:
-    """Those with waiting retries, also where their consumer is gone."""
-    return sorted({subject.split(".")[2] for subject in await messages_by_subject(client, f"{RETRY_WAIT}.>")})
+async def _jobs_with_retries(connection: NatsConnection) -> list[str]:
+    """Return the jobs with waiting retries, also those without a consumer."""
+    return sorted({subject.split(".")[2] for subject in await count_by_subject(connection, f"{RETRY_WAIT}.>")})

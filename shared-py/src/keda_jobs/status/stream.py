@@ -1,30 +1,38 @@
-"""The stream and its consumers in numbers."""
+"""Size of the stream, and the state of its consumers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Self
 
-from keda_jobs.jetstream.connection import Client
-from keda_jobs.jetstream.reader import moment, page
-from keda_jobs.jetstream.stream_diff import normal
+from keda_jobs.jetstream.api import Info, parse_time
+from keda_jobs.jetstream.connection import NatsConnection
+from keda_jobs.jetstream.reader import read_page
+from keda_jobs.jetstream.stream_diff import normalize
 
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """The stream's size; the times are empty where it holds nothing."""
+    """Size of the stream; the times are empty where it holds no message."""
 
     messages: int
     bytes: int
     first_time: datetime | None
     last_time: datetime | None
 
+    @classmethod
+    def from_info(cls, info: Info) -> Self:
+        """Read the size from the stream's info."""
+        state = info["state"]
+        has_messages = state["messages"] > 0
+        first, last = (parse_time(state[key]) if has_messages else None for key in ("first_ts", "last_ts"))
+        return cls(state["messages"], state["bytes"], first, last)
+
 
 @dataclass(frozen=True, slots=True)
 class ConsumerState:
-    """A durable consumer; `lag` is what KEDA scales on."""
+    """State of a durable consumer; KEDA scales on its `lag`."""
 
     name: str
     num_pending: int
@@ -34,37 +42,29 @@ class ConsumerState:
 
     @property
     def lag(self) -> int:
-        """Messages not yet acknowledged."""
+        """Number of messages not yet acked."""
         return self.num_pending + self.num_ack_pending
 
     @property
     def job(self) -> str:
-        """The job that it is of."""
+        """Name of the consumer's job."""
         return self.name.removesuffix("-consumer")
 
-
-def stream_state(info: Mapping[str, Any]) -> StreamState:
-    """What `stream_info` says of its size."""
-    state = info["state"]
-    held = state["messages"] > 0
-    first, last = (moment(state[key]) if held else None for key in ("first_ts", "last_ts"))
-    return StreamState(state["messages"], state["bytes"], first, last)
+    @classmethod
+    def from_info(cls, info: Info) -> Self:
+        """Read the state from the consumer's info."""
+        keys = ("num_pending", "num_ack_pending", "num_waiting", "num_redelivered")
+        return cls(info["name"], *(int(info[key]) for key in keys))
 
 
-def consumer_state(info: Mapping[str, Any]) -> ConsumerState:
-    """What a consumer's info says of it."""
-    keys = ("num_pending", "num_ack_pending", "num_waiting", "num_redelivered")
-    return ConsumerState(info["name"], *(int(info[key]) for key in keys))
-
-
-async def oldest_unacked(client: Client, info: Mapping[str, Any]) -> datetime | None:
-    """When the oldest message was stored that this consumer has not acked; None where it has none.
+async def oldest_unacked(connection: NatsConnection, info: Info) -> datetime | None:
+    """Return when the oldest message was stored that this consumer has not acked, None without any.
 
     Raises `BrokerUnavailable`.
     """
-    if not consumer_state(info).lag:
+    if not ConsumerState.from_info(info).lag:
         return None
     first = int(info["ack_floor"]["stream_seq"]) + 1
-    subjects = normal(info["config"]).get("filter_subjects") or [">"]
-    found = [one for subject in subjects for one in (await page(client, subject, first, 1)).messages]
-    return min((one.stored_at for one in found), default=None)
+    subjects = normalize(info["config"]).get("filter_subjects") or [">"]
+    pages = [await read_page(connection, subject, first, 1) for subject in subjects]
+    return min((message.stored_at for page in pages for message in page.messages), default=None)

@@ -1,4 +1,4 @@
-"""The CLI, in this process and as one of its own, on a server that a test fills and reads by raw nats-py."""
+"""CLI in the test's process or in its own, with a server that a test fills and reads through nats-py."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STREAM = "keda-jobs-events"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended."""
+    """Exit code and output of a command."""
 
     code: int
     stdout: str
@@ -47,7 +47,7 @@ class Outcome:
 
 
 class Cli:
-    """`cli("dlq", "ls")` in this process; `cli.start(…)` as a process that can be signalled."""
+    """CLI: `cli("dlq", "ls")` runs in this process, `cli.start(…)` starts a process that can be signalled."""
 
     def __init__(self, url: str) -> None:
         self.environment = {"NATS_URL": url, "COLUMNS": "140", "NO_COLOR": "1"}
@@ -77,7 +77,7 @@ class Cli:
 
 
 class Server:
-    """What a test puts into the stream and finds there."""
+    """Server whose stream a test fills and reads."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -100,7 +100,7 @@ class Server:
         return self.do(ask)
 
     def publish(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> int:
-        """The sequence of the message."""
+        """Publish a message, and return its sequence."""
 
         async def put(client: Client) -> int:
             return (await client.jetstream().publish(subject, data, headers=headers)).seq
@@ -116,7 +116,7 @@ class Server:
         error_class: str = "NotFound",
         headers: dict[str, str] | None = None,
     ) -> list[int]:
-        """Publish each event, and the dead letter that `job` makes of it; the letters' sequences."""
+        """Publish each event and its dead letter from `job`. Return the sequences of the dead letters."""
 
         async def one(client: Client, data: bytes) -> int:
             jetstream = client.jetstream()
@@ -140,7 +140,7 @@ class Server:
         return self.do(all_of_them)
 
     def stored(self, subject: str) -> list[RawStreamMsg]:
-        """All messages under `subject`."""
+        """Return all messages of `subject`."""
 
         async def read(client: Client) -> list[RawStreamMsg]:
             found: list[RawStreamMsg] = []
@@ -174,7 +174,7 @@ def cli(nats_server: NatsServer) -> Iterator[Cli]:
 
 @pytest.fixture
 def batch_table(postgres_server: PostgresServer, database: str, tmp_path: Path) -> BatchTable:
-    """The table `words`, empty, in a database of its own."""
+    """Create the empty table `words` in its own database."""
     made = BatchTable(postgres_server.dsn_of(database))
     made.make(tmp_path / "words")
     return made
@@ -182,7 +182,7 @@ def batch_table(postgres_server: PostgresServer, database: str, tmp_path: Path) 
 
 @pytest.fixture
 def batch_cli(request: pytest.FixtureRequest) -> Iterator[Cli]:
-    """The CLI with the database of `batch_table`, where the test has one, and without NATS."""
+    """Provide the CLI without NATS, with the database of `batch_table` if the test uses it."""
     made = Cli("")
     if "batch_table" in request.fixturenames:
         made.environment["PG_DSN"] = request.getfixturevalue("batch_table").dsn
@@ -194,12 +194,12 @@ def batch_cli(request: pytest.FixtureRequest) -> Iterator[Cli]:
 
 @pytest.fixture
 def server(nats_server: NatsServer, declare: Callable[[], Coroutine[Any, Any, None]]) -> Server:
-    """The server with the declared stream and consumers."""
+    """Declare stream and consumers on the server."""
     asyncio.run(declare())
     return Server(nats_server.url)
 
 
 @pytest.fixture
 def bare_server(nats_server: NatsServer) -> Server:
-    """The server without a stream."""
+    """Provide the server without a stream."""
     return Server(nats_server.url)

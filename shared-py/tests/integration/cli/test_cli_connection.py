@@ -1,4 +1,4 @@
-"""What every command says when NATS is away, too old, without JetStream or not ours."""
+"""Errors of every command when NATS is unavailable, too old, without JetStream, or refuses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def assert_one_line(done: Outcome, code: int) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_server_that_is_away_is_one_line(cli: Cli, command: tuple[str, ...]) -> None:
+def test_an_unavailable_server_is_one_line(cli: Cli, command: tuple[str, ...]) -> None:
     url = f"nats://somebody:secret@127.0.0.1:{free_port()}"
 
     done = cli(*command, "--server", url)
@@ -45,7 +45,7 @@ def test_a_server_that_is_away_is_one_line(cli: Cli, command: tuple[str, ...]) -
     assert "secret" not in done.stderr
 
 
-def test_the_server_option_stands_before_or_after_the_command(cli: Cli, server: Server) -> None:
+def test_the_server_option_works_before_and_after_the_command(cli: Cli, server: Server) -> None:
     cli.environment["NATS_URL"] = f"nats://127.0.0.1:{free_port()}"
 
     assert cli("-s", server.url, "dlq", "count").code == 0
@@ -94,7 +94,7 @@ def test_a_server_without_jetstream(cli: Cli, tmp_path: Path, extra: str) -> Non
             assert "has JetStream switched off" in done.stderr
 
 
-def test_a_missing_right_is_told_from_an_outage(cli: Cli, tmp_path: Path) -> None:
+def test_a_missing_right_is_distinguished_from_an_outage(cli: Cli, tmp_path: Path) -> None:
     user = '{ user: u, password: p, permissions: { publish: "image-download", subscribe: ["_INBOX_keda-jobs-cli.>"] } }'
     with nats(tmp_path / "narrow", f"authorization {{ users: [{user}] }}") as url:
         cli.environment |= {"NATS_USER": "u", "NATS_PASSWORD": "p"}
@@ -105,7 +105,7 @@ def test_a_missing_right_is_told_from_an_outage(cli: Cli, tmp_path: Path) -> Non
 
 
 class _OldServer(socketserver.StreamRequestHandler):
-    """Says that it is 2.14.2, and no more than a client needs to go on."""
+    """Server of version 2.14.2 that sends only what a client needs to connect."""
 
     def handle(self) -> None:
         info = {"server_id": "old", "version": "2.14.2", "max_payload": 1024, "proto": 1, "headers": True}
@@ -116,7 +116,7 @@ class _OldServer(socketserver.StreamRequestHandler):
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_server_below_the_floor_is_refused(cli: Cli, command: tuple[str, ...]) -> None:
+def test_a_server_below_the_minimum_is_refused(cli: Cli, command: tuple[str, ...]) -> None:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _OldServer) as old:
         old.daemon_threads = True
         threading.Thread(target=old.serve_forever, daemon=True).start()

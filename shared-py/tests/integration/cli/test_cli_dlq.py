@@ -9,7 +9,7 @@ import pytest
 from .conftest import Cli, Server
 
 
-def test_ls_shows_each_letter_with_its_reason_and_data(cli: Cli, server: Server) -> None:
+def test_ls_shows_each_dead_letter_with_its_reason_and_data(cli: Cli, server: Server) -> None:
     (sequence,) = server.bury([b'{"url": "http://a/1.jpg"}'])
 
     done = cli("dlq", "ls")
@@ -54,7 +54,7 @@ def test_ls_json_has_the_documented_keys(cli: Cli, server: Server) -> None:
     }
 
 
-def test_ls_shows_the_newest_and_says_how_many_there_are(cli: Cli, server: Server) -> None:
+def test_ls_shows_the_newest_and_the_total(cli: Cli, server: Server) -> None:
     sequences = server.bury([b'{"n": %d}' % n for n in range(40)])
 
     done = cli("dlq", "ls", "--limit", "3", "--json")
@@ -78,7 +78,7 @@ def test_ls_shows_the_newest_and_says_how_many_there_are(cli: Cli, server: Serve
         (("--job", "nobody"), set()),
     ],
 )
-def test_filters_narrow(cli: Cli, server: Server, filters: tuple[str, ...], expected: set[str]) -> None:
+def test_filters_select(cli: Cli, server: Server, filters: tuple[str, ...], expected: set[str]) -> None:
     server.bury([b'{"what": "missing"}'])
     server.bury([b'{"what": "late"}'], error_class="Timeout")
     server.bury([b'{"what": "resize"}'], subject="image-downloaded", job="image-resize", error_class="Bomb")
@@ -103,7 +103,7 @@ def test_count_groups_by_job_error_and_subject(cli: Cli, server: Server) -> None
     assert "Bomb" in cli("dlq", "count").stdout
 
 
-def test_show_tells_all_of_one_letter(cli: Cli, server: Server) -> None:
+def test_show_prints_a_whole_dead_letter(cli: Cli, server: Server) -> None:
     (sequence,) = server.bury([b'{"url": "http://a/1.jpg"}'], headers={"Trace": "t1"})
 
     done = cli("dlq", "show", str(sequence))
@@ -114,7 +114,7 @@ def test_show_tells_all_of_one_letter(cli: Cli, server: Server) -> None:
     assert cli("dlq", "show", str(sequence), "--json").json["data"] == {"url": "http://a/1.jpg"}
 
 
-def test_show_of_what_is_no_letter_is_one_line(cli: Cli, server: Server) -> None:
+def test_show_of_another_message_is_one_line(cli: Cli, server: Server) -> None:
     sequence = server.publish("image-download", b"{}")
 
     for number in (sequence, 4711):
@@ -123,7 +123,7 @@ def test_show_of_what_is_no_letter_is_one_line(cli: Cli, server: Server) -> None
         assert done.stderr == f"keda-jobs: there is no dead letter {number}; see `keda-jobs dlq ls`\n"
 
 
-def test_a_letter_cannot_steer_the_terminal(cli: Cli, server: Server) -> None:
+def test_a_dead_letter_cannot_control_the_terminal(cli: Cli, server: Server) -> None:
     evil = b"\x1b]0;owned\x07 \x9b31m \xc2\x9b31m \x7f\r\nnext"
     (sequence,) = server.bury([evil], headers={"Trace": "a\x1b[2Jb"})
     server.publish("dead-letter", b'{"subject": "\\u001b[2J", "data": "\\u009b2J"}', {"Keda-Jobs-Job": "\x1b[2J"})
@@ -133,7 +133,7 @@ def test_a_letter_cannot_steer_the_terminal(cli: Cli, server: Server) -> None:
     assert not [char for char in shown if not char.isprintable() and char != "\n"]
 
 
-def test_a_letter_of_foreign_make_is_shown_as_it_is(cli: Cli, server: Server) -> None:
+def test_a_foreign_dead_letter_is_shown_as_it_is(cli: Cli, server: Server) -> None:
     sequence = server.publish("dead-letter", b"just text \xff")
 
     (letter,) = cli("dlq", "ls", "--json").json
@@ -164,7 +164,7 @@ def test_purge_asks_and_no_means_no(cli: Cli, server: Server) -> None:
     assert server.count("dead-letter") == 2
 
 
-def test_purge_deletes_what_the_filter_names_and_nothing_else(cli: Cli, server: Server) -> None:
+def test_purge_deletes_only_what_the_filter_selects(cli: Cli, server: Server) -> None:
     server.bury([b"{}"] * 3)
     kept = server.bury([b"{}"], error_class="Timeout")
 
@@ -185,7 +185,7 @@ def test_purge_by_number(cli: Cli, server: Server) -> None:
     assert [message.seq for message in server.stored("dead-letter")] == [second]
 
 
-def test_purge_never_deletes_a_message_that_is_no_letter(cli: Cli, server: Server) -> None:
+def test_purge_never_deletes_another_message(cli: Cli, server: Server) -> None:
     sequence = server.publish("image-download", b"{}")
 
     assert cli("dlq", "purge", str(sequence), "--yes").code == 1
@@ -202,13 +202,13 @@ def test_purge_dry_run_deletes_nothing(cli: Cli, server: Server) -> None:
 
 
 @pytest.mark.parametrize("command", ["replay", "purge"])
-def test_all_letters_must_be_asked_for(cli: Cli, server: Server, command: str) -> None:
+def test_all_dead_letters_need_the_option_all(cli: Cli, server: Server, command: str) -> None:
     server.bury([b"{}"])
 
     done = cli("dlq", command)
 
     assert done.code == 2
-    assert done.stderr == "keda-jobs: say which letters: SEQ, a filter, or --all\n"
+    assert done.stderr == "keda-jobs: no dead letters selected: pass SEQ, a filter, or --all\n"
     assert server.count("dead-letter") == 1
 
 
@@ -221,7 +221,7 @@ def test_a_wrong_value_is_named(cli: Cli, arguments: tuple[str, str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_without_a_stream_the_way_is_named(cli: Cli, bare_server: Server) -> None:
+def test_without_a_stream_the_remedy_is_named(cli: Cli, bare_server: Server) -> None:
     done = cli("dlq", "ls")
 
     assert done.code == 1

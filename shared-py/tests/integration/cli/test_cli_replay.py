@@ -1,4 +1,4 @@
-"""`keda-jobs dlq replay`: every letter is given back exactly once, whatever happens meanwhile."""
+"""`keda-jobs dlq replay`: every dead letter is replayed exactly once, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def wait_until_replayed(server: Server, count: int) -> None:
     server.wait_for(lambda: server.count(DUE) >= count)
 
 
-def test_a_letter_goes_back_to_the_job_that_failed_as_a_new_event(cli: Cli, server: Server) -> None:
+def test_a_dead_letter_returns_to_the_job_that_failed_as_a_new_event(cli: Cli, server: Server) -> None:
     (sequence,) = server.bury([b'{"url": "http://a/1.jpg"}'], headers={"Trace": "t1"})
 
     done = cli("dlq", "replay", str(sequence))
@@ -49,7 +49,7 @@ def test_a_letter_goes_back_to_the_job_that_failed_as_a_new_event(cli: Cli, serv
     assert server.count("image-download") == 1, "other consumers of the subject must not see it again"
 
 
-def test_to_subject_gives_it_to_all_consumers_of_the_subject(cli: Cli, server: Server) -> None:
+def test_to_subject_sends_it_to_all_consumers_of_the_subject(cli: Cli, server: Server) -> None:
     (sequence,) = server.bury([b'{"url":"http://a/1.jpg"}'])
 
     assert cli("dlq", "replay", str(sequence), "--to-subject").code == 0
@@ -60,7 +60,7 @@ def test_to_subject_gives_it_to_all_consumers_of_the_subject(cli: Cli, server: S
     assert (server.count(DUE), server.count("dead-letter")) == (0, 0)
 
 
-def test_the_original_bytes_come_back(cli: Cli, server: Server) -> None:
+def test_the_original_bytes_are_replayed(cli: Cli, server: Server) -> None:
     events = [b'{"b":1, "a":"\xc3\xa9"}', b"not json", b"[1, 2]", b'"text"', b""]
     server.bury(events)
 
@@ -71,7 +71,7 @@ def test_the_original_bytes_come_back(cli: Cli, server: Server) -> None:
     assert returned.total() == len(events)
 
 
-def test_filters_choose_the_letters(cli: Cli, server: Server) -> None:
+def test_filters_select_the_dead_letters(cli: Cli, server: Server) -> None:
     server.bury(numbered(3))
     kept = server.bury([b"{}"], error_class="Timeout")
 
@@ -91,7 +91,7 @@ def test_dry_run_says_what_would_happen_and_does_nothing(cli: Cli, server: Serve
     assert (server.count(DUE), server.count("dead-letter")) == (0, 1)
 
 
-def test_a_number_that_is_no_letter_is_skipped_with_a_line(cli: Cli, server: Server) -> None:
+def test_a_number_of_no_dead_letter_is_skipped_with_a_line(cli: Cli, server: Server) -> None:
     (sequence,) = server.bury([b"{}"])
 
     done = cli("dlq", "replay", str(sequence), "4711", "--json")
@@ -102,8 +102,8 @@ def test_a_number_that_is_no_letter_is_skipped_with_a_line(cli: Cli, server: Ser
     assert "skipped 4711: there is no such dead letter" in done.stderr
 
 
-def cut_short(server: Server) -> tuple[bytes, int]:
-    """An event too large for its letter, and the letter's number."""
+def truncated(server: Server) -> tuple[bytes, int]:
+    """Publish an event too large for its dead letter; return it with the dead letter's number."""
     event = json.dumps({"url": "http://a/" + "x" * 1_048_200}).encode()
     (sequence,) = server.bury([event])
     (letter,) = server.stored("dead-letter")
@@ -111,8 +111,8 @@ def cut_short(server: Server) -> tuple[bytes, int]:
     return event, sequence
 
 
-def test_data_that_was_cut_short_is_fetched_whole_from_the_stream(cli: Cli, server: Server) -> None:
-    event, sequence = cut_short(server)
+def test_truncated_data_is_read_whole_from_the_stream(cli: Cli, server: Server) -> None:
+    event, sequence = truncated(server)
 
     assert cli("dlq", "replay", str(sequence)).code == 0
 
@@ -120,19 +120,19 @@ def test_data_that_was_cut_short_is_fetched_whole_from_the_stream(cli: Cli, serv
     assert server.count("dead-letter") == 0
 
 
-def test_a_letter_cut_short_stays_when_its_event_is_gone(cli: Cli, server: Server) -> None:
-    _event, sequence = cut_short(server)
+def test_a_truncated_dead_letter_stays_when_its_event_has_expired(cli: Cli, server: Server) -> None:
+    _event, sequence = truncated(server)
     server.api(f"STREAM.PURGE.{STREAM}", {"filter": "image-download"})
 
     done = cli("dlq", "replay", "--all")
 
     assert done.code == 1
-    assert f"skipped {sequence}: its data is cut short" in done.stderr
+    assert f"skipped {sequence}: its data is truncated" in done.stderr
     assert (server.count(DUE), server.count("dead-letter")) == (0, 1)
 
 
-def test_a_letter_cut_short_stays_when_another_event_has_its_number(cli: Cli, server: Server) -> None:
-    _event, _sequence = cut_short(server)
+def test_a_truncated_dead_letter_stays_when_another_event_has_its_number(cli: Cli, server: Server) -> None:
+    _event, _sequence = truncated(server)
     (letter,) = server.stored("dead-letter")
     server.api(f"STREAM.PURGE.{STREAM}", {})
     other = server.publish("image-download", b"{}")
@@ -143,7 +143,7 @@ def test_a_letter_cut_short_stays_when_another_event_has_its_number(cli: Cli, se
     assert (server.count(DUE), server.count("dead-letter")) == (0, 1)
 
 
-def test_a_letter_of_foreign_make_needs_to_subject(cli: Cli, server: Server) -> None:
+def test_a_foreign_dead_letter_needs_to_subject(cli: Cli, server: Server) -> None:
     server.publish("dead-letter", b'{"subject": "image-download", "data": {"url": "u"}, "num_delivered": 3}')
 
     refused = cli("dlq", "replay", "--all")
@@ -159,7 +159,7 @@ def test_a_letter_of_foreign_make_needs_to_subject(cli: Cli, server: Server) -> 
     "subject",
     ["", "dead-letter", "retry.due.image-download", "retry.wait.x.1", "$JS.API.STREAM.LIST", "a b", "a.*", "a\r\nb"],
 )
-def test_a_letter_cannot_choose_a_subject_that_is_not_an_event_s(cli: Cli, server: Server, subject: str) -> None:
+def test_a_dead_letter_cannot_choose_a_subject_that_is_not_an_events(cli: Cli, server: Server, subject: str) -> None:
     body = json.dumps({"subject": subject, "data": {}, "num_delivered": 1}).encode()
     server.publish("dead-letter", body, {"Keda-Jobs-Job": "image-download"})
 
@@ -168,7 +168,7 @@ def test_a_letter_cannot_choose_a_subject_that_is_not_an_event_s(cli: Cli, serve
     assert server.count(">") == 1
 
 
-def test_a_letter_stays_when_no_consumer_would_read_its_copy(cli: Cli, server: Server) -> None:
+def test_a_dead_letter_stays_when_no_consumer_would_read_its_copy(cli: Cli, server: Server) -> None:
     (sequence,) = server.bury([b"{}"], job="image-gone")
 
     done = cli("dlq", "replay", "--all")
@@ -178,8 +178,8 @@ def test_a_letter_stays_when_no_consumer_would_read_its_copy(cli: Cli, server: S
     assert server.count("dead-letter") == 1
 
 
-def test_letters_that_come_back_dead_meanwhile_are_left_for_the_next_run(cli: Cli, server: Server) -> None:
-    """A job that fails at once must not keep one replay busy for ever."""
+def test_events_that_die_again_meanwhile_are_left_for_the_next_run(cli: Cli, server: Server) -> None:
+    """A job that fails at once must not keep one replay busy forever."""
     server.bury(numbered(40))
 
     async def fail_again(client: Client) -> None:
@@ -198,8 +198,8 @@ def test_letters_that_come_back_dead_meanwhile_are_left_for_the_next_run(cli: Cl
     server.wait_for(lambda: server.count("dead-letter") == 40)
 
 
-def test_a_copy_whose_letter_was_not_deleted_any_more_is_not_made_twice(cli: Cli, server: Server) -> None:
-    """The moment at which kill -9 hurts most: published, not deleted."""
+def test_a_copy_whose_dead_letter_was_not_deleted_is_not_stored_twice(cli: Cli, server: Server) -> None:
+    """Simulate kill -9 at the worst moment: published, not deleted."""
     (sequence,) = server.bury([b"{}"])
     server.publish(DUE, b"{}", {"Keda-Jobs-Subject": "image-download", "Nats-Msg-Id": f"replay:{sequence}"})
 
@@ -208,7 +208,7 @@ def test_a_copy_whose_letter_was_not_deleted_any_more_is_not_made_twice(cli: Cli
     assert (server.count(DUE), server.count("dead-letter")) == (1, 0)
 
 
-def test_the_rate_holds(cli: Cli, server: Server) -> None:
+def test_the_rate_is_kept(cli: Cli, server: Server) -> None:
     server.bury(numbered(6))
 
     assert cli("dlq", "replay", "--all", "--rate", "20/s").code == 0
@@ -221,12 +221,12 @@ def test_the_rate_holds(cli: Cli, server: Server) -> None:
 
 
 @pytest.mark.parametrize("rate", ["0", "fast", "-1", "5/min"])
-def test_a_rate_that_is_none_is_refused(cli: Cli, server: Server, rate: str) -> None:
+def test_an_invalid_rate_is_refused(cli: Cli, server: Server, rate: str) -> None:
     assert cli("dlq", "replay", "--all", "--rate", rate).code == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_between_two_letters(cli: Cli, server: Server, number: signal.Signals) -> None:
+def test_a_signal_ends_it_between_two_dead_letters(cli: Cli, server: Server, number: signal.Signals) -> None:
     events = numbered(MANY)
     server.bury(events)
     replay = cli.start("dlq", "replay", "--all", "--rate", "300/s", "--json")
@@ -243,7 +243,7 @@ def test_a_signal_ends_it_between_two_letters(cli: Cli, server: Server, number: 
     assert_the_rest_follows(cli, server, events)
 
 
-def test_the_end_of_an_interrupted_replay_is_told_in_words(cli: Cli, server: Server) -> None:
+def test_an_interrupted_replay_says_so(cli: Cli, server: Server) -> None:
     server.bury(numbered(50))
     replay = cli.start("dlq", "replay", "--all", "--rate", "10/s")
     wait_until_replayed(server, 2)
@@ -252,7 +252,8 @@ def test_the_end_of_an_interrupted_replay_is_told_in_words(cli: Cli, server: Ser
     done = cli.finish(replay)
 
     assert (
-        done.stderr.splitlines()[-1] == f"{server.count(DUE)} dead letters replayed; interrupted, run it again to go on"
+        done.stderr.splitlines()[-1]
+        == f"{server.count(DUE)} dead letters replayed; interrupted, run it again to continue"
     )
 
 

@@ -13,8 +13,7 @@ from nats.aio.client import Client
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.event.job import EventJob
-from keda_jobs.status import dead_letters as letters
-from keda_jobs.status import retries
+from keda_jobs.status import dead_letters, retries
 from stack import NatsServer, job_names
 
 from .conftest import STREAM, Cli, Server
@@ -39,7 +38,7 @@ def test_an_empty_stream(cli: Cli, server: Server) -> None:
     assert f"{STREAM}: 0 messages" in cli("status").stdout
 
 
-def test_lag_is_what_is_pending_and_what_is_in_work(cli: Cli, server: Server) -> None:
+def test_lag_is_pending_plus_in_flight(cli: Cli, server: Server) -> None:
     for _ in range(3):
         server.publish("image-download", b"{}")
 
@@ -88,11 +87,11 @@ def test_dead_letters_are_counted_by_job(cli: Cli, server: Server) -> None:
     assert "(none named)" in cli("status").stdout
 
 
-def test_beyond_its_bounds_it_says_that_it_is_not_exact(
+def test_beyond_its_limits_it_says_that_it_is_not_exact(
     cli: Cli, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "MOST_SCHEDULES", 2)
-    monkeypatch.setattr(letters, "MOST_LETTERS", 2)
+    monkeypatch.setattr(retries, "MAX_SCHEDULES", 2)
+    monkeypatch.setattr(dead_letters, "MAX_DEAD_LETTERS", 2)
     schedule(server, "image-download", 7200, 3600, 600)
     server.bury([b"{}"] * 3)
 
@@ -106,7 +105,7 @@ def test_beyond_its_bounds_it_says_that_it_is_not_exact(
     assert "≥ 2" in shown
 
 
-def test_without_a_stream_the_way_is_named(cli: Cli, bare_server: Server) -> None:
+def test_without_a_stream_the_remedy_is_named(cli: Cli, bare_server: Server) -> None:
     del bare_server
     done = cli("status")
 
@@ -114,7 +113,7 @@ def test_without_a_stream_the_way_is_named(cli: Cli, bare_server: Server) -> Non
     assert done.stderr.endswith("make it with `keda-jobs streams apply`\n")
 
 
-def test_watch_goes_on_through_a_restart_and_ends_cleanly(cli: Cli, server: Server, nats_server: NatsServer) -> None:
+def test_watch_survives_a_restart_and_ends_cleanly(cli: Cli, server: Server, nats_server: NatsServer) -> None:
     server.publish("image-download", b"{}")
     watch = cli.start("status", "--watch", "--json")
     assert watch.stdout is not None

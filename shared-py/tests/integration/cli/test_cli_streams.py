@@ -28,7 +28,7 @@ def jobs(tmp_path: Path) -> Path:
     return folder
 
 
-def test_it_shows_what_it_does_and_then_that_nothing_is_left(cli: Cli, bare_server: Server, jobs: Path) -> None:
+def test_it_shows_its_changes_and_then_that_nothing_is_left(cli: Cli, bare_server: Server, jobs: Path) -> None:
     first = cli("streams", "apply", "--jobs", str(jobs))
     second = cli("streams", "apply", "--jobs", str(jobs))
 
@@ -37,7 +37,7 @@ def test_it_shows_what_it_does_and_then_that_nothing_is_left(cli: Cli, bare_serv
     assert bare_server.count(">") == 0
 
 
-def test_the_nearest_jobs_folder_upward_is_taken(
+def test_the_nearest_jobs_folder_upward_is_used(
     cli: Cli, bare_server: Server, jobs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(jobs / "image-download")
@@ -98,7 +98,7 @@ def test_a_refused_change_shows_the_difference_and_one_line(cli: Cli, bare_serve
     assert f"~ stream {STREAM}: max_age 14d → 7d" in done.stdout
     assert done.stderr == (
         f"keda-jobs: nothing was applied: stream {STREAM}: max_age 14d → 7d may delete or refuse messages: "
-        f"if that is meant, do it by hand first (nats stream edit {STREAM})\n"
+        f"to do it anyway, run nats stream edit {STREAM} first\n"
     )
     assert bare_server.api(f"STREAM.INFO.{STREAM}")["config"]["max_age"] == STREAM_JSON["max_age"]
 
@@ -114,7 +114,7 @@ def test_a_wrong_declaration_reaches_no_server(cli: Cli, bare_server: Server, jo
 
 
 @pytest.mark.parametrize("exists", [False, True], ids=["created", "updated"])
-def test_a_single_server_refuses_to_keep_three_copies_in_one_line(
+def test_a_single_server_refuses_three_replicas_in_one_line(
     cli: Cli, bare_server: Server, jobs: Path, exists: bool
 ) -> None:
     verb = "UPDATE" if exists else "CREATE"
@@ -129,7 +129,7 @@ def test_a_single_server_refuses_to_keep_three_copies_in_one_line(
 
 
 @pytest.mark.parametrize("number", ["0", "6", "three"])
-def test_a_number_of_copies_that_no_server_takes_is_refused(cli: Cli, jobs: Path, number: str) -> None:
+def test_an_impossible_number_of_replicas_is_refused(cli: Cli, jobs: Path, number: str) -> None:
     done = cli("streams", "apply", "--jobs", str(jobs), "--replicas", number)
 
     assert done.code == 2

@@ -11,7 +11,7 @@ from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.dead_letter import read_letter
 from keda_jobs.domain.headers import Header
 from keda_jobs.domain.message import Message, Received
-from keda_jobs.jetstream.reader import Stored
+from keda_jobs.jetstream.reader import StoredMessage
 from keda_jobs.jetstream.replay import CannotReplay, is_original, replay_message
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -29,14 +29,14 @@ def test_the_copy_is_a_new_first_attempt_for_the_job_that_failed() -> None:
     assert message.headers == {"Trace": "t"}
 
 
-def test_the_copy_for_all_consumers_has_the_event_s_own_subject_and_headers() -> None:
+def test_the_copy_for_all_consumers_has_the_events_subject_and_headers() -> None:
     assert replay_message(LETTER, b"{}", to_subject=True) == Outgoing(
         "image-download", b"{}", "replay:7", {"Trace": "t"}
     )
 
 
 @pytest.mark.parametrize("to_subject", [True, False])
-def test_the_id_of_a_copy_is_always_the_same(to_subject: bool) -> None:
+def test_every_copy_of_a_dead_letter_has_the_same_id(to_subject: bool) -> None:
     assert replay_message(LETTER, b"{}", to_subject=to_subject).msg_id == "replay:7"
 
 
@@ -52,15 +52,15 @@ def test_a_dead_letter_without_a_subject_cannot_be_replayed(body: bytes, to_subj
 @pytest.mark.parametrize(
     ("stored", "same"),
     [
-        (Stored("image-download", 3, NOW, {}, b"12345"), True),
-        (Stored("retry.due.image-download", 3, NOW, {"Keda-Jobs-Subject": "image-download"}, b"12345"), True),
-        (Stored("image-download", 3, NOW + timedelta(microseconds=1), {}, b"12345"), True),
-        (Stored("image-download", 3, NOW + timedelta(seconds=1), {}, b"12345"), False),
-        (Stored("image-download", 3, NOW, {}, b"1234"), False),
-        (Stored("image-downloaded", 3, NOW, {}, b"12345"), False),
+        (StoredMessage("image-download", 3, NOW, {}, b"12345"), True),
+        (StoredMessage("retry.due.image-download", 3, NOW, {"Keda-Jobs-Subject": "image-download"}, b"12345"), True),
+        (StoredMessage("image-download", 3, NOW + timedelta(microseconds=1), {}, b"12345"), True),
+        (StoredMessage("image-download", 3, NOW + timedelta(seconds=1), {}, b"12345"), False),
+        (StoredMessage("image-download", 3, NOW, {}, b"1234"), False),
+        (StoredMessage("image-downloaded", 3, NOW, {}, b"12345"), False),
     ],
 )
-def test_an_original_is_known_by_subject_size_and_time(stored: Stored, same: bool) -> None:
+def test_an_original_is_recognized_by_subject_size_and_time(stored: StoredMessage, same: bool) -> None:
     letter = replace(LETTER, headers={Header.SIZE: "5", Header.PUBLISHED_AT: NOW.isoformat()})
 
     assert is_original(letter, stored) is same

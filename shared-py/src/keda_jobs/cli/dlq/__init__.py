@@ -1,12 +1,12 @@
-"""`keda-jobs dlq`: look at dead letters, replay them, purge them."""
+"""`keda-jobs dlq`: list dead letters, replay them, purge them."""
 
 import typer
 
-from keda_jobs.cli.dlq import change, look
+from keda_jobs.cli.dlq import listing, purge, replay
 
-app = typer.Typer(no_args_is_help=True, help="Dead letters: look at them, replay them, purge them.")
-app.command("ls")(look.list_letters)
-app.command("show")(look.show_letter)
-app.command("count")(look.count_letters)
-app.command("replay")(change.replay)
-app.command("purge")(change.purge)
+app = typer.Typer(no_args_is_help=True, help="Dead letters: list them, replay them, purge them.")
+app.command("ls")(listing.list_dead_letters)
+app.command("show")(listing.show_dead_letter)
+app.command("count")(listing.count_dead_letters)
+app.command("replay")(replay.replay)
+app.command("purge")(purge.purge)

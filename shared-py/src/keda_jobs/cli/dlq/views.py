@@ -1,4 +1,4 @@
-"""How dead letters are shown: a table of many, the facts of one, groups with counts, JSON."""
+"""Output of dead letters: tables, groups with counts, JSON."""
 
 from __future__ import annotations
 
@@ -16,99 +16,99 @@ from keda_jobs.domain.headers import Header
 from keda_jobs.jetstream.dead_letters import Group
 
 _EXCERPT = 200
-# Below it the eight columns leave no room for reason and data.
+# In a narrower terminal eight columns leave no room for reason and data.
 _WIDE = 120
 
 
-def as_json(letter: DeadLetter) -> dict[str, Any]:
-    """A letter for scripts; the keys stay."""
+def as_json(dead: DeadLetter) -> dict[str, Any]:
+    """Build the JSON of a dead letter. Scripts rely on its keys."""
     return {
-        "sequence": letter.sequence,
-        "died_at": letter.died_at.isoformat(),
-        "published_at": letter.headers.get(Header.PUBLISHED_AT),
-        "job": letter.job,
-        "subject": letter.subject,
-        "num_delivered": letter.num_delivered,
-        "error_class": letter.error_class,
-        "reason": letter.reason,
-        "data_kind": letter.kind,
-        "data": letter.data,
-        "headers": letter.original_headers,
+        "sequence": dead.sequence,
+        "died_at": dead.died_at.isoformat(),
+        "published_at": dead.headers.get(Header.PUBLISHED_AT),
+        "job": dead.job,
+        "subject": dead.subject,
+        "num_delivered": dead.num_delivered,
+        "error_class": dead.error_class,
+        "reason": dead.reason,
+        "data_kind": dead.kind,
+        "data": dead.data,
+        "headers": dead.original_headers,
     }
 
 
-def letters_table(letters: list[DeadLetter], now: datetime, width: int) -> Table:
-    """A row for each letter, of two lines where `width` is narrow."""
-    return _wide(letters, now) if width >= _WIDE else _narrow(letters, now)
+def dead_letters_table(dead_letters: list[DeadLetter], now: datetime, width: int) -> Table:
+    """Build the table of dead letters, with two lines each where `width` is narrow."""
+    return _wide_table(dead_letters, now) if width >= _WIDE else _narrow_table(dead_letters, now)
 
 
-def _wide(letters: list[DeadLetter], now: datetime) -> Table:
+def _wide_table(dead_letters: list[DeadLetter], now: datetime) -> Table:
     numbers, long = ("seq", "age", "attempts"), ("reason", "data")
-    made = new_table("seq", "age", "job", "subject", "attempts", "error", *long, right=numbers, cut=long)
-    for letter in letters:
+    table = new_table("seq", "age", "job", "subject", "attempts", "error", *long, right=numbers, cut=long)
+    for dead in dead_letters:
         add_row(
-            made,
-            letter.sequence,
-            format_age(letter.died_at, now),
-            letter.job or "-",
-            letter.subject or "-",
-            letter.num_delivered,
-            letter.error_class or "-",
-            letter.reason.removeprefix(f"{letter.error_class}: ") or "-",
-            _data(letter),
+            table,
+            dead.sequence,
+            format_age(dead.died_at, now),
+            dead.job or "-",
+            dead.subject or "-",
+            dead.num_delivered,
+            dead.error_class or "-",
+            dead.reason.removeprefix(f"{dead.error_class}: ") or "-",
+            _excerpt(dead),
         )
-    return made
+    return table
 
 
-def _narrow(letters: list[DeadLetter], now: datetime) -> Table:
+def _narrow_table(dead_letters: list[DeadLetter], now: datetime) -> Table:
     numbers, long = ("seq", "age", "attempts"), "reason / data"
-    made = new_table("seq", "age", "job / subject", "attempts", long, right=numbers, cut=(long,))
-    for letter in letters:
+    table = new_table("seq", "age", "job / subject", "attempts", long, right=numbers, cut=(long,))
+    for dead in dead_letters:
         add_row(
-            made,
-            letter.sequence,
-            format_age(letter.died_at, now),
-            cell(letter.job or "-", below=letter.subject or "-"),
-            letter.num_delivered,
-            cell(letter.reason or letter.error_class or "-", below=_data(letter)),
+            table,
+            dead.sequence,
+            format_age(dead.died_at, now),
+            cell(dead.job or "-", below=dead.subject or "-"),
+            dead.num_delivered,
+            cell(dead.reason or dead.error_class or "-", below=_excerpt(dead)),
         )
-    return made
+    return table
 
 
-def _data(letter: DeadLetter) -> str:
-    text = letter.data if isinstance(letter.data, str) else json.dumps(letter.data, ensure_ascii=False)
+def _excerpt(dead: DeadLetter) -> str:
+    text = dead.data if isinstance(dead.data, str) else json.dumps(dead.data, ensure_ascii=False)
     return text[:_EXCERPT]
 
 
 def groups_table(groups: Counter[Group]) -> Table:
-    """Counts by job, error class and subject, the largest first."""
-    made = new_table("count", "job", "error", "subject", right=("count",))
+    """Build the table of counts by job, error class and subject, the largest first."""
+    table = new_table("count", "job", "error", "subject", right=("count",))
     for group, count in groups.most_common():
-        add_row(made, count, *(part or "-" for part in group))
-    return made
+        add_row(table, count, *(part or "-" for part in group))
+    return table
 
 
-def facts_table(letter: DeadLetter) -> Table:
-    """All that is known of one letter besides its data."""
-    facts = Table.grid(padding=(0, 2))
+def facts_table(dead: DeadLetter) -> Table:
+    """Build the table of all facts about a dead letter except its data."""
+    table = Table.grid(padding=(0, 2))
     for name, value in (
-        ("sequence", letter.sequence),
-        ("died", letter.headers.get(Header.DIED_AT, letter.died_at.isoformat())),
-        ("published", letter.headers.get(Header.PUBLISHED_AT, "-")),
-        ("as message", letter.headers.get(Header.SEQUENCE, "-")),
-        ("job", letter.job or "-"),
-        ("subject", letter.subject or "-"),
-        ("attempts", letter.num_delivered),
-        ("error", letter.error_class or "-"),
-        ("reason", letter.reason or "-"),
-        *((f"header {name}", value) for name, value in letter.original_headers.items()),
-        ("data is", "cut short" if letter.kind == TRUNCATED else letter.kind),
+        ("sequence", dead.sequence),
+        ("died", dead.headers.get(Header.DIED_AT, dead.died_at.isoformat())),
+        ("published", dead.headers.get(Header.PUBLISHED_AT, "-")),
+        ("as message", dead.headers.get(Header.SEQUENCE, "-")),
+        ("job", dead.job or "-"),
+        ("subject", dead.subject or "-"),
+        ("attempts", dead.num_delivered),
+        ("error", dead.error_class or "-"),
+        ("reason", dead.reason or "-"),
+        *((f"header {name}", value) for name, value in dead.original_headers.items()),
+        ("data", "truncated" if dead.kind == TRUNCATED else dead.kind),
     ):
-        add_row(facts, cell(name, style="bold"), value)
-    return facts
+        add_row(table, cell(name, style="bold"), value)
+    return table
 
 
-def data_text(letter: DeadLetter) -> Text:
-    """The letter's data, JSON indented, line by line without control characters."""
-    data = letter.data if isinstance(letter.data, str) else json.dumps(letter.data, indent=2, ensure_ascii=False)
+def data_text(dead: DeadLetter) -> Text:
+    """Format the data, JSON indented, without control characters."""
+    data = dead.data if isinstance(dead.data, str) else json.dumps(dead.data, indent=2, ensure_ascii=False)
     return Text("\n".join(sanitize(line, keep_blanks=True) for line in data.split("\n")))
