@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make .venv: locked dependencies, the server wheels, and as editable installs shared-py, the jobs, tools/users-seed.
 # Usage: tools/setup.sh [demo|bench|curves]...   (each name adds requirements/<name>.txt)
-# PYTHON=... picks the interpreter (3.11 or later). Nothing to do takes a fraction of a second; safe to interrupt.
+# PYTHON=... chooses the interpreter (3.11 or later). It is safe to interrupt, and fast when there is nothing to do.
 set -euo pipefail
 shopt -s nullglob
 cd "$(dirname "$0")/.."
@@ -38,7 +38,7 @@ stamp() { fingerprint "${@:2}" >".venv/stamp-$1"; }
 fingerprint() { (pwd && cat "$@") | cksum; }
 packages() { echo jobs/*/src/* tools/*/src/*; }
 
-# logged COMMAND...: run it; when it fails, say why in one line.
+# logged COMMAND...: run it, and say why it failed in one line.
 logged() {
   "$@" >"$log" 2>&1 && return
   if grep -qiE 'connect|dns|resolve host|name resolution|timed out|unreachable|failed to fetch|from versions: none' "$log"; then

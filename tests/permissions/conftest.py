@@ -41,7 +41,7 @@ def server(tmp_path: Path, made: dict[str, Any]) -> Iterator[NatsServer]:
 
 @pytest.fixture
 def login(server: NatsServer, made: dict[str, Any]) -> Login:
-    """Return a function that connects as a user, like jobs and tools: `async with login("publisher") as client`."""
+    """Return a context manager that connects as a user, like jobs and tools do."""
 
     @asynccontextmanager
     async def connected(user: str) -> AsyncIterator[Client]:

@@ -24,7 +24,7 @@ _SHARED_TABLES = {"batch_jobs", "batch_migrations", "batch_queues"}
 
 @dataclass(frozen=True, slots=True)
 class Plan(ABC):
-    """A job to be made."""
+    """Plan of a new job."""
 
     kind: ClassVar[str]
     option: ClassVar[str] = ""
@@ -72,7 +72,7 @@ class Plan(ABC):
 
 @dataclass(frozen=True, slots=True)
 class EventPlan(Plan):
-    """An event job that reads `subject`."""
+    """Plan of an event job that reads `subject`."""
 
     kind = "event"
     option = "subject"
@@ -111,7 +111,7 @@ class EventPlan(Plan):
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan(Plan):
-    """A batch job that works on the rows of `table`."""
+    """Plan of a batch job that works on the rows of `table`."""
 
     kind = "batch"
     option = "table"

@@ -127,7 +127,7 @@ class Restarter:
         self._due: float | None = None
 
     def tick(self, now: float) -> None:
-        """Check the process, and restart it when its pause is over."""
+        """Check the process, and restart it after its pause."""
         if self.process.alive:
             if now - self._alive_since > _HEALTHY_AFTER_S:
                 self._pause_s = _FIRST_PAUSE_S

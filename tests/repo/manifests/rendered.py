@@ -22,7 +22,7 @@ BASE = ROOT / "k8s/kustomize/base"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A folder for `kubectl apply -k`, or a file for `kubectl apply -f`."""
+    """Folder for `kubectl apply -k`, or file for `kubectl apply -f`."""
 
     path: Path
 

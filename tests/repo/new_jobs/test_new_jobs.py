@@ -65,13 +65,6 @@ def test_lint_passes(repository: Repository) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_its_manifests_are_rendered_with_its_image(repository: Repository, name: str) -> None:
-    done = repository.run("tools/deploy.sh", name, "--dry-run", TAG="1")
-    assert done.returncode == 0, done.stderr
-    assert f"image: {name}:1\n" in done.stdout
-
-
 @pytest.fixture
 def environment(repository: Repository) -> Iterator[dict[str, str]]:
     """Start the stack of the copy and yield its environment."""

@@ -31,7 +31,7 @@ input()
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """Imports a module of the benchmark, which is a program and not a package."""
+    """Return a function that imports a module of the benchmark, which is a program and not a package."""
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "bench"))
     return importlib.import_module
 

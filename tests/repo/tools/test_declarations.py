@@ -48,12 +48,6 @@ def test_the_stream_outlives_the_longest_chain_of_retries() -> None:
 
 
 @pytest.mark.parametrize("job", CONSUMERS)
-def test_no_consumer_gets_a_waiting_retry(job: str) -> None:
-    assert CONSUMERS[job]["filter_subjects"][1:] == [f"retry.due.{job}"]
-    assert not any(subject.startswith(("retry.wait", ">", "*")) for subject in CONSUMERS[job]["filter_subjects"])
-
-
-@pytest.mark.parametrize("job", CONSUMERS)
 def test_the_loop_and_not_the_server_counts_deliveries(job: str) -> None:
     assert CONSUMERS[job]["max_deliver"] == -1
     assert "backoff" not in CONSUMERS[job]

@@ -49,7 +49,7 @@ class PictureServer(Process):
         return status, body
 
     def counts(self) -> dict[str, int]:
-        """How often each path was asked for."""
+        """Count the requests for each path."""
         counts: dict[str, int] = json.loads(self.get("/requests")[1])
         return counts
 
