@@ -1,4 +1,4 @@
-"""`make bench`, or `PYTHONPATH=tools python tests/bench`."""
+"""Program of `make bench`."""
 
 import signal
 import sys

@@ -1,4 +1,6 @@
-"""The baseline: aiohttp and Pillow, with nothing around them. Usage: bare_pictures.py WARM_UP URL...
+"""Baseline: aiohttp and Pillow with nothing around them.
+
+Usage: bare_pictures.py WARM_UP URL...
 
 Prints the CPU time (seconds, user and system) for all but the first WARM_UP pictures.
 """

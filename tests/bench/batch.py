@@ -1,4 +1,4 @@
-"""Rows per second of users-batch, from making them to processing them, beside baselines, in turn in one run."""
+"""Rows per second of users-batch and its baselines: generate, import, process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROWS = 1_000_000
 
 
 def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> list[Comparison]:
-    """The rates, in rows per second. Raises `StackError`, `JobError`."""
+    """Measure the rates in rows per second. Raises `StackError`, `JobError`."""
     server = PostgresServer(folder)
     server.start()
     try:

@@ -1,4 +1,4 @@
-"""The databases of `bench batch`: filled once, copied for each turn, so that all turns begin with the same pages."""
+"""Databases of the batch benchmark: filled once and copied for each turn, so that all start from the same pages."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ DROP TABLE loaded CASCADE"""
 
 
 class Databases:
-    """The databases of one server; each is named by what it holds."""
+    """Databases of one server, each named after its content."""
 
     def __init__(self, server: PostgresServer) -> None:
         self._server = server
 
     def dsn(self, database: str, role: str | None = None) -> str:
-        """How the owner, or `role`, connects."""
+        """Return the DSN of the owner or of `role`."""
         return self._server.dsn_of(database, role) if role else self._server.dsn_of(database)
 
     async def copy(self, template: str, name: str) -> None:
-        """Make the database `name`; the server writes a checkpoint before and after."""
+        """Create the database `name`. The server writes a checkpoint before and after."""
         await self.run(DATABASE, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
 
     @asynccontextmanager
     async def fresh(self, template: str) -> AsyncIterator[str]:
-        """A copy of `template` for the time of the block."""
+        """Yield a copy of `template` that lasts as long as the block."""
         await self.copy(template, _TURN)
         try:
             yield _TURN
@@ -51,22 +51,22 @@ class Databases:
             await self.run(DATABASE, f"DROP DATABASE {_TURN} WITH (FORCE)")
 
     async def run(self, database: str, *statements: str) -> None:
-        """Run `statements` as the owner, one after the other."""
-        async with self.connected(database) as connection:
+        """Run `statements` as the owner."""
+        async with self.connection_to(database) as connection:
             for statement in statements:
                 await connection.execute(statement)
 
     async def row(self, database: str, query: str) -> Sequence[Any]:
-        """The first row of what `query` finds."""
-        async with self.connected(database) as connection:
+        """Return the first row of `query`."""
+        async with self.connection_to(database) as connection:
             found = await connection.fetchrow(query)
         if found is None:
-            raise StackError(f"batch: nothing found by {query}")
+            raise StackError(f"batch: no row from {query}")
         return tuple(found)
 
     @asynccontextmanager
-    async def connected(self, database: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-        """A connection of the owner."""
+    async def connection_to(self, database: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        """Yield a connection of the owner."""
         connection = await asyncpg.connect(self.dsn(database))
         try:
             yield connection
@@ -83,10 +83,9 @@ class Databases:
 
 
 async def make_templates(databases: Databases, files: Sequence[Path]) -> None:
-    """The databases that turns copy.
+    """Create the databases that turns copy.
 
-    `empty` has the schema; `loaded` holds the rows of `files` too; `bare` holds them in a table of the same columns
-    that is no claim queue.
+    `empty` has the schema, and `loaded` also the rows of `files`. `bare` has them in a table that is no claim queue.
     """
     await databases.copy("template1", "empty")
     await apply_schemas(databases.dsn("empty"))

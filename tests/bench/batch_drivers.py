@@ -1,4 +1,4 @@
-"""The two drivers for PostgreSQL with the statements of users-batch: why it is asyncpg."""
+"""Two PostgreSQL drivers with the statements of users-batch: why it uses asyncpg."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _DEADLINE_S = 120.0
 _ROWS = 200_000
 _ASYNCPG, _PSYCOPG = "asyncpg", "psycopg 3, binary"
 _NOTE = (
-    f"Our claim and completion of {_ROWS:,} rows over one connection, no handler between. Both drivers get results in "
-    "binary and keep no statement prepared."
+    f"Claim and completion of {_ROWS:,} rows over one connection without a handler. Both drivers get binary results "
+    "and keep no prepared statement."
 )
 
 
 async def measure_drivers(
     databases: Databases, folder: Path, rounds: int, say: Callable[[str], None]
 ) -> list[Comparison]:
-    """Rows per second, and the client's CPU time a row. Raises `StackError`."""
+    """Measure rows per second and the client's CPU time for a row. Raises `StackError`."""
     cpu_us: dict[str, list[float]] = {_ASYNCPG: [], _PSYCOPG: []}
 
     async def turn(name: str) -> float:

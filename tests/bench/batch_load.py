@@ -1,4 +1,4 @@
-"""Rows per second of the seed tool, making files and loading them, each beside the plainest way to do it."""
+"""Rows per second of the seed tool and of the plainest way to write and to load files."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _IMPORT, _COPY = "users-batch-seed import", r"psql \copy"
 
 
 async def measure_generate(folder: Path, rounds: int, say: Callable[[str], None]) -> Comparison:
-    """The rates of writing CSV files, in rows per second. Raises `StackError`, `JobError`."""
-    made = folder / "generated"
+    """Measure how fast CSV files are written. Raises `StackError`, `JobError`."""
+    generated = folder / "generated"
 
     async def seed_tool() -> float:
-        result = await asyncio.to_thread(generate, DataSet(_GENERATED), made)
-        shutil.rmtree(made)
+        result = await asyncio.to_thread(generate, DataSet(_GENERATED), generated)
+        shutil.rmtree(generated)
         return result.rows_per_s
 
     async def plain() -> float:
@@ -47,8 +47,8 @@ async def measure_generate(folder: Path, rounds: int, say: Callable[[str], None]
 
     series = await in_turn("generate", {_GENERATE: seed_tool, _PLAIN_CSV: plain}, rounds, say)
     note = (
-        f"{_GENERATED:,} rows. The seed tool uses {cores()} cores, its start counts, and its rows are drawn by chance, "
-        "1 % of them invalid; the plain loop goes round three short lists."
+        f"{_GENERATED:,} rows. The seed tool uses {cores()} cores, its start counts, and its rows are random with 1 % "
+        "invalid ones. The plain loop repeats three short lists."
     )
     return Comparison("generate", "rows/s", series[_GENERATE], [Baseline(series[_PLAIN_CSV], TO_PLAIN_CSV)], note=note)
 
@@ -56,7 +56,7 @@ async def measure_generate(folder: Path, rounds: int, say: Callable[[str], None]
 async def measure_import(
     databases: Databases, data: Path, rows: int, rounds: int, say: Callable[[str], None]
 ) -> Comparison:
-    """The rates of loading the files in `data` into `users`, in rows per second. Raises `StackError`, `JobError`."""
+    """Measure how fast the files in `data` are loaded into `users`. Raises `StackError`, `JobError`."""
     files = csv_files(data)
 
     async def seed_tool() -> float:
@@ -76,18 +76,18 @@ async def measure_import(
     series = await in_turn("import", {_IMPORT: seed_tool, _COPY: psql}, rounds, say)
     note = (
         f"{rows:,} rows in {len(files)} files into the same empty table. The seed tool ends with the key's index, the "
-        r"queue's ranges and ANALYZE; \copy loads one file after the other, with index and trigger, without ANALYZE."
+        r"queue's ranges and ANALYZE. \copy loads one file after the other, with index and trigger, without ANALYZE."
     )
     return Comparison("import", "rows/s", series[_IMPORT], [Baseline(series[_COPY], TO_PSQL_COPY)], note=note)
 
 
 def csv_files(folder: Path) -> Sequence[Path]:
-    """The files of a data set, in order."""
+    """Return the files of a data set in order."""
     return sorted(folder.glob("*.csv"))
 
 
 async def _check(databases: Databases, database: str, rows: int) -> None:
-    """Raises `StackError` unless all rows are there and claimable."""
-    there, claimable = await databases.row(database, "SELECT (SELECT count(*) FROM users), rows FROM users_claimable")
-    if not there == claimable == rows:
-        raise StackError(f"import: of {rows:,} rows {there:,} are there and {claimable:,} claimable")
+    """Check that all rows are in the table and claimable. Raises `StackError`."""
+    stored, claimable = await databases.row(database, "SELECT (SELECT count(*) FROM users), rows FROM users_claimable")
+    if not stored == claimable == rows:
+        raise StackError(f"import: of {rows:,} rows {stored:,} are in the table and {claimable:,} are claimable")

@@ -1,11 +1,11 @@
-"""The baseline of the processing: the status in an index, all the work in the server, no Python."""
+"""Baseline of the processing: the status in an index, all the work in the server, no Python."""
 
 from __future__ import annotations
 
 INDEX = "CREATE INDEX idx_users_batch_status_id ON users (batch_status, id)"
-"""What people make of it; without a condition it also serves their own queries."""
+"""Index that people create. Without a condition it also serves their own queries."""
 
-# Written where NORMAL stands.
+# Replaces NORMAL below.
 _NORMAL = r"""
   batch_status = CASE WHEN COMPLETED THEN 'completed' ELSE 'failed' END,
   error = CASE WHEN COMPLETED THEN NULL ELSE 'invalid' END,
@@ -42,4 +42,4 @@ BEGIN
 END $$""".replace("NORMAL", _NORMAL)
 
 PLAIN = (f"{INDEX} WHERE batch_status IN ('pending', 'processing', 'failed')", _PROCESS_ALL)
-"""Both updates of a row find it by its status; a session takes both steps for as long as there are rows."""
+"""Both updates find their rows by status. A session repeats both steps until no rows are left."""

@@ -1,4 +1,4 @@
-"""Rows per second of the workers, beside the plain design and two general job queues, in turn in one run."""
+"""Rows per second of the workers, of the plain design and of two general job queues."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _INDEXED = "users-batch, 2, and idx_users_batch_status_id"
 _PLAIN, _PLAIN_TWO = "plain design", "plain design, 2 sessions"
 _PGQUEUER, _PROCRASTINATE = "PgQueuer, 2 processes", "Procrastinate, 2 processes"
 
-# Whose share of HOT updates the note gives.
+# Contestants whose share of HOT updates the note gives.
 _HOT = {_OURS: "with users-batch", _INDEXED: "with people's own index on batch_status beside it", _PLAIN: "plain"}
 
 _JOBS = {"pgqueuer": 20_000, "procrastinate": 5_000}
 _PREPARED = ("VACUUM ANALYZE users", "CHECKPOINT")
 
-# From the first claim to the last completion, by the server's clock: the start of Python does not count.
+# From the first claim to the last completion on the server's clock: the start of Python does not count.
 _BATCHES_S = "SELECT extract(epoch FROM max(finished_at) - min(started_at))::float8 FROM batch_jobs"
 _PGQUEUER_S = """
 SELECT extract(epoch FROM max(created) - min(created))::float8 FROM pgqueuer_log WHERE status <> 'queued'"""
@@ -48,7 +48,7 @@ Work = Callable[[str], Awaitable[float]]
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A way to process `rows` users of a copy of `template`; `work` gives the seconds it took."""
+    """Way to process `rows` users of a copy of `template`. `work` returns the seconds it took."""
 
     name: str
     template: str
@@ -56,11 +56,11 @@ class Contestant:
     work: Work
     prepare: Sequence[str] = ()
     updates: int = 2
-    """How often it writes a row."""
+    """Number of writes to a row."""
 
 
 class Processing:
-    """The contestants, on one server; `hot` is the share of HOT updates of the last turn of each."""
+    """Contestants on one server. `hot` is the share of HOT updates in the last turn of each."""
 
     def __init__(self, databases: Databases, folder: Path, rows: int) -> None:
         self._databases = databases
@@ -69,7 +69,7 @@ class Processing:
         self.hot: dict[str, float] = {}
 
     async def make_templates(self) -> None:
-        """Databases with a job for each of the first users."""
+        """Create databases with a job for each of the first users."""
         for name, jobs in _JOBS.items():
             await self._databases.copy("bare", name)
             arguments = [self._databases.dsn(name), str(jobs)]
@@ -77,7 +77,7 @@ class Processing:
             await self._databases.run(name, "VACUUM ANALYZE")
 
     def contestants(self) -> list[Contestant]:
-        """All of them; the first is ours."""
+        """Return all contestants, ours first."""
         rows = self._rows
         return [
             Contestant(_OURS, "loaded", rows, partial(self._by_workers, 2)),
@@ -90,7 +90,7 @@ class Processing:
         ]
 
     async def rate(self, contestant: Contestant) -> float:
-        """Rows per second of one turn. Raises `StackError` unless every row was processed."""
+        """Return the rows per second of one turn. Raises `StackError` unless every row was processed."""
         async with self._databases.fresh(contestant.template) as database:
             await self._databases.run(database, *contestant.prepare)
             seconds = await contestant.work(database)
@@ -103,7 +103,7 @@ class Processing:
     async def _hot_share(self, database: str, contestant: Contestant) -> float:
         async def share() -> tuple[float] | None:
             updates, hot = await self._databases.row(database, _UPDATES)
-            # A session hands its counts in when it ends, or a moment later.
+            # A session reports its counts when it ends or a moment later.
             return (hot / updates,) if updates >= contestant.updates * contestant.rows else None
 
         (found,) = await until(share)
@@ -146,7 +146,7 @@ class Processing:
 async def measure_process(
     databases: Databases, folder: Path, rows: int, rounds: int, say: Callable[[str], None]
 ) -> Comparison:
-    """The rates of processing `rows` users, in rows per second. Raises `StackError`."""
+    """Measure how fast `rows` users are processed. Raises `StackError`."""
     processing = Processing(databases, folder, rows)
     say("process: making the tables of the job queues")
     await processing.make_templates()
@@ -159,14 +159,15 @@ async def measure_process(
 
 
 def note(rows: int, hot: Mapping[str, float]) -> str:
-    """What the figures stand on."""
+    """Explain the figures."""
     shares = ", ".join(f"{hot[name]:.0%} {words}" for name, words in _HOT.items())
     return (
-        f"{rows:,} users, in a fresh copy of the same database for each turn, from the first claim to the last "
-        "completion; the server is the local stack's, with shared_buffers 256MB, fsync and full_page_writes off. "
-        "users-batch: the real handler, default settings. Plain design: both updates find their rows by a "
+        f"{rows:,} users in a fresh copy of the same database for each turn, from the first claim to the last "
+        "completion. The server is the local stack's, with shared_buffers 256MB, fsync and full_page_writes off. "
+        "users-batch: the real handler, default settings. Plain design: both updates find their rows with a "
         f"partial index on (batch_status, id), a commit every 20,000, all in the server. HOT updates: {shares}. "
         f"PgQueuer ({_JOBS['pgqueuer']:,} jobs): asyncpg, uvloop, batch_size 100, `pgq autovac`. "
-        f"Procrastinate ({_JOBS['procrastinate']:,} jobs): concurrency 30, a pool of 10. Both: a job a user, the same "
-        "handler between a SELECT and an UPDATE by key on a pool of 10 asyncpg connections; enqueuing does not count."
+        f"Procrastinate ({_JOBS['procrastinate']:,} jobs): concurrency 30, a pool of 10. Both: a job for each user, "
+        "the same handler between a SELECT and an UPDATE by key, a pool of 10 asyncpg connections. "
+        "Enqueuing does not count."
     )

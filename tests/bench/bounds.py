@@ -1,4 +1,4 @@
-"""How much better or worse than its baselines ours may be; `make bench` fails beyond."""
+"""Bounds of the ratios. `make bench` fails outside them."""
 
 from results import Bound
 

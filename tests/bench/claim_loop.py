@@ -1,7 +1,9 @@
-"""Claims and completes ROWS users over one connection. Usage: claim_loop.py asyncpg|psycopg DSN ROWS
+"""Claim and complete ROWS users over one connection.
 
-The statements and their transactions are those of users-batch, without a handler between. Prints the rows, the seconds
-they took, and this process's CPU time in seconds.
+Usage: claim_loop.py asyncpg|psycopg DSN ROWS
+
+The statements and transactions are those of users-batch without a handler. Prints the rows, the seconds they took, and
+the CPU seconds of this process.
 """
 
 import asyncio
@@ -23,13 +25,13 @@ Rows = Sequence[Sequence[Any]]
 
 
 class Driver(Protocol):
-    """A connection that keeps no statement prepared, because a pooler may stand before the server."""
+    """Connection without prepared statements, as a pooler before the server requires."""
 
     async def fetch(self, query: str, *arguments: Any) -> Rows:
-        """The rows of a query."""
+        """Return the rows of a query."""
 
     async def execute(self, query: str, *arguments: Any) -> None:
-        """Run a statement that gives no rows."""
+        """Run a statement that returns no rows."""
 
 
 class Asyncpg:
@@ -57,7 +59,7 @@ class Psycopg:
         await self._cursor.execute(query, arguments or None, binary=True)
 
 
-async def connected(driver: str, dsn: str) -> Driver:
+async def connect(driver: str, dsn: str) -> Driver:
     if driver == "asyncpg":
         import asyncpg
 
@@ -89,7 +91,7 @@ async def complete(driver: Driver, batch_id: int, rows: Rows) -> None:
 
 
 async def main(name: str, dsn: str, most: int) -> None:
-    driver = await connected(name, dsn)
+    driver = await connect(name, dsn)
     began, cpu_began = time.perf_counter(), time.process_time()
     done, batch_id = 0, 0
     while done < most and (rows := await claim(driver, batch_id := batch_id + 1)):

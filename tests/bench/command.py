@@ -1,4 +1,4 @@
-"""The command: its arguments, its output, its exit code."""
+"""Command line of the benchmarks: arguments, output, exit code."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ _BENCHMARKS: dict[str, Benchmark] = {
 
 
 def main() -> int:
-    """The exit code: 0 when all ratios are within their bounds, 1 after one line that says what is not."""
+    """Return 0 when all ratios are within their bounds, 1 after one line that says which are not, 130 after Ctrl-C."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     arguments = _parse()
-    chosen = [arguments.only] if arguments.only else list(_BENCHMARKS)
+    names = [arguments.only] if arguments.only else list(_BENCHMARKS)
     try:
-        comparisons = _run(chosen, arguments.rounds)
+        comparisons = _run(names, arguments.rounds)
         _write(comparisons, to_stdout=arguments.json)
     except (StackError, JobError, NatsError, PostgresError, OSError) as error:
-        return _fails(sanitize(str(error)))
+        return _print_failure(sanitize(str(error)))
     except KeyboardInterrupt:
         print("bench: interrupted, everything is stopped", file=sys.stderr)
         return _INTERRUPTED
     misses = [miss for comparison in comparisons for miss in comparison.misses]
-    return _fails("; ".join(misses)) if misses else 0
+    return _print_failure("; ".join(misses)) if misses else 0
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench", description="Measure the jobs beside baselines, in turn in one run.")
-    parser.add_argument("--only", choices=list(_BENCHMARKS), help="one of the benchmarks")
-    parser.add_argument("--rounds", type=_rounds, default=3, metavar="N", help="how often each takes its turn (3)")
-    parser.add_argument("--json", action="store_true", help="the result as JSON on stdout, instead of the table")
+    parser = argparse.ArgumentParser(prog="bench", description="Measure the jobs and their baselines in turns.")
+    parser.add_argument("--only", choices=list(_BENCHMARKS), help="run one of the benchmarks")
+    parser.add_argument("--rounds", type=_rounds, default=3, metavar="N", help="turns of each contestant (3)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     return parser.parse_args()
 
 
@@ -70,15 +70,15 @@ def _rounds(text: str) -> int:
     return int(text)
 
 
-def _run(chosen: list[str], rounds: int) -> list[Comparison]:
-    """The results; each benchmark has servers of its own, whose logs stay when it fails."""
+def _run(names: list[str], rounds: int) -> list[Comparison]:
+    """Run the benchmarks, each with its own servers. Their logs stay when one fails."""
     shutil.rmtree(_FOLDER, ignore_errors=True)
-    with progress() as say:
+    with progress() as report:
         comparisons: list[Comparison] = []
-        for name in chosen:
+        for name in names:
             folder = _FOLDER / name
             folder.mkdir(parents=True)
-            comparisons.extend(_BENCHMARKS[name](folder, rounds, say))
+            comparisons.extend(_BENCHMARKS[name](folder, rounds, report))
     shutil.rmtree(_FOLDER)
     return comparisons
 
@@ -96,6 +96,6 @@ def _write(comparisons: list[Comparison], *, to_stdout: bool) -> None:
     print(f"all figures: {os.path.relpath(_RESULT)}")
 
 
-def _fails(line: str) -> int:
+def _print_failure(line: str) -> int:
     print(f"bench: {line}", file=sys.stderr)
     return 1

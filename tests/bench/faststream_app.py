@@ -1,6 +1,8 @@
-"""The baseline: FastStream's pull subscriber with an empty handler. Usage: faststream_app.py NATS_URL [BATCH]
+"""Baseline: FastStream's pull subscriber with an empty handler.
 
-Without BATCH it is `PullSub()` with FastStream's defaults. Its log is left on: a line a message, as the no-op job's.
+Usage: faststream_app.py NATS_URL [BATCH]
+
+Without BATCH it is `PullSub()` with FastStream's defaults. Its log has a line for each message, like the no-op job's.
 """
 
 import asyncio

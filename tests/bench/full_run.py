@@ -1,9 +1,9 @@
-"""One run of the whole size: generate, import and process N users, with times, memory and the database's size.
+"""One run at full size: generate, import and process N users, with times, memory and the size of the database.
 
     python tests/bench/full_run.py --folder DIR [--rows 50000000] [--workers 2]
 
-DIR gets the CSV files, a PostgreSQL server of its own and the logs: some 40 GB for 50 million rows. It is left as it
-is at the end, apart from the server, which stops; a run that was interrupted goes on where it was.
+DIR gets the CSV files, a PostgreSQL server and the logs: about 40 GB for 50 million rows. It stays at the end. An
+interrupted run continues where it was.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import asyncpg
 from stack import PostgresServer, StackError, until
 from stack.servers import binary
 
-_LOOK_EVERY_S = 0.5
+_POLL_S = 0.5
 _NEARLY_DONE = 0.95
-_LONGEST_S = 6 * 3600.0
+_DEADLINE_S = 6 * 3600.0
 _COUNTS = "SELECT batch_status, count(*) FROM users GROUP BY 1 ORDER BY 1"
 _SIZE = "SELECT pg_database_size(current_database())"
 _ENDED = "SELECT coalesce(sum(completed + given_up), 0) FROM batch_jobs"
@@ -33,14 +33,14 @@ _TRIGGER_QUERY = "EXPLAIN (ANALYZE, BUFFERS) SELECT rows FROM users_claimable"
 
 
 class Peak:
-    """The most memory that some processes and their children had together, by PSS, in bytes."""
+    """Peak memory of processes with their children, as PSS in bytes."""
 
     def __init__(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
         self._processes = processes
         self.each = [0] * len(processes)
 
-    def look(self) -> None:
-        """Measure now."""
+    def measure(self) -> None:
+        """Measure now and keep the maximum."""
         for index, process in enumerate(self._processes):
             self.each[index] = max(self.each[index], sum(map(_pss, _family(process.pid))))
 
@@ -62,14 +62,14 @@ def _pss(pid: int) -> int:
 
 
 def step(name: str, commands: Sequence[Sequence[str]], environment: dict[str, str], folder: Path) -> str:
-    """Run the commands side by side and print what they took; the output of the last."""
+    """Run the commands at the same time, print their time and memory, and return the output of the last."""
     began = time.monotonic()
     log = (folder / f"{name}.log").open("wb")
     processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log) for command in commands]
     peak = Peak(processes)
     while any(process.poll() is None for process in processes):
-        peak.look()
-        time.sleep(_LOOK_EVERY_S)
+        peak.measure()
+        time.sleep(_POLL_S)
     if any(process.returncode for process in processes):
         raise StackError(f"{name} failed; see {folder / f'{name}.log'}")
     megabytes = ", ".join(f"{peak_bytes / 1e6:.0f} MB" for peak_bytes in peak.each)
@@ -79,20 +79,20 @@ def step(name: str, commands: Sequence[Sequence[str]], environment: dict[str, st
 
 
 async def trigger_query(dsn: str, rows: int) -> str:
-    """The plan of the scaler's query, with times, once nearly all rows have ended."""
+    """Return the plan of the scaler's query with times, once nearly all rows are settled."""
     connection = await asyncpg.connect(dsn)
 
     async def is_nearly_done() -> bool:
         return bool(await connection.fetchval(_ENDED) >= rows * _NEARLY_DONE)
 
-    await until(is_nearly_done, deadline_s=_LONGEST_S)
+    await until(is_nearly_done, deadline_s=_DEADLINE_S)
     plan = await connection.fetch(_TRIGGER_QUERY)
     await connection.close()
     return "\n".join(line[0] for line in plan)
 
 
 async def run(folder: Path, rows: int, workers: int) -> None:
-    """The whole run."""
+    """Generate, import and process the rows."""
     server = PostgresServer(folder / "server")
     server.start()
     try:
@@ -121,9 +121,9 @@ async def run(folder: Path, rows: int, workers: int) -> None:
 
 
 def main() -> int:
-    """The exit code."""
+    """Return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="where everything lies; made if it is not there")
+    parser.add_argument("--folder", type=Path, required=True, help="created if it does not exist")
     parser.add_argument("--rows", type=int, default=50_000_000)
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()

@@ -1,4 +1,7 @@
-"""The web server that the pictures come from. Usage: origin.py FOLDER PORT"""
+"""Web server of the pictures.
+
+Usage: origin.py FOLDER PORT
+"""
 
 import sys
 

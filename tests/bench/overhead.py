@@ -1,4 +1,4 @@
-"""What metrics and traces cost a no-op event job, each beside the same job without, in turn in one run."""
+"""Cost of metrics and of traces for a no-op event job, compared with the same job without them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from stack import StackError, free_port
 
 _UNMETERED, _METERED, _SAMPLED, _TRACED = "no metrics", "no-op job", "traces, 1 % of them", "traces, all"
 _NOTE = (
-    "The no-op job has metrics and a log line a message. With traces it makes a span a message, and sends those that "
-    "are sampled to a collector on this machine; what its queue of 2048 spans cannot hold is dropped."
+    "The no-op job has metrics and a log line for each message. With traces it makes a span for each message and sends "
+    "the sampled ones to a collector on this machine. A full queue (2048 spans) drops further ones."
 )
 
 
 def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> list[Comparison]:
-    """The CPU time of a message, exporter included, in microseconds. Raises `StackError`."""
+    """Measure the CPU time of a message, exporter included, in microseconds. Raises `StackError`."""
     if not cpu_time.readable():
         raise StackError("the overhead is CPU time, and this system has no /proc to read it from")
     port = free_port()

@@ -1,7 +1,9 @@
-"""The baseline: PgQueuer. Usage: pgqueuer_app.py DSN [JOBS]
+"""Baseline: PgQueuer.
 
-With JOBS it makes its tables, and a job for each of the first JOBS users; without, it works until none is left.
-One plain connection for the queue, as its guide to performance says, which also asks for larger batches of short jobs.
+Usage: pgqueuer_app.py DSN [JOBS]
+
+With JOBS it creates its tables and a job for each of the first JOBS users. Otherwise it works until no job is left.
+Its guide to performance recommends one plain connection for the queue and larger batches of short jobs.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Pictures with what makes photographs expensive: soft shapes, and detail that gets fainter as it gets finer."""
+"""Pictures as expensive as photographs: soft shapes, and detail that is fainter the finer it is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLOUR = ((6, 1.0), (24, 0.4), (120, 0.2))
 
 
 def photographs(count: int) -> Iterator[bytes]:
-    """`count` JPEGs of `SIZE`, all different, the same ones at each call."""
+    """Yield `count` different JPEGs of `SIZE`, the same ones in each call."""
     chance = random.Random(2000)
     scene = _scene(chance)
     for _ in range(count):
@@ -34,12 +34,12 @@ def _scene(chance: random.Random) -> Image.Image:
 
 
 def _layers(chance: random.Random, layers: tuple[tuple[int, float], ...]) -> Image.Image:
-    made = Image.new("L", _SCENE)
+    blended = Image.new("L", _SCENE)
     for across, share in layers:
         down = across * _SCENE[1] // _SCENE[0]
         cells = Image.frombytes("L", (across, down), chance.randbytes(across * down))
-        made = Image.blend(made, cells.resize(_SCENE, Image.Resampling.BICUBIC), share)
-    return ImageOps.autocontrast(made, cutoff=1)
+        blended = Image.blend(blended, cells.resize(_SCENE, Image.Resampling.BICUBIC), share)
+    return ImageOps.autocontrast(blended, cutoff=1)
 
 
 def _faint(value: int) -> int:

@@ -1,4 +1,4 @@
-"""CPU time per picture through both image jobs, beside a bare script that fetches and shrinks, in turn in one run."""
+"""CPU time for a picture in both image jobs and in a bare script that fetches and shrinks."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ _WARM_UP = 10
 _PICTURES = 210
 _DEADLINE_S = 60.0
 _NOTE = (
-    f"CPU time, user and system, per {SIZE[0]}×{SIZE[1]} JPEG, of the jobs with their worker processes; "
-    f"the first {_WARM_UP} pictures and the NATS, S3 and web servers do not count. The bare script stores nothing."
+    f"User and system time for a {SIZE[0]}×{SIZE[1]} JPEG, of the jobs with their worker processes. "
+    f"The first {_WARM_UP} pictures and the NATS, S3 and web servers do not count. The bare script stores nothing."
 )
 
 
 def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> list[Comparison]:
-    """The CPU times, in milliseconds. Raises `StackError`."""
+    """Measure the CPU times in milliseconds. Raises `StackError`."""
     if not cpu_time.readable():
-        raise StackError("pictures: CPU times are read from /proc, as Linux has it; --only throughput works without")
+        raise StackError("pictures: CPU times need Linux's /proc; run --only throughput instead")
     say(f"pictures: drawing {_PICTURES} photographs, starting NATS, S3 and the jobs")
-    with ExitStack() as opened:
+    with ExitStack() as resources:
         origin = Origin(_drawn(folder / "originals"), folder / "origin.log")
-        opened.callback(origin.stop)
+        resources.callback(origin.stop)
         origin.start()
-        stack = opened.enter_context(LocalStack(folder, FREE_PORTS, {"DOWNLOAD_ALLOW_ADDRESSES": origin.address}))
+        stack = resources.enter_context(LocalStack(folder, FREE_PORTS, {"DOWNLOAD_ALLOW_ADDRESSES": origin.address}))
         urls = [origin.url(f"{number}.jpg") for number in range(_PICTURES)]
         bare = Script(_BARE, [str(HERE / "bare_pictures.py"), str(_WARM_UP), *urls], folder / "bare.log")
         times = asyncio.run(_times(stack, bare, urls, rounds, say))
@@ -56,7 +56,7 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> list[Compa
 
 
 class Origin(Script):
-    """The web server that the pictures come from."""
+    """Web server of the pictures."""
 
     def __init__(self, folder: Path, log: Path) -> None:
         port = free_port()
@@ -64,7 +64,7 @@ class Origin(Script):
         self.address = f"{HOST}:{port}"
 
     def url(self, name: str) -> str:
-        """Where the file `name` is served."""
+        """Return the URL of the file `name`."""
         return f"http://{self.address}/{name}"
 
     def answers(self) -> bool:
@@ -81,15 +81,15 @@ def _drawn(folder: Path) -> Path:
 async def _times(
     stack: LocalStack, bare: Script, urls: Sequence[str], rounds: int, say: Callable[[str], None]
 ) -> dict[str, list[float]]:
-    """Milliseconds a picture of each job and of the bare script, one figure a round."""
+    """Measure the milliseconds for a picture in each job and in the bare script, once in each round."""
     times: dict[str, list[float]] = {name: [] for name in (*_JOBS, bare.name)}
     async with connect(NatsSettings(nats_url=stack.nats.url), name="bench", wait=False) as connection:
         client = connection.client
         for round_ in range(1, rounds + 1):
             say(f"pictures: round {round_} of {rounds}, {' and '.join(_JOBS)}")
-            await _through(client, urls[:_WARM_UP])
+            await _send_through(client, urls[:_WARM_UP])
             before = _cpu_s(stack.jobs)
-            await _through(client, urls[_WARM_UP:])
+            await _send_through(client, urls[_WARM_UP:])
             after = _cpu_s(stack.jobs)
             say(f"pictures: round {round_} of {rounds}, {bare.name}")
             spent = {job: after[job] - before[job] for job in _JOBS}
@@ -99,12 +99,12 @@ async def _times(
     return times
 
 
-async def _through(client: Client, urls: Sequence[str]) -> None:
-    """Have the pictures go through both jobs. Raises `StackError` unless all come out."""
+async def _send_through(client: Client, urls: Sequence[str]) -> None:
+    """Send the pictures through both jobs. Raises `StackError` unless all come out."""
     jetstream = client.jetstream()
     for url in urls:
         await jetstream.publish("image-download", json.dumps({"url": url}).encode())
-    # In this order: a job acks its event after the next job's is stored.
+    # In this order: a job acks its event after the event for the next job is stored.
     for job in _JOBS:
         try:
             await until(partial(_settled, client, job), _DEADLINE_S)

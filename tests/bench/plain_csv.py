@@ -1,4 +1,6 @@
-"""The baseline: the plainest loop that writes users as CSV, on one core. Usage: plain_csv.py ROWS FILE
+"""Baseline: the plainest loop that writes users as CSV on one core.
+
+Usage: plain_csv.py ROWS FILE
 
 Prints the seconds it took.
 """

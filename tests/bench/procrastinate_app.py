@@ -1,6 +1,8 @@
-"""The baseline: Procrastinate. Usage: procrastinate_app.py DSN [JOBS]
+"""Baseline: Procrastinate.
 
-With JOBS it makes its tables, and a job for each of the first JOBS users; without, it works until none is left.
+Usage: procrastinate_app.py DSN [JOBS]
+
+With JOBS it creates its tables and a job for each of the first JOBS users. Otherwise it works until no job is left.
 """
 
 import asyncio

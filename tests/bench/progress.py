@@ -1,4 +1,4 @@
-"""What goes on, on stderr: a line that changes on a terminal, a line for each step elsewhere."""
+"""Progress on stderr: a line that changes on a terminal, a line for each step elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keda_jobs.cli.terminal import console, print_err
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """Gives a function to call at the start of each step."""
+    """Yield a function to call at the start of each step."""
     screen = console(stderr=True)
     if not screen.is_terminal:
         yield print_err

@@ -1,4 +1,7 @@
-"""The baseline: nats-py's fetch and ack_sync, with nothing around it. Usage: raw_loop.py NATS_URL BATCH"""
+"""Baseline: nats-py's fetch and ack_sync with nothing around them.
+
+Usage: raw_loop.py NATS_URL BATCH
+"""
 
 import asyncio
 import sys

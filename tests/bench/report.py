@@ -1,4 +1,4 @@
-"""What a person and a program read of the results."""
+"""Results as a table for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from keda_jobs.runtime.cpu import cores
 
 
 def as_table(comparisons: Sequence[Comparison]) -> Table:
-    """A row for each series; ours beside each of its baselines."""
-    made = new_table("measured", "unit", "median", "min–max", "ours ÷ this", "bound", right=("median", "min–max"))
+    """Build a table with a row for each series and its ratio to ours."""
+    rows = new_table("measured", "unit", "median", "min–max", "ours ÷ this", "bound", right=("median", "min–max"))
     for comparison in comparisons:
-        add_row(made, *_figures(comparison, comparison.ours))
+        add_row(rows, *_figures(comparison, comparison.ours))
         for part in comparison.parts:
-            add_row(made, *_figures(comparison, part, prefix="of it "))
+            add_row(rows, *_figures(comparison, part, prefix="of it "))
         for baseline in comparison.baselines:
             ratio = f"{comparison.ratio(baseline):.2f}"
-            add_row(made, *_figures(comparison, baseline.series), ratio, baseline.bound or "")
-        made.add_section()
-    return made
+            add_row(rows, *_figures(comparison, baseline.series), ratio, baseline.bound or "")
+        rows.add_section()
+    return rows
 
 
 def _figures(comparison: Comparison, series: Series, *, prefix: str = "") -> list[str]:
@@ -44,7 +44,7 @@ def _number(value: float) -> str:
 
 
 def as_json(comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """All of it, with the machine it was measured on."""
+    """Return all figures and the machine that they were measured on."""
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {

@@ -1,4 +1,4 @@
-"""What was measured, and how ours must compare with it: ratios within one run, because times depend on the machine."""
+"""Results: ratios within one run, because times depend on the machine, and their bounds."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One figure a round."""
+    """Figures of one contestant, one for each round."""
 
     name: str
     values: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The middle of the values."""
+        """Median of the values."""
         return median(self.values)
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Which ratios pass."""
+    """Range of ratios that pass."""
 
     least: float = 0.0
     most: float = math.inf
 
     def holds(self, ratio: float) -> bool:
-        """Whether `ratio` lies within."""
+        """Return whether `ratio` is in the range."""
         return self.least <= ratio <= self.most
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What ours is held against; without a bound it is shown for information only."""
+    """Series to compare ours with. Without a bound it is only for information."""
 
     series: Series
     bound: Bound | None = None
@@ -46,7 +46,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Ours beside its baselines, measured in turn; `parts` are what ours is the sum of."""
+    """Our series and its baselines. Ours is the sum of `parts`, if any."""
 
     title: str
     unit: str
@@ -56,13 +56,13 @@ class Comparison:
     note: str = ""
 
     def ratio(self, baseline: Baseline) -> float:
-        """The median, over the rounds, of ours to the baseline: what slows a whole round down cancels out."""
+        """Return the median of the ratios of all rounds. What slows a whole round cancels out."""
         pairs = zip(self.ours.values, baseline.series.values, strict=True)
         return median(ours / theirs for ours, theirs in pairs)
 
     @property
     def misses(self) -> list[str]:
-        """The bounds that do not hold, in words."""
+        """Bounds that do not hold, in words."""
         return [
             f"{self.title}: {self.ours.name} is {self.ratio(baseline):.2f} times {baseline.series.name}, "
             f"and must be {baseline.bound}"

@@ -1,4 +1,4 @@
-"""The programs of this folder as child processes."""
+"""Programs of this folder as child processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 
 
 class Script(Process):
-    """`python *arguments`, which can import what lies in this folder; the log holds its last run only."""
+    """`python *arguments` with this folder on its path. The log holds only the last run."""
 
     def __init__(
         self, name: str, arguments: list[str], log: Path, environment: Mapping[str, str] | None = None
@@ -37,7 +37,7 @@ class Script(Process):
 
 
 async def run_together(scripts: Sequence[Script], deadline_s: float) -> None:
-    """Start all of them and return when each has ended well. Raises `StackError`."""
+    """Start all of them and wait until each has ended well. Raises `StackError`."""
     try:
         for script in scripts:
             script.launch()

@@ -1,4 +1,4 @@
-"""Messages per second of a no-op event job, beside nats-py alone and FastStream, in turn in one run."""
+"""Messages per second of a no-op event job, of nats-py alone and of FastStream."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from stack import NatsServer, StackError
 
 _CONSUMER = "noop-job-consumer"
 _MESSAGES = 60_000
-_IN_HAND = 64
-# Start-up and first fetches do not count; neither does the end of the stream, for those who get that far.
+_IN_FLIGHT = 64
+# The start, the first fetches and the end of the stream do not count.
 _FIRST, _LAST = 500, _MESSAGES - 1000
 _WINDOW_S = 3.0
 _POLL_S = 0.05
@@ -34,15 +34,15 @@ _DEADLINE_S = 30.0
 _RAW, _OURS = "raw nats-py", "no-op job"
 _DEFAULTS, _DOCUMENTED, _SAME = "FastStream, PullSub()", "FastStream, batch_size=10", "FastStream, batch_size=64"
 _NOTE = (
-    f"Messages in hand: {_IN_HAND}, but 1 with PullSub(), and 10 with batch_size=10, which FastStream's documentation "
-    "shows. FastStream acks without waiting for the server's word, the others wait. FastStream and the no-op job log "
-    "a line a message."
+    f"Messages in flight: {_IN_FLIGHT}, but 1 with PullSub(), and 10 with batch_size=10, as FastStream documents. "
+    "FastStream does not wait for the confirmation of an ack, the others do. FastStream and the no-op job log a line "
+    "for each message."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """Messages that the server has noted as acked, and the time and the CPU time by then."""
+class Sample:
+    """Acked messages on the server, with the time and the CPU time until then."""
 
     acked: int
     at_s: float
@@ -51,22 +51,22 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What lies between two looks."""
+    """Time between two samples."""
 
-    begin: Look
-    end: Look
+    begin: Sample
+    end: Sample
 
     def per_second(self) -> float:
-        """Messages per second."""
+        """Return the messages per second."""
         return (self.end.acked - self.begin.acked) / (self.end.at_s - self.begin.at_s)
 
     def cpu_us(self) -> float:
-        """CPU time of the process per message, in microseconds."""
+        """Return the CPU time of the process for a message in microseconds."""
         return (self.end.cpu_s - self.begin.cpu_s) / (self.end.acked - self.begin.acked) * 1e6
 
 
 def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> list[Comparison]:
-    """The rates, in messages per second. Raises `StackError`."""
+    """Measure the rates in messages per second. Raises `StackError`."""
     series = figures("throughput", lambda url: _contestants(url, folder), Window.per_second, folder, rounds, say)
     baselines = [
         Baseline(series[_RAW], TO_RAW_NATS),
@@ -85,7 +85,7 @@ def figures(
     rounds: int,
     say: Callable[[str], None],
 ) -> dict[str, Series]:
-    """The `figure` of each of `contestants`, which are made for the URL of a server that has messages for them."""
+    """Measure `figure` of each contestant. They are built for the URL of a server with messages."""
     say(f"{title}: storing {_MESSAGES:,} messages")
     server = NatsServer(folder)
     server.start()
@@ -96,20 +96,20 @@ def figures(
 
 
 def noop_job(name: str, url: str, folder: Path, module: str = "noop_job", **environment: str) -> Script:
-    """The no-op job, as a contestant of that name."""
-    settings = {"NATS_URL": url, "CONCURRENCY": str(_IN_HAND), "HTTP_PORT": "0"}
+    """Build the no-op job as a contestant of that name."""
+    settings = {"NATS_URL": url, "CONCURRENCY": str(_IN_FLIGHT), "HTTP_PORT": "0"}
     return Script(name, ["-m", module], folder / f"{name}.log", settings | environment)
 
 
 def _contestants(url: str, folder: Path) -> list[Script]:
-    """Consumers of the same messages."""
+    """Build consumers of the same messages."""
     faststream = [str(HERE / "faststream_app.py"), url]
     return [
-        Script(_RAW, [str(HERE / "raw_loop.py"), url, str(_IN_HAND)], folder / "raw.log"),
+        Script(_RAW, [str(HERE / "raw_loop.py"), url, str(_IN_FLIGHT)], folder / "raw.log"),
         noop_job(_OURS, url, folder),
         Script(_DEFAULTS, faststream, folder / "faststream.log"),
         Script(_DOCUMENTED, [*faststream, "10"], folder / "faststream-10.log"),
-        Script(_SAME, [*faststream, str(_IN_HAND)], folder / "faststream-64.log"),
+        Script(_SAME, [*faststream, str(_IN_FLIGHT)], folder / "faststream-64.log"),
     ]
 
 
@@ -140,7 +140,7 @@ async def _fill(client: Client) -> None:
 
 
 async def _window(client: Client, contestant: Script) -> Window:
-    """What `contestant` does between two looks of ours."""
+    """Run `contestant` and return the time between two samples."""
     jetstream = client.jetstream()
     # A plain filter, because FastStream binds by its own subject.
     config = ConsumerConfig(durable_name=_CONSUMER, filter_subject="ping", ack_policy=AckPolicy.EXPLICIT, ack_wait=60)
@@ -156,15 +156,15 @@ async def _window(client: Client, contestant: Script) -> Window:
     return Window(begin, end)
 
 
-async def _when(client: Client, contestant: Script, enough: Callable[[int], bool]) -> Look:
-    """A look at it as soon as the messages are enough."""
-    gives_up = time.monotonic() + _DEADLINE_S
+async def _when(client: Client, contestant: Script, enough: Callable[[int], bool]) -> Sample:
+    """Wait until the number of acked messages is enough and return a sample."""
+    give_up = time.monotonic() + _DEADLINE_S
     while True:
         info = await client.jetstream().consumer_info(STREAM, _CONSUMER)
         acked = info.ack_floor.stream_seq if info.ack_floor else 0
         if enough(acked):
             cpu_s = cpu_time.of_tree(contestant.pid) if contestant.pid and cpu_time.readable() else 0.0
-            return Look(acked, time.monotonic(), cpu_s)
-        if not contestant.alive or time.monotonic() > gives_up:
+            return Sample(acked, time.monotonic(), cpu_s)
+        if not contestant.alive or time.monotonic() > give_up:
             raise StackError(f"{contestant.name} consumes nothing: {contestant.last_line()} (log: {contestant.log})")
         await asyncio.sleep(_POLL_S)

@@ -1,4 +1,7 @@
-"""A collector that takes all and keeps nothing. Usage: trace_sink.py PORT"""
+"""Collector that keeps nothing.
+
+Usage: trace_sink.py PORT
+"""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Contestants that take turns, so that what slows the machine for a while slows them all."""
+"""Turns of contestants: what slows the machine for a while slows them all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Turn = Callable[[], Awaitable[float]]
 
 
 async def in_turn(title: str, turns: Mapping[str, Turn], rounds: int, say: Callable[[str], None]) -> dict[str, Series]:
-    """The figures of each contestant, one a round."""
+    """Let each contestant take a turn in every round, and return their figures."""
     values: dict[str, list[float]] = {name: [] for name in turns}
     for round_ in range(1, rounds + 1):
         for name, turn in turns.items():

@@ -1,4 +1,4 @@
-"""One user by a general job queue: the handler of users-batch between one SELECT and one UPDATE."""
+"""Work of a general job queue on one user: the handler of users-batch between one SELECT and one UPDATE."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _FAIL = "UPDATE users SET batch_status = 'failed', attempts = attempts + 1, erro
 
 
 class Users:
-    """The table, behind a pool of connections whose statements stay prepared."""
+    """Table `users` behind a pool of connections with prepared statements."""
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record], dsn: str) -> None:
         self._pool = pool
         self._context = BatchContext(Settings.model_validate({"pg_dsn": dsn}), CpuPool(), None)
 
     async def normalize(self, user_id: int) -> None:
-        """Read, normalise and write one user; an invalid one is noted and its job succeeds, which costs least."""
+        """Read, normalise and write one user. The job of an invalid one also succeeds, which costs least."""
         async with self._pool.acquire() as connection:
             row = await connection.fetchrow(_READ, user_id)
             if row is None:
@@ -42,9 +42,9 @@ class Users:
 
 
 async def _nothing(_connection: object) -> None:
-    """Instead of asyncpg's RESET after each use, which would cost every job a round trip."""
+    """Replace asyncpg's RESET after each use, which would cost every job a round trip."""
 
 
 def pool(dsn: str) -> asyncpg.Pool[asyncpg.Record]:
-    """The pool of one worker."""
+    """Return the pool of one worker."""
     return asyncpg.create_pool(dsn, min_size=_CONNECTIONS, max_size=_CONNECTIONS, reset=_nothing)

@@ -1,1 +1,1 @@
-"""An event job that does nothing, to measure what the library costs."""
+"""Event job that does nothing, to measure the cost of the library."""

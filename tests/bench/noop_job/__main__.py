@@ -1,4 +1,4 @@
-"""Runs the job: `python -m noop_job`."""
+"""Program of `python -m noop_job`."""
 
 from keda_jobs import run
 from noop_job.job import JOB

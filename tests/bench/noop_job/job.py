@@ -1,10 +1,10 @@
-"""The job: what an author would write, with an empty handler."""
+"""Job with an empty handler, as an author would write it."""
 
 from keda_jobs import Context, Event, JobSettings, event_job
 
 
 class Ping(Event, subject="ping"):
-    """Nothing to do."""
+    """Event without work."""
 
     n: int
 

@@ -1,4 +1,4 @@
-"""`python -m noop_job.unmetered`: the same job without metrics."""
+"""Program of `python -m noop_job.unmetered`: the same job without metrics."""
 
 from unittest import mock
 

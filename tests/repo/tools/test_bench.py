@@ -1,4 +1,4 @@
-"""What `make bench` reckons with; its figures depend on the machine, so no test looks at them."""
+"""Calculations of `make bench`. Its figures depend on the machine, so no test looks at them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _printed(what: RenderableType) -> list[str]:
     return text.getvalue().splitlines()
 
 
-def test_cpu_time_is_that_of_a_process_and_its_children_alive_or_gone(bench: Callable[[str], ModuleType]) -> None:
+def test_cpu_time_counts_a_process_and_its_children_alive_or_gone(bench: Callable[[str], ModuleType]) -> None:
     cpu_time = bench("cpu_time")
     if not cpu_time.readable():
         pytest.skip("this system has no /proc")
@@ -53,7 +53,7 @@ def test_cpu_time_is_that_of_a_process_and_its_children_alive_or_gone(bench: Cal
         family.kill()
 
 
-def test_a_ratio_is_the_median_of_the_rounds_own_ratios(bench: Callable[[str], ModuleType]) -> None:
+def test_ratio_is_the_median_of_the_ratios_of_all_rounds(bench: Callable[[str], ModuleType]) -> None:
     results = bench("results")
     baseline = results.Baseline(results.Series("theirs", (5.0, 10.0, 30.0)))
 
@@ -62,7 +62,7 @@ def test_a_ratio_is_the_median_of_the_rounds_own_ratios(bench: Callable[[str], M
     assert comparison.ratio(baseline) == 2.0
 
 
-def test_a_ratio_beyond_its_bound_is_named(bench: Callable[[str], ModuleType]) -> None:
+def test_ratio_beyond_its_bound_is_reported(bench: Callable[[str], ModuleType]) -> None:
     results = bench("results")
     ours, theirs = results.Series("ours", (20.0,)), results.Series("theirs", (10.0,))
     bounds = (None, results.Bound(least=2), results.Bound(least=2.1), results.Bound(most=2), results.Bound(most=1.9))
@@ -76,7 +76,7 @@ def test_a_ratio_beyond_its_bound_is_named(bench: Callable[[str], ModuleType]) -
     ]
 
 
-def test_the_table_has_a_line_for_each_figure_and_the_ratio_beside_each_baseline(
+def test_table_has_a_line_for_each_series_and_a_ratio_for_each_baseline(
     bench: Callable[[str], ModuleType],
 ) -> None:
     results, report = bench("results"), bench("report")
@@ -97,16 +97,16 @@ def test_the_table_has_a_line_for_each_figure_and_the_ratio_beside_each_baseline
 
 async def test_contestants_take_turns(bench: Callable[[str], ModuleType]) -> None:
     turns = bench("turns")
-    said: list[str] = []
+    steps: list[str] = []
     figures = iter(range(4))
 
     async def turn() -> float:
         return float(next(figures))
 
-    series = await turns.in_turn("race", {"hare": turn, "tortoise": turn}, 2, said.append)
+    series = await turns.in_turn("race", {"hare": turn, "tortoise": turn}, 2, steps.append)
 
     assert {name: one.values for name, one in series.items()} == {"hare": (0.0, 2.0), "tortoise": (1.0, 3.0)}
-    assert said == [
+    assert steps == [
         "race: round 1 of 2, hare",
         "race: round 1 of 2, tortoise",
         "race: round 2 of 2, hare",
@@ -123,7 +123,7 @@ async def test_programs_run_together_until_each_has_ended(bench: Callable[[str],
     assert [script.last_line() for script in both] == ["one", "two"]
 
 
-async def test_a_program_that_fails_is_named_with_its_last_words(
+async def test_failing_program_is_reported_with_its_last_line(
     bench: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:
     scripts = bench("scripts")
@@ -134,7 +134,7 @@ async def test_a_program_that_fails_is_named_with_its_last_words(
         await scripts.run_together([works, fails], deadline_s=20)
 
 
-async def test_programs_that_take_too_long_are_ended(bench: Callable[[str], ModuleType], tmp_path: Path) -> None:
+async def test_programs_that_take_too_long_are_killed(bench: Callable[[str], ModuleType], tmp_path: Path) -> None:
     scripts = bench("scripts")
     waits = scripts.Script("waits", ["-c", "import signal; signal.pause()"], tmp_path / "waits.log")
 
@@ -144,7 +144,7 @@ async def test_programs_that_take_too_long_are_ended(bench: Callable[[str], Modu
     assert not waits.alive
 
 
-def test_what_the_processing_figures_stand_on_is_said(bench: Callable[[str], ModuleType]) -> None:
+def test_note_explains_the_figures_of_processing(bench: Callable[[str], ModuleType]) -> None:
     process = bench("batch_process")
     contestants = process.Processing(None, Path(), 1000).contestants()
     shares = {contestant.name: number / 10 for number, contestant in enumerate(contestants)}
@@ -156,7 +156,7 @@ def test_what_the_processing_figures_stand_on_is_said(bench: Callable[[str], Mod
     assert {"batch_size 100", "concurrency 30"} <= set(re.findall(r"\w+ \d+", note))
 
 
-def test_the_settings_that_the_note_names_are_those_of_the_job_queues() -> None:
+def test_note_names_the_settings_of_the_job_queues() -> None:
     folder = ROOT / "tests" / "bench"
 
     assert "\nBATCH = 100\n" in (folder / "pgqueuer_app.py").read_text()
