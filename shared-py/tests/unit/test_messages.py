@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keda_jobs.domain.dead_letter import dead_letter, read_letter
+from keda_jobs.domain.dead_letter import dead_letter, parse_dead_letter
 from keda_jobs.domain.headers import header_bytes
 from keda_jobs.domain.message import Message, Received
 from keda_jobs.domain.policy import Dead
@@ -141,7 +141,7 @@ def test_a_truncated_dead_letter_says_where_the_original_is() -> None:
 @pytest.mark.parametrize("data", [b'{"url": "a"}', b"not json", b'{"a":1,"a":2}', b'"text"'])
 def test_a_replay_publishes_the_original_bytes(data: bytes) -> None:
     outgoing = dead_letter(message(data, {"trace": "1"}), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
-    letter = read_letter(9, NOW + timedelta(seconds=1), outgoing.data, outgoing.headers)
+    letter = parse_dead_letter(9, NOW + timedelta(seconds=1), outgoing.data, outgoing.headers)
     assert letter.payload.replace(b" ", b"") == data.replace(b" ", b"")
     assert letter.original_headers == {"trace": "1"}
     assert (letter.job, letter.subject, letter.error_class) == ("image-download", "image-download", "E")
@@ -151,7 +151,7 @@ def test_a_replay_publishes_the_original_bytes(data: bytes) -> None:
     "body", [b"", b"[]", b"{}", b"\xff", b'{"subject":1,"data":2,"num_delivered":"x"}', b"[" * 5000]
 )
 def test_a_foreign_dead_letter_can_be_shown(body: bytes) -> None:
-    assert read_letter(9, NOW, body, {}).num_delivered == 0
+    assert parse_dead_letter(9, NOW, body, {}).num_delivered == 0
 
 
 def test_text_is_kept_up_to_64_kib() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from demo.display import Bar
 from demo.pictures.events import PictureEvent
-from keda_jobs.domain.dead_letter import DeadLetter, read_letter
+from keda_jobs.domain.dead_letter import DeadLetter, parse_dead_letter
 from keda_jobs.domain.subjects import DEAD_LETTER, RETRY_WAIT
 
 
@@ -119,7 +119,7 @@ class Progress:
         if picture is None:
             return
         if subject == DEAD_LETTER:
-            picture.dead_letter = read_letter(sequence, stored_at, data, headers)
+            picture.dead_letter = parse_dead_letter(sequence, stored_at, data, headers)
             picture.tries = picture.dead_letter.num_delivered
         elif subject == "image-download":
             picture.published_at = stored_at

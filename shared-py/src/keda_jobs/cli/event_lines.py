@@ -21,7 +21,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class BadLines(JobError):
-    """Some lines of the file are no events; nothing was published."""
+    """Some lines of the file are no events. Nothing was published."""
 
 
 def parse_event(text: bytes) -> bytes:

@@ -65,7 +65,7 @@ def new_table(*columns: str, right: Sequence[str] = (), cut: Sequence[str] = ())
 
 
 def cell(text: object, *, style: str = "", below: str | None = None) -> Text:
-    """Build a cell of sanitized text. A line that does not fit is cut with …; `below` is a second line."""
+    """Build a cell of sanitized text. A line that does not fit is cut. `below` is a second line."""
     content = Text(sanitize(str(text)), style=style, no_wrap=True, overflow="ellipsis")
     return content if below is None else content.append("\n" + sanitize(below), style="dim")
 

@@ -97,8 +97,8 @@ class DeadLetter:
         return application_headers(self.headers)
 
 
-def read_letter(sequence: int, stored_at: datetime, body: bytes, headers: Mapping[str, str]) -> DeadLetter:
-    """The letter stored under `sequence`; a body of another make is shown as it is."""
+def parse_dead_letter(sequence: int, stored_at: datetime, body: bytes, headers: Mapping[str, str]) -> DeadLetter:
+    """Parse the dead letter stored under `sequence`; a foreign body becomes its `data`."""
     try:
         fields = json.loads(body)
         fields = fields if isinstance(fields, dict) and {"subject", "data"} <= fields.keys() else {"data": fields}

@@ -26,7 +26,7 @@ class AckConfirmer:
 
     @classmethod
     async def open(cls, client: Client, timeout_s: float) -> AckConfirmer:
-        """Subscribe; each confirmation is waited for up to `timeout_s`."""
+        """Subscribe. Each confirmation is waited for up to `timeout_s`."""
         confirmer = cls(client, client.new_inbox(), timeout_s)
         await client.subscribe(f"{confirmer._inbox}.*", cb=confirmer._receive)
         return confirmer

@@ -24,7 +24,7 @@ _DISABLED = (10039, 10076)
 
 
 class ApiError(BrokerUnavailable):
-    """The server refuses a request; `code` is JetStream's number for the reason."""
+    """The server refuses a request. `code` is JetStream's number for the reason."""
 
     def __init__(self, verb: str, code: int, description: str) -> None:
         super().__init__(f"NATS refuses {verb}: {description}")

@@ -79,7 +79,7 @@ class JetStreamBroker:
 
     @classmethod
     async def bind(cls, connection: NatsConnection, consumer: str, fetch_s: float = FETCH_S) -> JetStreamBroker:
-        """Bind to `consumer` of the stream; a fetch waits up to `fetch_s` for a message. Raises `BrokerUnavailable`."""
+        """Bind to `consumer` of the stream. A fetch waits up to `fetch_s` for a message. Raises `BrokerUnavailable`."""
         try:
             pull = await Pull.open(connection.client, STREAM, consumer)
             confirmer = await AckConfirmer.open(connection.client, ANSWER_TIMEOUT_S)

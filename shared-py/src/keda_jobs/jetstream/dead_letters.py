@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from keda_jobs.domain.dead_letter import DeadLetter, read_letter
+from keda_jobs.domain.dead_letter import DeadLetter, parse_dead_letter
 from keda_jobs.domain.subjects import DEAD_LETTER, STREAM
 from keda_jobs.jetstream.api import MESSAGE_NOT_FOUND, ApiError, count_by_subject, request, server_time
 from keda_jobs.jetstream.connection import NatsConnection
@@ -21,7 +21,7 @@ Group = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Conditions for dead letters; an empty one matches all."""
+    """Conditions for dead letters. An empty one matches all."""
 
     sequences: frozenset[int] = frozenset()
     subject: str | None = None
@@ -83,7 +83,7 @@ async def find_dead_letter(connection: NatsConnection, sequence: int) -> DeadLet
 
 def parse_stored(message: StoredMessage) -> DeadLetter:
     """Parse a stored message as a dead letter."""
-    return read_letter(message.sequence, message.stored_at, message.data, message.headers)
+    return parse_dead_letter(message.sequence, message.stored_at, message.data, message.headers)
 
 
 async def newest_dead_letters(
@@ -130,7 +130,7 @@ async def delete_dead_letter(connection: NatsConnection, sequence: int) -> None:
 
 @dataclass(slots=True)
 class Purge:
-    """Deletion of dead letters, one by one; it counts as it goes."""
+    """Deletion of dead letters, one by one. It counts as it goes."""
 
     deleted: int = 0
     interrupted: bool = False
@@ -138,7 +138,7 @@ class Purge:
     async def run(
         self, connection: NatsConnection, sequences: Iterable[int], stop: asyncio.Event, progress: Callable[[int], None]
     ) -> None:
-        """Delete until the end or until `stop`; call `progress` with the number deleted. Raises `BrokerUnavailable`."""
+        """Delete until the end or until `stop`. Call `progress` with the number deleted. Raises `BrokerUnavailable`."""
         for sequence in sequences:
             if stop.is_set():
                 self.interrupted = True

@@ -17,7 +17,7 @@ _WINDOW = 128
 
 
 class Pipeline:
-    """Publisher of events to one subject; `confirmed` counts those that are stored."""
+    """Publisher of events to one subject. `confirmed` counts those that are stored."""
 
     def __init__(self, subject: str, tracer: Tracer) -> None:
         self.subject = subject

@@ -58,7 +58,7 @@ def _refusal(outgoing: Outgoing, error: APIError) -> TooLarge | PublishRefused:
 
 
 async def publish_with_retry(connection: NatsConnection, outgoing: Outgoing) -> None:
-    """Store a message in our stream and in no other; repeat it once when it is not confirmed.
+    """Store a message in our stream and in no other. Repeat it once when it is not confirmed.
 
     The server stores it once, because both have the same `msg_id`. Raises as `publish`.
     """

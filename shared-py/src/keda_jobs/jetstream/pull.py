@@ -20,7 +20,7 @@ _NOTHING_MORE = ("404", "408")
 
 
 class PullRefused(Exception):
-    """The server refuses to deliver messages; the text is its reason."""
+    """The server refuses to deliver messages. The text is its reason."""
 
 
 class Pull:

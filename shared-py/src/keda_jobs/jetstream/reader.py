@@ -68,7 +68,7 @@ async def read_page(connection: NatsConnection, pattern: str, first: int, limit:
 
 
 async def read_all(connection: NatsConnection, pattern: str) -> AsyncGenerator[StoredMessage]:
-    """Yield the messages that are stored now, oldest first; those that arrive meanwhile are left out.
+    """Yield the messages that are stored now, oldest first. Those that arrive meanwhile are left out.
 
     Raises `StreamMissing`, `BrokerUnavailable`.
     """

@@ -29,12 +29,12 @@ OnReplay = Callable[[DeadLetter, Outgoing], None]
 
 
 class CannotReplay(JobError):
-    """The dead letter cannot be replayed; it stays in the stream."""
+    """The dead letter cannot be replayed. It stays in the stream."""
 
 
 @dataclass(slots=True)
 class Replay:
-    """Replay of dead letters, one by one; it counts as it goes."""
+    """Replay of dead letters, one by one. It counts as it goes."""
 
     to_subject: bool
     dry_run: bool
@@ -94,7 +94,7 @@ class _Pace:
         self._next_at = time.monotonic()
 
     async def next(self) -> bool:
-        """Wait for the next one's turn; return False after `stop`."""
+        """Wait for the next one's turn. Return False after `stop`."""
         wait_s = self._next_at - time.monotonic()
         if wait_s > 0:
             with suppress(TimeoutError):

@@ -36,7 +36,7 @@ _CONSUMER_FIXED = frozenset(
 
 
 class Action(enum.Enum):
-    """Action on a stream or consumer; the value is its sign in the output."""
+    """Action on a stream or consumer. The value is its sign in the output."""
 
     CREATE = "+"
     UPDATE = "~"
@@ -58,7 +58,7 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Change of one stream or consumer; `target` is the whole config to send."""
+    """Change of one stream or consumer. `target` is the whole config to send."""
 
     action: Action
     kind: str
@@ -82,7 +82,7 @@ def update(
 
 
 def differences(declared: Mapping[str, Any], actual: Mapping[str, Any]) -> list[FieldChange]:
-    """Compare the declared keys only; the server adds others."""
+    """Compare the declared keys only. The server adds others."""
     wanted, found = normalize(declared), normalize(actual)
     return [
         FieldChange(key, found.get(key), value)

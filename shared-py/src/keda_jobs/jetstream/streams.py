@@ -51,7 +51,7 @@ class Changes:
 
 
 class RefusedChange(Misconfigured):
-    """The declaration asks for a destructive change; nothing was applied."""
+    """The declaration asks for a destructive change. Nothing was applied."""
 
     def __init__(self, changes: Changes) -> None:
         super().__init__("nothing was applied: " + "; ".join(changes.refusals))
@@ -130,7 +130,7 @@ def consumer_name(consumer: Config) -> str:
 
 
 async def apply(connection: NatsConnection, declaration: Declaration, *, dry_run: bool = False) -> Changes:
-    """Create and update the server's stream and consumers as declared; change only what differs.
+    """Create and update the server's stream and consumers as declared. Change only what differs.
 
     Undeclared consumers are reported and left alone. Raises `RefusedChange`, before anything is applied, when a change
     would lose messages or the server cannot make it, and `ApiError` when the server refuses one.

@@ -1,4 +1,4 @@
-"""Dead letters counted by job; each one is read once."""
+"""Dead letters counted by job. Each one is read once."""
 
 from __future__ import annotations
 

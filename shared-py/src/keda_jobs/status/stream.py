@@ -14,7 +14,7 @@ from keda_jobs.jetstream.stream_diff import normalize
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """Size of the stream; the times are empty where it holds no message."""
+    """Size of the stream. The times are empty where it holds no message."""
 
     messages: int
     bytes: int

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from keda_jobs.domain.dead_letter import DeadLetter, dead_letter, read_letter
+from keda_jobs.domain.dead_letter import DeadLetter, dead_letter, parse_dead_letter
 from keda_jobs.domain.event import Event
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.policy import Ack, Dead, Decision, RetryPolicy
@@ -60,4 +60,4 @@ async def run_one(
     if not isinstance(decision, Dead):
         return Result(decision, store)
     letter = dead_letter(message, job, decision, MAX_PAYLOAD, datetime.now(UTC))
-    return Result(decision, store, read_letter(2, datetime.now(UTC), letter.data, letter.headers))
+    return Result(decision, store, parse_dead_letter(2, datetime.now(UTC), letter.data, letter.headers))

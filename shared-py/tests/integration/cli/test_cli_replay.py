@@ -179,7 +179,7 @@ def test_a_dead_letter_stays_when_no_consumer_would_read_its_copy(cli: Cli, serv
 
 
 def test_events_that_die_again_meanwhile_are_left_for_the_next_run(cli: Cli, server: Server) -> None:
-    """A job that fails at once must not keep one replay busy forever."""
+    # A job that fails at once must not keep one replay busy forever.
     server.bury(numbered(40))
 
     async def fail_again(client: Client) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from keda_jobs.domain.broker import Outgoing
-from keda_jobs.domain.dead_letter import read_letter
+from keda_jobs.domain.dead_letter import parse_dead_letter
 from keda_jobs.domain.headers import Header
 from keda_jobs.domain.message import Message, Received
 from keda_jobs.jetstream.reader import StoredMessage
@@ -16,7 +16,7 @@ from keda_jobs.jetstream.replay import CannotReplay, is_original, replay_message
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 BODY = b'{"subject": "image-download", "data": {"url": "u"}, "num_delivered": 15}'
-LETTER = read_letter(
+LETTER = parse_dead_letter(
     7, NOW, BODY, {"Keda-Jobs-Job": "image-download", "Keda-Jobs-Id": "image-download-3", "Trace": "t"}
 )
 
@@ -46,7 +46,7 @@ def test_every_copy_of_a_dead_letter_has_the_same_id(to_subject: bool) -> None:
 @pytest.mark.parametrize("to_subject", [True, False])
 def test_a_dead_letter_without_a_subject_cannot_be_replayed(body: bytes, to_subject: bool) -> None:
     with pytest.raises(CannotReplay):
-        replay_message(read_letter(7, NOW, body, {}), b"", to_subject=to_subject)
+        replay_message(parse_dead_letter(7, NOW, body, {}), b"", to_subject=to_subject)
 
 
 @pytest.mark.parametrize(
