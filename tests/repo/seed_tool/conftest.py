@@ -1,4 +1,4 @@
-"""The seed tool as a person runs it, and the database it fills."""
+"""Seed tool as a person runs it, and the database that it fills."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SMALL = DataSet(rows=6_000, chunk_rows=1_000, invalid_share=0.02)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left."""
+    """Result of a run."""
 
     code: int
     stdout: str
@@ -50,7 +50,7 @@ class Outcome:
 
 
 class Database:
-    """A database of this test, seen with the eyes of its owner."""
+    """Database of a test, as its owner sees it."""
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
@@ -83,7 +83,7 @@ class Database:
         asyncio.run(execute())
 
     def work(self) -> int:
-        """The exit code of a worker that has run to its end."""
+        """Run a worker to its end and return its exit code."""
         command = [sys.executable, "-m", "users_batch"]
         environment = os.environ | {"PG_DSN": self.dsn, "HTTP_PORT": "0"}
         return subprocess.run(command, env=environment, check=False, timeout=60).returncode
@@ -95,7 +95,7 @@ class Database:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether `users` has key, trigger and autovacuum as a worker and an application need them."""
+        """True when `users` has the key, trigger and autovacuum that workers and applications need."""
         [(has_key, trigger, options)] = self.fetch(
             "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = oid_ AND contype = 'p'),"
             " (SELECT tgenabled FROM pg_trigger WHERE tgrelid = oid_ AND tgname = 'users_enqueue_inserted'),"
@@ -106,7 +106,7 @@ class Database:
 
 @contextmanager
 def held(database: Database, statement: str) -> Iterator[None]:
-    """What `statement` locks stays locked during the block."""
+    """Hold the locks of `statement` during the block."""
     locked, release = threading.Event(), threading.Event()
 
     async def hold() -> None:
@@ -129,7 +129,7 @@ def held(database: Database, statement: str) -> Iterator[None]:
 
 
 class Tool:
-    """`tool("generate", "--rows", "10")` runs it to its end; `tool.start(…)` for one that is interrupted."""
+    """Seed tool: `tool("generate", "--rows", "10")` runs it to its end, `tool.start(…)` only starts it."""
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self.environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "140"} | environment
@@ -159,12 +159,12 @@ class Tool:
 
 
 def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    """The signal to every process of the tool, as a terminal sends Ctrl-C."""
+    """Send the signal to every process of the tool, as a terminal sends Ctrl-C."""
     os.killpg(process.pid, number)
 
 
 def waits_for_a_lock(database: Database, statement: str) -> None:
-    """Return once the tool waits for a lock in a statement that contains `statement`."""
+    """Wait until the tool waits for a lock in a statement that contains `statement`."""
     wait_until(
         lambda: database.fetch(
             "SELECT FROM pg_stat_activity WHERE application_name = 'users-batch-seed' AND datname = current_database()"
@@ -176,13 +176,13 @@ def waits_for_a_lock(database: Database, statement: str) -> None:
 
 @pytest.fixture
 def seed_database(postgres_server: PostgresServer, database: str) -> Database:
-    """An empty database."""
+    """Return an empty database."""
     return Database(postgres_server.dsn_of(database))
 
 
 @pytest.fixture
 def tool(seed_database: Database, tmp_path: Path) -> Iterator[Tool]:
-    """The tool with that database; its folder is empty."""
+    """Return the tool with that database and an empty folder."""
     made = Tool({"PG_DSN": seed_database.dsn}, tmp_path)
     yield made
     for process in made.started:
@@ -193,7 +193,7 @@ def tool(seed_database: Database, tmp_path: Path) -> Iterator[Tool]:
 
 @pytest.fixture
 def users(seed_database: Database) -> Database:
-    """The database with the table users and its queue, both empty."""
+    """Return the database with the table users and its queue, both empty."""
 
     async def apply() -> None:
         connection = await asyncpg.connect(seed_database.dsn)
@@ -206,7 +206,7 @@ def users(seed_database: Database) -> Database:
 
 @pytest.fixture(scope="session")
 def small_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the data set `SMALL`, to be copied."""
+    """Generate the data set `SMALL` once."""
     folder = tmp_path_factory.mktemp("small")
     generate(SMALL, folder, processes=1)
     return folder
@@ -214,5 +214,5 @@ def small_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small(small_once: Path, tmp_path: Path) -> Path:
-    """A folder of this test's own with the data set `SMALL`."""
+    """Copy the data set `SMALL` for this test."""
     return shutil.copytree(small_once, tmp_path / "small")

@@ -1,4 +1,4 @@
-"""The commands as people and scripts run them."""
+"""Commands as people and scripts run them."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def runs(pid: int) -> bool:
-    """Whether the process still does anything; one that nobody has waited for yet does not."""
+    """Return whether the process still runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
     except FileNotFoundError:

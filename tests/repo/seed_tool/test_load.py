@@ -1,4 +1,4 @@
-"""The import: every row once and claimable, wherever it was interrupted and by whatever."""
+"""Import: every row once and claimable, after any interruption."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run_fails(database: Database, folder: Path) -> str:
 
 @contextmanager
 def stopped_in_the_third_chunk(database: Database, folder: Path) -> Iterator[Future[Loaded]]:
-    """An import that stands still during the block."""
+    """Stop an import during the block."""
     database.run(STOP_IN_THE_THIRD_CHUNK)
     with ThreadPoolExecutor(1) as thread, held(database, STOP):
         importing = thread.submit(run, database, folder)
@@ -171,7 +171,7 @@ class Cancelling(ThreadPoolExecutor):
 
 
 def test_an_import_cancelled_while_it_reads_a_file_closes_it(users: Database, small: Path) -> None:
-    """A file that is left open is a `ResourceWarning`, an error here."""
+    """Leaving a file open is a `ResourceWarning`, which is an error here."""
 
     async def cancelled() -> None:
         importing = asyncio.create_task(load(users.settings, small))

@@ -1,4 +1,4 @@
-"""The rows of a data set: the same each time, believable, and invalid where they are said to be."""
+"""Rows of a data set: the same each time, believable, and invalid where they are said to be."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def text_of(data_set: DataSet, chunk: Chunk) -> str:
 
 
 async def failure_of(name: str, email: str) -> str | None:
-    """The field that the handler says is wrong."""
+    """Return the field that the handler finds wrong."""
     try:
         await normalize(User(name or None, email or None), CONTEXT)
     except InvalidUser as error:

@@ -21,7 +21,7 @@ from .conftest import Database, Tool, held
 
 @pytest.fixture
 def filled(users: Database, small: Path) -> Database:
-    """The database with the data set `SMALL` imported."""
+    """Return the database with the data set `SMALL` imported."""
     asyncio.run(load(users.settings, small))
     return users
 
@@ -31,7 +31,7 @@ Answer = Callable[[str], tuple[int, str]]
 
 @pytest.fixture
 def answered(tool: Tool) -> Answer:
-    """The exit code and the screen of a `reset` on a terminal, where that is typed."""
+    """Return a function that answers `reset` on a terminal and returns its exit code and screen."""
 
     def reset(typed: str) -> tuple[int, str]:
         ours, theirs = pty.openpty()

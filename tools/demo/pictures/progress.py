@@ -18,7 +18,7 @@ from keda_jobs.domain.subjects import DEAD_LETTER, RETRY_WAIT
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image in the bucket, with width and height in pixels."""
+    """Image in the bucket, with width and height in pixels."""
 
     path: Path
     key: str

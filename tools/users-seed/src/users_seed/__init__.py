@@ -1,4 +1,4 @@
-"""`users-batch-seed`: makes millions of believable users, for trials and measurements. No worker needs it."""
+"""Seed tool `users-batch-seed`: millions of believable users for trials and measurements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the file of a chunk, whole or not at all. Runs in processes of its own, so it imports next to nothing."""
+"""File of a chunk, written whole or not at all. This runs in separate processes, so it imports next to nothing."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ UNFINISHED = "*.part"
 
 
 class Task(NamedTuple):
-    """A chunk to make, and its file as an earlier run left it."""
+    """Chunk to write, and its file as an earlier run left it."""
 
     chunk: Chunk
     before: ChunkFile | None
 
 
 class Made(NamedTuple):
-    """A chunk's file; `is_kept` says that it is still that of the earlier run."""
+    """File of a chunk. `is_kept` is true for a file of an earlier run."""
 
     file: ChunkFile
     is_kept: bool
 
 
 def serve(connection: Connection, data_set: DataSet, folder: Path) -> None:
-    """Do the tasks that come, and answer each with `Made` or an `OSError`."""
+    """Do each task that arrives and answer with `Made` or an `OSError`."""
     # Ctrl-C reaches every process of the terminal; the parent ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A parent that was killed has closed its end.
@@ -52,7 +52,7 @@ def _done(task: Task, data_set: DataSet, folder: Path) -> Made | OSError:
 
 
 def is_whole(file: ChunkFile, folder: Path) -> bool:
-    """Whether the file is there and holds the bytes it was made of."""
+    """Return whether the file exists with its original bytes."""
     path = folder / file.file
     if not path.is_file() or path.stat().st_size != file.bytes:
         return False

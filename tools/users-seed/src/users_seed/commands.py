@@ -1,4 +1,4 @@
-"""The commands of `users-batch-seed`: what is asked, said and answered. The work is done elsewhere."""
+"""Commands of `users-batch-seed`: options, messages and answers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Passwords(Settings):
 
 
 class _Commands(TyperGroup):
-    """The one place where an error becomes a line on stderr and an exit code."""
+    """Commands whose errors become a line on stderr and an exit code."""
 
     @override
     def invoke(self, ctx: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A data set as its parameters tell it: which rows in which chunk, how many of them invalid."""
+"""Data set: its parameters, its chunks, and how many rows of each are invalid."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ CHUNK_ROWS = 200_000
 FORMAT = 1
 
 COLUMNS = ("id", "name", "email")
-"""The columns of the files; the others have their defaults, or are the worker's to write."""
+"""Columns of the files. The others have defaults or belong to the worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The rows of one file; `invalid` of them are."""
+    """Rows of one file, of which `invalid` are invalid."""
 
     number: int
     first_id: int
@@ -29,13 +29,13 @@ class Chunk:
 
     @property
     def file_name(self) -> str:
-        """Its file in the folder of the data set."""
+        """Name of the chunk's file."""
         return f"users-{self.number:05d}.csv"
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkFile:
-    """A finished file; `invalid_names` and `invalid_emails` of its rows are invalid by that field."""
+    """Finished file, with the number of rows that are invalid by name and by e-mail."""
 
     number: int
     file: str
@@ -48,13 +48,13 @@ class ChunkFile:
 
     @property
     def invalid(self) -> int:
-        """The number of invalid rows."""
+        """Number of invalid rows."""
         return self.invalid_names + self.invalid_emails
 
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """The parameters; the same ones give the same bytes."""
+    """Parameters of a data set. The same ones give the same bytes."""
 
     rows: int
     seed: int = 1
@@ -63,15 +63,15 @@ class DataSet:
 
     @property
     def invalid(self) -> int:
-        """The number of invalid rows."""
+        """Number of invalid rows."""
         return self._invalid_up_to(self.rows)
 
     def chunks(self) -> list[Chunk]:
-        """All chunks, by number."""
+        """Return all chunks by number."""
         return [self._chunk(number, first) for number, first in enumerate(range(0, self.rows, self.chunk_rows))]
 
     def as_json(self) -> dict[str, Any]:
-        """The parameters, by which one data set is told from another."""
+        """Return the parameters, which identify the data set."""
         return {"format": FORMAT, **dataclasses.asdict(self)}
 
     def __str__(self) -> str:

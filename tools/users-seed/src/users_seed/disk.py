@@ -1,4 +1,4 @@
-"""What files and database take of a disk, said and checked before it is taken."""
+"""Disk space for files and database, checked before it is used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHERE inet_server_addr() IS NULL OR inet_server_addr() <<= '127.0.0.0/8' OR inet
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What `what` needs of the disk under `folder`, and what that disk has; None where it is not in sight."""
+    """Disk space that `what` needs and that `folder` has. Without a folder the disk is unknown."""
 
     what: str
     needed: int
@@ -39,30 +39,30 @@ class Room:
         return f"{need}, {decimal(self.free)} are free in {self.folder}" if self.folder else need
 
     def check(self) -> None:
-        """Raises `JobError` where there is not enough."""
+        """Check that there is enough. Raises `JobError`."""
         if self.folder and self.needed > self.free:
             raise JobError(f"the disk is too small for {self}; make room or take less --rows")
 
     def with_(self, other: Room) -> Room:
-        """Both on one disk; this one alone where they are not."""
+        """Add `other` when both are on one disk."""
         if not (self.folder and other.folder) or self.device != other.device:
             return self
         return Room(f"{self.what} and {other.what}", self.needed + other.needed, self.folder, self.free, self.device)
 
 
 def file_bytes(rows: int) -> int:
-    """The size of so many rows in files."""
+    """Estimate the size of so many rows in files."""
     return rows * (_FILE_ROW_BYTES + len(str(rows)))
 
 
 def room_in(folder: Path, what: str, needed: int) -> Room:
-    """The room where `folder` is, or will be."""
+    """Return the room on the disk of `folder`, which may not exist yet."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
     return Room(what, needed, folder, shutil.disk_usage(there).free, there.stat().st_dev)
 
 
 async def room_in_database(settings: PgSettings, rows: int) -> Room:
-    """The room for so many rows of `users`. Raises `DatabaseUnavailable`, `Misconfigured`."""
+    """Return the room for so many rows of `users`. Raises `DatabaseUnavailable`, `Misconfigured`."""
     what, needed = f"{rows:,} rows in the database", rows * _TABLE_ROW_BYTES
     try:
         async with open_connection(settings, name="users-batch-seed") as connection:

@@ -1,4 +1,4 @@
-"""Writes a data set to files, by all cores; what an interrupted run has finished is kept."""
+"""Write a data set to files with all cores, and keep the finished files of an interrupted run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MANIFEST_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A finished data set, and what this run did for it; `kept` rows were there before."""
+    """Finished data set and the share of this run. `kept` rows are from earlier runs."""
 
     rows: int
     invalid: int
@@ -40,7 +40,7 @@ class Generated:
 
 
 def room(data_set: DataSet, folder: Path) -> Room:
-    """The disk that the rest of the data set takes. Raises `Misconfigured` when the folder holds another one."""
+    """Return the disk space for the rest of the data set. Raises `Misconfigured` when the folder holds another one."""
     there = sum(file.rows for file in _begun(data_set, folder).files if (folder / file.file).is_file())
     missing = data_set.rows - there
     return room_in(folder, f"{missing:,} rows in files", file_bytes(missing))
@@ -54,7 +54,7 @@ def generate(
     watch: Callable[[int], None] = lambda rows: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Generated:
-    """Write the files that are not there yet; `watch` is told the rows that are, `say` beforehand what they take.
+    """Write the missing files. `watch` gets the number of finished rows, `say` the disk space beforehand.
 
     Raises `Misconfigured` when the folder holds another data set, and `JobError` when the disk is too small.
     """
@@ -82,7 +82,7 @@ def _begun(data_set: DataSet, folder: Path) -> Manifest:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """No other run writes into the folder meanwhile, and none leaves an unfinished file."""
+    """Keep other runs out of the folder and delete unfinished files."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -103,7 +103,7 @@ def _delete_unfinished(folder: Path) -> None:
 
 
 def _make_all(begun: Manifest, folder: Path, processes: int, watch: Callable[[int], None]) -> tuple[Manifest, int]:
-    """The manifest with all files, and the number of rows that were there before."""
+    """Return the manifest with all files and the number of rows from earlier runs."""
     # A file known before stays known until it is looked at.
     files = {file.number: file for file in begun.files}
     tasks = [Task(chunk, files.get(chunk.number)) for chunk in begun.data_set.chunks()]

@@ -1,4 +1,4 @@
-"""Loads a data set into `users`, by several connections, each chunk once."""
+"""Load a data set into `users` over several connections, each chunk once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_CONNECTIONS = 8
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """An imported data set, and what this run did for it; `before` rows were there already."""
+    """Imported data set and the share of this run. `before` rows are from earlier runs."""
 
     rows: int
     invalid: int
@@ -36,12 +36,12 @@ class Loaded:
 
 
 def data_set_in(folder: Path) -> DataSet:
-    """The data set of a folder. Raises `Misconfigured` when it is not whole."""
+    """Return the data set of a folder. Raises `Misconfigured` when it is incomplete."""
     return manifest.complete(folder).data_set
 
 
 async def check(settings: PgSettings, data_set: DataSet, files: Room) -> None:
-    """Before any work: raises what `load` would, and `JobError` where disk is short for database and `files`."""
+    """Raise what `load` would, and `JobError` when the disk is too small for database and `files`."""
     async with tables.alone(settings) as connection:
         known = await tables.state(connection, data_set)
     files.with_(await room_in_database(settings, data_set.rows - known.rows)).check()
@@ -54,9 +54,9 @@ async def load(
     watch: Callable[[int], None] = lambda rows: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Loaded:
-    """Import the data set in `folder`; `watch` is told the rows that are loaded, `say` what it takes and does.
+    """Import the data set in `folder`. `watch` gets the number of loaded rows, `say` the disk space and the steps.
 
-    A run that ended early, however it did, is taken up where it was. Raises `Misconfigured` when `users` holds
+    An interrupted run continues where it was. Raises `Misconfigured` when `users` holds
     anything else, `JobError` for a damaged file, `DatabaseUnavailable`.
     """
     found = manifest.complete(folder)

@@ -1,4 +1,4 @@
-"""`manifest.json` beside the files of a data set: its parameters, and what each file holds."""
+"""Manifest of a data set, `manifest.json`: its parameters and the content of each file."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ NAME = "manifest.json"
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The data set of a folder and its finished files, by number."""
+    """Data set of a folder and its finished files by number."""
 
     data_set: DataSet
     files: tuple[ChunkFile, ...] = ()
 
     @property
     def is_complete(self) -> bool:
-        """Whether no file is missing."""
+        """True when no file is missing."""
         return sum(file.rows for file in self.files) == self.data_set.rows
 
     @property
     def bytes(self) -> int:
-        """The size of the files."""
+        """Size of the files."""
         return sum(file.bytes for file in self.files)
 
     @property
     def invalid(self) -> int:
-        """The invalid rows in the files."""
+        """Number of invalid rows in the files."""
         return sum(file.invalid for file in self.files)
 
     def having(self, files: Iterable[ChunkFile]) -> Self:
-        """The manifest with those files instead of its own."""
+        """Return the manifest with these files instead of its own."""
         return dataclasses.replace(self, files=tuple(sorted(files, key=lambda file: file.number)))
 
     def write(self, folder: Path) -> None:
@@ -58,7 +58,7 @@ class Manifest:
 
 
 def read(folder: Path) -> Manifest | None:
-    """The manifest of `folder`, None where it has none. Raises `Misconfigured` for one that cannot be used."""
+    """Return the manifest of `folder`, or None. Raises `Misconfigured` for an unusable one."""
     try:
         content = json.loads((folder / NAME).read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
@@ -72,7 +72,7 @@ def read(folder: Path) -> Manifest | None:
 
 
 def complete(folder: Path) -> Manifest:
-    """The manifest of a folder whose files are all there, by their sizes. Raises `Misconfigured`."""
+    """Return the manifest of a folder and check that all files exist with their sizes. Raises `Misconfigured`."""
     manifest = read(folder)
     if manifest is None:
         raise Misconfigured(f"{folder} holds no data set; make one with `users-batch-seed generate --out {folder}`")

@@ -1,7 +1,6 @@
-"""Processes that make chunk files, each given its next task when it has done one.
+"""Processes that write chunk files, one task after the other.
 
-Not a pool of the standard library: its processes live on when the one that started them is killed. These end when
-their connection does.
+A pool of the standard library would survive the process that started it. These processes end with their connection.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from users_seed.data_set import DataSet
 
 
 def by_processes(tasks: Sequence[Task], data_set: DataSet, folder: Path, processes: int) -> Generator[Made, None, None]:
-    """What became of the tasks, in the order of their end. Raises `JobError`."""
+    """Run the tasks and yield their results as they end. Raises `JobError`."""
     waiting = iter(tasks)
     busy: list[_Process] = []
     try:

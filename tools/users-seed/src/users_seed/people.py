@@ -1,4 +1,4 @@
-"""Names and mail domains by country, from which the records are made."""
+"""Names and mail domains by country, the material of the records."""
 # ruff: noqa: RUF001 (Turkish has an i without a dot)
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Country(NamedTuple):
-    """What people there are called and where they have their mail; the texts are lists, separated by commas."""
+    """Names and mail domains of a country as lists separated by commas."""
 
     first_names: str
     last_names: str

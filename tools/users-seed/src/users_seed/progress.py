@@ -1,4 +1,4 @@
-"""How far a long step is: a bar on a terminal, a plain line every two seconds elsewhere, with rate and time left."""
+"""Progress of a long step, with rate and time left: a bar on a terminal, a line every two seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LINE_EVERY_S = 2.0
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A function to be told the rows that are done, first those of earlier runs; shown on stderr."""
+    """Yield a function that takes the number of finished rows, first those of earlier runs, and shows it on stderr."""
     screen = console(stderr=True)
     pace = _Pace(total)
     if not screen.is_terminal:

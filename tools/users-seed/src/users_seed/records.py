@@ -1,7 +1,7 @@
-"""The rows of a chunk: believable, and the same for the same parameters on every machine.
+"""Rows of a chunk: believable, and the same for the same parameters on every machine.
 
-Names and addresses are put together from lists that are made once; a row costs a few random bytes and one f-string.
-The lists are small on purpose: while they fit the processor's cache a row takes a third of the time.
+Names and addresses are combined from lists. A row costs a few random bytes and one f-string. The lists are small on
+purpose: while they fit the processor's cache, a row takes a third of the time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LETTERS = str.maketrans(
 
 
 class Damage(NamedTuple):
-    """What makes a row invalid: the field, and what becomes of its text."""
+    """Damage that makes a row invalid: the field and the change of its text."""
 
     field: str
     spoil: Callable[[str], str]
@@ -63,7 +63,7 @@ class _Last(NamedTuple):
 
 
 class _Start(NamedTuple):
-    """A first name, how its address begins, and what may follow."""
+    """First name, the beginning of its address, and what may follow."""
 
     typed: str
     stem: str
@@ -73,7 +73,7 @@ class _Start(NamedTuple):
 
 
 def blocks(data_set: DataSet, chunk: Chunk) -> Iterator[bytes]:
-    """The text of the chunk's file, in parts of some megabyte."""
+    """Yield the text of the chunk's file in parts of about a megabyte."""
     rng = _random(data_set, chunk, "rows")
     damages = damaged(data_set, chunk)
     ids = sorted(damages)
@@ -87,7 +87,7 @@ def blocks(data_set: DataSet, chunk: Chunk) -> Iterator[bytes]:
 
 
 def damaged(data_set: DataSet, chunk: Chunk) -> dict[int, Damage]:
-    """The ids of the chunk's invalid rows, and what is wrong with each."""
+    """Return the ids of the chunk's invalid rows with their damage."""
     rng = _random(data_set, chunk, "damages")
     places = rng.sample(range(chunk.rows), chunk.invalid)
     return {chunk.first_id + place: rng.choice(DAMAGES) for place in places}
@@ -139,7 +139,7 @@ def _last(names: list[str], rng: random.Random) -> _Last:
 
 
 def _typed(name: str, rng: random.Random) -> str:
-    """The name as people type it."""
+    """Return the name as people type it."""
     chance = rng.random()
     if chance < 0.03:
         return name.lower()
@@ -157,7 +157,7 @@ def _stem(slug: str, rng: random.Random) -> str:
 
 
 def _numbers(rng: random.Random) -> list[str]:
-    """What people add where the address is taken: nothing, some digits, the year they were born."""
+    """Return what people append to a taken address: nothing, some digits, the year of their birth."""
     years = [rng.choice((f"{year}", f"{year % 100:02d}")) for year in rng.choices(range(1950, 2008), k=48)]
     digits = [str(number) for number in rng.sample(range(1, 1000), 80)]
     return [*years, *digits, *[""] * (_SLOTS - len(years) - len(digits))]
@@ -176,7 +176,7 @@ def _domain(country: Country, rng: random.Random) -> str:
 
 
 def _slug(name: str) -> str:
-    """The name as it stands in an address."""
+    """Return the name as part of an address."""
     plain = unicodedata.normalize("NFKD", name.translate(_LETTERS)).lower()
     return "".join(letter for letter in plain if letter.isascii() and (letter.isalpha() or letter == "-"))
 

@@ -1,7 +1,7 @@
-"""What the import and `reset` do to `users`: out of use for a load, into use again, empty.
+"""Changes of `users` by the import and `reset`: out of use for a load, into use again, empty.
 
-The import's bookkeeping is two tables that it makes and `reset` drops, not a migration: a database that was never
-seeded has no trace of the seed tool. They are the owner's; workers and scaler have no right on them.
+The import keeps its books in two tables that it creates and `reset` drops. They are no migration, so a database that
+was never seeded has no trace of the tool. They belong to the owner. Workers and scaler have no rights on them.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ WHERE batch_name = $1 AND status = 'running' AND lease_expires_at > clock_timest
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An import as it stands: the chunks that are in `users`, and whether `users` is in use again."""
+    """State of an import: the loaded chunks, and whether `users` is in use again."""
 
     is_begun: bool = False
     is_finished: bool = False
@@ -94,7 +94,7 @@ class Known:
 
 @asynccontextmanager
 async def opened(settings: PgSettings) -> AsyncIterator[Connection]:
-    """A connection as the owner of the tables. Raises `DatabaseUnavailable`, `Misconfigured`."""
+    """Yield a connection as the owner of the tables. Raises `DatabaseUnavailable`, `Misconfigured`."""
     async with open_connection(settings, name=_NAME) as connection:
         with translate_errors():
             if not await connection.fetchval("SELECT to_regclass('users_queue') IS NOT NULL"):
@@ -106,7 +106,7 @@ async def opened(settings: PgSettings) -> AsyncIterator[Connection]:
 
 @asynccontextmanager
 async def alone(settings: PgSettings) -> AsyncIterator[Connection]:
-    """A connection while no other import or reset runs. Raises `JobError` when one does."""
+    """Yield a connection while no other import or reset runs. Raises `JobError` when one does."""
     async with opened(settings) as connection:
         await connection.execute(f"SET lock_timeout = '{PATIENCE_S}s'")
         try:
@@ -120,7 +120,7 @@ async def alone(settings: PgSettings) -> AsyncIterator[Connection]:
 
 
 async def state(connection: Connection, data_set: DataSet) -> Known:
-    """How far the import of `data_set` is. Raises `Misconfigured` when `users` holds anything else."""
+    """Return the state of the import of `data_set`. Raises `Misconfigured` when `users` holds anything else."""
     has_rows = await connection.fetchval("SELECT EXISTS (SELECT FROM users)")
     if not await connection.fetchval("SELECT to_regclass('users_seed') IS NOT NULL"):
         if has_rows:
@@ -142,7 +142,7 @@ def _parameters(data_set: DataSet) -> dict[str, object]:
 
 
 async def begin(connection: Connection, data_set: DataSet) -> None:
-    """Take `users` out of use for the load of `data_set`, unless that is done. Raises `Misconfigured`."""
+    """Take `users` out of use for the load of `data_set`, once. Raises `Misconfigured`."""
     async with connection.transaction():
         await connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
         if (await state(connection, data_set)).is_begun:
@@ -157,7 +157,7 @@ async def begin(connection: Connection, data_set: DataSet) -> None:
 
 
 async def note_chunk(connection: Connection, file: ChunkFile) -> bool:
-    """Write down that a chunk is loaded, in the transaction that loads it; false where it is."""
+    """Record a chunk in the transaction that loads it. Return False when it is already loaded."""
     return await connection.execute(_NOTE, file.number, file.first_id, file.rows) == "INSERT 0 1"
 
 
@@ -177,7 +177,7 @@ async def finish(connection: Connection, data_set: DataSet) -> None:
 
 
 async def described(settings: PgSettings) -> str:
-    """What `reset` would empty, in a sentence."""
+    """Describe in a sentence what `reset` would empty."""
     async with alone(settings) as connection:
         rows = await connection.fetchval("SELECT reltuples::bigint FROM pg_class WHERE oid = 'users'::regclass")
         database = await connection.fetchval("SELECT current_database()")
@@ -186,7 +186,7 @@ async def described(settings: PgSettings) -> str:
 
 
 async def reset(settings: PgSettings) -> int:
-    """Empty `users`, its queue and its batches, and forget its import; the number of batches that were there.
+    """Empty `users`, its queue and its batches, forget its import, and return the number of deleted batches.
 
     Raises `JobError` while workers have batches.
     """
