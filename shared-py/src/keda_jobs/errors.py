@@ -1,14 +1,14 @@
-"""What a handler may raise, and what the loop does with it.
+"""Errors that a handler may raise, and what the loop does with them.
 
     JobError
     ├── Permanent              dead letter at once
     ├── Transient              another delivery later, up to the limit
     │   └── RetryAfter         another delivery, no sooner than the server asked
-    ├── PlatformError          the loop pauses, the message waits in hand, no delivery is used up
+    ├── PlatformError          the loop backs off, the message waits in flight, no delivery is used up
     │   ├── BrokerUnavailable
     │   ├── StoreUnavailable
     │   └── DatabaseUnavailable
-    ├── BrokerClosed           the process ends with 1, to be started anew
+    ├── BrokerClosed           the process exits with 1, to be started again
     └── Misconfigured          one clear line for a person, exit 2
 
 Any other exception counts as `Transient`: a bug is retried, and dead-lettered with its class name.
@@ -20,17 +20,17 @@ from typing import Any
 
 
 class JobError(Exception):
-    """Base of all errors of keda-jobs; its text is one line for a person."""
+    """Base of all errors of keda-jobs. The text is one line for a person."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message or (self.__doc__ or "").splitlines()[0])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Errors come back from worker processes; the default would call the class with its text alone.
-        return _revived, (type(self), self.args, self.__dict__)
+        # Errors come back from worker processes. By default the class would be called with its text alone.
+        return _restore, (type(self), self.args, self.__dict__)
 
 
-def _revived(kind: type[JobError], args: tuple[Any, ...], attributes: dict[str, Any]) -> JobError:
+def _restore(kind: type[JobError], args: tuple[Any, ...], attributes: dict[str, Any]) -> JobError:
     error = kind.__new__(kind, *args)
     error.__dict__.update(attributes)
     return error
@@ -52,7 +52,7 @@ class Transient(JobError):
 
 
 class RetryAfter(Transient):
-    """The other side asked for `delay_s` seconds of rest (HTTP 429 or 503 with Retry-After)."""
+    """The other side asked for a pause of `delay_s` seconds (HTTP 429 or 503 with Retry-After)."""
 
     def __init__(self, message: str, *, delay_s: float) -> None:
         super().__init__(message)
@@ -60,11 +60,11 @@ class RetryAfter(Transient):
 
 
 class PlatformError(JobError):
-    """The platform is in trouble, not the message: the loop pauses and no delivery is used up."""
+    """The platform is unavailable, the message is fine: the loop backs off and no delivery is used up."""
 
 
 class BrokerUnavailable(PlatformError):
-    """NATS did not confirm: unreachable, missing stream or consumer, full, or the right is missing."""
+    """NATS did not confirm: unreachable, full, or a stream, a consumer or a permission is missing."""
 
 
 class StoreUnavailable(PlatformError):
@@ -76,7 +76,7 @@ class DatabaseUnavailable(PlatformError):
 
 
 class BrokerClosed(JobError):
-    """The connection to NATS is closed for good: the process ends and is started anew."""
+    """The connection to NATS is permanently closed: the process exits and is started again."""
 
 
 class Misconfigured(JobError):

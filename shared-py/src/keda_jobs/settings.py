@@ -1,4 +1,4 @@
-"""Settings from the environment: one class per concern, validated at start, secrets masked when shown."""
+"""Settings from the environment: one class per concern, validated at start, printed with secrets masked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _seconds(value: Any) -> Any:
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
-"""A duration in seconds; `30` and `30s` are both accepted."""
+"""Duration in seconds. `30` and `30s` are both accepted."""
 
 
 LogLevel = Annotated[
@@ -37,7 +37,7 @@ class Settings(BaseSettings):
 
 
 class NatsSettings(Settings):
-    """Where NATS is and who we are there."""
+    """Address of NATS and the user there."""
 
     nats_url: str = Field("nats://localhost:4222", description="NATS servers, separated by commas")
     nats_user: str | None = Field(None, description="user name")
@@ -55,13 +55,13 @@ class NatsSettings(Settings):
 
 
 class StoreSettings(Settings):
-    """An S3 bucket, Cloudflare R2 by default."""
+    """S3 bucket, Cloudflare R2 by default."""
 
     r2_endpoint_url: str | None = Field(
-        None, description="S3 endpoint; made from `R2_ACCOUNT_ID` when absent", pattern=r"^https?://"
+        None, description="S3 endpoint, derived from `R2_ACCOUNT_ID` if not set", pattern=r"^https?://"
     )
     r2_account_id: str | None = Field(
-        None, description="Cloudflare account, may stand for `R2_ENDPOINT_URL`", pattern=r"^[0-9A-Za-z]+$"
+        None, description="Cloudflare account, may replace `R2_ENDPOINT_URL`", pattern=r"^[0-9A-Za-z]+$"
     )
     r2_access_key_id: str = Field(description="access key")
     r2_secret_access_key: SecretStr = Field(description="secret of the access key")
@@ -75,12 +75,12 @@ class StoreSettings(Settings):
 
     @property
     def endpoint_url(self) -> str:
-        """The S3 endpoint."""
+        """S3 endpoint."""
         return self.r2_endpoint_url or f"https://{self.r2_account_id}.r2.cloudflarestorage.com"
 
 
 class PgSettings(Settings):
-    """Where PostgreSQL is and who we are there."""
+    """Address of PostgreSQL and the user there."""
 
     pg_dsn: SecretStr = Field(description="PostgreSQL, as `postgresql://user:password@host:port/database`")
 
@@ -93,57 +93,59 @@ class PgSettings(Settings):
 
 
 class TraceSettings(Settings):
-    """Where spans go; OpenTelemetry reads its other variables itself."""
+    """Destination of spans. OpenTelemetry reads its other variables itself."""
 
     otel_exporter_otlp_endpoint: str | None = Field(
         None,
-        description="collector that takes traces by OTLP over HTTP; needs `keda-jobs[tracing]`, see docs/tracing.md",
+        description="collector that accepts traces as OTLP over HTTP. Needs `keda-jobs[tracing]`, see docs/tracing.md",
         pattern=r"^https?://",
     )
 
 
 class ProcessSettings(Settings):
-    """What every process has: a log, and probes."""
+    """Settings of every process: log and probes."""
 
     log_level: LogLevel = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`")
     http_port: int = Field(
-        8080, ge=0, le=65535, description="port of `/healthz`, `/readyz` and `/metrics`; 0 takes a free one"
+        8080, ge=0, le=65535, description="port of `/healthz`, `/readyz` and `/metrics`, 0 takes a free one"
     )
 
 
 class WorkSettings(ProcessSettings, TraceSettings):
-    """What every process has that works on messages or rows: traces, and an end."""
+    """Settings of processes that work on messages or rows: traces and shutdown."""
 
     shutdown_grace_s: Seconds = Field(30, ge=0, description="time to finish running work after SIGTERM")
 
 
 class BatchSettings(PgSettings, WorkSettings):
-    """How a batch job's worker runs."""
+    """Settings of a batch job's worker."""
 
     claim_size: int = Field(20_000, ge=1, le=1_000_000, description="rows a worker claims at once")
-    workers: int = Field(8, ge=1, le=1024, description="rows in work at once")
+    workers: int = Field(8, ge=1, le=1024, description="rows in flight at once")
     claim_timeout_s: Seconds = Field(
-        30, gt=0, description="how long a claim may take, a restart of PostgreSQL included; then exit 1"
+        30, gt=0, description="how long a claim may take, including a restart of PostgreSQL, then exit 1"
     )
     lease_s: Seconds = Field(
-        60, ge=1, description="a batch whose worker gave no sign for so long is another's; it gives one every third"
+        60,
+        ge=1,
+        description="a batch without a heartbeat for this long is recovered by others. One is sent every third of it",
     )
-    max_attempts: int = Field(3, ge=1, le=32_767, description="tries of a row before it has failed for good")
+    max_attempts: int = Field(3, ge=1, le=32_767, description="attempts at a row before it has failed permanently")
     retry_step_s: Seconds = Field(60, gt=0, description="the n-th retry waits n times this long")
     pod_name: str = Field(default_factory=socket.gethostname, description="name of this worker in `batch_jobs`")
 
 
 class JobSettings(NatsSettings, WorkSettings):
-    """How an event job's loop runs."""
+    """Settings of an event job's loop."""
 
-    concurrency: int = Field(8, ge=1, le=1024, description="messages in work at once")
+    concurrency: int = Field(8, ge=1, le=1024, description="messages in flight at once")
     handler_timeout_s: Seconds = Field(
-        120, gt=0, description="time for one try of the handler; then it counts as failed"
+        120, gt=0, description="time for one attempt of the handler, then it counts as failed"
     )
     retry_max_deliveries: int = Field(15, ge=1, description="deliveries before a message becomes a dead letter")
     retry_step_s: Seconds = Field(2460, gt=0, description="the n-th retry waits n times this long")
     ack_wait_s: Seconds = Field(
-        60, ge=0.5, description="the consumer's `ack_wait`; an in-progress signal goes out every third of it"
+        60, ge=0.5, description="the consumer's `ack_wait`. An in-progress signal is sent every third of it"
     )
 
 

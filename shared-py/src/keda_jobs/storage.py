@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from keda_jobs.runtime.metrics import StoreMetrics
 
-# aioboto3 takes half a second of CPU to import; the operator's CLI and the worker processes of `cpu` come here
-# without ever opening a bucket, so the functions that need it import it.
+# aioboto3 takes half a second of CPU to import. The CLI and the worker processes of `cpu` import this
+# module without ever opening a bucket, so the functions that need aioboto3 import it.
 
 _LARGE = 1024 * 1024
 _CHUNK = 256 * 1024
@@ -33,7 +33,7 @@ _PROBE = "images/keda-jobs-probe"
 
 
 class ObjectMissing(Transient):
-    """The bucket has no object under the key; a few tries, for a store that shows a new object late."""
+    """The bucket has no object under the key. A few deliveries, because a store may show a new object late."""
 
     def __init__(self, key: str) -> None:
         super().__init__(f"no object {key}", max_deliveries=3)
@@ -44,18 +44,18 @@ class ObjectTooLarge(Permanent):
 
 
 class Bucket(Protocol):
-    """What a handler may do with the object store; the fake is `keda_jobs.testing.InMemoryBucket`."""
+    """Object store as a handler sees it. The fake is `keda_jobs.testing.InMemoryBucket`."""
 
     async def get(self, key: str, *, max_bytes: int | None = None) -> bytes:
-        """The object's bytes. Raises `ObjectMissing`, `ObjectTooLarge`, `StoreUnavailable`, `Transient`."""
+        """Return the object's bytes. Raises `ObjectMissing`, `ObjectTooLarge`, `StoreUnavailable`, `Transient`."""
 
     async def put(self, key: str, data: bytes | bytearray, *, content_type: str) -> None:
-        """Store `data` under `key`, over what was there. Raises `StoreUnavailable`, `Transient`."""
+        """Store `data` under `key` and replace what was there. Raises `StoreUnavailable`, `Transient`."""
 
 
 @dataclass(frozen=True, slots=True)
 class S3Timeouts:
-    """How long one operation may wait (seconds): to connect, between two answers, in all; and how often it tries."""
+    """Limits of one operation in seconds: to connect, between two answers, in all. And the number of attempts."""
 
     connect_s: float = 5.0
     read_s: float = 20.0
@@ -64,7 +64,7 @@ class S3Timeouts:
 
 
 class S3Bucket:
-    """The bucket of `settings`; `async with` opens one client with at most `connections` connections."""
+    """Bucket of `settings`. `async with` opens one client with at most `connections` connections."""
 
     def __init__(
         self, settings: StoreSettings, connections: int, metrics: StoreMetrics, timeouts: S3Timeouts = S3Timeouts()
@@ -75,7 +75,7 @@ class S3Bucket:
         self._metrics = metrics
         self._timeouts = timeouts
         self._name = f"bucket {self._bucket} at {urlsplit(settings.endpoint_url).netloc.rpartition('@')[2]}"
-        self._opened = AsyncExitStack()
+        self._exit_stack = AsyncExitStack()
         self._client: S3Client
 
     async def __aenter__(self) -> Self:
@@ -83,40 +83,39 @@ class S3Bucket:
         config = _config(endpoint, self._connections, self._timeouts)
         client = _session(self._settings).client("s3", endpoint_url=endpoint, config=config)
         try:
-            self._client = await self._opened.enter_async_context(client)
+            self._client = await self._exit_stack.enter_async_context(client)
         except ValueError as error:
             raise Misconfigured(f"R2_ENDPOINT_URL: {error}") from error
-        _send_bodies_as_they_are(self._client)
+        _send_bodies_unchanged(self._client)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._opened.aclose()
+        await self._exit_stack.aclose()
 
     async def get(self, key: str, *, max_bytes: int | None = None) -> bytes:
-        """The object's bytes. Raises `ObjectMissing`, `ObjectTooLarge`, `StoreUnavailable`, `Transient`."""
+        """Return the object's bytes. Raises `ObjectMissing`, `ObjectTooLarge`, `StoreUnavailable`, `Transient`."""
         async with self._timed_operation("get", key):
             response = await self._client.get_object(Bucket=self._bucket, Key=key)
             async with response["Body"]:
-                self._refuse_foreign_answer(response)
+                self._check_etag(response)
                 data = await _read(response["Body"], key, response.get("ContentLength"), max_bytes)
         self._metrics.record_bytes("get", len(data))
         return data
 
     async def put(self, key: str, data: bytes | bytearray, *, content_type: str) -> None:
-        """Store `data` under `key`, over what was there. Raises `StoreUnavailable`, `Transient`."""
-        # The client takes bytearrays and readers; its stubs do not say so.
+        """Store `data` under `key` and replace what was there. Raises `StoreUnavailable`, `Transient`."""
+        # The client takes bytearrays and readers. Its stubs do not say so.
         body = cast("bytes", data if len(data) <= _LARGE else _Chunks(data))
         async with self._timed_operation("put", key):
             response = await self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type)
-            self._refuse_foreign_answer(response)
+            self._check_etag(response)
         self._metrics.record_bytes("put", len(data))
 
     async def check(self) -> None:
         """Prove endpoint, credentials and bucket with one cheap call. Raises `StoreUnavailable`.
 
-        It asks for an object that is not there, because Cloudflare refuses HeadBucket to tokens that are limited
-        to objects. On AWS the key needs `s3:ListBucket` beside the object rights: without it a missing object is
-        answered with 403.
+        The call asks for a missing object, because Cloudflare refuses HeadBucket to tokens that are limited to objects.
+        On AWS the key needs `s3:ListBucket` besides the object permissions. Without it, the answer is 403.
         """
         try:
             await self.get(_PROBE, max_bytes=0)
@@ -136,13 +135,13 @@ class S3Bucket:
             self._metrics.record_operation(operation, _outcome(error), time.monotonic() - began)
             raise
         except Exception as error:
-            meant = failure(error, self._name, key)
-            self._metrics.record_operation(operation, _outcome(meant), time.monotonic() - began)
-            raise meant from error
+            translated = translate_error(error, self._name, key)
+            self._metrics.record_operation(operation, _outcome(translated), time.monotonic() - began)
+            raise translated from error
         self._metrics.record_operation(operation, "ok", time.monotonic() - began)
 
-    def _refuse_foreign_answer(self, response: Any) -> None:
-        """An S3 server names the ETag of what it stored; a login page or a captive portal says 200 as well."""
+    def _check_etag(self, response: Any) -> None:
+        """Raise `StoreUnavailable` for an answer without ETag: a login page or a captive portal says 200 as well."""
         if "ETag" not in response:
             raise StoreUnavailable(f"{self._name} does not answer like an S3 server: check R2_ENDPOINT_URL")
 
@@ -153,12 +152,12 @@ def _outcome(error: JobError) -> str:
     return "unavailable" if isinstance(error, StoreUnavailable) else "failed"
 
 
-def failure(error: Exception, store: str, key: str) -> JobError:
-    """What an exception of the S3 client means for the message at hand; `store` names the bucket and its endpoint.
+def translate_error(error: Exception, store: str, key: str) -> JobError:
+    """Translate an exception of the S3 client. `store` names the bucket and its endpoint.
 
-    The platform's trouble is what would befall every message: refused credentials, no bucket, nobody there. What
-    may lie in this one object or request (an internal error, no answer in time, a broken body) is `Transient`: it
-    uses up deliveries, so that one object the store cannot serve does not hold the job for ever.
+    Refused credentials, a missing bucket or an unreachable store would affect every message: `StoreUnavailable`. An
+    internal error, no answer in time or a broken body may be due to this one object: `Transient`. It uses up
+    deliveries, so that one object that the store cannot serve does not hold the job forever.
     """
     from botocore import exceptions
 
@@ -173,7 +172,7 @@ def failure(error: Exception, store: str, key: str) -> JobError:
 
 
 def _refusal(error: ClientError, store: str, key: str) -> JobError:
-    """What an answer of the store other than success means."""
+    """Translate an answer of the store other than success."""
     answer = error.response.get("ResponseMetadata", {})
     status = answer.get("HTTPStatusCode", 0)
     code = error.response.get("Error", {}).get("Code", "")
@@ -183,7 +182,7 @@ def _refusal(error: ClientError, store: str, key: str) -> JobError:
     if code == "RequestTimeTooSkewed":
         return StoreUnavailable(f"{store} refuses the request's time: set the clock of this machine")
     if "html" in answer.get("HTTPHeaders", {}).get("content-type", "") or 300 <= status < 400:
-        # A proxy, a login page or an error page in front of the store; the store itself speaks XML.
+        # A proxy, a login page or an error page in front of the store. The store itself answers in XML.
         return StoreUnavailable(f"{store} does not answer like an S3 server (HTTP {status}): check R2_ENDPOINT_URL")
     if _refuses_credentials(status, code, text):
         return StoreUnavailable(
@@ -191,8 +190,8 @@ def _refusal(error: ClientError, store: str, key: str) -> JobError:
             "and that the key may read and write objects in this bucket"
         )
     if status in (429, 503):
-        # SlowDown and its kin speak of the load, not of the object. As a retry the message would come back in
-        # three quarters of an hour while the next ones go on pressing; a pause of the loop is what is asked for.
+        # SlowDown and the like are about the load, not about the object. A retry would come back in three quarters of
+        # an hour, while the next messages keep up the load. The store asks for a pause of the loop.
         return StoreUnavailable(f"{store} asks for a pause (HTTP {status} {code})")
     if status == 404 and error.operation_name == "GetObject":
         return ObjectMissing(key)
@@ -210,10 +209,10 @@ def _one_line(text: object) -> str:
 
 
 def _session(settings: StoreSettings) -> aioboto3.Session:
-    """A session that knows nothing but `settings`.
+    """Create a session that reads nothing but `settings`.
 
-    Left to itself it reads `AWS_*`, `~/.aws` and a cloud's metadata service: a stray profile would stop the job, and
-    a stray key would write to someone's account. `AWS_CA_BUNDLE` stays, for a store with a CA of its own.
+    By default it reads `AWS_*`, `~/.aws` and a cloud's metadata service. A stray profile would stop the job, and a
+    stray key would write to another account. `AWS_CA_BUNDLE` still applies, for a store with its own CA.
     """
     import aioboto3
     from aiobotocore.session import AioSession
@@ -241,18 +240,18 @@ def _config(endpoint: str, connections: int, timeouts: S3Timeouts) -> AioConfig:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         signature_version="s3v4",
-        # Under TLS a second hash over the body protects nothing more, and takes a third of a put's CPU time.
+        # Under TLS a second hash of the body adds no protection and takes a third of a put's CPU time.
         s3={"addressing_style": "path", "payload_signing_enabled": endpoint.startswith("http:")},
         connect_timeout=timeouts.connect_s,
         read_timeout=timeouts.read_s,
         retries={"mode": "standard", "total_max_attempts": timeouts.attempts},
         max_pool_connections=connections,
-        # A fixed one: the client's own is put together anew, twice, for each request.
+        # The client builds its own twice for each request.
         user_agent="keda-jobs",
     )
 
 
-def _send_bodies_as_they_are(client: S3Client) -> None:
+def _send_bodies_unchanged(client: S3Client) -> None:
     # By default each body is copied into a BytesIO, and each put waits a round trip for "100 Continue".
     from botocore.handlers import add_expect_header, convert_body_to_file_like_object
 
@@ -273,7 +272,7 @@ async def _read(body: StreamingBody, key: str, size: int | None, max_bytes: int 
 
 
 class _Chunks(io.RawIOBase):
-    """A reader over `data` without a copy of it; aiohttp warns about a body over 1 MiB that comes in one piece."""
+    """Reader of `data` that makes no copy. aiohttp warns about a body over 1 MiB in one piece."""
 
     def __init__(self, data: bytes | bytearray) -> None:
         self._view = memoryview(data)

@@ -11,7 +11,7 @@ from botocore import exceptions
 from botocore.exceptions import ClientError
 
 from keda_jobs.errors import JobError, StoreUnavailable, Transient
-from keda_jobs.storage import ObjectMissing, S3Timeouts, _config, failure
+from keda_jobs.storage import ObjectMissing, S3Timeouts, _config, translate_error
 
 STORE = "bucket pictures at store.example"
 XML = "application/xml"
@@ -36,7 +36,7 @@ def refusal(
 
 
 def meaning(error: Exception) -> JobError:
-    return failure(error, STORE, "images/a.jpg")
+    return translate_error(error, STORE, "images/a.jpg")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The job: what it serves and its settings."""
+"""Job exporter: what it serves and its settings."""
 
 from __future__ import annotations
 

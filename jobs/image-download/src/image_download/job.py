@@ -1,4 +1,4 @@
-"""The job: its handler, its settings and the HTTP client it opens at start."""
+"""Job image-download: its handler, its settings and the HTTP client it opens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The job: its handler and its settings."""
+"""Job image-resize: its handler and its settings."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What every process has: start and stop, logs, probes, metrics, traces, CPU workers."""
+"""Parts of every process: start and stop, logs, probes, metrics, traces, CPU workers."""

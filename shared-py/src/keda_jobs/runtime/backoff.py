@@ -1,4 +1,4 @@
-"""Waiting between tries at a platform in trouble."""
+"""Backoff while a part of the platform is unavailable."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ log = logging.getLogger(__name__)
 def backoff_s(tries: int, *, max_s: float) -> float:
     """Return the seconds to wait after `tries` failed tries: doubling, bounded, the upper half jittered.
 
-    The jitter keeps the pods of one job from knocking at a recovering server at the same moment.
+    The jitter keeps the pods of one job from calling a recovering server at the same moment.
     """
     bound = min(max_s, _FIRST_S * 2.0 ** min(tries, 30))
     return bound * random.uniform(0.5, 1.0)
 
 
 class Backoff:
-    """One wait, shared by all tasks that need the platform: it doubles up to `max_s` seconds and is logged once."""
+    """One wait, shared by all tasks that need the platform. It doubles up to `max_s` seconds and is logged once."""
 
     def __init__(self, max_s: float = 15.0) -> None:
         self._max_s = max_s
@@ -30,7 +30,7 @@ class Backoff:
 
     @property
     def active(self) -> bool:
-        """Whether the last try failed."""
+        """True while the last try failed."""
         return self._tries > 0
 
     @property
@@ -40,7 +40,7 @@ class Backoff:
 
     @property
     def waiting(self) -> bool:
-        """Whether a wait is running."""
+        """True while a wait is running."""
         return self.remaining_s > 0
 
     def failed(self, reason: str) -> None:

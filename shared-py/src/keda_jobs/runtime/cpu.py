@@ -1,4 +1,4 @@
-"""CPU work in processes beside the event loop, so that heartbeats and probes go on and a crash costs one message."""
+"""CPU work in worker processes, so that heartbeats and probes go on and a crash costs one message."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ T = TypeVar("T")
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class WorkerDied(Transient):
-    """The worker process ended in the middle of its work: it crashed, or the kernel took its memory."""
+    """The worker process ended in the middle of its work: it crashed, or the kernel killed it for its memory."""
 
 
 class Cpu(Protocol):
-    """Runs CPU work beside the event loop."""
+    """Runs CPU work outside the event loop."""
 
     async def __call__(self, function: Callable[[*Args], T], *args: *Args) -> T:
-        """`function(*args)`, elsewhere."""
+        """Run `function(*args)` outside the event loop."""
 
 
 class CpuPool:
-    """Worker processes, as many as cores; each is started at first use and kept."""
+    """Pool of one worker process per core. Each starts at its first use and is kept."""
 
     def __init__(self, processes: int | None = None) -> None:
         self._limiter = CapacityLimiter(processes or cores())
 
     async def __call__(self, function: Callable[[*Args], T], *args: *Args) -> T:
-        """`function(*args)` in a worker process; function, arguments and result must be picklable.
+        """Run `function(*args)` in a worker process. Function, arguments and result must be picklable.
 
-        A caller that is cancelled, by the handler's timeout for one, has its worker process killed.
+        When the caller is cancelled, such as by the handler's timeout, its worker process is killed.
         Raises what the function raises, and `WorkerDied`.
         """
         try:

@@ -12,10 +12,10 @@ from prometheus_client.exposition import choose_encoder
 from keda_jobs.errors import Misconfigured
 
 Probe = Callable[[], str | None]
-"""None when all is well, else what is wrong."""
+"""Returns what is wrong, or None."""
 
 Refresh = Callable[[], Awaitable[None]]
-"""Brings a registry up to date that does not count by itself."""
+"""Updates a registry that does not count by itself."""
 
 Answer = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -24,7 +24,7 @@ Answer = Callable[[web.Request], Awaitable[web.Response]]
 async def serve_probes(
     port: int, *, alive: Probe, ready: Probe, registry: CollectorRegistry, refresh: Refresh | None = None
 ) -> AsyncIterator[int]:
-    """Serve the probes and metrics on all interfaces; yields the port. `refresh` is awaited before metrics are told.
+    """Serve the probes and metrics on all interfaces and yield the port. `refresh` runs before each scrape.
 
     Raises `Misconfigured` when the port is taken.
     """
@@ -57,7 +57,7 @@ def _probe(probe: Probe) -> Answer:
 
 
 def _metrics(registry: CollectorRegistry, refresh: Refresh | None) -> Answer:
-    """The text format, or OpenMetrics for those who accept it: only that has exemplars."""
+    """Answer in the text format, or in OpenMetrics for a client that accepts it. Only that has exemplars."""
 
     async def answer(request: web.Request) -> web.Response:
         if refresh is not None:

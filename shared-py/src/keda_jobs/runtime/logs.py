@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each in a container, short and coloured on a terminal."""
+"""Log lines: a JSON object each in a container, short and coloured on a terminal."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _COLOURS = {"DEBUG": _DIM, "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITIC
 
 
 def setup(job: str, *, for_terminal: bool | None = None) -> None:
-    """Send the log to stderr, from INFO upwards; the form is chosen by what stderr is, or by you."""
-    _leave_out_what_no_line_shows()
+    """Send the log to stderr, from INFO upwards. Without `for_terminal` the format depends on what stderr is."""
+    _disable_unused_fields()
     handler = logging.StreamHandler(sys.stderr)
     to_terminal = sys.stderr.isatty() if for_terminal is None else for_terminal
-    handler.setFormatter(_Readable(coloured=_colours_wanted()) if to_terminal else _Json(job))
+    handler.setFormatter(_Readable(coloured=_use_colours()) if to_terminal else _Json(job))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     logging.captureWarnings(True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _leave_out_what_no_line_shows() -> None:
+def _disable_unused_fields() -> None:
     # A third of a line's cost is finding the caller, the thread and the process, and no line names them.
     # https://docs.python.org/3/howto/logging.html#optimization
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
@@ -34,12 +34,12 @@ def _leave_out_what_no_line_shows() -> None:
     logging._srcfile = None  # noqa: SLF001 (the documented switch for the caller's file and line)
 
 
-def _colours_wanted() -> bool:
+def _use_colours() -> bool:
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class _Formatter(logging.Formatter):
-    """What both forms share: a message that cannot fail, what came with `extra`, and the traceback."""
+    """Parts of both formats: a message that cannot fail, the fields of `extra`, and the traceback."""
 
     _not_extra = frozenset(vars(logging.makeLogRecord({}))) | {"taskName", "time", "level", "job", "exception"}
 
@@ -59,7 +59,7 @@ class _Formatter(logging.Formatter):
 
 
 class _Json(_Formatter):
-    """One line of ASCII: a newline or an escape sequence in a message stays inside its string."""
+    """Formats a line of ASCII. A newline or an escape sequence in a message stays inside its string."""
 
     def __init__(self, job: str) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class _Json(_Formatter):
         fields |= self._extra(record)
         try:
             return self._encode(fields)
-        except (TypeError, ValueError):  # NaN, a key that is no string, a circle
+        except (TypeError, ValueError):  # NaN, a key that is no string, a cycle
             return self._encode({name: str(value) for name, value in fields.items()})
 
     def _time(self, created: float) -> str:
@@ -92,7 +92,7 @@ class _Json(_Formatter):
 
 
 class _Readable(_Formatter):
-    """Local time, level and message, what came with `extra` behind it, a traceback below it."""
+    """Formats local time, level, message and the fields of `extra`, with a traceback below."""
 
     def __init__(self, *, coloured: bool) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class _Readable(_Formatter):
 
 
 def _printable(text: str) -> str:
-    """`text` with control characters escaped: what a stranger wrote must not steer the terminal or forge a line."""
+    """Escape control characters. Hostile text must not control the terminal or forge a line."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,4 +1,4 @@
-"""The request that a process ends, and the grace its running work has."""
+"""Request that a process ends, and the grace for its running work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Shutdown:
-    """Requested once, running work has the grace to finish. Requested again, it has none."""
+    """Shutdown of a process. Requested once, running work has the grace to finish. Requested again, it has none."""
 
     def __init__(self, grace_s: float) -> None:
         self.requested = False
@@ -55,7 +55,7 @@ async def _wait_for(event: asyncio.Event, timeout_s: float) -> None:
 
 
 def is_cancelled() -> bool:
-    """Return whether somebody cancelled the running task, whatever it raised instead."""
+    """Return whether the running task was cancelled, whatever it raised instead."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

@@ -1,4 +1,4 @@
-"""Job: its handler, its settings and its table."""
+"""Job <job>: its handler, its settings and its table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The job: its handler and its settings."""
+"""Job <job>: its handler and its settings."""
 
 from __future__ import annotations
 
