@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Metric
 
 from exporter import metrics as exporter
 from keda_jobs.batch.metrics import BatchMetrics
+from keda_jobs.domain.policy import Dead
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.runtime.metrics import StoreMetrics
 from settings_docs import NOTHING, DocsError, Page, page, run
@@ -27,7 +28,7 @@ _UNITS = {"_timestamp_seconds": "Unix time, s", "_seconds": "s", "_bytes": "byte
 def _event_jobs() -> CollectorRegistry:
     metrics = EventMetrics("job")
     StoreMetrics(metrics.registry)
-    metrics.record_dead_letter("AnErrorClass")
+    metrics.record_settled(Dead("reason", "AnErrorClass"), Dead.outcome, 0, 1)
     return metrics.registry
 
 

@@ -81,6 +81,6 @@ async def test_a_worker_that_was_frozen_longer_than_its_ack_wait_loses_nothing(
     await start("image-download", ACK_WAIT_S="2")
     await until(traffic.settled)
     frozen.signal(signal.SIGCONT)
-    assert {line["outcome"] for line in await reported(frozen, 8)} <= {"acked", "dead"}
+    assert {line["outcome"] for line in await reported(frozen, 8)} <= {"acked", "dead_lettered"}
     await until(traffic.settled)
     await traffic.balances()

@@ -46,7 +46,7 @@ async def each_message_was_delivered_once(stream: StreamView, *jobs: JobProcess)
         said = await reported(job, deliveries)
         assert len(said) == deliveries
         assert {line["attempt"] for line in said} == {1}
-        assert {line["outcome"] for line in said} <= {"acked", "dead"}
+        assert {line["outcome"] for line in said} <= {"acked", "dead_lettered"}
     assert await stream.count("retry.>") == 0
 
 

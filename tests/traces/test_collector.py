@@ -105,7 +105,7 @@ async def test_a_replayed_letter_is_linked_to_the_try_that_failed(
     failed, again = collector.named("process image-download")
     assert (failed.parent, failed.links) == ("", ())
     assert (again.parent, again.links) == (failed.span_id, (failed.span_id,))
-    assert [noted(span) for span in (failed, again)] == [(True, 1, "dead", "HttpRefused")] * 2
+    assert [noted(span) for span in (failed, again)] == [(True, 1, "dead_lettered", "HttpRefused")] * 2
 
 
 def noted(span: Collected) -> tuple[bool, Any, Any, Any]:
@@ -129,6 +129,6 @@ async def test_a_collector_in_trouble_holds_up_no_message_and_no_end(
             await connection.jetstream.publish("image-downloaded", b"{}")
     lines = await settled(resize, 100)
     await stopped(resize)
-    assert {line["outcome"] for line in lines} == {"dead"}
+    assert {line["outcome"] for line in lines} == {"dead_lettered"}
     said = [line for line in resize.log.read_text().splitlines() if "export" in line]
     assert len(said) <= 1

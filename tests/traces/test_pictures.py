@@ -24,7 +24,7 @@ from keda_jobs.event.runner import Runner
 from keda_jobs.jetstream.broker import JetStreamBroker
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.runtime.job import job_name
-from keda_jobs.runtime.otel import OpenTelemetry
+from keda_jobs.runtime.otel import OtlpTracer
 from keda_jobs.runtime.process import Process
 from keda_jobs.settings import JobSettings, NatsSettings
 from keda_jobs.testing import InMemoryBucket
@@ -58,7 +58,7 @@ class Pictures:
         self._exporter = InMemorySpanExporter()
         self._provider = TracerProvider()
         self._provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.tracer = OpenTelemetry(self._provider, "keda-jobs")
+        self.tracer = OtlpTracer(self._provider, "keda-jobs")
 
     @asynccontextmanager
     async def consuming(self) -> AsyncIterator[None]:
@@ -79,7 +79,7 @@ class Pictures:
                 lambda message: Context(settings, message, in_thread, self._site, self._bucket),
                 timeout_s=10,
             )
-            process = Process(job, settings, OpenTelemetry(self._provider, job))
+            process = Process(job, settings, OtlpTracer(self._provider, job))
             consumer = Consumer(process, broker, runner, EventMetrics(job))
             running = asyncio.create_task(consumer.run())
             yield
@@ -172,5 +172,5 @@ async def test_retries_are_in_the_trace_and_linked_to_the_first_try(pictures: Pi
         assert (parent_of(retry), linked(retry)) == (id_of(first), [id_of(first)])
     assert parent_of(resized) == id_of(third)
     noted = [values(span, "keda_jobs.attempt", "keda_jobs.outcome", "error.type") for span in (first, second, third)]
-    assert noted == [[1, "retry", "Transient"], [2, "retry", "Transient"], [3, "acked", None]]
+    assert noted == [[1, "retried", "Transient"], [2, "retried", "Transient"], [3, "acked", None]]
     assert [span.status.is_ok for span in (first, second, third)] == [False, False, True]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from keda_jobs.domain.broker import Outgoing, TooLarge
+from keda_jobs.domain.broker import MessageTooLarge, Outgoing
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.event.heartbeat import Heartbeat
@@ -139,7 +139,7 @@ async def test_a_message_has_one_waiting_retry_however_often_it_is_scheduled(wor
 
 
 async def test_a_message_over_the_limit_is_refused_before_it_is_sent(world: World) -> None:
-    with pytest.raises(TooLarge):
+    with pytest.raises(MessageTooLarge):
         await world.broker.publish(Outgoing("greet", b"x" * world.broker.max_payload, "big"))
     await world.broker.publish(Outgoing("greet", b"x" * (world.broker.max_payload - 200), "fits"))
     await until(lambda: world.bodies("greet"))

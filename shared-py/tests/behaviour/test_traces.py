@@ -17,7 +17,7 @@ from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.message import Message
 from keda_jobs.errors import Permanent
 from keda_jobs.event.consumer import Consumer
-from keda_jobs.runtime.otel import OpenTelemetry
+from keda_jobs.runtime.otel import OtlpTracer
 from stack import until
 
 from .conftest import JOB, World
@@ -34,7 +34,7 @@ class Recorder:
         self.provider = TracerProvider(**options)
         self._exporter = InMemorySpanExporter()
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.tracer = OpenTelemetry(self.provider, JOB)
+        self.tracer = OtlpTracer(self.provider, JOB)
 
     async def ended(self, number: int = 1) -> tuple[ReadableSpan, ...]:
         """So many spans."""
@@ -160,7 +160,7 @@ async def test_of_an_error_the_class_is_noted_and_not_its_text(world: World) -> 
 
     span = await deliver(world, Recorder(), handle)
     attributes = span.attributes or {}
-    assert (attributes["keda_jobs.outcome"], attributes["error.type"]) == ("dead", "Permanent")
+    assert (attributes["keda_jobs.outcome"], attributes["error.type"]) == ("dead_lettered", "Permanent")
     assert not span.status.is_ok
     assert "secret" not in span.to_json()
 

@@ -80,10 +80,10 @@ async def test_outcomes_deliveries_retries_dead_letters_and_the_store_are_counte
     await publish(nats_server, good, event(f"images/{STRANGE}.png"), event(STRANGE), STRANGE.encode())
 
     def dead() -> float:
-        return value(job, "messages_total", outcome="dead")
+        return value(job, "messages_total", outcome="dead_lettered")
 
     await until(lambda: dead() == 3 and value(job, "messages_total", outcome="acked") == 1)
-    assert value(job, "messages_total", outcome="retry") == 2
+    assert value(job, "messages_total", outcome="retried") == 2
     assert value(job, "message_duration_seconds_count") == 6
     assert value(job, "message_deliveries_count") == 4
     assert value(job, "message_deliveries_bucket", le="1.0") == 3

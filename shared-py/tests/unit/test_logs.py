@@ -83,7 +83,7 @@ def test_extra_values_keep_their_type(stderr: Stderr) -> None:
     extra = {
         "msg_id": "image-resize-7",
         "attempt": 2,
-        "outcome": "retry",
+        "outcome": "retried",
         "duration_s": 0.25,
         "reason": None,
         "own": [1],

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keda_jobs.domain.event import Event
-from keda_jobs.domain.policy import Ack, Dead, Decision, Done, Failed, Hold, Retry, RetryPolicy, describe
+from keda_jobs.domain.policy import Ack, Dead, Decision, Failed, Hold, Retry, RetryPolicy, Succeeded, describe
 from keda_jobs.errors import Permanent, RetryAfter, StoreUnavailable, Transient
 from keda_jobs.runtime.backoff import backoff_s
 
@@ -31,7 +31,7 @@ def test_fifteen_deliveries_wait_seventy_one_and_three_quarter_hours() -> None:
 
 
 def test_success_acks_with_its_events() -> None:
-    assert RetryPolicy().decide(Done((Made(),)), 3) == Ack((Made(),))
+    assert RetryPolicy().decide(Succeeded((Made(),)), 3) == Ack((Made(),))
 
 
 @given(attempts)
@@ -48,7 +48,7 @@ def test_a_platform_failure_never_uses_up_a_delivery(attempt: int) -> None:
 def test_an_unknown_error_is_retried_up_to_the_limit(attempt: int) -> None:
     decision = after(ZeroDivisionError("by zero"), attempt)
     if attempt < 15:
-        assert decision == Retry(attempt * 2460.0, "ZeroDivisionError: by zero")
+        assert decision == Retry(attempt * 2460.0, "ZeroDivisionError: by zero", "ZeroDivisionError")
     else:
         assert decision == Dead("ZeroDivisionError: by zero", "ZeroDivisionError")
 

@@ -48,9 +48,9 @@ async def test_a_missing_object_is_retried_a_few_times() -> None:
 
 async def test_a_dead_letter_has_a_reason() -> None:
     result = await run_one(pack, {"key": "a"}, store=InMemoryBucket({"a": b"more than ten bytes"}))
-    assert result.letter is not None
-    assert (result.letter.subject, result.letter.data) == ("order", {"key": "a"})
-    assert result.letter.error_class == "ObjectTooLarge"
+    assert result.dead_letter is not None
+    assert (result.dead_letter.subject, result.dead_letter.data) == ("order", {"key": "a"})
+    assert result.dead_letter.error_class == "ObjectTooLarge"
     assert result.events == ()
 
 
@@ -61,7 +61,7 @@ async def test_bad_input_never_reaches_the_handler() -> None:
 
 async def test_settings_come_from_the_test_and_not_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETRY_STEP_S", "1")
-    assert (await run_one(pack, {"key": "a"})).decision == Retry(2460.0, "ObjectMissing: no object a")
+    assert (await run_one(pack, {"key": "a"})).decision == Retry(2460.0, "ObjectMissing: no object a", "ObjectMissing")
 
 
 async def test_each_kind_of_error_has_its_decision() -> None:

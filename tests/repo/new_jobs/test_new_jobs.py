@@ -78,7 +78,7 @@ def environment(repository: Repository) -> Iterator[dict[str, str]]:
 def test_the_local_stack_runs_them(repository: Repository, environment: dict[str, str]) -> None:
     for key in ("a", ""):
         repository.succeed("keda-jobs", "pub", "made-uploaded", json.dumps({"key": key}), **environment)
-    wait_until(lambda: outcomes(repository, "made-events") == ["acked", "dead"])
+    wait_until(lambda: outcomes(repository, "made-events") == ["acked", "dead_lettered"])
     consumers = {one["name"]: one["lag"] for one in query(repository, environment, "status")["consumers"]}
     assert consumers.keys() > {f"{name}-consumer" for name, word in NEW_JOBS if word.startswith("SUBJECT")}
     assert set(consumers.values()) == {0}

@@ -44,7 +44,7 @@ def test_they_have_every_metric_with_its_type_labels_and_unit(root: Path) -> Non
     assert metrics_docs.main([], root) == 0
     written = (root / "docs" / "observability.md").read_text()
     for line in (
-        "| `keda_jobs_messages_total` | counter | `job`, `outcome` (acked, retry, dead, returned, unconfirmed) | – | ",
+        "| `keda_jobs_batches_total` | counter | `job`, `outcome` (completed, lost, recovered) | – | ",
         "| `keda_jobs_message_duration_seconds` | histogram | `job` | s | ",
         "| `keda_jobs_store_bytes_total` | counter | `job`, `operation` (get, put) | bytes | ",
         "| `keda_jobs_heartbeat_age_seconds` | gauge | `job` | s | ",

@@ -1,4 +1,4 @@
-"""What a row's handler is given besides its row."""
+"""Context that a handler gets besides its row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ R = TypeVar("R", default=None)
 
 @dataclass(frozen=True, slots=True)
 class BatchContext(Generic[S, R]):
-    """One worker: its settings, CPU work beside the loop, and what the job opened at start (see `batch_job`)."""
+    """Context of one worker: its settings, CPU work outside the loop, and what the job opened (see `batch_job`)."""
 
     settings: S
     cpu: Cpu

@@ -27,7 +27,7 @@ RowHandler = Callable[[Any, Any], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class BatchJob(Job):
-    """A batch job: `handler` runs for each row of `table`.
+    """Batch job: `handler` runs for each row of `table`.
 
     `row` and `result` are the NamedTuples of the handler's signature: their fields are the columns it reads and
     writes. `result` is None for a handler that writes none.

@@ -17,7 +17,7 @@ class BatchMetrics:
     def __init__(self, job: str) -> None:
         self.registry = made = JobRegistry(job)
         self._rows = made.counters(
-            "keda_jobs_rows_total", "Rows by what became of them", "outcome", ("completed", "retry", "given_up")
+            "keda_jobs_rows_total", "Rows by outcome", "outcome", ("completed", "retried", "failed_permanently")
         )
         self._batches = made.counters(
             "keda_jobs_batches_total",
@@ -41,8 +41,8 @@ class BatchMetrics:
     def record_settled(self, settled: SettledRows) -> None:
         """Count settled rows."""
         self._rows["completed"].inc(settled.completed)
-        self._rows["retry"].inc(settled.failed - settled.failed_permanently)
-        self._rows["given_up"].inc(settled.failed_permanently)
+        self._rows["retried"].inc(settled.failed - settled.failed_permanently)
+        self._rows["failed_permanently"].inc(settled.failed_permanently)
 
     def record_renewal(self, moment: float) -> None:
         """Record that the lease of the running batch was renewed at `moment`, by `time.monotonic`."""

@@ -1,4 +1,4 @@
-"""What the loop needs of a broker: JetStream is one (`keda_jobs.jetstream.broker`), `keda_jobs.testing` has another."""
+"""Broker as the loop sees it. `keda_jobs.jetstream.broker` is the real one, `keda_jobs.testing` has a fake."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from keda_jobs.domain.headers import header_bytes
 from keda_jobs.domain.message import Received
 from keda_jobs.errors import Permanent
 
-_MOST_HEADER_BYTES = 65_535
-"""What JetStream stores; it refuses more whatever max_payload is."""
+_MAX_HEADER_BYTES = 65_535
+"""JetStream refuses more, whatever max_payload is."""
 
 
-class TooLarge(Permanent):
+class MessageTooLarge(Permanent):
     """The message is larger than the server's max_payload, or its headers than 64 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to publish. `msg_id` makes the publish safe to repeat within the stream's duplicate window."""
+    """Message to publish. `msg_id` makes the publish safe to repeat within the stream's duplicate window."""
 
     subject: str
     data: bytes
@@ -28,25 +28,27 @@ class Outgoing:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def wire_headers(self, max_payload: int) -> dict[str, str]:
-        """All headers to send. Raises `TooLarge` when it exceeds `max_payload` bytes, or its headers 64 KiB."""
+        """Return all headers to send. Raises `MessageTooLarge` above `max_payload` bytes, or 64 KiB of headers."""
         headers = {"Nats-Msg-Id": self.msg_id, **self.headers}
         in_headers = header_bytes(headers)
-        if in_headers > _MOST_HEADER_BYTES:
-            raise TooLarge(f"{in_headers} bytes of headers for {self.subject}; JetStream takes {_MOST_HEADER_BYTES}")
+        if in_headers > _MAX_HEADER_BYTES:
+            raise MessageTooLarge(
+                f"{in_headers} bytes of headers for {self.subject}; JetStream takes {_MAX_HEADER_BYTES}"
+            )
         size = len(self.data) + in_headers
         if size > max_payload:
-            raise TooLarge(f"{size} bytes for {self.subject}; the server takes {max_payload}")
+            raise MessageTooLarge(f"{size} bytes for {self.subject}; the server takes {max_payload}")
         return headers
 
 
 class Delivery(Protocol):
-    """One delivery of a message; it ends with `ack` or `nak`."""
+    """One delivery of a message. It ends with `ack` or `nak`."""
 
     @property
     def received(self) -> Received: ...
 
     async def ack(self) -> None:
-        """Acknowledge and wait for the server's word. Raises `BrokerUnavailable`."""
+        """Acknowledge and wait for the server's confirmation. Raises `BrokerUnavailable`."""
 
     async def nak(self) -> None:
         """Give back for immediate redelivery. Raises `BrokerUnavailable`."""
@@ -56,17 +58,17 @@ class Delivery(Protocol):
 
 
 class Broker(Protocol):
-    """A stream with one durable consumer of ours."""
+    """Stream with the job's durable consumer."""
 
     @property
     def max_payload(self) -> int:
-        """The most bytes, headers and body, that one message may have."""
+        """Largest size of a message, headers and body, in bytes."""
 
     async def fetch(self, most: int) -> Sequence[Delivery]:
-        """Up to `most` deliveries; empty when none came for a while. Raises `BrokerUnavailable`."""
+        """Fetch up to `most` deliveries, or none after a while without any. Raises `BrokerUnavailable`."""
 
     async def publish(self, outgoing: Outgoing) -> bool:
-        """Store a message and wait for the acknowledgement; False when it was stored before (same `msg_id`).
+        """Store a message, wait for the confirmation, and return whether its `msg_id` is new.
 
-        Raises `BrokerUnavailable`, or `TooLarge` before anything is sent.
+        Raises `BrokerUnavailable`, or `MessageTooLarge` before anything is sent.
         """

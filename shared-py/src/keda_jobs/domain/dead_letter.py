@@ -1,4 +1,4 @@
-"""Dead letters: the body says what it was, the headers say why, and both always fit the server's limit."""
+"""Dead letters. The body holds the event, the headers say why it died, and both always fit the server's limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keda_jobs.domain.policy import Dead
 from keda_jobs.domain.subjects import DEAD_LETTER
 
 _KEPT_TEXT = 64 * 1024
-# Half of what JetStream takes: ours come on top.
+# Half of what JetStream takes. Our own headers come on top.
 _KEPT_HEADERS = 32 * 1024
 _FOR_MSG_ID_AND_KIND = 512
 
@@ -24,11 +24,11 @@ TRUNCATED = "truncated"
 
 
 def dead_letter(message: Message, job: str, dead: Dead, max_payload: int, now: datetime) -> Outgoing:
-    """The letter for `message`, never larger than `max_payload`.
+    r"""Build the dead letter of `message`, never larger than `max_payload`.
 
-    `data` is the original JSON, untouched. What is not JSON, or does not fit, is a string: the first 64 KiB, with bytes
-    that are not UTF-8 as `\\xff`. `Keda-Jobs-Data` says which (`json`, `text`, `truncated`); the
-    whole original stays at `Keda-Jobs-Sequence` in the stream until the stream's `max_age`.
+    `data` is the original JSON, untouched. Data that is not JSON, or does not fit, becomes a string: its first 64 KiB,
+    with bytes that are not UTF-8 as `\xff`. `Keda-Jobs-Data` says which (`json`, `text`, `truncated`). The whole
+    original stays at `Keda-Jobs-Sequence` in the stream until the stream's `max_age`.
     """
     headers = dict(message.headers) if header_bytes(message.headers) <= min(_KEPT_HEADERS, max_payload // 8) else {}
     headers |= {
@@ -54,7 +54,7 @@ def _body(message: Message, data: bytes) -> bytes:
 
 
 def _data(original: bytes, room: int, kept: int) -> tuple[str, bytes]:
-    """What kind of data, and the JSON of it in at most `room` bytes; text keeps `kept` bytes, each worth up to six."""
+    """Return the kind of data and its JSON. Data above `room` bytes becomes text of its first `kept` bytes."""
     if len(original) <= room and _is_json(original):
         return "json", original
     text = json.dumps(original[:kept].decode(errors="backslashreplace")).encode()
@@ -71,7 +71,7 @@ def _is_json(data: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A dead letter as it stands in the stream under number `sequence`; fields of a foreign letter may be empty."""
+    """Dead letter as stored in the stream under number `sequence`. Fields of one from elsewhere may be empty."""
 
     sequence: int
     died_at: datetime
@@ -86,19 +86,19 @@ class DeadLetter:
 
     @property
     def payload(self) -> bytes:
-        """The body to publish again: the original one, unless `kind` is `truncated`."""
+        """Body to publish again: the original one, unless `kind` is `truncated`."""
         if self.kind != "json" and isinstance(self.data, str):
             return self.data.encode()
         return json.dumps(self.data, ensure_ascii=False, separators=(",", ":")).encode()
 
     @property
     def original_headers(self) -> dict[str, str]:
-        """The headers that came with the event, without the server's and ours."""
+        """Headers that came with the event, without the server's and ours."""
         return application_headers(self.headers)
 
 
 def parse_dead_letter(sequence: int, stored_at: datetime, body: bytes, headers: Mapping[str, str]) -> DeadLetter:
-    """Parse the dead letter stored under `sequence`; a foreign body becomes its `data`."""
+    """Parse the dead letter stored under `sequence`. A body from elsewhere is kept as it is."""
     try:
         fields = json.loads(body)
         fields = fields if isinstance(fields, dict) and {"subject", "data"} <= fields.keys() else {"data": fields}

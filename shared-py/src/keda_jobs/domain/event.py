@@ -1,4 +1,4 @@
-"""Typed events: JSON in, JSON out, and a readable reason for whatever is not one."""
+"""Typed events: JSON in, JSON out, and a readable reason for everything that is not an event."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class InvalidEvent(Permanent):
 
 
 class Event(BaseModel):
-    """Base of a job's view of an event; unknown fields pass (a tolerant reader), wrong types do not.
+    """Base of a job's view of an event. Unknown fields pass (a tolerant reader), wrong types do not.
 
     A subclass names its subject: `class ImageDownload(Event, subject="image-download")`.
     """
@@ -31,7 +31,7 @@ class Event(BaseModel):
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """The event in `data`. Raises `InvalidEvent` with the reason in one line."""
+        """Read the event in `data`. Raises `InvalidEvent` with the reason in one line."""
         check_strict_json(data)
         try:
             return cls.model_validate_json(data)
@@ -39,15 +39,15 @@ class Event(BaseModel):
             raise InvalidEvent(_first_reason(cls, error)) from error
 
     def encode(self) -> bytes:
-        """The event as UTF-8 JSON."""
+        """Return the event as UTF-8 JSON."""
         return self.model_dump_json().encode()
 
 
 def check_strict_json(data: bytes) -> None:
     """Raise `InvalidEvent` for JSON that two readers could understand differently.
 
-    The standard parser would let NaN and duplicate keys pass; RFC 8259 has no NaN, and RFC 8785 (I-JSON)
-    refuses duplicate keys and lone surrogates.
+    The standard parser accepts NaN and duplicate keys. RFC 8259 has no NaN, and RFC 8785 (I-JSON) forbids duplicate
+    keys and lone surrogates.
     """
     try:
         text = data.decode()
@@ -68,7 +68,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in pairs:
         if key in fields:
-            raise InvalidEvent(f"the key {key[:80]!r} stands twice in one object")
+            raise InvalidEvent(f"the key {key[:80]!r} occurs twice in one object")
         fields[key] = value
     return fields
 

@@ -12,7 +12,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Header(StrEnum):
-    """A header of retries and dead letters."""
+    """Header of retries and dead letters."""
 
     ID = "Keda-Jobs-Id"
     ATTEMPT = "Keda-Jobs-Attempt"
@@ -30,7 +30,7 @@ class Header(StrEnum):
 
 
 def application_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """`headers` without the server's and ours: a republished `Nats-*` header can delete a schedule."""
+    """Return `headers` without the server's and ours. A republished `Nats-*` header can delete a schedule."""
     return {
         name: value
         for name, value in headers.items()
@@ -39,7 +39,7 @@ def application_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def header_bytes(headers: Mapping[str, str]) -> int:
-    """Size of `headers` on the wire, in bytes: `NATS/1.0` CRLF, `name: value` CRLF each, CRLF."""
+    """Return the size of `headers` on the wire, in bytes: `NATS/1.0` CRLF, `name: value` CRLF each, CRLF."""
     if not headers:
         return 0
     return 12 + sum(len(name.encode()) + len(str(value).encode()) + 4 for name, value in headers.items())

@@ -1,4 +1,4 @@
-"""A received message as a value: what was published, by which id it is known, and how often it was tried."""
+"""Received messages as values: what was published, the id, and the number of the attempt."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Self
 from keda_jobs.domain.headers import Header, application_headers, header_bytes
 from keda_jobs.domain.subjects import due_subject, is_literal
 
-# An id that is one part of a subject.
+# An id is one part of a subject.
 _ID = re.compile(r"[0-9A-Za-z_-]{1,255}")
 _LONGEST_SUBJECT = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What the broker hands over, before anything of it is believed."""
+    """Message as the broker delivers it, before anything in it is trusted."""
 
     subject: str
     data: bytes
@@ -32,9 +32,9 @@ class Received:
 class Message:
     """One event on its way through one job.
 
-    `id` is the same over all attempts of the job at this event. It names the job, because two jobs that
-    read one subject must not share an id: the broker would drop one's retry as a duplicate of the other's.
-    `attempt` counts deliveries, this one included, over all retries.
+    `id` is the same for all attempts of the job at this event. It names the job, because two jobs that read one subject
+    must not share an id: the broker would drop one's retry as a duplicate of the other's. `attempt` counts deliveries
+    over all retries, including this one.
     """
 
     subject: str
@@ -47,15 +47,15 @@ class Message:
 
     @property
     def size(self) -> int:
-        """Bytes on the wire: headers and body."""
+        """Size on the wire in bytes: headers and body."""
         return len(self.data) + header_bytes(self.headers)
 
     @classmethod
     def from_delivery(cls, received: Received, job: str) -> Self:
         """Build the message that `received` carries for `job`.
 
-        A retry brings its subject, id and count in headers. They are trusted only on `retry.due.<job>`, because anyone
-        who may publish an event may set headers, and only where they are well-formed.
+        A retry carries its subject, id and count in headers. They are trusted only if they are well-formed, and
+        only on `retry.due.<job>`, because whoever may publish an event may set headers.
         """
         ours = received.headers if received.subject == due_subject(job) else {}
         subject, carried_id, count = ours.get(Header.SUBJECT, ""), ours.get(Header.ID, ""), ours.get(Header.ATTEMPT, "")

@@ -1,34 +1,39 @@
-"""What becomes of a message: a pure function from its outcome and its attempt to a decision."""
+"""Decisions on messages: a pure function from a handler's result and the attempt to what the loop does next."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import assert_never
+from typing import ClassVar, assert_never, get_args
 
 from keda_jobs.domain.event import Event
 from keda_jobs.errors import Permanent, PlatformError, RetryAfter, Transient
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """The handler returned; its events are to be published."""
+class Succeeded:
+    """Result of a handler that returned. Its events are to be published."""
 
     events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The handler, or the reading of its event, raised."""
+    """Result of a handler, or of reading its event, that raised."""
 
     error: Exception
 
 
-Outcome = Done | Failed
+HandlerResult = Succeeded | Failed
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
     """Publish the events, then acknowledge."""
+
+    outcome: ClassVar[str] = "acked"
+    is_final: ClassVar[bool] = True
+    reason: ClassVar[None] = None
+    error_class: ClassVar[None] = None
 
     events: tuple[Event, ...] = ()
 
@@ -37,13 +42,20 @@ class Ack:
 class Retry:
     """Schedule the next delivery in `delay_s` seconds, then acknowledge."""
 
+    outcome: ClassVar[str] = "retried"
+    is_final: ClassVar[bool] = False
+
     delay_s: float
     reason: str
+    error_class: str
 
 
 @dataclass(frozen=True, slots=True)
 class Dead:
     """Publish a dead letter, then acknowledge."""
+
+    outcome: ClassVar[str] = "dead_lettered"
+    is_final: ClassVar[bool] = True
 
     reason: str
     error_class: str
@@ -51,12 +63,22 @@ class Dead:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Keep the message in hand and try again when the platform has had a pause."""
+    """Keep the message, and run the handler again after a backoff. A shutdown returns the message to the broker."""
+
+    outcome: ClassVar[str] = "returned"
+    is_final: ClassVar[bool] = False
+    error_class: ClassVar[None] = None
 
     reason: str
 
 
-Decision = Ack | Retry | Dead | Hold
+Settlement = Ack | Retry | Dead
+Decision = Settlement | Hold
+
+ACK_UNCONFIRMED = "ack_unconfirmed"
+"""Outcome of a delivery whose decision was published and whose ack the server never confirmed."""
+
+OUTCOMES = (*(decision.outcome for decision in get_args(Decision)), ACK_UNCONFIRMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,56 +93,43 @@ class RetryPolicy:
     longest_delay_s: float = 24 * 3600.0
 
     def exhausted(self, attempt: int) -> bool:
-        """Whether delivery number `attempt` is one too many to run the handler at all."""
+        """Return whether delivery number `attempt` exceeds the limit, so that the handler must not run."""
         return attempt > self.max_deliveries
 
-    def decide(self, outcome: Outcome, attempt: int) -> Decision:
-        """The decision for the outcome of delivery number `attempt`."""
-        match outcome:
-            case Done(events):
+    def decide(self, result: HandlerResult, attempt: int) -> Decision:
+        """Decide on delivery number `attempt` after its handler."""
+        match result:
+            case Succeeded(events):
                 return Ack(events)
             case Failed(PlatformError() as error):
                 return Hold(describe(error))
             case Failed(error):
                 return self.after_failure(error, attempt)
             case _:
-                assert_never(outcome)
+                assert_never(result)
 
     def too_many(self, attempt: int) -> Dead:
-        """The decision for a message whose worker died at every delivery before number `attempt`."""
+        """Decide on a message whose worker died at every delivery before number `attempt`."""
         return Dead(
             f"delivery limit exceeded ({attempt} > {self.max_deliveries}), handler not run", "DeliveriesExhausted"
         )
 
     def after_failure(self, error: Exception, attempt: int) -> Retry | Dead:
-        """The decision for try number `attempt` that failed by `error`, which is not the platform's."""
-        reason = describe(error)
+        """Decide on attempt number `attempt` that failed with `error`, which is not a `PlatformError`."""
+        reason, error_class = describe(error), type(error).__name__
         limit = self.max_deliveries
         if isinstance(error, Transient) and error.max_deliveries is not None:
             limit = min(limit, error.max_deliveries)
         if isinstance(error, Permanent) or attempt >= limit:
-            return Dead(reason, type(error).__name__)
+            return Dead(reason, error_class)
         delay_s = attempt * self.step_s
         if isinstance(error, RetryAfter):
             delay_s = min(max(delay_s, error.delay_s), self.longest_delay_s)
-        return Retry(delay_s, reason)
-
-
-def error_class_of(decision: Decision) -> str | None:
-    """The class of the error that led to `decision`, None where there was none."""
-    match decision:
-        case Retry(_, reason):
-            return reason.partition(":")[0]
-        case Dead(_, error_class):
-            return error_class
-        case Ack() | Hold():
-            return None
-        case _:
-            assert_never(decision)
+        return Retry(delay_s, reason, error_class)
 
 
 def describe(error: BaseException) -> str:
-    """One printable line of at most 500 characters: class and text of `error`."""
+    """Return one printable line of at most 500 characters: class and text of `error`."""
     text = " ".join(str(error).split())
     line = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return "".join(char if char.isprintable() else "?" for char in line)[:500]

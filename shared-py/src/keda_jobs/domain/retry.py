@@ -1,4 +1,4 @@
-"""A retry as a scheduled message (ADR-51), so that a waiting retry holds neither a pod nor an ack-pending slot.
+"""Retries as scheduled messages (ADR-51), so that a waiting retry holds neither a pod nor an ack-pending slot.
 
 The schedule waits at `retry.wait.<job>.<id>` and fires at `retry.due.<job>`, which only that job consumes.
 https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-51.md
@@ -15,9 +15,9 @@ from keda_jobs.domain.subjects import due_subject, waiting_subject
 
 
 def scheduled_retry(message: Message, job: str, delay_s: float, now: datetime) -> Outgoing:
-    """The next delivery of `message`, due `delay_s` seconds after `now` (UTC).
+    """Build the next delivery of `message`, due `delay_s` seconds after `now` (UTC).
 
-    The server strips `Nats-Msg-Id` when the schedule fires, so id and attempt travel in headers of ours.
+    The server strips `Nats-Msg-Id` when the schedule fires, so id and attempt travel in our own headers.
     """
     due = now + timedelta(seconds=delay_s)
     headers = dict(message.headers) | {

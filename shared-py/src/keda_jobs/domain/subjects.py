@@ -1,4 +1,4 @@
-"""Names of the stream and its subjects, and NATS subjects as sets: which messages a pattern matches."""
+"""Names of the stream and its subjects, and which subjects a pattern matches."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _LITERAL = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(\.[^\s.*>\x00-\x1f\x7f]+)*")
 
 
 def is_literal(subject: str) -> bool:
-    """Whether a message can be published on `subject`: no wildcards, blanks, control characters or empty parts."""
+    """Return whether `subject` can be published on: no wildcards, blanks, control characters or empty parts."""
     return _LITERAL.fullmatch(subject) is not None
 
 
 def covers(pattern: str, subject: str) -> bool:
-    """Whether `pattern` takes every message that `subject`, which may have wildcards too, takes."""
+    """Return whether `pattern` matches every message that `subject` matches, which may have wildcards too."""
     wide, narrow = pattern.split("."), subject.split(".")
     for index, part in enumerate(wide):
         if part == ">":
@@ -28,7 +28,7 @@ def covers(pattern: str, subject: str) -> bool:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether some message is taken by both patterns."""
+    """Return whether both patterns match some message."""
     ones, others = one.split("."), other.split(".")
     for left, right in zip(ones, others, strict=False):
         if ">" in (left, right):

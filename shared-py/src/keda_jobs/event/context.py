@@ -1,4 +1,4 @@
-"""What a handler is given besides its event."""
+"""Context that a handler gets besides its event."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ R = TypeVar("R", default=None)
 
 @dataclass(frozen=True, slots=True)
 class Context(Generic[S, R]):
-    """One try at one message.
+    """Context of one attempt at a message.
 
-    `cpu` runs a function in a worker process; `resources` is what the job opened at start (see `event_job`).
+    `cpu` runs a function in a worker process. `resources` is what the job opened at start (see `event_job`).
     """
 
     settings: S
@@ -31,7 +31,7 @@ class Context(Generic[S, R]):
 
     @property
     def store(self) -> Bucket:
-        """The bucket of the job's `StoreSettings`. Raises `TypeError` for a job without."""
+        """Bucket of the job's `StoreSettings`. Raises `TypeError` for a job without them."""
         if self.bucket is None:
             raise TypeError("no store: let the job's Settings inherit from StoreSettings too")
         return self.bucket

@@ -1,4 +1,4 @@
-"""In-progress signals for every message in work, from one task."""
+"""In-progress signals for every message in flight, from one task."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Restarts the `ack_wait` timer of each delivery in work, every `interval_s` seconds."""
+    """Restarts the `ack_wait` timer of each delivery in flight, every `interval_s` seconds."""
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
-        self._in_work: set[Delivery] = set()
+        self._in_flight: set[Delivery] = set()
 
     def begin(self, delivery: Delivery) -> None:
         """Send signals for `delivery` from now on."""
-        self._in_work.add(delivery)
+        self._in_flight.add(delivery)
 
     def end(self, delivery: Delivery) -> None:
-        """No signal for `delivery` goes out after this.
+        """Send no more signals for `delivery`.
 
-        A signal behind an ack or a nak would restart a timer that is over. One task and one connection write in
-        order, so leaving the set is enough: a signal that has begun is already ahead of the ack on the wire.
+        A signal after an ack or a nak would restart an expired timer. One task and one connection write in order, so
+        leaving the set is enough: a signal that has begun is already ahead of the ack on the wire.
         """
-        self._in_work.discard(delivery)
+        self._in_flight.discard(delivery)
 
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
             await asyncio.sleep(self._interval_s)
-            for delivery in tuple(self._in_work):
-                if delivery in self._in_work:
+            for delivery in tuple(self._in_flight):
+                if delivery in self._in_flight:
                     await self._beat(delivery)
 
     async def _beat(self, delivery: Delivery) -> None:

@@ -27,7 +27,7 @@ Handler = Callable[[Any, Any], Awaitable[Emitted]]
 
 @dataclass(frozen=True, slots=True)
 class EventJob(Job):
-    """An event job: `handler` runs for each message that carries an `event`."""
+    """Event job: `handler` runs for each message that carries an `event`."""
 
     kind: ClassVar[str] = "event"
 

@@ -1,4 +1,4 @@
-"""From a message to an outcome: read the event, run the handler, and let no exception out."""
+"""From a message to a result: read the event, run the handler, and let no exception out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from keda_jobs.domain.event import Event
 from keda_jobs.domain.message import Message
-from keda_jobs.domain.policy import Done, Failed, Outcome
+from keda_jobs.domain.policy import Failed, HandlerResult, Succeeded
 from keda_jobs.errors import Permanent, Transient
 from keda_jobs.event.job import Handler
 
@@ -22,7 +22,7 @@ class HandlerTimeout(Transient):
 
 
 class Runner:
-    """Runs one job's handler; `context` makes what the handler gets beside the event."""
+    """Runner of one job's handler. `context` builds what the handler gets besides the event."""
 
     def __init__(
         self,
@@ -36,17 +36,17 @@ class Runner:
         self._context = context
         self._timeout_s = timeout_s
 
-    async def outcome(self, message: Message, most_bytes: int) -> Outcome:
-        """The outcome of one try; this is where exceptions end."""
+    async def handle(self, message: Message, max_bytes: int) -> HandlerResult:
+        """Run the handler on a message. Only here do exceptions become results."""
         try:
-            if message.size > most_bytes:
-                raise EventTooLarge(f"{message.size} bytes; at most {most_bytes} are read")
+            if message.size > max_bytes:
+                raise EventTooLarge(f"{message.size} bytes; at most {max_bytes} are read")
             event = self._event.decode(message.data)
-            return Done(as_events(await self._run(event, message)))
+            return Succeeded(as_events(await self._call(event, message)))
         except Exception as error:
             return Failed(error)
 
-    async def _run(self, event: Event, message: Message) -> object:
+    async def _call(self, event: Event, message: Message) -> object:
         try:
             async with asyncio.timeout(self._timeout_s) as limit:
                 return await self._handler(event, self._context(message))
@@ -56,14 +56,12 @@ class Runner:
             raise
 
 
-def as_events(result: object) -> tuple[Event, ...]:
-    """What a handler returned, as events. Raises `TypeError` for anything else."""
-    events = () if result is None else tuple(result) if isinstance(result, list | tuple) else (result,)
+def as_events(returned: object) -> tuple[Event, ...]:
+    """Return as events what a handler returned. Raises `TypeError` for anything else."""
+    events = () if returned is None else tuple(returned) if isinstance(returned, list | tuple) else (returned,)
     for event in events:
         if not isinstance(event, Event):
-            raise TypeError(
-                f"the handler returned {type(event).__name__}; events, a list of them, or None are possible"
-            )
+            raise TypeError(f"the handler returned {type(event).__name__}; return an event, a list of events, or None")
         if not hasattr(event, "subject"):
             raise TypeError(f"{type(event).__name__} names no subject: class {type(event).__name__}(Event, subject=…)")
     return events

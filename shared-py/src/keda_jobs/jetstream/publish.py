@@ -7,7 +7,7 @@ from dataclasses import replace
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, NoStreamResponseError
 
-from keda_jobs.domain.broker import Outgoing, TooLarge
+from keda_jobs.domain.broker import MessageTooLarge, Outgoing
 from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream.connection import NatsConnection
@@ -27,7 +27,7 @@ class NotConfirmed(BrokerUnavailable):
 async def publish(connection: NatsConnection, outgoing: Outgoing) -> bool:
     """Store a message, and wait for the confirmation. Return False when it was stored before (same `msg_id`).
 
-    Raises `TooLarge`, mostly before anything is sent, `PublishRefused`, `NotConfirmed`, `BrokerUnavailable` and
+    Raises `MessageTooLarge`, mostly before anything is sent, `PublishRefused`, `NotConfirmed`, `BrokerUnavailable` and
     `BrokerClosed`.
     """
     subject = outgoing.subject
@@ -48,10 +48,10 @@ async def publish(connection: NatsConnection, outgoing: Outgoing) -> bool:
     return not ack.duplicate
 
 
-def _refusal(outgoing: Outgoing, error: APIError) -> TooLarge | PublishRefused:
+def _refusal(outgoing: Outgoing, error: APIError) -> MessageTooLarge | PublishRefused:
     subject = outgoing.subject
     if error.err_code == _MESSAGE_TOO_LARGE:
-        return TooLarge(f"{len(outgoing.data)} bytes for {subject}; the stream takes less")
+        return MessageTooLarge(f"{len(outgoing.data)} bytes for {subject}; the stream takes less")
     if error.err_code == _OTHER_STREAM:
         return PublishRefused(f"the subject {subject} belongs to another stream than {STREAM}")
     return PublishRefused(f"NATS refuses {subject}: {error.description}")

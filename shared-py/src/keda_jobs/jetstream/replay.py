@@ -9,7 +9,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from keda_jobs.domain.broker import Outgoing, TooLarge
+from keda_jobs.domain.broker import MessageTooLarge, Outgoing
 from keda_jobs.domain.dead_letter import TRUNCATED, DeadLetter
 from keda_jobs.domain.headers import Header
 from keda_jobs.domain.subjects import DEAD_LETTER, covers, due_subject, is_literal
@@ -71,7 +71,7 @@ class Replay:
                         await publish_with_retry(connection, outgoing)
                         await delete_dead_letter(connection, dead.sequence)
                     self.replayed += 1
-                except (CannotReplay, TooLarge) as error:
+                except (CannotReplay, MessageTooLarge) as error:
                     self.skipped.append((dead.sequence, str(error)))
 
     def _skip_missing(self, sequence: int) -> None:

@@ -23,7 +23,7 @@ Resources = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Job(ABC):
-    """A job of some kind: its name, which is that of image and manifest, and its settings class."""
+    """Job of some kind. Its name is also that of image and manifest."""
 
     kind: ClassVar[str]
     ends: ClassVar[bool] = False

@@ -1,6 +1,6 @@
-"""Traces by OpenTelemetry: spans by its messaging conventions, context in W3C headers, export by OTLP over HTTP.
+"""Traces with OpenTelemetry: its messaging conventions, context in W3C headers, export as OTLP over HTTP.
 
-Nothing but `keda_jobs.runtime.tracing.open_tracer` imports this module, because it needs the extra `tracing`.
+Only `keda_jobs.runtime.tracing.open_tracer` imports this module, because it needs the extra `tracing`.
 https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/  https://www.w3.org/TR/trace-context/
 """
 
@@ -23,21 +23,21 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from keda_jobs.domain.message import Message
 from keda_jobs.runtime.tracing import Span, Tracer
 
-# A collector that hangs must not hold up the end of the process: the pod's 45 s are for the messages.
+# A collector that hangs must not delay the end of the process: the pod's 45 s are for the messages.
 _FLUSH_S = 2.0
-_SAY_AGAIN_S = 60.0
-# Longer ones may be dropped, says W3C; a stranger's would grow every message that follows from his.
+_LOG_EVERY_S = 60.0
+# W3C allows to drop longer ones. A hostile header would grow every message that follows.
 _LONGEST_HEADER = 512
 
 _W3C = TraceContextTextMapPropagator()
-# It would log what it does not understand of a stranger's header as it is.
+# It would log a hostile header that it does not understand as it is.
 logging.getLogger("opentelemetry.trace").setLevel(logging.CRITICAL)
 
 _Attributes = dict[str, str | int]
 
 
-class OpenTelemetry(Tracer):
-    """Makes the spans of a service, which is a job or the command `keda-jobs`."""
+class OtlpTracer(Tracer):
+    """Tracer of a service, which is a job or the command `keda-jobs`."""
 
     def __init__(self, provider: trace.TracerProvider, service: str) -> None:
         self._service = service
@@ -45,37 +45,37 @@ class OpenTelemetry(Tracer):
 
     @contextmanager
     def delivery(self, message: Message, *, is_retry: bool) -> Iterator[Span]:
-        """The span of one delivery; spans that the handler makes are its children."""
+        """Open the span of one delivery. Spans that the handler opens are its children."""
         attributes = _messaging(message.subject, "process", "process") | {
             "messaging.consumer.group.name": f"{self._service}-consumer",
             "messaging.message.id": message.id,
             "keda_jobs.attempt": message.attempt,
         }
-        carried = _carried(message.headers)
+        carried = _read_context(message.headers)
         with self._span(f"process {message.subject}", SpanKind.CONSUMER, attributes, carried) as span:
-            yield _Recorded(span, keeps_context=is_retry and _context_in(carried).is_valid)
+            yield _OtlpSpan(span, keeps_context=is_retry and _span_context(carried).is_valid)
 
     @contextmanager
     def publish(self, subject: str) -> Iterator[Span]:
-        """The span of one publish."""
+        """Open the span of one publish."""
         attributes = _messaging(subject, "publish", "send")
         with self._span(f"publish {subject}", SpanKind.PRODUCER, attributes) as span:
-            yield _Recorded(span)
+            yield _OtlpSpan(span)
 
     @contextmanager
     def batch(self, batch_id: int, rows: int) -> Iterator[Span]:
-        """The span of one batch; spans that the handler makes of its rows are its children."""
+        """Open the span of one batch. Spans that the handler opens for its rows are its children."""
         attributes: _Attributes = {"keda_jobs.batch.id": batch_id, "keda_jobs.batch.rows": rows}
         with self._span(f"batch {self._service}", SpanKind.INTERNAL, attributes) as span:
-            yield _Recorded(span)
+            yield _OtlpSpan(span)
 
     @contextmanager
     def _span(
         self, name: str, kind: SpanKind, attributes: _Attributes, carried: Context | None = None
     ) -> Iterator[trace.Span]:
-        """The span, while it is the current one. Of an exception only the class is noted: a text may hold a URL."""
+        """Open a span as the current one. Record only the class of an exception, because its text may hold a URL."""
         carried = carried or Context()
-        sender = _context_in(carried)
+        sender = _span_context(carried)
         links = [trace.Link(sender)] if sender.is_valid else []
         span = self._tracer.start_span(name, carried, kind, attributes, links)
         with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
@@ -86,7 +86,7 @@ class OpenTelemetry(Tracer):
                 raise
 
 
-class _Recorded(Span):
+class _OtlpSpan(Span):
     def __init__(self, span: trace.Span, *, keeps_context: bool = False) -> None:
         context = span.get_span_context()
         self._span = span
@@ -95,9 +95,9 @@ class _Recorded(Span):
         self.exemplar = {"trace_id": trace.format_trace_id(context.trace_id)} if context.trace_flags.sampled else None
 
     def inject(self, headers: Mapping[str, str]) -> Mapping[str, str]:
-        named = {name: value for name, value in headers.items() if name.lower() not in _W3C.fields}
-        _W3C.inject(named, trace.set_span_in_context(self._span))
-        return named
+        kept = {name: value for name, value in headers.items() if name.lower() not in _W3C.fields}
+        _W3C.inject(kept, trace.set_span_in_context(self._span))
+        return kept
 
     def inject_retry(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         return headers if self._keeps_context else self.inject(headers)
@@ -112,37 +112,37 @@ class _Recorded(Span):
 
 @contextmanager
 def otlp_tracer(service: str) -> Iterator[Tracer]:
-    """A tracer that sends its spans to the collector of the environment; no message ever waits for it.
+    """Open a tracer that sends its spans to the collector of the environment. No message ever waits for it.
 
-    A bounded queue and a thread stand between: what does not fit, or is not taken in time, is dropped.
-    OpenTelemetry's own variables (OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS, OTEL_BSP_…) hold.
+    A bounded queue and a thread are in between. A span that does not fit, or is not sent in time, is dropped.
+    OpenTelemetry's own variables (OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS, OTEL_BSP_…) apply.
     """
-    # It logs every try to reach a collector that is away.
-    logging.getLogger(OTLPSpanExporter.__module__).addFilter(_NowAndThen())
+    # It logs every try to reach a collector that is unavailable.
+    logging.getLogger(OTLPSpanExporter.__module__).addFilter(_OncePerMinute())
     provider = TracerProvider(resource=Resource.create({"service.name": service}), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     # For the handler's own spans, and for instrumented libraries.
     trace.set_tracer_provider(provider)
     try:
-        yield OpenTelemetry(provider, service)
+        yield OtlpTracer(provider, service)
     finally:
-        # A daemon, and not waited for to its end: shutdown itself waits half a minute for a collector that hangs.
+        # The thread is a daemon and may be left running: shutdown waits half a minute for a collector that hangs.
         flush = threading.Thread(target=provider.shutdown, daemon=True)
         flush.start()
         flush.join(_FLUSH_S)
 
 
-class _NowAndThen(logging.Filter):
-    """Lets a line pass a minute."""
+class _OncePerMinute(logging.Filter):
+    """Filter that passes one line a minute."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._again_at = 0.0
+        self._next_at = 0.0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.created < self._again_at:
+        if record.created < self._next_at:
             return False
-        self._again_at = record.created + _SAY_AGAIN_S
+        self._next_at = record.created + _LOG_EVERY_S
         return True
 
 
@@ -155,13 +155,13 @@ def _messaging(subject: str, name: str, kind: str) -> _Attributes:
     }
 
 
-def _carried(headers: Mapping[str, str]) -> Context:
-    """The context that `headers` name, in any case (Go clients write `Traceparent`); an empty one where it is wrong."""
+def _read_context(headers: Mapping[str, str]) -> Context:
+    """Read the context from `headers`, named in any case (Go clients write `Traceparent`). An invalid one is empty."""
     lower = {name.lower(): value for name, value in headers.items() if len(value) <= _LONGEST_HEADER}
     return _W3C.extract({name: lower[name] for name in _W3C.fields & lower.keys()}, Context())
 
 
-def _context_in(context: Context) -> trace.SpanContext:
+def _span_context(context: Context) -> trace.SpanContext:
     return trace.get_current_span(context).get_span_context()
 
 

@@ -48,7 +48,7 @@ def run_process(job: Job) -> int:
 
 
 class Process(Generic[S]):
-    """A running process: its settings, its tracer, its probes, and its shutdown."""
+    """Running process: its settings, its tracer, its probes, and its shutdown."""
 
     def __init__(self, name: str, settings: S, tracer: Tracer = OFF) -> None:
         self.name = name

@@ -17,7 +17,7 @@ S = TypeVar("S", bound=ProcessSettings)
 
 @dataclass(frozen=True, slots=True)
 class Service(Job):
-    """A service: `serve` is its whole work."""
+    """Service whose whole work is `serve`."""
 
     kind: ClassVar[str] = "service"
 

@@ -1,6 +1,6 @@
-"""What the loops tell a tracer, and the tracer of those who want no traces; `keda_jobs.runtime.otel` has the other one.
+"""Tracer and span as the loops see them. These do nothing, those of `keda_jobs.runtime.otel` do.
 
-Traces are on where OTEL_EXPORTER_OTLP_ENDPOINT is set. Off, no OpenTelemetry is imported and no header is read.
+Traces are on if OTEL_EXPORTER_OTLP_ENDPOINT is set. Otherwise OpenTelemetry is not imported and no header is read.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ from keda_jobs.settings import Settings, TraceSettings
 
 
 class Span:
-    """One delivery, batch or publish while it is in work; this one is recorded nowhere."""
+    """Span of a delivery, batch or publish. This one is not recorded."""
 
     trace_id: str | None = None
-    """32 hex digits, for log lines."""
+    """Trace in 32 hex digits, for log lines."""
     exemplar: dict[str, str] | None = None
-    """What a histogram keeps beside a value, where the span is one of those that are recorded."""
+    """Labels that a histogram keeps with a value, if the span is sampled."""
 
     def inject(self, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """The `headers` of a message that is sent because of this one: they name this span."""
+        """Return `headers` for a message that follows from this one. They name this span."""
         return headers
 
     def inject_retry(self, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """The `headers` of the retry of this delivery: they name the span of the first try."""
+        """Return `headers` for the retry of this delivery. They name the span of the first attempt."""
         return headers
 
     def end(self, outcome: str, error_class: str | None = None, counts: Mapping[str, int] | None = None) -> None:
-        """Note what became of it; with `error_class` it is an error."""
+        """Record the outcome. With `error_class` the span is an error."""
 
 
 class Tracer:
-    """Makes the spans; this one makes none."""
+    """Opens spans. This one opens none."""
 
     def delivery(self, message: Message, *, is_retry: bool) -> AbstractContextManager[Span]:
-        """The span of one delivery: a child of the span that the message's headers name, and linked to it."""
+        """Open the span of one delivery: a child of the span that the message's headers name, and linked to it."""
         return _NO_SPAN
 
     def publish(self, subject: str) -> AbstractContextManager[Span]:
-        """The span of one publish, with which a trace begins."""
+        """Open the span of one publish, which begins a trace."""
         return _NO_SPAN
 
     def batch(self, batch_id: int, rows: int) -> AbstractContextManager[Span]:
-        """The span of one batch, with which a trace begins."""
+        """Open the span of one batch, which begins a trace."""
         return _NO_SPAN
 
 
@@ -55,18 +55,18 @@ OFF = Tracer()
 
 @contextmanager
 def open_tracer(settings: Settings, service: str) -> Iterator[Tracer]:
-    """The tracer that `settings` ask for; what it still holds at the end is sent within two seconds, or lost.
+    """Open the tracer that `settings` ask for. Spans left at the end are sent within two seconds or lost.
 
-    Raises `Misconfigured` where traces are wanted and OpenTelemetry is not installed.
+    Raises `Misconfigured` if traces are on and OpenTelemetry is not installed.
     """
     if not isinstance(settings, TraceSettings) or settings.otel_exporter_otlp_endpoint is None:
         yield OFF
         return
     try:
-        from keda_jobs.runtime import otel as tracing
+        from keda_jobs.runtime.otel import otlp_tracer
     except ImportError as error:
         raise Misconfigured(
             f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but traces need keda-jobs[tracing], which is not installed ({error})"
         ) from error
-    with tracing.otlp_tracer(service) as tracer:
+    with otlp_tracer(service) as tracer:
         yield tracer

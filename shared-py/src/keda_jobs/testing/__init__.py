@@ -1,4 +1,4 @@
-"""What an author needs to test a handler without servers, and an in-memory broker that behaves like JetStream.
+"""Tests of handlers without servers, and an in-memory broker that behaves like JetStream.
 
     result = await run_one(resize, {"key": "images/….jpg"}, store=InMemoryBucket({"images/….jpg": picture}))
     assert result.decision == Ack()

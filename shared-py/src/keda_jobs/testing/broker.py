@@ -1,4 +1,4 @@
-"""A broker in memory."""
+"""Broker in memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Stored:
 
 @dataclass(eq=False, slots=True)
 class InMemoryDelivery:
-    """A delivery by an `InMemoryBroker`."""
+    """Delivery by an `InMemoryBroker`."""
 
     received: Received
     _broker: InMemoryBroker
@@ -47,9 +47,9 @@ class InMemoryDelivery:
 
 @dataclass
 class InMemoryBroker:
-    """A stream with one pull consumer on `filter_subjects`: deduplication, redelivery, scheduled messages.
+    """Stream with one pull consumer on `filter_subjects`: deduplication, redelivery, scheduled messages.
 
-    The clock is the event loop's; schedules are due by the wall clock, as on the server.
+    Timers use the event loop's clock. Schedules use the wall clock, as on the server.
     """
 
     filter_subjects: Sequence[str]
@@ -66,18 +66,18 @@ class InMemoryBroker:
 
     @property
     def num_pending(self) -> int:
-        """Messages not yet delivered."""
+        """Number of messages not yet delivered."""
         self._advance()
         return len(self._pending)
 
     @property
     def num_ack_pending(self) -> int:
-        """Messages delivered and not acked."""
+        """Number of messages delivered and not acked."""
         self._advance()
         return len(self._unacked)
 
     async def fetch(self, most: int) -> Sequence[InMemoryDelivery]:
-        """Up to `most` deliveries; empty when none came within `fetch_s`."""
+        """Fetch up to `most` deliveries, or none when none came within `fetch_s`."""
         deadline = asyncio.get_running_loop().time() + self.fetch_s
         while True:
             self._advance()
@@ -87,7 +87,7 @@ class InMemoryBroker:
             await asyncio.sleep(0.005)
 
     async def publish(self, outgoing: Outgoing) -> bool:
-        """Store a message; False when its `msg_id` was stored before. Raises `TooLarge`."""
+        """Store a message and return whether its `msg_id` is new. Raises `MessageTooLarge`."""
         headers = outgoing.wire_headers(self.max_payload)
         if outgoing.msg_id in self._msg_ids:
             return False
@@ -99,7 +99,7 @@ class InMemoryBroker:
         return True
 
     def settle(self, sequence: int, num_delivered: int, *, again: bool) -> None:
-        """End a delivery; an ack of an earlier delivery counts too, a nak of one does not."""
+        """End a delivery. An ack of an earlier delivery counts too, a nak of one does not."""
         if sequence not in self._unacked or (again and self.messages[sequence].num_delivered != num_delivered):
             return
         del self._unacked[sequence]
@@ -107,7 +107,7 @@ class InMemoryBroker:
             self._pending.insert(0, sequence)
 
     def touch(self, sequence: int) -> None:
-        """Restart the timer of a delivery that is in work."""
+        """Restart the timer of a delivery in flight."""
         if sequence in self._unacked:
             self._unacked[sequence] = asyncio.get_running_loop().time() + self.ack_wait_s
 
@@ -127,7 +127,7 @@ class InMemoryBroker:
         return InMemoryDelivery(received, self)
 
     def _advance(self) -> None:
-        """Fire what is due, take back what was not acked in time."""
+        """Fire due schedules, and requeue messages that were not acked in time."""
         now, loop_now = datetime.now(UTC), asyncio.get_running_loop().time()
         for stored in list(self.messages.values()):
             schedule = stored.headers.get(Header.SCHEDULE, "")

@@ -1,4 +1,4 @@
-"""A bucket in memory."""
+"""Bucket in memory."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from keda_jobs.storage import ObjectMissing, ObjectTooLarge
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object in an `InMemoryBucket`."""
+    """Object in an `InMemoryBucket`."""
 
     data: bytes
     content_type: str = "application/octet-stream"
 
 
 class InMemoryBucket:
-    """A bucket without a server; `objects` is open to look at and to fill."""
+    """Bucket without a server. Tests may read and fill `objects`."""
 
     def __init__(self, objects: Mapping[str, bytes] | None = None) -> None:
         self.objects = {key: StoredObject(data) for key, data in (objects or {}).items()}
 
     async def get(self, key: str, *, max_bytes: int | None = None) -> bytes:
-        """The object's bytes. Raises `ObjectMissing`, `ObjectTooLarge`."""
+        """Return the object's bytes. Raises `ObjectMissing`, `ObjectTooLarge`."""
         if key not in self.objects:
             raise ObjectMissing(key)
         data = self.objects[key].data

@@ -1,4 +1,4 @@
-"""What a handler finds around it in a test: default settings, and threads for CPU work."""
+"""Surroundings of a handler in a test: default settings, and threads for CPU work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Args = TypeVarTuple("Args")
 T = TypeVar("T")
 S = TypeVar("S", bound=Settings)
 
-# Settings without a default; nobody connects to these.
+# Settings without a default. Nothing connects to these.
 _STORE = {
     "r2_endpoint_url": "http://localhost",
     "r2_access_key_id": "test",
@@ -23,12 +23,12 @@ _PG = {"pg_dsn": "postgresql://localhost/test"}
 
 
 async def in_thread(function: Callable[[*Args], T], *args: *Args) -> T:
-    """The context's `cpu` in tests: a thread instead of a process."""
+    """Run `function(*args)` in a thread: the context's `cpu` in tests."""
     return await asyncio.to_thread(function, *args)
 
 
 def default_settings(handler: Callable[..., Any], base: type[S]) -> S:
-    """The defaults of the settings class in the handler's context, else of `base`; the environment plays no part."""
+    """Build the default settings of the handler's context, else of `base`, without the environment."""
     hints = [hint for name, hint in get_type_hints(handler).items() if name != "return"]
     kinds = [kind for hint in hints for kind in get_args(hint) if isinstance(kind, type) and issubclass(kind, base)]
     kind = kinds[0] if kinds else base

@@ -1,4 +1,4 @@
-"""A test does not wait for a platform in trouble."""
+"""Tests do not wait for an unavailable platform."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from keda_jobs.runtime.shutdown import Shutdown
 
 
 class FailOnWait(Shutdown):
-    """The shutdown of a worker in a test: where a worker would rest, the test fails."""
+    """Shutdown of a worker in a test. Where a worker would sleep, the test fails."""
 
     async def sleep(self, duration_s: float) -> NoReturn:
         """Raise `PlatformError`, in the context of the one that the handler raised."""

@@ -24,15 +24,15 @@ from keda_jobs.testing.defaults import default_settings, in_thread
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one delivery came to."""
+    """Result of one delivery."""
 
     decision: Decision
     store: InMemoryBucket
-    letter: DeadLetter | None = None
+    dead_letter: DeadLetter | None = None
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """The events that are published."""
+        """Events that are published."""
         return self.decision.events if isinstance(self.decision, Ack) else ()
 
 
@@ -46,7 +46,7 @@ async def run_one(
     attempt: int = 1,
     headers: Mapping[str, str] | None = None,
 ) -> Result:
-    """Deliver `payload` to `handler` once, as the loop would, and decide what becomes of it."""
+    """Deliver `payload` to `handler` once and decide, as the loop would."""
     settings = settings or default_settings(handler, JobSettings)
     has_store = store is not None or isinstance(settings, StoreSettings)
     store = store or InMemoryBucket()
@@ -56,8 +56,8 @@ async def run_one(
     context = Context(settings, message, in_thread, resources, store if has_store else None)
     runner = Runner(event, handler, lambda _message: context, settings.handler_timeout_s)
     policy = RetryPolicy(settings.retry_max_deliveries, settings.retry_step_s)
-    decision = policy.decide(await runner.outcome(message, MAX_PAYLOAD // 2), attempt)
+    decision = policy.decide(await runner.handle(message, MAX_PAYLOAD // 2), attempt)
     if not isinstance(decision, Dead):
         return Result(decision, store)
-    letter = dead_letter(message, job, decision, MAX_PAYLOAD, datetime.now(UTC))
-    return Result(decision, store, parse_dead_letter(2, datetime.now(UTC), letter.data, letter.headers))
+    outgoing = dead_letter(message, job, decision, MAX_PAYLOAD, datetime.now(UTC))
+    return Result(decision, store, parse_dead_letter(2, datetime.now(UTC), outgoing.data, outgoing.headers))

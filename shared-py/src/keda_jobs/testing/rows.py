@@ -1,4 +1,4 @@
-"""One try at a row by the handler of a batch job."""
+"""One attempt at a row by the handler of a batch job."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """What one row came to: the columns to write, or why it failed.
+    """Result of one row: the columns to write, or why it failed.
 
     `written` is the handler's NamedTuple, None where it failed or writes none. `failure.delay_s` is the time until the
-    next try, None where it failed for good.
+    next attempt, None where the row failed permanently.
     """
 
     written: tuple[Any, ...] | None
@@ -35,11 +35,11 @@ async def run_row(
     resources: Any = None,
     attempts: int = 0,
 ) -> RowResult:
-    """Run `handler` once on `row`, of which `attempts` tries failed before, as a worker would.
+    """Run `handler` once on `row`, as a worker would after `attempts` failed attempts.
 
     Raises `PlatformError` where a worker would wait, and `TypeError` for columns that are not the handler's.
     """
-    # An event job and its tests need no driver of PostgreSQL.
+    # An event job and its tests need no PostgreSQL driver.
     from keda_jobs.batch import BatchContext, batch_job
     from keda_jobs.batch.results import ResultBuffer
     from keda_jobs.batch.row_runner import RowRunner

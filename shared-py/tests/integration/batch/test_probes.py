@@ -43,8 +43,8 @@ async def test_metrics_count_rows_batches_and_claims(parcels: Parcels, start: St
         return (
             get(f"{worker.http_url}/readyz")[0] == 200
             and metric(worker, f'keda_jobs_rows_total{labels}"completed"}}') == 10
-            and metric(worker, f'keda_jobs_rows_total{labels}"retry"}}') == 3
-            and metric(worker, f'keda_jobs_rows_total{labels}"given_up"}}') == 2
+            and metric(worker, f'keda_jobs_rows_total{labels}"retried"}}') == 3
+            and metric(worker, f'keda_jobs_rows_total{labels}"failed_permanently"}}') == 2
         )
 
     await until(all_but_one)

@@ -1,0 +1,207 @@
+"""Life of one delivery: decide, publish, ack or give back, report."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import assert_never
+
+from keda_jobs.domain.broker import Broker, Delivery, Outgoing
+from keda_jobs.domain.dead_letter import dead_letter
+from keda_jobs.domain.message import Message
+from keda_jobs.domain.policy import (
+    ACK_UNCONFIRMED,
+    Ack,
+    Dead,
+    Decision,
+    Failed,
+    HandlerResult,
+    Hold,
+    Retry,
+    RetryPolicy,
+    Settlement,
+    describe,
+)
+from keda_jobs.domain.retry import scheduled_retry
+from keda_jobs.errors import BrokerUnavailable, JobError, Permanent
+from keda_jobs.event.heartbeat import Heartbeat
+from keda_jobs.event.metrics import EventMetrics
+from keda_jobs.event.runner import Runner
+from keda_jobs.runtime.backoff import Backoff
+from keda_jobs.runtime.process import Process
+from keda_jobs.runtime.tracing import Span
+from keda_jobs.settings import JobSettings
+
+log = logging.getLogger(__name__)
+
+# A server that crashed may have forgotten that it delivered a message. It never answers the ack, and delivers the
+# message again, to a handler whose effects are safe to repeat.
+_ACK_TRIES = 2
+
+
+class _GivenBack(Exception):
+    """The message returns to the broker, because the process stops."""
+
+
+class Settler:
+    """Settles deliveries. Decides nothing itself, see `keda_jobs.domain.policy`."""
+
+    def __init__(
+        self,
+        process: Process[JobSettings],
+        broker: Broker,
+        runner: Runner,
+        metrics: EventMetrics,
+        on_recovery: Callable[[], None],
+    ) -> None:
+        settings = process.settings
+        self._job = process.name
+        self._tracer = process.tracer
+        self._shutdown = process.shutdown
+        self._broker = broker
+        self._runner = runner
+        self._metrics = metrics
+        self._on_recovery = on_recovery
+        self._policy = RetryPolicy(settings.retry_max_deliveries, settings.retry_step_s)
+        self.heartbeat = Heartbeat(settings.ack_wait_s / 3)
+        self.backoff = Backoff()
+        """Pause of all deliveries while NATS or the store is unavailable."""
+        self.fetch_ended = asyncio.Event()
+        """Set once no fetch is open any more."""
+
+    async def settle(self, delivery: Delivery) -> None:
+        """Run the handler on a delivery, carry the decision out, and report it."""
+        started = time.monotonic()
+        message = Message.from_delivery(delivery.received, self._job)
+        is_retry = message.attempt > delivery.received.num_delivered
+        with self._tracer.delivery(message, is_retry=is_retry) as span:
+            decision, outcome = await self._carry_out(message, delivery, span)
+            self._report(message, decision, outcome, time.monotonic() - started, span)
+
+    async def _carry_out(self, message: Message, delivery: Delivery, span: Span) -> tuple[Decision, str]:
+        try:
+            decision = await self._decide_and_publish(message, delivery, span)
+            return decision, await self._acknowledge(delivery, decision)
+        except (asyncio.CancelledError, _GivenBack):
+            await self._give_back(delivery)
+            return Hold("the process stops"), Hold.outcome
+
+    async def _decide_and_publish(self, message: Message, delivery: Delivery, span: Span) -> Settlement:
+        self.heartbeat.begin(delivery)
+        try:
+            return await self._publish(await self._decide(message), message, span)
+        finally:
+            self.heartbeat.end(delivery)
+
+    async def _decide(self, message: Message) -> Settlement:
+        """Run the handler, again after each backoff, until there is something to publish."""
+        if self._policy.exhausted(message.attempt):
+            return self._policy.too_many(message.attempt)
+        while not self._shutdown.requested:
+            result = await self._runner.handle(message, self._broker.max_payload // 2)
+            decision = self._policy.decide(result, message.attempt)
+            if not isinstance(decision, Hold):
+                self._recovered()
+                _log_bug(result, message)
+                return decision
+            await self._back_off(decision.reason)
+        # An open fetch of ours would receive the message at once, which costs a delivery.
+        await self.fetch_ended.wait()
+        raise _GivenBack
+
+    async def _publish(self, decision: Settlement, message: Message, span: Span) -> Settlement:
+        """Have the decision's messages stored. One that the broker refuses makes it a dead letter."""
+        try:
+            for outgoing in self._outgoing(decision, message, span):
+                await self._publish_confirmed(outgoing)
+        except Permanent as error:
+            return await self._publish(Dead(describe(error), type(error).__name__), message, span)
+        return decision
+
+    def _outgoing(self, decision: Settlement, message: Message, span: Span) -> list[Outgoing]:
+        # A pod's clock may be behind the server's. The server's own stamp is certainly in the past.
+        now = max(datetime.now(UTC), message.published_at)
+        match decision:
+            case Ack(events):
+                return [
+                    Outgoing(
+                        event.subject,
+                        event.encode(),
+                        f"{message.id}:{event.subject}{f':{n}' if n else ''}",
+                        span.inject({}),
+                    )
+                    for n, event in enumerate(events)
+                ]
+            case Retry(delay_s):
+                again = dataclasses.replace(message, headers=span.inject_retry(message.headers))
+                return [scheduled_retry(again, self._job, delay_s, now)]
+            case Dead():
+                dead = dataclasses.replace(message, headers=span.inject(message.headers))
+                return [dead_letter(dead, self._job, decision, self._broker.max_payload, now)]
+            case _:
+                assert_never(decision)
+
+    async def _publish_confirmed(self, outgoing: Outgoing) -> None:
+        while True:
+            try:
+                await self._broker.publish(outgoing)
+            except BrokerUnavailable as error:
+                await self._back_off(str(error))
+            else:
+                self._recovered()
+                return
+
+    async def _acknowledge(self, delivery: Delivery, decision: Settlement) -> str:
+        """Acknowledge the delivery and return its outcome."""
+        for _ in range(_ACK_TRIES):
+            try:
+                await delivery.ack()
+            except BrokerUnavailable as error:
+                log.warning("%s", error)
+            else:
+                return decision.outcome
+        return ACK_UNCONFIRMED
+
+    async def _give_back(self, delivery: Delivery) -> None:
+        try:
+            await delivery.nak()
+        except BrokerUnavailable as error:
+            log.warning("%s; the message is delivered again after its ack_wait", error)
+
+    async def _back_off(self, reason: str) -> None:
+        self.backoff.failed(reason)
+        await self._shutdown.sleep(self.backoff.remaining_s)
+
+    def _recovered(self) -> None:
+        if self.backoff.active:
+            self.backoff.reset()
+            self._on_recovery()
+
+    def _report(self, message: Message, decision: Decision, outcome: str, duration_s: float, span: Span) -> None:
+        self._metrics.record_settled(decision, outcome, duration_s, message.attempt, span.exemplar)
+        span.end(outcome, decision.error_class)
+        extra: dict[str, object] = {
+            "msg_id": message.id,
+            "subject": message.subject,
+            "attempt": message.attempt,
+            "outcome": outcome,
+            "duration_s": round(duration_s, 4),
+        }
+        if span.trace_id is not None:
+            extra["trace_id"] = span.trace_id
+        if decision.reason is not None:
+            extra["reason"] = decision.reason
+        if decision.error_class is not None:
+            extra["error_class"] = decision.error_class
+        if isinstance(decision, Retry):
+            extra["delay_s"] = decision.delay_s
+        log.info("%s", outcome, extra=extra)
+
+
+def _log_bug(result: HandlerResult, message: Message) -> None:
+    if isinstance(result, Failed) and not isinstance(result.error, JobError):
+        log.error("the handler raised", exc_info=result.error, extra={"msg_id": message.id})
