@@ -1,4 +1,4 @@
-"""A collector, and a site with one picture."""
+"""Collector of traces, and a site with one picture."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from stack.collector import Collector
 
 @pytest.fixture
 async def collector() -> AsyncIterator[Collector]:
-    """A collector of traces on loopback."""
+    """Start a collector of traces on loopback."""
     async with Collector() as made:
         yield made
 
 
 @pytest.fixture
 def picture() -> bytes:
-    """A small PNG."""
+    """Draw a small PNG."""
     data = BytesIO()
     Image.new("RGB", (300, 200), "teal").save(data, "PNG")
     return data.getvalue()
@@ -29,7 +29,7 @@ def picture() -> bytes:
 
 @pytest.fixture
 async def site(picture: bytes) -> AsyncIterator[str]:
-    """The `IP:port` of a web server that has the picture at /a.png, and nothing else."""
+    """Start a web server with the picture at /a.png and yield its `IP:port`."""
 
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(body=picture, content_type="image/png")

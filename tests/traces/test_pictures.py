@@ -35,7 +35,7 @@ Declare = Callable[[], Awaitable[None]]
 
 
 class Site:
-    """What the downloads ask in place of the internet: it fails as often as told, and has one picture."""
+    """Replacement of the internet with one picture, which fails a number of times first."""
 
     def __init__(self, picture: bytes) -> None:
         self.failures = 0
@@ -94,7 +94,7 @@ class Pictures:
                 await broker.publish(Outgoing("image-download", event, "a", span.inject({})))
 
     async def ended(self, number: int) -> list[ReadableSpan]:
-        """So many spans, in the order in which they began."""
+        """Wait for `number` spans, in the order in which they began."""
 
         def enough() -> tuple[ReadableSpan, ...]:
             spans = self._exporter.get_finished_spans()

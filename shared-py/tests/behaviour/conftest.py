@@ -24,19 +24,19 @@ ACK_WAIT_S = 3.0
 
 
 class World(Protocol):
-    """A broker with a view from outside."""
+    """Broker with a view from outside."""
 
     @property
     def broker(self) -> Broker: ...
 
     async def lag(self) -> tuple[int, int]:
-        """num_pending and num_ack_pending of the consumer."""
+        """Return num_pending and num_ack_pending of the consumer."""
 
     async def bodies(self, subject: str) -> list[bytes]:
-        """What is stored under `subject`, oldest first."""
+        """List the bodies stored under `subject`, oldest first."""
 
     async def headers(self, subject: str) -> list[Mapping[str, str]]:
-        """The headers of the same messages."""
+        """List the headers of the same messages."""
 
 
 @dataclass
@@ -112,7 +112,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 
 
 async def fetch_some(broker: Broker, most: int = 1) -> Sequence[Delivery]:
-    """The next deliveries, however many fetches it takes."""
+    """Fetch until there are deliveries."""
     deliveries: Sequence[Delivery] = await until(lambda: broker.fetch(most))
     return deliveries
 

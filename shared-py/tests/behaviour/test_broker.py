@@ -1,4 +1,4 @@
-"""What the loop relies on in a broker; the fake has to behave as the server does."""
+"""Behaviour of a broker that the loop relies on. The fake behaves as the server does."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ PARENT = f"00-{TRACE}-{SENDER}-01"
 
 
 class Recorder:
-    """A tracer whose spans stay in memory."""
+    """Tracer whose spans stay in memory."""
 
     def __init__(self, **options: Any) -> None:
         self.provider = TracerProvider(**options)
@@ -37,7 +37,7 @@ class Recorder:
         self.tracer = OtlpTracer(self.provider, JOB)
 
     async def ended(self, number: int = 1) -> tuple[ReadableSpan, ...]:
-        """So many spans."""
+        """Wait for `number` spans."""
 
         def enough() -> tuple[ReadableSpan, ...]:
             spans = self._exporter.get_finished_spans()
@@ -52,7 +52,7 @@ async def greet(_event: Greet, _message: Message) -> None:
 
 
 async def deliver(world: World, recorder: Recorder, handle: Any = greet, **headers: str) -> ReadableSpan:
-    """The span of one delivery of a message with these headers."""
+    """Deliver a message with these headers and return its span."""
     await world.broker.publish(Outgoing("greet", b'{"n":1}', "greet:1", headers))
     async with consuming(world, handle, tracer=recorder.tracer):
         return (await recorder.ended())[0]
@@ -68,7 +68,7 @@ def parent_of(span: ReadableSpan) -> str | None:
 
 
 def exemplars(consumer: Consumer) -> list[dict[str, str]]:
-    """What the histogram of durations keeps beside its values."""
+    """List the exemplars of the histogram of durations."""
     return [
         sample.exemplar.labels
         for metric in consumer._metrics.registry.collect()
@@ -79,7 +79,7 @@ def exemplars(consumer: Consumer) -> list[dict[str, str]]:
 
 @pytest.fixture
 def outcomes(caplog: pytest.LogCaptureFixture) -> Callable[[], list[Any]]:
-    """The log's lines on outcomes."""
+    """List the log lines on outcomes."""
     caplog.set_level(logging.INFO)
     return lambda: [record for record in caplog.records if hasattr(record, "outcome")]
 

@@ -1,4 +1,4 @@
-"""A job as a process: its settings, its probes, its exit codes."""
+"""Jobs as processes: settings, probes, exit codes."""
 
 from __future__ import annotations
 

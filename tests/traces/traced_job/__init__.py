@@ -1,1 +1,1 @@
-"""An event job whose handler logs whether OpenTelemetry is loaded in its process."""
+"""Event job whose handler logs whether OpenTelemetry is loaded in its process."""

@@ -1,4 +1,4 @@
-"""The job: its handler and the event it reads."""
+"""Job traced-job: its handler and the event it reads."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ from keda_jobs import Context, Event, JobSettings, event_job
 
 
 class Asked(Event, subject="image-downloaded"):
-    """A question."""
+    """Question."""
 
 
 async def answer(event: Asked, job: Context[JobSettings]) -> None:
