@@ -90,5 +90,5 @@ class StreamView:
 
 
 def _json_of(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=5) as response:
+    with urllib.request.urlopen(url, timeout=30) as response:
         return json.load(response)

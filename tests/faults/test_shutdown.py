@@ -57,7 +57,7 @@ async def test_downloads_in_flight_end_and_no_other_begins(
 
     await until(it_is_stopping)
     origin.release()
-    assert await asyncio.to_thread(first.wait, 20) == 0
+    assert await asyncio.to_thread(first.wait) == 0
     assert await stream.lag("image-download") == Lag(4, 0)
     assert await stream.count("image-downloaded") == SLOTS
 
@@ -77,7 +77,7 @@ async def test_downloads_longer_than_the_grace_are_given_back_at_once(
     first = await start("image-download", SHUTDOWN_GRACE_S="1")
     await until_asked(origin, SLOTS)
     first.signal(signal.SIGTERM)
-    assert await asyncio.to_thread(first.wait, 10) == 0
+    assert await asyncio.to_thread(first.wait) == 0
     assert [line["outcome"] for line in outcomes(first)] == ["returned"] * SLOTS
 
     origin.release()
@@ -100,7 +100,7 @@ async def test_a_message_that_meets_the_last_pull_is_not_stranded(
     job.signal(signal.SIGTERM)
     await stream.publish("image-download", others)
     origin.release()
-    assert await asyncio.to_thread(job.wait, 20) == 0
+    assert await asyncio.to_thread(job.wait) == 0
     await start("image-download")
     await until_downloaded(stream, 6)  # long before the ack_wait of a stranded one is over
     assert set(origin.times_asked.values()) == {1}
@@ -118,7 +118,7 @@ async def test_a_stop_while_nats_is_away_ends_with_the_grace_and_loses_nothing(
     await asyncio.to_thread(nats_server.kill)
     origin.release()
     first.signal(signal.SIGTERM)
-    assert await asyncio.to_thread(first.wait, 6) == 0
+    assert await asyncio.to_thread(first.wait) == 0
 
     await asyncio.to_thread(nats_server.start)
     await start("image-download", ACK_WAIT_S="2")

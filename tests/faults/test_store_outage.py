@@ -17,7 +17,7 @@ from .stream_view import StreamView
 from .traffic import Traffic
 from .waiting import throughout
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 ACK_WAIT_S = 6
 
@@ -76,7 +76,7 @@ async def test_nothing_is_lost_and_no_delivery_used_while_the_store_is_away(
     await asyncio.to_thread(s3_server.stop)
     await throughout(outage_s, the_jobs_are_well_and_keep_what_they_have)
     await asyncio.to_thread(s3_server.start)
-    await until(traffic.settled, deadline_s=60)
+    await until(traffic.settled)
     await traffic.balances()
     await each_message_was_delivered_once(stream, *jobs)
 

@@ -47,8 +47,9 @@ def outcomes(job: JobProcess) -> list[dict[str, Any]]:
 
 
 def metrics(job: JobProcess) -> str:
-    wanted = {"Accept": "application/openmetrics-text; version=1.0.0"}
-    with urllib.request.urlopen(urllib.request.Request(f"{job.http_url}/metrics", headers=wanted), timeout=5) as answer:
+    openmetrics = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    request = urllib.request.Request(f"{job.http_url}/metrics", headers=openmetrics)
+    with urllib.request.urlopen(request, timeout=30) as answer:
         return str(answer.read().decode())
 
 

@@ -14,9 +14,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-_ANSWER_DEADLINE_S = 30.0
-_STOP_DEADLINE_S = 10.0
-_END_DEADLINE_S = 20.0
+_ANSWER_DEADLINE_S = 60.0
+_STOP_DEADLINE_S = 30.0
+_END_DEADLINE_S = 60.0
 _POLL_S = 0.02
 
 

@@ -30,7 +30,7 @@ parse_openmetrics: Callable[[str], Iterable[Metric]] = text_string_to_metric_fam
 def scraped(job: JobProcess, accept: str = "*/*") -> tuple[str, str]:
     """Return the content type and the text of `/metrics`."""
     request = urllib.request.Request(f"{job.http_url}/metrics", headers={"Accept": accept})
-    with urllib.request.urlopen(request, timeout=5) as response:
+    with urllib.request.urlopen(request, timeout=30) as response:
         return response.headers["Content-Type"], response.read().decode()
 
 

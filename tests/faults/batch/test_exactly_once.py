@@ -14,7 +14,7 @@ from .ledger import Ledger
 from .queue_view import QueueView
 from .seeding import seed_by_tool
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 WORKERS = 4
 

@@ -15,8 +15,6 @@ from .conftest import NewFleet
 from .fake_worker import FakeWorker
 from .queue_view import Moment, QueueView
 
-pytestmark = pytest.mark.timeout(180)
-
 CLAIM_SIZE = 2_000
 KINDS = ("pending", "due_again", "orphaned", "resting")
 

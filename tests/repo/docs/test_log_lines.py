@@ -57,7 +57,7 @@ async def publish(server: NatsServer, *keys: str) -> None:
 
 
 def is_at_work(job: JobProcess) -> bool:
-    with urllib.request.urlopen(f"{job.http_url}/metrics", timeout=5) as response:
+    with urllib.request.urlopen(f"{job.http_url}/metrics", timeout=30) as response:
         page = response.read().decode()
     # More than one where the missing picture is just tried again.
     return re.search(r'^keda_jobs_messages_in_flight\{job="image-resize"\} [1-9]', page, re.MULTILINE) is not None

@@ -49,7 +49,7 @@ def answered(tool: Tool) -> Answer:
             while "Empty it for good?" not in screen:
                 screen += os.read(ours, 4096).decode()
             os.write(ours, typed.encode())
-            code = process.wait(30)
+            code = process.wait(60)
             with_rest = os.read(ours, 4096).decode()
         finally:
             os.close(ours)

@@ -243,5 +243,5 @@ def test_no_process_is_left_when_the_owner_is_killed(tmp_path: Path, number: sig
         processes = family(int(output.readline()))
     assert len(processes) > 3
     owner.send_signal(number)
-    owner.wait(30)
+    owner.wait(60)
     wait_until(lambda: not running(processes))

@@ -143,7 +143,7 @@ def test_two_starts_without_a_stop_are_refused(nats_server: NatsServer) -> None:
 def test_servers_end_with_an_owner_that_forgets_them(tmp_path: Path, ending: str) -> None:
     process, pids = owner(tmp_path, ending)
     assert len(pids) == 2
-    process.wait(30)
+    process.wait(60)
     assert not any(is_running(pid) for pid in pids)
 
 
@@ -152,7 +152,7 @@ def test_servers_end_with_an_owner_that_is_killed(tmp_path: Path, number: signal
     process, pids = owner(tmp_path, "wait")
     assert all(is_running(pid) for pid in pids)
     process.send_signal(number)
-    process.wait(30)
+    process.wait(60)
     wait_until(lambda: not any(is_running(pid) for pid in pids))
 
 

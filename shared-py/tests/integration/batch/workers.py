@@ -19,7 +19,7 @@ from .parcels import FOLDER
 def get(url: str) -> tuple[int, str]:
     """Return status and text of the answer, or status 0 without one."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with urllib.request.urlopen(url, timeout=30) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -95,7 +95,7 @@ class Server:
     def api(self, verb: str, body: Any = None) -> Any:
         async def ask(client: Client) -> Any:
             question = json.dumps(body).encode() if body is not None else b""
-            return json.loads((await client.request(f"$JS.API.{verb}", question, timeout=5)).data)
+            return json.loads((await client.request(f"$JS.API.{verb}", question, timeout=30)).data)
 
         return self.do(ask)
 
