@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
-    """A NATS server without any stream."""
+    """Start a NATS server without any stream."""
     server = NatsServer(tmp_path / "stack")
     server.start()
     yield server
@@ -60,7 +60,7 @@ def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
 
 @pytest.fixture
 def s3_server(tmp_path: Path) -> Iterator[S3Server]:
-    """An S3 server with one empty bucket."""
+    """Start an S3 server with one empty bucket."""
     server = S3Server(tmp_path / "stack")
     server.start()
     yield server
@@ -69,7 +69,7 @@ def s3_server(tmp_path: Path) -> Iterator[S3Server]:
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """The PostgreSQL server that tests share; see `database`. No test stops it."""
+    """Start the PostgreSQL server that tests share. No test stops it."""
     folder = tmp_path_factory.mktemp("postgres")
     server = PostgresServer(folder)
     server.start()
@@ -80,7 +80,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
 
 @pytest.fixture
 def own_postgres_server(tmp_path: Path) -> Iterator[PostgresServer]:
-    """A PostgreSQL server of this test's own, to be killed and restarted."""
+    """Start a PostgreSQL server that the test may kill and restart."""
     server = PostgresServer(tmp_path / "stack")
     server.start()
     yield server
@@ -93,7 +93,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def database(postgres_server: PostgresServer) -> Iterator[str]:
-    """The name of an empty database on `postgres_server`: connect by `postgres_server.dsn_of(database)`."""
+    """Create an empty database on `postgres_server`, and yield its name for `postgres_server.dsn_of(database)`."""
     name = f"test_{next(_numbers)}"
 
     async def run(statement: str) -> None:
@@ -108,7 +108,7 @@ def database(postgres_server: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture
 def declare(nats_server: NatsServer) -> Callable[..., Awaitable[None]]:
-    """Gives `nats_server` the declared stream and consumers: `await declare()`, `await declare(ack_wait_s=2)`."""
+    """Return a function that creates the stream and consumers: `await declare()`, `await declare(ack_wait_s=2)`."""
 
     async def declare_with(ack_wait_s: float | None = None) -> None:
         await apply_streams(nats_server.url, ack_wait_s=ack_wait_s)
@@ -118,13 +118,13 @@ def declare(nats_server: NatsServer) -> Callable[..., Awaitable[None]]:
 
 @pytest.fixture
 def stack_environment(nats_server: NatsServer, s3_server: S3Server) -> dict[str, str]:
-    """The variables by which a job finds the two servers."""
+    """Return the variables with which a job finds the two servers."""
     return nats_server.environment() | s3_server.environment()
 
 
 @pytest.fixture
 def start_job(stack_environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., JobProcess]]:
-    """Starts a job and waits until it is ready: `start_job("image-resize", CONCURRENCY="1")`."""
+    """Return a function that starts a job and waits until it is ready: `start_job("image-resize", CONCURRENCY="1")`."""
     started: list[JobProcess] = []
 
     def start(job: str, **environment: str) -> JobProcess:

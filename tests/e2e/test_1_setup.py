@@ -103,7 +103,7 @@ def test_the_api_server_accepts_monitoring_where_it_knows_its_kinds(deployed: No
 
 @EACH_SOURCE
 def test_pod_security_admits_the_pod_of_every_template(deployed: None, source: Source) -> None:
-    """Pod Security does not look into a ScaledJob, so its pod is created directly."""
+    # Pod Security does not look into a ScaledJob, so its pod is created directly.
     for pod in pods(source.objects):
         kubectl(*CREATE, given=json.dumps(as_pod(pod)))
 
@@ -116,7 +116,7 @@ def test_field_that_keda_does_not_know_is_refused(deployed: None) -> None:
 
 
 def test_second_scaled_object_for_a_deployment_is_refused(deployed: None) -> None:
-    """KEDA's webhook refuses it. The API server ignores a webhook that does not answer."""
+    # KEDA's webhook refuses it. The API server ignores a webhook that does not answer.
     with pytest.raises(CommandFailed, match="already managed by the ScaledObject"):
         kubectl(*CREATE, given=json.dumps(scaled_object(name="second", target="image-resize")))
 

@@ -177,7 +177,7 @@ def in_flight_at_the_end(pod: str) -> int:
         log = kubectl("logs", pod, "-n", JOBS)
     except CommandFailed:
         return 0
-    found = re.search(r"stopping, (\d+) messages in work", log)
+    found = re.search(r"stopping, (\d+) messages in flight", log)
     return int(found[1]) if found else 0
 
 

@@ -84,7 +84,7 @@ def test_deploy_step_deploys_exactly_these_jobs_by_digest_and_waits_for_them(
 def test_deploy_of_what_does_not_become_ready_fails_and_says_where_to_look(
     clone: Clone, kubeconfig: str, tmp_path: Path
 ) -> None:
-    """KEDA is told to keep one pod, and its image does not exist."""
+    # KEDA keeps one pod, and its image does not exist.
     (tmp_path / EVENTS).write_text(f"sha256:{'0' * 64}\n")
     kubectl("annotate", "scaledobject", EVENTS, "-n", JOBS, "autoscaling.keda.sh/paused-replicas=1")
     try:

@@ -25,27 +25,27 @@ def full_size(pytestconfig: pytest.Config) -> bool:
 
 @pytest.fixture
 async def origin() -> AsyncIterator[Origin]:
-    """A web server that the downloads may ask."""
+    """Start a web server that the downloads may ask."""
     async with Origin() as server:
         yield server
 
 
 @pytest.fixture
 async def stream(nats_server: NatsServer) -> AsyncIterator[StreamView]:
-    """The stream, as soon as it is declared; the connection outlives restarts of the server."""
+    """Return a view of the stream. Its connection survives restarts of the server."""
     async with connect(NatsSettings(nats_url=nats_server.url), name="faults", wait=True) as connection:
         yield StreamView(connection, nats_server)
 
 
 @pytest.fixture
 def traffic(origin: Origin, stream: StreamView, s3_server: S3Server) -> Traffic:
-    """Pictures to be asked for."""
+    """Return the traffic of pictures for image-download."""
     return Traffic(origin, stream, s3_server.bucket_folder)
 
 
 @pytest.fixture
 def start(start_job: Callable[..., JobProcess], origin: Origin) -> StartJob:
-    """Starts a job that may ask `origin`, until it is ready: `await start("image-download", ACK_WAIT_S="2")`."""
+    """Return a function that starts a job that may ask `origin`: `await start("image-download", ACK_WAIT_S="2")`."""
 
     async def started(job: str, **environment: str) -> JobProcess:
         allowed = {"DOWNLOAD_ALLOW_ADDRESSES": origin.address}

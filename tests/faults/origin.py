@@ -1,4 +1,4 @@
-"""The web server that the downloads ask: it answers as told, late if told, and remembers what it was asked."""
+"""Web server for the downloads: it sends the answers that a test sets, and remembers the requests."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from aiohttp import web
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a path is answered with."""
+    """Answer to the requests of a path."""
 
     body: bytes = b""
     status: int = 200
 
 
 class Origin:
-    """A server on a free port of 127.0.0.1; `answers` maps paths to answers, any other path is a 404."""
+    """A server on a free port of 127.0.0.1. `answers` maps paths to answers, and any other path is a 404."""
 
     def __init__(self, latency_s: float = 0.0) -> None:
         self.answers: dict[str, Answer] = {}
@@ -45,16 +45,16 @@ class Origin:
 
     @property
     def address(self) -> str:
-        """The `IP:port` pair for DOWNLOAD_ALLOW_ADDRESSES."""
+        """`IP:port` pair for DOWNLOAD_ALLOW_ADDRESSES."""
         return f"127.0.0.1:{self._port}"
 
     @property
     def times_asked(self) -> Counter[str]:
-        """How often each URL was asked for."""
+        """Number of requests for each URL."""
         return Counter(self.url(path) for _, path in self.asked)
 
     def url(self, path: str) -> str:
-        """The URL of `path`."""
+        """Return the URL of `path`."""
         return f"http://{self.address}{path}"
 
     def hold(self) -> None:

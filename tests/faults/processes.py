@@ -15,13 +15,13 @@ Declare = Callable[..., Awaitable[None]]
 
 
 def outcomes(job: JobProcess) -> list[dict[str, Any]]:
-    """The job's log lines about messages, one for each delivery it has settled."""
+    """Read the job's log lines about messages, one for each delivery it has settled."""
     lines = [json.loads(line) for line in job.log.read_text().splitlines()]
     return [line for line in lines if "attempt" in line]
 
 
 async def reported(job: JobProcess, count: int) -> list[dict[str, Any]]:
-    """Its `outcomes`, once there are so many: a line comes a moment after the ack that settles its message."""
+    """Wait for `count` outcomes and return them. A line comes a moment after the ack that settles its message."""
 
     async def all_said() -> bool:
         return len(outcomes(job)) >= count

@@ -1,4 +1,4 @@
-"""The stream seen from outside of all jobs: what stands in it, and what KEDA reads of its consumers."""
+"""The stream seen from outside of all jobs: its messages, and what KEDA reads of its consumers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stack import NatsServer
 
 
 class Lag(NamedTuple):
-    """What a consumer has still to do, and what it has in hand; KEDA scales by their sum."""
+    """Messages of a consumer that wait and that are in flight. KEDA scales by their sum."""
 
     num_pending: int
     num_ack_pending: int
@@ -43,41 +43,41 @@ class StreamView:
             await jetstream.publish(subject, json.dumps(event).encode())
 
     async def count(self, pattern: str) -> int:
-        """How many messages stand under the subjects of `pattern`."""
+        """Count the messages under the subjects of `pattern`."""
         return sum((await count_by_subject(self._connection, pattern)).values())
 
     async def stored(self, subject: str) -> list[StoredMessage]:
-        """The messages under `subject`, oldest first."""
+        """Read the messages under `subject`, oldest first."""
         return [message async for message in read_all(self._connection, subject)]
 
-    async def letters(self) -> list[DeadLetter]:
-        """The dead letters, oldest first."""
+    async def dead_letters(self) -> list[DeadLetter]:
+        """Read the dead letters, oldest first."""
         return [parse_stored(message) for message in await self.stored(DEAD_LETTER)]
 
     async def add_consumer(self, job: str, subject: str, ack_wait_s: float) -> None:
-        """Make the consumer of a job that is none of the repository's."""
+        """Create the consumer of a job that is none of the repository's."""
         config = ConsumerConfig(
             durable_name=f"{job}-consumer", filter_subjects=[subject, f"retry.due.{job}"], ack_wait=ack_wait_s
         )
         await self._connection.jetstream.add_consumer(STREAM, config)
 
     async def consumer(self, job: str) -> ConsumerInfo:
-        """The state of the job's consumer."""
+        """Read the state of the job's consumer."""
         info: ConsumerInfo = await self._connection.jetstream.consumer_info(STREAM, f"{job}-consumer")
         return info
 
     async def deliveries(self, job: str) -> int:
-        """How many deliveries the job's consumer has made, again and again included."""
+        """Count the deliveries of the job's consumer, redeliveries included."""
         delivered = (await self.consumer(job)).delivered
         return delivered.consumer_seq if delivered is not None else 0
 
     async def lag(self, job: str) -> Lag:
-        """The lag as the consumer's info has it."""
+        """Read the lag from the consumer's info."""
         info = await self.consumer(job)
         return Lag(info.num_pending or 0, info.num_ack_pending or 0)
 
     async def lag_for_keda(self, job: str) -> Lag:
-        """The lag as KEDA reads it: from the server's monitoring endpoint."""
+        """Read the lag as KEDA does, from the server's monitoring endpoint."""
         answer = await asyncio.to_thread(_json_of, f"{self._server.monitor_url}/jsz?acc=$G&consumers=true&config=true")
         [stream] = [
             stream

@@ -59,6 +59,10 @@ async def test_a_message_whose_worker_is_killed_every_time_is_dead_at_the_16th_d
     await until(dead)
     assert doomed.stop() == 0
     assert runs.read_text() == "".join(f"{attempt} deadly\n" for attempt in range(1, 16))
-    [letter] = await stream.letters()
-    assert (letter.subject, letter.data, letter.num_delivered) == ("image-downloaded", {"key": "deadly"}, 16)
-    assert (letter.job, letter.error_class) == ("doomed", "DeliveriesExhausted")
+    [dead_letter] = await stream.dead_letters()
+    assert (dead_letter.subject, dead_letter.data, dead_letter.num_delivered) == (
+        "image-downloaded",
+        {"key": "deadly"},
+        16,
+    )
+    assert (dead_letter.job, dead_letter.error_class) == ("doomed", "DeliveriesExhausted")

@@ -60,9 +60,9 @@ async def test_a_url_that_always_answers_503_is_asked_four_times_and_dead_letter
         return await stream.count("dead-letter") == 1
 
     await until(dead)
-    [letter] = await stream.letters()
-    assert (letter.subject, letter.data, letter.num_delivered) == ("image-download", {"url": url}, 4)
-    assert (letter.job, letter.error_class) == ("image-download", "HttpUnavailable")
+    [dead_letter] = await stream.dead_letters()
+    assert (dead_letter.subject, dead_letter.data, dead_letter.num_delivered) == ("image-download", {"url": url}, 4)
+    assert (dead_letter.job, dead_letter.error_class) == ("image-download", "HttpUnavailable")
     times = [time for time, _ in origin.asked]
     distances = [after - before for before, after in pairwise(times)]
     assert len(times) == 4

@@ -49,7 +49,7 @@ class Traffic:
         self._bad: list[str] = []
 
     async def publish(self, pictures: int) -> None:
-        """Have the origin serve so many pictures, and bad ones between them, and ask for all of them."""
+        """Let the origin serve N pictures, with bad ones between them, and publish an event for each."""
         for number in range(pictures):
             data, ext = _picture(number)
             self._pictures.append(Picture(self._serve(f"/{number}.{ext}", Answer(data)), data, ext))
@@ -60,11 +60,11 @@ class Traffic:
         await self._stream.publish("image-download", ({"url": url} for url in urls))
 
     def originals(self) -> int:
-        """How many originals lie in the bucket by now."""
+        """Count the originals in the bucket."""
         return sum(1 for _ in (self._bucket / "images").glob("*"))
 
     async def settled(self) -> bool:
-        """Whether neither job has anything to do or to wait for; image-download first, which feeds the other."""
+        """Return whether neither job has work or a retry left. image-download feeds the other, so it is asked first."""
         for job in ("image-download", "image-resize"):
             waiting = await self._stream.count(f"retry.wait.{job}.>")
             if waiting or await self._stream.lag(job) != NO_LAG:
@@ -75,15 +75,15 @@ class Traffic:
         """Fail unless each event led to its picture and thumbnail or to its dead letter, once."""
         asked = Counter(f"image-download-{event.sequence}" for event in await self._stream.stored("image-download"))
         done = await self._stream.stored("image-downloaded")
-        letters = await self._stream.letters()
+        dead_letters = await self._stream.dead_letters()
         settled = Counter(event.headers["Nats-Msg-Id"].removesuffix(":image-downloaded") for event in done)
-        settled += Counter(letter.headers[Header.ID] for letter in letters)
+        settled += Counter(dead_letter.headers[Header.ID] for dead_letter in dead_letters)
         assert not asked - settled, f"lost: {asked - settled}"
         assert not settled - asked, f"settled more than once: {settled - asked}"
         _same({json.loads(event.data)["url"] for event in done}, {picture.url for picture in self._pictures})
-        _same({letter.data["url"] for letter in letters}, set(self._bad))
-        _same({letter.error_class for letter in letters}, {"HttpRefused", "NotAnImage"})
-        assert self.originals() + len(letters) == asked.total()
+        _same({dead_letter.data["url"] for dead_letter in dead_letters}, set(self._bad))
+        _same({dead_letter.error_class for dead_letter in dead_letters}, {"HttpRefused", "NotAnImage"})
+        assert self.originals() + len(dead_letters) == asked.total()
         self._bucket_is_right()
 
     def _bucket_is_right(self) -> None:
@@ -104,7 +104,7 @@ def _same(found: set[str], expected: set[str]) -> None:
 
 
 def _picture(number: int) -> tuple[bytes, str]:
-    """A picture of a size that no other number has; its extension."""
+    """Draw a picture of a size that no other number has. Return its bytes and extension."""
     kind, ext = ("PNG", "png") if number % 5 == 0 else ("JPEG", "jpg")
     file = BytesIO()
     Image.new("RGB", (240 + number % 50, 160 + number // 50), (number % 256, 80, 160)).save(file, kind)

@@ -10,7 +10,7 @@ _POLL_S = 0.02
 
 
 async def came_true(condition: Callable[[], Awaitable[object]], within_s: float) -> bool:
-    """Whether `condition` came true within that time; returns as soon as it did."""
+    """Wait until `condition` is true and return True, or False after `within_s`."""
     ends = time.monotonic() + within_s
     while not await condition():
         if time.monotonic() > ends:
@@ -20,7 +20,7 @@ async def came_true(condition: Callable[[], Awaitable[object]], within_s: float)
 
 
 async def throughout(duration_s: float, condition: Callable[[], Awaitable[object]]) -> None:
-    """Look at `condition` for as long as that; the test fails when it is once not true."""
+    """Check `condition` for `duration_s`. The test fails when it is false once."""
     ends = time.monotonic() + duration_s
     while time.monotonic() < ends:
         assert await condition(), f"{condition.__qualname__} did not stay true"

@@ -28,7 +28,7 @@ LAZY = {"OTEL_BSP_SCHEDULE_DELAY": "600000"}
 
 @pytest.fixture
 def cli(nats_server: NatsServer) -> Callable[..., Awaitable[str]]:
-    """`await cli("pub", …, OTEL_EXPORTER_OTLP_ENDPOINT=url)`: what the command says."""
+    """Return a function that runs the CLI: `output = await cli("pub", …, OTEL_EXPORTER_OTLP_ENDPOINT=url)`."""
 
     async def run(*arguments: str, **environment: str) -> str:
         command = [sys.executable, "-m", "keda_jobs.cli", *arguments]

@@ -117,5 +117,5 @@ async def fetch_some(broker: Broker, most: int = 1) -> Sequence[Delivery]:
     return deliveries
 
 
-def letters(bodies: list[bytes]) -> list[dict[str, Any]]:
+def decode_all(bodies: list[bytes]) -> list[dict[str, Any]]:
     return [json.loads(body) for body in bodies]

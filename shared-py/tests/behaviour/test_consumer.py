@@ -25,7 +25,7 @@ from keda_jobs.runtime.tracing import OFF, Tracer
 from keda_jobs.settings import JobSettings
 from stack import until
 
-from .conftest import ACK_WAIT_S, JOB, World, fetch_some, letters
+from .conftest import ACK_WAIT_S, JOB, World, decode_all, fetch_some
 
 
 class Greet(Event, subject="greet"):
@@ -69,7 +69,7 @@ async def all_dead(world: World, count: int = 1) -> list[dict[str, Any]]:
         bodies = await world.bodies("dead-letter")
         return bodies if len(bodies) >= count else []
 
-    return letters(await until(enough))
+    return decode_all(await until(enough))
 
 
 async def test_events_that_a_handler_returns_are_published_before_the_ack(world: World) -> None:
@@ -114,9 +114,9 @@ async def test_what_is_no_event_is_dead_at_the_first_delivery_and_the_next_one_i
     await world.broker.publish(Outgoing("greet", body, "bad"))
     await publish(world, 7)
     async with consuming(world, handle):
-        [letter] = await all_dead(world)
+        [dead_letter] = await all_dead(world)
         await until(lambda: settled(world))
-    assert (letter["subject"], letter["num_delivered"], done) == ("greet", 1, [7])
+    assert (dead_letter["subject"], dead_letter["num_delivered"], done) == ("greet", 1, [7])
 
 
 async def test_an_event_as_large_as_the_server_takes_can_die(world: World) -> None:
@@ -126,9 +126,9 @@ async def test_an_event_as_large_as_the_server_takes_can_die(world: World) -> No
     size = world.broker.max_payload - 64
     await world.broker.publish(Outgoing("greet", b'{"n":1,"pad":"' + b"\x01" * (size - 16) + b'"}', "big"))
     async with consuming(world, handle):
-        [letter] = await all_dead(world)
+        [dead_letter] = await all_dead(world)
         await until(lambda: settled(world))
-    assert letter["data"].startswith('{"n":1,"pad":"')
+    assert dead_letter["data"].startswith('{"n":1,"pad":"')
 
 
 async def test_a_transient_error_is_tried_at_growing_distance_and_dies_at_the_limit(world: World) -> None:
@@ -142,7 +142,7 @@ async def test_a_transient_error_is_tried_at_growing_distance_and_dies_at_the_li
     async with consuming(world, handle):
         await until(lambda: seen)
         await until(lambda: settled(world))
-        assert [letter["num_delivered"] for letter in await all_dead(world)] == [4]
+        assert [dead_letter["num_delivered"] for dead_letter in await all_dead(world)] == [4]
     gaps = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(seen)]
     assert [message.attempt for _, message in seen] == [1, 2, 3, 4]
     assert {message.id for _, message in seen} == {"greeter-1"}
@@ -178,9 +178,9 @@ async def test_a_message_past_the_limit_dies_without_its_handler(world: World) -
         [delivery] = await fetch_some(world.broker)
         await delivery.nak()
     async with consuming(world, handle):
-        [letter] = await all_dead(world)
+        [dead_letter] = await all_dead(world)
         await until(lambda: settled(world))
-    assert (letter["num_delivered"], runs) == (5, [])
+    assert (dead_letter["num_delivered"], runs) == (5, [])
 
 
 async def test_trouble_of_the_platform_costs_no_delivery_and_stops_the_fetching(world: World) -> None:
@@ -301,9 +301,9 @@ async def test_an_event_too_large_to_publish_kills_its_message(world: World) -> 
 
     await publish(world, 1)
     async with consuming(world, handle):
-        [letter] = await all_dead(world)
+        [dead_letter] = await all_dead(world)
         await until(lambda: settled(world))
-    assert letter["data"] == {"n": 1}
+    assert dead_letter["data"] == {"n": 1}
 
 
 async def test_a_loop_whose_slots_are_full_goes_on_moving(world: World) -> None:
@@ -343,6 +343,6 @@ async def test_an_event_whose_headers_leave_no_room_for_a_retrys_is_a_dead_lette
 
     await world.broker.publish(Outgoing("greet", b'{"n":1}', "greet:1", {"big": "x" * 65_450}))
     async with consuming(world, handle):
-        (letter,) = await all_dead(world)
+        (dead_letter,) = await all_dead(world)
         await until(lambda: settled(world))
-    assert (letter["data"], letter["num_delivered"]) == ({"n": 1}, 1)
+    assert (dead_letter["data"], dead_letter["num_delivered"]) == ({"n": 1}, 1)

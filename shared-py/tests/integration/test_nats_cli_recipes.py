@@ -37,8 +37,8 @@ async def ask(client: Client, verb: str, body: dict[str, Any]) -> dict[str, Any]
 
 async def bury(client: Client, data: bytes, *, max_payload: int = 1024 * 1024) -> int:
     message = Message("image-download", data, {}, "image-download-1", 15, 1, datetime.now(UTC))
-    letter = dead_letter(message, "image-download", Dead("NotFound: 404", "NotFound"), max_payload, datetime.now(UTC))
-    ack = await client.jetstream().publish(letter.subject, letter.data, headers=dict(letter.headers))
+    stored = dead_letter(message, "image-download", Dead("NotFound: 404", "NotFound"), max_payload, datetime.now(UTC))
+    ack = await client.jetstream().publish(stored.subject, stored.data, headers=dict(stored.headers))
     return ack.seq
 
 
@@ -104,10 +104,10 @@ async def test_nats_stream_view_reads_only_dead_letters(client: Client) -> None:
 
     made = await ask(client, f"CONSUMER.CREATE.{STREAM}", {"stream_name": STREAM, "config": config})
     pull = await client.jetstream().pull_subscribe_bind(consumer=made["name"], stream=STREAM)
-    (letter,) = await pull.fetch(10, timeout=2)
+    (stored,) = await pull.fetch(10, timeout=2)
 
-    assert json.loads(letter.data) == {"subject": "image-download", "data": json.loads(EVENT), "num_delivered": 15}
-    assert (letter.headers or {})["Keda-Jobs-Reason"] == "NotFound: 404"
+    assert json.loads(stored.data) == {"subject": "image-download", "data": json.loads(EVENT), "num_delivered": 15}
+    assert (stored.headers or {})["Keda-Jobs-Reason"] == "NotFound: 404"
 
 
 async def test_the_last_dead_letter_is_replayed(client: Client) -> None:
@@ -125,8 +125,8 @@ async def test_a_dead_letter_is_replayed_by_its_number(client: Client) -> None:
     sequence = await bury(client, EVENT)
     await bury(client, b'{"url":"http://a/2.jpg"}')
 
-    letter = await stream_get(client, {"seq": sequence})
-    await nats_pub(client, through_jq(letter))
+    stored = await stream_get(client, {"seq": sequence})
+    await nats_pub(client, through_jq(stored))
 
     (event,) = await delivered(client)
     assert json.loads(event) == json.loads(EVENT)
@@ -136,6 +136,6 @@ async def test_a_dead_letter_is_replayed_by_its_number(client: Client) -> None:
 async def test_any_body_gives_a_dead_letter_that_jq_can_read(client: Client, data: bytes) -> None:
     await bury(client, data, max_payload=2048)
 
-    letter = json.loads(base64.b64decode((await stream_get(client, {"last_by_subj": "dead-letter"}))["data"]))
+    stored = json.loads(base64.b64decode((await stream_get(client, {"last_by_subj": "dead-letter"}))["data"]))
 
-    assert list(letter) == ["subject", "data", "num_delivered"]
+    assert list(stored) == ["subject", "data", "num_delivered"]

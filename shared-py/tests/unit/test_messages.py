@@ -93,11 +93,11 @@ def test_headers_of_the_server_are_never_republished(name: str) -> None:
 
 
 def test_the_body_of_a_dead_letter_is_exactly_subject_data_and_num_delivered() -> None:
-    letter = dead_letter(message(), "image-download", Dead("no picture", "NotAnImage"), MAX_PAYLOAD, NOW)
-    assert letter.subject == "dead-letter"
-    assert json.loads(letter.data) == {"subject": "image-download", "data": {"url": "a"}, "num_delivered": 1}
-    assert letter.headers["Nats-TTL"] == "never"
-    assert letter.headers["Keda-Jobs-Reason"] == "no picture"
+    stored = dead_letter(message(), "image-download", Dead("no picture", "NotAnImage"), MAX_PAYLOAD, NOW)
+    assert stored.subject == "dead-letter"
+    assert json.loads(stored.data) == {"subject": "image-download", "data": {"url": "a"}, "num_delivered": 1}
+    assert stored.headers["Nats-TTL"] == "never"
+    assert stored.headers["Keda-Jobs-Reason"] == "no picture"
 
 
 @pytest.mark.parametrize(
@@ -105,46 +105,46 @@ def test_the_body_of_a_dead_letter_is_exactly_subject_data_and_num_delivered() -
     [b'{"url": 1.00000000000000000001}', b"[1, 1e400]", b'"text"', b"null", b"0", '{"ü": "\U0001f600"}'.encode()],
 )
 def test_json_is_kept_exactly(data: bytes) -> None:
-    letter = dead_letter(message(data), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
-    assert letter.headers["Keda-Jobs-Data"] == "json"
-    assert b'"data":' + data + b"," in letter.data
+    stored = dead_letter(message(data), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
+    assert stored.headers["Keda-Jobs-Data"] == "json"
+    assert b'"data":' + data + b"," in stored.data
 
 
 @given(st.one_of(st.binary(max_size=300), st.text().map(lambda text: text.encode(errors="replace"))))
 def test_any_bytes_give_a_dead_letter_in_json(data: bytes) -> None:
-    letter = dead_letter(message(data), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
-    body = json.loads(letter.data)
+    stored = dead_letter(message(data), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
+    body = json.loads(stored.data)
     assert body.keys() == {"subject", "data", "num_delivered"}
-    if letter.headers["Keda-Jobs-Data"] == "text":
+    if stored.headers["Keda-Jobs-Data"] == "text":
         assert isinstance(body["data"], str)
 
 
 @given(st.binary(min_size=1, max_size=64), st.sampled_from([4096, 65_536, MAX_PAYLOAD]), st.integers(1, 3))
 def test_a_dead_letter_never_exceeds_the_servers_limit(pattern: bytes, max_payload: int, share: int) -> None:
     data = (pattern * max_payload)[: max_payload // share]
-    letter = dead_letter(
+    stored = dead_letter(
         message(data, {"k" * 50: "v" * (max_payload // 9)}), "image-download", Dead("r", "E"), max_payload, NOW
     )
-    size = len(letter.data) + header_bytes({**letter.headers, "Nats-Msg-Id": letter.msg_id})
+    size = len(stored.data) + header_bytes({**stored.headers, "Nats-Msg-Id": stored.msg_id})
     assert size <= max_payload
-    assert json.loads(letter.data)["subject"] == "image-download"
+    assert json.loads(stored.data)["subject"] == "image-download"
 
 
 def test_a_truncated_dead_letter_says_where_the_original_is() -> None:
-    letter = dead_letter(message(b"x" * MAX_PAYLOAD), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
-    assert letter.headers["Keda-Jobs-Data"] == "truncated"
-    assert letter.headers["Keda-Jobs-Size"] == str(MAX_PAYLOAD)
-    assert letter.headers["Keda-Jobs-Sequence"] == "7"
-    assert json.loads(letter.data)["data"] == "x" * 64 * 1024
+    stored = dead_letter(message(b"x" * MAX_PAYLOAD), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
+    assert stored.headers["Keda-Jobs-Data"] == "truncated"
+    assert stored.headers["Keda-Jobs-Size"] == str(MAX_PAYLOAD)
+    assert stored.headers["Keda-Jobs-Sequence"] == "7"
+    assert json.loads(stored.data)["data"] == "x" * 64 * 1024
 
 
 @pytest.mark.parametrize("data", [b'{"url": "a"}', b"not json", b'{"a":1,"a":2}', b'"text"'])
 def test_a_replay_publishes_the_original_bytes(data: bytes) -> None:
     outgoing = dead_letter(message(data, {"trace": "1"}), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
-    letter = parse_dead_letter(9, NOW + timedelta(seconds=1), outgoing.data, outgoing.headers)
-    assert letter.payload.replace(b" ", b"") == data.replace(b" ", b"")
-    assert letter.original_headers == {"trace": "1"}
-    assert (letter.job, letter.subject, letter.error_class) == ("image-download", "image-download", "E")
+    stored = parse_dead_letter(9, NOW + timedelta(seconds=1), outgoing.data, outgoing.headers)
+    assert stored.payload.replace(b" ", b"") == data.replace(b" ", b"")
+    assert stored.original_headers == {"trace": "1"}
+    assert (stored.job, stored.subject, stored.error_class) == ("image-download", "image-download", "E")
 
 
 @pytest.mark.parametrize(
@@ -155,9 +155,9 @@ def test_a_foreign_dead_letter_can_be_shown(body: bytes) -> None:
 
 
 def test_text_is_kept_up_to_64_kib() -> None:
-    def letter(size: int) -> tuple[str, int]:
+    def data_kind(size: int) -> tuple[str, int]:
         made = dead_letter(message(b"\xff" * size), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
         return made.headers["Keda-Jobs-Data"], len(json.loads(made.data)["data"])
 
-    assert letter(64 * 1024) == ("text", 4 * 64 * 1024)
-    assert letter(64 * 1024 + 1) == ("truncated", 4 * 64 * 1024)
+    assert data_kind(64 * 1024) == ("text", 4 * 64 * 1024)
+    assert data_kind(64 * 1024 + 1) == ("truncated", 4 * 64 * 1024)

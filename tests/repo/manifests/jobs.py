@@ -75,7 +75,7 @@ class JobManifest(Generic[J_co]):
 
     @property
     def settings(self) -> Any:
-        """Its settings in the cluster: the manifest's values, else the defaults. Raises `Misconfigured`."""
+        """Settings in the cluster: the manifest's values, else the defaults. Raises `Misconfigured`."""
         given = {name: value for name, value in self.environment.items() if value is not None}
         with mock.patch.dict(os.environ, _FROM_SECRETS | given, clear=True):
             return load_settings(self.declared.settings)

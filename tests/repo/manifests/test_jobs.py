@@ -69,7 +69,7 @@ def test_every_variable_is_a_setting_or_part_of_one(job: JobManifest[Job]) -> No
 
 @EACH_JOB
 def test_a_part_of_a_value_is_named_before_it(job: JobManifest[Job]) -> None:
-    """Kubernetes does not expand `$(NAME)` if NAME is defined later or never."""
+    # Kubernetes does not expand `$(NAME)` if NAME is defined later or never.
     before: set[str] = set()
     for name, value in job.environment.items():
         assert set(re.findall(r"\$\((\w+)\)", value or "")) <= before, name
@@ -78,7 +78,7 @@ def test_a_part_of_a_value_is_named_before_it(job: JobManifest[Job]) -> None:
 
 @EACH_JOB
 def test_an_optional_config_map_of_its_name_takes_precedence(job: JobManifest[Job]) -> None:
-    """Kubernetes lets the last of two `envFrom` with the same key win."""
+    # Kubernetes lets the last of two `envFrom` with the same key win.
     assert job.container["envFrom"][-1] == {"configMapRef": {"name": job.name, "optional": True}}
 
 

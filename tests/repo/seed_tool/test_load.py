@@ -171,7 +171,7 @@ class Cancelling(ThreadPoolExecutor):
 
 
 def test_an_import_cancelled_while_it_reads_a_file_closes_it(users: Database, small: Path) -> None:
-    """Leaving a file open is a `ResourceWarning`, which is an error here."""
+    # An open file is a `ResourceWarning`, which is an error here.
 
     async def cancelled() -> None:
         importing = asyncio.create_task(load(users.settings, small))

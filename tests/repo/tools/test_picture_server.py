@@ -30,7 +30,7 @@ class PictureServer(Process):
         self.port = free_port()
 
     def prepare(self) -> None:
-        """Nothing: the port is free."""
+        """Prepare nothing: the port is free."""
 
     def command(self) -> list[str]:
         # Without site packages and PYTHONPATH: the image has none.
@@ -40,7 +40,7 @@ class PictureServer(Process):
         return http_status(f"http://{HOST}:{self.port}/healthz") == 200
 
     def get(self, path: str) -> tuple[int, bytes]:
-        """Status and body."""
+        """Return status and body."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=20)
         connection.request("GET", path)
         response = connection.getresponse()

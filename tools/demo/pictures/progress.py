@@ -72,8 +72,8 @@ class Picture:
     @property
     def reason(self) -> str:
         """Reason of the dead letter without the error class."""
-        letter = self.dead_letter
-        return letter.reason.removeprefix(f"{letter.error_class}: ") if letter is not None else ""
+        dead_letter = self.dead_letter
+        return dead_letter.reason.removeprefix(f"{dead_letter.error_class}: ") if dead_letter is not None else ""
 
 
 class Progress:
@@ -143,11 +143,11 @@ def failures(pictures: Sequence[Picture]) -> list[str]:
     """Say of each picture that did not come out as it should what is wrong with it."""
     lines = []
     for picture in pictures:
-        name, letter = picture.event.name, picture.dead_letter
-        if picture.event.is_good and letter is not None:
-            lines.append(f"{name} became a dead letter ({letter.error_class}: {picture.reason})")
+        name, dead_letter = picture.event.name, picture.dead_letter
+        if picture.event.is_good and dead_letter is not None:
+            lines.append(f"{name} became a dead letter ({dead_letter.error_class}: {picture.reason})")
         elif picture.event.is_good and picture.thumbnail is None:
             lines.append(f"{name} has no thumbnail")
-        elif not picture.event.is_good and letter is None:
+        elif not picture.event.is_good and dead_letter is None:
             lines.append(f"{name} has no dead letter")
     return lines

@@ -36,7 +36,7 @@ def dead_letters_table(pictures: Sequence[Picture]) -> Table:
     """Build a table with a row for each dead letter."""
     rows = new_table("picture", "job", "tries", "error", "reason", right=("tries",), cut=("reason",))
     for picture in pictures:
-        if (letter := picture.dead_letter) is not None:
+        if (dead := picture.dead_letter) is not None:
             reason = Text(sanitize(picture.reason), overflow="fold")
-            add_row(rows, picture.event.name, letter.job, letter.num_delivered, letter.error_class, reason)
+            add_row(rows, picture.event.name, dead.job, dead.num_delivered, dead.error_class, reason)
     return rows

@@ -125,9 +125,9 @@ class Server:
             assert stored.time is not None
             message = Message(subject, data, headers or {}, f"{job}-{sequence}", 15, sequence, stored.time)
             dead = Dead(f"{error_class}: 404 for the picture", error_class)
-            letter = dead_letter(message, job, dead, client.max_payload, datetime.now(UTC))
+            outgoing = dead_letter(message, job, dead, client.max_payload, datetime.now(UTC))
             ack = await jetstream.publish(
-                letter.subject, letter.data, headers={**letter.headers, "Nats-Msg-Id": letter.msg_id}
+                outgoing.subject, outgoing.data, headers={**outgoing.headers, "Nats-Msg-Id": outgoing.msg_id}
             )
             return ack.seq
 

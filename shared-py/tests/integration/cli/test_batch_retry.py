@@ -196,7 +196,7 @@ def test_a_waiting_row_that_a_worker_claims_first_is_left_to_it(batch_table: Bat
 
 
 def test_it_waits_for_a_running_claim(batch_table: BatchTable) -> None:
-    """The claim commits after the rows were found and before they are reset."""
+    """Let the claim commit between the search for rows and their reset."""
     batch_table.fill()
     batch_table.make_due()
 

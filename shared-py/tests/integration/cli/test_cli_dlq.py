@@ -37,11 +37,11 @@ def test_ls_json_has_the_documented_keys(cli: Cli, server: Server) -> None:
         [b'{"url": "http://a/1.jpg"}'], headers={"Trace": "t1", "Nats-Expected-Stream": "keda-jobs-events"}
     )
 
-    (letter,) = cli("dlq", "ls", "--json").json
+    (dead_letter,) = cli("dlq", "ls", "--json").json
 
-    assert letter.pop("died_at").startswith("20")
-    assert letter.pop("published_at").startswith("20")
-    assert letter == {
+    assert dead_letter.pop("died_at").startswith("20")
+    assert dead_letter.pop("published_at").startswith("20")
+    assert dead_letter == {
         "sequence": sequence,
         "job": "image-download",
         "subject": "image-download",
@@ -60,7 +60,7 @@ def test_ls_shows_the_newest_and_the_total(cli: Cli, server: Server) -> None:
     done = cli("dlq", "ls", "--limit", "3", "--json")
     shown = cli("dlq", "ls", "--limit", "3")
 
-    assert [letter["sequence"] for letter in done.json] == sorted(sequences)[-3:]
+    assert [dead_letter["sequence"] for dead_letter in done.json] == sorted(sequences)[-3:]
     assert shown.stderr == "40 dead letters, the newest 3 shown (--limit 0: all)\n"
     assert len(cli("dlq", "ls", "--limit", "0", "--json").json) == 40
 
@@ -83,9 +83,9 @@ def test_filters_select(cli: Cli, server: Server, filters: tuple[str, ...], expe
     server.bury([b'{"what": "late"}'], error_class="Timeout")
     server.bury([b'{"what": "resize"}'], subject="image-downloaded", job="image-resize", error_class="Bomb")
 
-    letters = cli("dlq", "ls", "--json", *filters).json
+    dead_letters = cli("dlq", "ls", "--json", *filters).json
 
-    assert {letter["data"]["what"] for letter in letters} == expected
+    assert {dead_letter["data"]["what"] for dead_letter in dead_letters} == expected
     assert cli("dlq", "count", "--json", *filters).json["total"] == len(expected)
 
 
@@ -136,9 +136,9 @@ def test_a_dead_letter_cannot_control_the_terminal(cli: Cli, server: Server) -> 
 def test_a_foreign_dead_letter_is_shown_as_it_is(cli: Cli, server: Server) -> None:
     sequence = server.publish("dead-letter", b"just text \xff")
 
-    (letter,) = cli("dlq", "ls", "--json").json
+    (dead_letter,) = cli("dlq", "ls", "--json").json
 
-    assert (letter["sequence"], letter["data"], letter["job"]) == (sequence, "just text \\xff", "")
+    assert (dead_letter["sequence"], dead_letter["data"], dead_letter["job"]) == (sequence, "just text \\xff", "")
     assert "just text" in cli("dlq", "ls").stdout
 
 

@@ -106,8 +106,8 @@ def truncated(server: Server) -> tuple[bytes, int]:
     """Publish an event too large for its dead letter; return it with the dead letter's number."""
     event = json.dumps({"url": "http://a/" + "x" * 1_048_200}).encode()
     (sequence,) = server.bury([event])
-    (letter,) = server.stored("dead-letter")
-    assert (letter.headers or {})["Keda-Jobs-Data"] == "truncated"
+    (dead_letter,) = server.stored("dead-letter")
+    assert (dead_letter.headers or {})["Keda-Jobs-Data"] == "truncated"
     return event, sequence
 
 
@@ -133,11 +133,11 @@ def test_a_truncated_dead_letter_stays_when_its_event_has_expired(cli: Cli, serv
 
 def test_a_truncated_dead_letter_stays_when_another_event_has_its_number(cli: Cli, server: Server) -> None:
     _event, _sequence = truncated(server)
-    (letter,) = server.stored("dead-letter")
+    (dead_letter,) = server.stored("dead-letter")
     server.api(f"STREAM.PURGE.{STREAM}", {})
     other = server.publish("image-download", b"{}")
-    headers = {name: value for name, value in (letter.headers or {}).items() if not name.startswith("Nats-")}
-    server.publish("dead-letter", letter.data or b"", headers | {"Keda-Jobs-Sequence": str(other)})
+    headers = {name: value for name, value in (dead_letter.headers or {}).items() if not name.startswith("Nats-")}
+    server.publish("dead-letter", dead_letter.data or b"", headers | {"Keda-Jobs-Sequence": str(other)})
 
     assert cli("dlq", "replay", "--all").code == 1
     assert (server.count(DUE), server.count("dead-letter")) == (0, 1)
@@ -184,8 +184,8 @@ def test_events_that_die_again_meanwhile_are_left_for_the_next_run(cli: Cli, ser
 
     async def fail_again(client: Client) -> None:
         async def bury_again(msg: Any) -> None:
-            letter = json.dumps({"subject": "image-download", "data": {}, "num_delivered": 1}).encode()
-            await client.publish("dead-letter", letter, headers={"Keda-Jobs-Job": "image-download"})
+            dead_letter = json.dumps({"subject": "image-download", "data": {}, "num_delivered": 1}).encode()
+            await client.publish("dead-letter", dead_letter, headers={"Keda-Jobs-Job": "image-download"})
 
         await client.subscribe(DUE, cb=bury_again)
         await client.flush()

@@ -81,9 +81,9 @@ def test_dead_letters_are_counted_by_job(cli: Cli, server: Server) -> None:
     server.bury([b"{}"], job="image-resize")
     server.publish("dead-letter", b"foreign")
 
-    letters = cli("status", "--json").json["dead_letters"]
+    counts = cli("status", "--json").json["dead_letters"]
 
-    assert letters == {"total": 4, "by_job": {"image-download": 2, "image-resize": 1, "": 1}, "is_exact": True}
+    assert counts == {"total": 4, "by_job": {"image-download": 2, "image-resize": 1, "": 1}, "is_exact": True}
     assert "(none named)" in cli("status").stdout
 
 

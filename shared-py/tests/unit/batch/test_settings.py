@@ -24,7 +24,7 @@ WRONG = {
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable but the one that has no default."""
+    """Remove every variable but the one that has no default."""
     for name in BatchSettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("PG_DSN", "postgresql://localhost/users")

@@ -16,13 +16,13 @@ from keda_jobs.jetstream.replay import CannotReplay, is_original, replay_message
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 BODY = b'{"subject": "image-download", "data": {"url": "u"}, "num_delivered": 15}'
-LETTER = parse_dead_letter(
+DEAD_LETTER = parse_dead_letter(
     7, NOW, BODY, {"Keda-Jobs-Job": "image-download", "Keda-Jobs-Id": "image-download-3", "Trace": "t"}
 )
 
 
 def test_the_copy_is_a_new_first_attempt_for_the_job_that_failed() -> None:
-    copy = replay_message(LETTER, b"{}", to_subject=False)
+    copy = replay_message(DEAD_LETTER, b"{}", to_subject=False)
 
     message = Message.from_delivery(Received(copy.subject, copy.data, copy.headers, 1, 99, NOW), "image-download")
     assert (message.subject, message.attempt, message.id) == ("image-download", 1, "image-download-99")
@@ -30,14 +30,14 @@ def test_the_copy_is_a_new_first_attempt_for_the_job_that_failed() -> None:
 
 
 def test_the_copy_for_all_consumers_has_the_events_subject_and_headers() -> None:
-    assert replay_message(LETTER, b"{}", to_subject=True) == Outgoing(
+    assert replay_message(DEAD_LETTER, b"{}", to_subject=True) == Outgoing(
         "image-download", b"{}", "replay:7", {"Trace": "t"}
     )
 
 
 @pytest.mark.parametrize("to_subject", [True, False])
 def test_every_copy_of_a_dead_letter_has_the_same_id(to_subject: bool) -> None:
-    assert replay_message(LETTER, b"{}", to_subject=to_subject).msg_id == "replay:7"
+    assert replay_message(DEAD_LETTER, b"{}", to_subject=to_subject).msg_id == "replay:7"
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_a_dead_letter_without_a_subject_cannot_be_replayed(body: bytes, to_subj
     ],
 )
 def test_an_original_is_recognized_by_subject_size_and_time(stored: StoredMessage, same: bool) -> None:
-    letter = replace(LETTER, headers={Header.SIZE: "5", Header.PUBLISHED_AT: NOW.isoformat()})
+    changed = replace(DEAD_LETTER, headers={Header.SIZE: "5", Header.PUBLISHED_AT: NOW.isoformat()})
 
-    assert is_original(letter, stored) is same
-    assert not is_original(replace(letter, headers={Header.SIZE: "5", Header.PUBLISHED_AT: "yesterday"}), stored)
-    assert not is_original(replace(letter, headers={}), stored)
+    assert is_original(changed, stored) is same
+    assert not is_original(replace(changed, headers={Header.SIZE: "5", Header.PUBLISHED_AT: "yesterday"}), stored)
+    assert not is_original(replace(changed, headers={}), stored)
