@@ -27,10 +27,12 @@ def run_make(target: str, *arguments: str, **variables: str) -> subprocess.Compl
 
 
 def _start(command: list[str], variables: dict[str, str]) -> subprocess.Popen[str]:
+    # An exported width would cut the tables that tests read.
+    inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     return subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tools"), **variables},
+        env={**inherited, "PYTHONPATH": str(ROOT / "tools"), **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
