@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from keda_jobs.claims.queue import CompletedRow, Failure
+from keda_jobs.runtime.shutdown import wait_for
 
 # A transaction of thousands of rows costs little per row, and a worker that dies repeats only the rows since the last.
 _MANY = 2500
@@ -39,9 +39,7 @@ class ResultBuffer:
     async def drain(self) -> tuple[list[CompletedRow], list[Failure]]:
         """Wait until the buffer is full or closed, at most a second, and empty it."""
         if not self._closed:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_MAX_DELAY_S):
-                    await self._ready.wait()
+            await wait_for(self._ready, _MAX_DELAY_S)
             self._ready.clear()
         drained = self.completed, self.failures
         self.completed, self.failures = [], []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -11,32 +10,19 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group
 from rich.filesize import decimal
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from keda_jobs.cli.connection import interruptible, nats_settings
+from keda_jobs.cli.connection import nats_settings
 from keda_jobs.cli.options import JsonOption, ServerOption
-from keda_jobs.cli.terminal import (
-    add_row,
-    console,
-    format_age,
-    format_duration,
-    new_table,
-    print_err,
-    print_json,
-    print_out,
-    sanitize,
-)
+from keda_jobs.cli.terminal import add_row, format_age, format_duration, new_table, print_json, print_out
+from keda_jobs.cli.watch import watch as repeat
 from keda_jobs.domain.subjects import STREAM
-from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
 from keda_jobs.status.overview import Overview, read_overview
 from keda_jobs.status.retries import WaitingRetries
 from keda_jobs.status.stream import ConsumerState, StreamState
-
-_EVERY_S = 2.0
 
 
 def status(
@@ -62,7 +48,8 @@ def status(
     """
     settings = nats_settings(server)
     if watch:
-        asyncio.run(_watch(settings, as_json=json_))
+        as_json = status_json if json_ else None
+        asyncio.run(repeat(lambda _announce: _read(settings), screen=view, lines=view, as_json=as_json))
         return
     overview = asyncio.run(_read(settings))
     if json_:
@@ -74,35 +61,6 @@ def status(
 async def _read(settings: NatsSettings) -> Overview:
     async with connect(settings, name="keda-jobs-cli", wait=False) as connection:
         return await read_overview(connection)
-
-
-async def _watch(settings: NatsSettings, *, as_json: bool) -> None:
-    screen = console()
-    full = screen.is_terminal and not as_json
-    with (
-        interruptible() as stop,
-        Live(console=screen, screen=True, auto_refresh=False) if full else nullcontext() as live,
-    ):
-        while not stop.is_set():
-            overview = await _read_or_reason(settings)
-            if live is not None:
-                live.update(overview if isinstance(overview, Text) else view(overview), refresh=True)
-            elif isinstance(overview, Text):
-                print_err(overview.plain)
-            elif as_json:
-                print_json(status_json(overview), in_one_line=True)
-            else:
-                print_out(view(overview))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _EVERY_S)
-
-
-async def _read_or_reason(settings: NatsSettings) -> Overview | Text:
-    """Read the overview, or say why it is unavailable: a watch survives a restart of the server."""
-    try:
-        return await _read(settings)
-    except BrokerUnavailable as error:
-        return Text(sanitize(f"{error}; trying again"), style="red")
 
 
 def view(overview: Overview) -> Group:

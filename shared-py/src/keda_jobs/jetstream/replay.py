@@ -20,6 +20,7 @@ from keda_jobs.jetstream.dead_letters import DeadLetterFilter, delete_dead_lette
 from keda_jobs.jetstream.publish import publish_with_retry
 from keda_jobs.jetstream.reader import StoredMessage, read_message
 from keda_jobs.jetstream.stream_diff import normalize
+from keda_jobs.runtime.shutdown import wait_for
 
 # nats-py stores times as float, so the job rounded the one it wrote.
 _CLOCK_PRECISION = timedelta(milliseconds=1)
@@ -95,10 +96,7 @@ class _Pace:
 
     async def next(self) -> bool:
         """Wait for the next one's turn. Return False after `stop`."""
-        wait_s = self._next_at - time.monotonic()
-        if wait_s > 0:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), wait_s)
+        await wait_for(self._stop, self._next_at - time.monotonic())
         self._next_at = max(self._next_at, time.monotonic()) + self._gap_s
         return not self._stop.is_set()
 

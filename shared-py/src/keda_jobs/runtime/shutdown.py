@@ -38,17 +38,18 @@ class Shutdown:
     async def grace_elapsed(self) -> None:
         """Return once a shutdown is requested and its grace has elapsed."""
         await self._first.wait()
-        await _wait_for(self._second, self.deadline - time.monotonic())
+        await wait_for(self._second, self.deadline - time.monotonic())
 
     async def sleep(self, duration_s: float) -> None:
         """Sleep. The first `request` ends the sleep early."""
         if self.requested:
             await asyncio.sleep(duration_s)
         else:
-            await _wait_for(self._first, duration_s)
+            await wait_for(self._first, duration_s)
 
 
-async def _wait_for(event: asyncio.Event, timeout_s: float) -> None:
+async def wait_for(event: asyncio.Event, timeout_s: float) -> None:
+    """Wait until `event` is set, at most `timeout_s` seconds."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await event.wait()

@@ -105,14 +105,13 @@ async def find_queue_and_time(connection: Connection, batch_name: str | None) ->
 class StatusReader:
     """Reader of a status that changes. It reads all rows the first time, and again for the reasons of new failures."""
 
-    def __init__(self, settings: PgSettings, batch_name: str | None, announce: Callable[[str], None]) -> None:
+    def __init__(self, settings: PgSettings, batch_name: str | None) -> None:
         self._settings = settings
         self._batch_name = batch_name
-        self._announce = announce
         self._full_count: FullCount | None = None
 
-    async def read(self) -> BatchStatus:
-        """Read the status now. Raises `DatabaseUnavailable`, `Misconfigured`."""
+    async def read(self, announce: Callable[[str], None]) -> BatchStatus:
+        """Read the status now, and announce a full scan. Raises `DatabaseUnavailable`, `Misconfigured`."""
         async with (
             open_database(self._settings) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -122,7 +121,7 @@ class StatusReader:
             totals = await read_totals(connection, table)
             counts = self._known_counts(totals.counts, now)
             if counts is None or self._full_count is None:
-                await announce_full_scan(connection, table, self._announce)
+                await announce_full_scan(connection, table, announce)
                 self._full_count = await count_rows(connection, table, totals.counts, now)
                 counts = self._full_count.counts
             running = await connection.fetch(_RUNNING, table.batch_name)

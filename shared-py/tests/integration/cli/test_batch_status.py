@@ -153,8 +153,8 @@ def test_a_watch_counts_once_and_stays_exact_through_random_changes(
     chance = random.Random(seed)
     batch_table.fill()
     announced: list[str] = []
-    reader = StatusReader(batch_table.settings, None, announced.append)
-    counted_at = asyncio.run(reader.read()).full_count.at
+    reader = StatusReader(batch_table.settings, None)
+    counted_at = asyncio.run(reader.read(announced.append)).full_count.at
     highest, batches = 10, []
 
     for _ in range(25):
@@ -177,8 +177,8 @@ def test_a_watch_counts_once_and_stays_exact_through_random_changes(
                 batch_cli("batch", "retry", "--yes", *keys, chance.choice(("--given-up", "--waiting")))
             case "due":
                 batch_table.make_due()
-        watched = asyncio.run(reader.read())
-        recounted = asyncio.run(StatusReader(batch_table.settings, None, announced.append).read())
+        watched = asyncio.run(reader.read(announced.append))
+        recounted = asyncio.run(StatusReader(batch_table.settings, None).read(announced.append))
         assert watched.counts == recounted.counts
         assert watched.full_count.at == counted_at, "the rows were not read again"
         batch_table.check()
@@ -188,13 +188,13 @@ def test_a_watch_counts_again_for_new_failures_after_a_pause(
     batch_table: BatchTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch_table.insert(1, 2, 3)
-    reader = StatusReader(batch_table.settings, None, print)
+    reader = StatusReader(batch_table.settings, None)
     monkeypatch.setattr(batch_status, "_PAUSE_PER_COUNT", 0)
-    first = asyncio.run(reader.read())
+    first = asyncio.run(reader.read(print))
     batch_table.settle(batch_table.claim(1))
-    second = asyncio.run(reader.read())
+    second = asyncio.run(reader.read(print))
     batch_table.settle(batch_table.claim(1), permanently=(2,), error="Bad")
-    third = asyncio.run(reader.read())
+    third = asyncio.run(reader.read(print))
 
     assert first.full_count.at == second.full_count.at < third.full_count.at
     assert [one.reason for one in third.full_count.reasons] == ["Bad"]
@@ -202,13 +202,13 @@ def test_a_watch_counts_again_for_new_failures_after_a_pause(
 
 def test_a_truncated_table_is_counted_again(batch_table: BatchTable) -> None:
     batch_table.fill()
-    reader = StatusReader(batch_table.settings, None, print)
-    assert asyncio.run(reader.read()).counts.total == 10
+    reader = StatusReader(batch_table.settings, None)
+    assert asyncio.run(reader.read(print)).counts.total == 10
 
     batch_table.rows("TRUNCATE words")
     batch_table.rows("DELETE FROM batch_jobs")
 
-    assert asyncio.run(reader.read()).counts.total == 0
+    assert asyncio.run(reader.read(print)).counts.total == 0
 
 
 def test_one_of_several_queues_must_be_named(batch_cli: Cli, batch_table: BatchTable, tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""Repetition of a status command every two seconds, until Ctrl-C."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from typing import Any, TypeVar
+
+from rich.console import RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from keda_jobs.cli.connection import interruptible
+from keda_jobs.cli.terminal import console, print_err, print_json, print_out, sanitize
+from keda_jobs.errors import PlatformError
+from keda_jobs.runtime.shutdown import cancel_on, wait_for
+
+T = TypeVar("T")
+Announce = Callable[[str], None]
+
+_EVERY_S = 2.0
+
+
+async def watch(
+    read: Callable[[Announce], Awaitable[T]],
+    *,
+    screen: Callable[[T], RenderableType],
+    lines: Callable[[T], RenderableType],
+    as_json: Callable[[T], dict[str, Any]] | None,
+) -> None:
+    """Show what `read` returns: on a full screen of the terminal, else as lines, or as JSON if that is wanted.
+
+    A watch survives a restart of the server.
+    """
+    terminal = console()
+    live = Live(console=terminal, screen=True, auto_refresh=False) if terminal.is_terminal and not as_json else None
+
+    def announce(line: str, style: str = "") -> None:
+        if live:
+            live.update(Text(sanitize(line), style=style), refresh=True)
+        else:
+            print_err(line)
+
+    with interruptible() as stop, live or nullcontext():
+        while not stop.is_set():
+            try:
+                current = await cancel_on(stop, read(announce))
+            except PlatformError as error:
+                announce(f"{error}; trying again", style="red")
+            else:
+                if current is None:
+                    return
+                if live:
+                    live.update(screen(current), refresh=True)
+                elif as_json:
+                    print_json(as_json(current), in_one_line=True)
+                else:
+                    print_out(lines(current))
+            await wait_for(stop, _EVERY_S)
