@@ -174,7 +174,7 @@ RECORDS = [
     RecordCase("job:keda_jobs_waiting_retries:max", twice("waiting_retries", "5x9"), 2, {'job="a"': 5}),
     RecordCase("job:keda_jobs_pods:count", twice("concurrency_limit", "8x9"), 2, {'job="a"': 2}),
     RecordCase(
-        "job:keda_jobs_slots_in_use:ratio5m",
+        "job:keda_jobs_concurrency_used:ratio5m",
         {**twice("messages_in_flight", "2x9"), **twice("concurrency_limit", "8x9")},
         5,
         {'job="a"': 0.25},

@@ -70,7 +70,7 @@ def _activity() -> Panels:
             "Rows that wait for a worker, for their retry, or for attention.",
             Query(total(_CLAIMABLE), "claimable"),
             Query(total("keda_jobs_queue_waiting_rows"), "waiting"),
-            Query(total("keda_jobs_queue_rows_given_up"), "failed permanently"),
+            Query(total("keda_jobs_queue_rows_failed_permanently"), "failed permanently"),
         ),
         curves(
             "Batches",

@@ -55,7 +55,7 @@ def failed_rows() -> Panel:
     return number(
         "Failed rows",
         "Rows that failed permanently and need attention: `keda-jobs batch status`.",
-        total("keda_jobs_queue_rows_given_up"),
+        total("keda_jobs_queue_rows_failed_permanently"),
         levels=FAILED_ROWS,
         absent=NO_BATCH_JOB,
     )

@@ -90,7 +90,7 @@ def _jobs() -> Panels:
     batch = [
         Column("Claimable", per_job("keda_jobs_queue_claimable_rows")),
         Column("Waiting", per_job("keda_jobs_queue_waiting_rows")),
-        Column("Failed", per_job("keda_jobs_queue_rows_given_up"), levels=health.FAILED_ROWS),
+        Column("Failed", per_job("keda_jobs_queue_rows_failed_permanently"), levels=health.FAILED_ROWS),
         Column("Batches", per_job("keda_jobs_queue_batches_running")),
         Column("Stale", per_job("keda_jobs_queue_batches_stale"), levels=health.STALE),
         Column("Heartbeat", per_job("keda_jobs_queue_heartbeat_age_seconds")),

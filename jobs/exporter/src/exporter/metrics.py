@@ -38,7 +38,7 @@ GAUGES = (
     ("keda_jobs_dead_letter_oldest_age_seconds", "Age of the oldest dead letter, 0 without one", _JOB),
     ("keda_jobs_queue_claimable_rows", "Rows that a worker can claim, the number that KEDA scales on", _JOB),
     ("keda_jobs_queue_waiting_rows", "Rows that are not due yet", _JOB),
-    ("keda_jobs_queue_rows_given_up", "Rows that failed permanently", _JOB),
+    ("keda_jobs_queue_rows_failed_permanently", "Rows that failed permanently", _JOB),
     ("keda_jobs_queue_batches_running", "Batches that a worker holds", _JOB),
     ("keda_jobs_queue_batches_stale", "Running batches whose lease has expired", _JOB),
     (
@@ -143,7 +143,7 @@ def queue_samples(queue: QueueSnapshot) -> Iterator[Sample]:
     batches, job = queue.batches, (queue.job,)
     yield Sample("keda_jobs_queue_claimable_rows", queue.claimable, job)
     yield Sample("keda_jobs_queue_waiting_rows", queue.ranges.not_due, job)
-    yield Sample("keda_jobs_queue_rows_given_up", batches.failed_permanently, job)
+    yield Sample("keda_jobs_queue_rows_failed_permanently", batches.failed_permanently, job)
     yield Sample("keda_jobs_queue_batches_running", batches.running, job)
     yield Sample("keda_jobs_queue_batches_stale", batches.stale, job)
     yield Sample("keda_jobs_queue_heartbeat_age_seconds", _age_s(batches.oldest_heartbeat, queue.now), job)

@@ -21,7 +21,7 @@ Owner: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 IDLE = {
     "queue_claimable_rows": 0,
     "queue_waiting_rows": 0,
-    "queue_rows_given_up": 0,
+    "queue_rows_failed_permanently": 0,
     "queue_batches_running": 0,
     "queue_batches_stale": 0,
     "queue_heartbeat_age_seconds": 0,
@@ -76,7 +76,7 @@ async def test_rows_are_counted_by_state_and_outcome(
     settled = {
         "queue_claimable_rows": 7,
         "queue_waiting_rows": 1,
-        "queue_rows_given_up": 1,
+        "queue_rows_failed_permanently": 1,
         'queue_rows_total{outcome="completed"}': 1,
         'queue_rows_total{outcome="failed"}': 2,
         'queue_rows_total{outcome="returned"}': 3,
