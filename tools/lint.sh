@@ -35,6 +35,7 @@ check_types() {
 
 files() { git ls-files -co --exclude-standard -- "$@"; }
 check_scripts() { files '*.sh' .ci/run | xargs shellcheck; }
+check_docstrings() { files '*.py' '*.py.tpl' | xargs python tools/docstrings.py; }
 check_dockerfiles() { files '*Dockerfile' | xargs hadolint; }
 
 check_workflows() {
@@ -51,6 +52,7 @@ check_workflows() {
 
 check "ruff" ruff check --quiet .
 check "format" ruff format --quiet --check .
+check "docstrings" check_docstrings
 check "types" check_types
 check "import rules" lint-imports --no-logo
 check "shell scripts" check_scripts

@@ -45,7 +45,8 @@ class Delivery(Protocol):
     """One delivery of a message. It ends with `ack` or `nak`."""
 
     @property
-    def received(self) -> Received: ...
+    def received(self) -> Received:
+        """Message as the broker delivers it."""
 
     async def ack(self) -> None:
         """Acknowledge and wait for the server's confirmation. Raises `BrokerUnavailable`."""
