@@ -21,6 +21,7 @@ ServerOption = Annotated[
     typer.Option("--server", "-s", metavar="URL", help="NATS server, instead of NATS_URL.", callback=_or_global_value),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, for scripts.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, change nothing.")]
 SubjectOption = Annotated[str | None, typer.Option("--subject", help="Only events of this subject.")]
 JobOption = Annotated[str | None, typer.Option("--job", help="Only dead letters of this job.")]
@@ -58,6 +59,9 @@ def rate(text: str) -> float:
     return float(match[1])
 
 
+RateOption = Annotated[
+    float | None, typer.Option("--rate", parser=rate, metavar="N/s", help="At most N dead letters per second.")
+]
 OlderThanOption = Annotated[
     timedelta | None,
     typer.Option("--older-than", parser=duration, metavar="2h", help="Only dead letters older than this."),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -15,14 +14,13 @@ from rich.text import Text
 
 from keda_jobs.cli.connection import nats_settings
 from keda_jobs.cli.options import JsonOption, ServerOption
-from keda_jobs.cli.terminal import add_row, format_age, format_duration, new_table, print_json, print_out
+from keda_jobs.cli.terminal import add_row, format_age, format_due, json_fields, new_table, print_json, print_out
 from keda_jobs.cli.watch import watch as repeat
 from keda_jobs.domain.subjects import STREAM
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
 from keda_jobs.status.overview import Overview, read_overview
 from keda_jobs.status.retries import WaitingRetries
-from keda_jobs.status.stream import ConsumerState, StreamState
 
 
 def status(
@@ -108,8 +106,7 @@ def _jobs_table(overview: Overview) -> Table:
 def _due(waiting: WaitingRetries | None, now: datetime) -> str:
     if waiting is None or waiting.next_due is None:
         return "-"
-    left = waiting.next_due - now
-    due = f"in {format_duration(left)}" if left > timedelta(0) else "now"
+    due = format_due(waiting.next_due, now)
     return due if waiting.is_exact else f"{due} or earlier"
 
 
@@ -119,12 +116,8 @@ def status_json(overview: Overview) -> dict[str, Any]:
     return {
         "time": overview.now.isoformat(),
         "server_version": overview.server_version,
-        "stream": {"name": STREAM, **_jsonable(overview.stream)},
-        "consumers": [{"name": one.name, "lag": one.lag, **_jsonable(one)} for one in overview.consumers],
-        "waiting_retries": [_jsonable(one) for one in overview.waiting_retries],
+        "stream": {"name": STREAM, **json_fields(overview.stream)},
+        "consumers": [{"name": one.name, "lag": one.lag, **json_fields(one)} for one in overview.consumers],
+        "waiting_retries": [json_fields(one) for one in overview.waiting_retries],
         "dead_letters": {"total": dead.total, "by_job": dead.by_job, "is_exact": dead.is_exact},
     }
-
-
-def _jsonable(value: StreamState | ConsumerState | WaitingRetries) -> dict[str, Any]:
-    return {key: item.isoformat() if isinstance(item, datetime) else item for key, item in asdict(value).items()}

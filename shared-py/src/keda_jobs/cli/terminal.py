@@ -6,10 +6,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich import box
@@ -18,6 +19,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from keda_jobs.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 # Without a terminal there is no window to fit: no row is cut.
@@ -47,6 +53,26 @@ def print_err(line: str) -> None:
 def print_json(value: Any, *, in_one_line: bool = False) -> None:
     """Print one JSON document on stdout."""
     typer.echo(json.dumps(value, indent=None if in_one_line else 2))
+
+
+def json_fields(value: DataclassInstance) -> dict[str, Any]:
+    """Return the fields of a dataclass for JSON, with times in ISO format."""
+    return {name: item.isoformat() if isinstance(item, datetime) else item for name, item in asdict(value).items()}
+
+
+def report_missing(selected: frozenset[int], found: Iterable[int], kind: str) -> bool:
+    """Print each selected number that was not found. Return whether there is any."""
+    missing = sorted(selected.difference(found))
+    for number in missing:
+        print_err(f"{number} is not among these {kind}")
+    return bool(missing)
+
+
+def confirm(question: str, action: str) -> bool:
+    """Ask on the terminal. Raises `Misconfigured` without one."""
+    if not typer.get_text_stream("stdin").isatty():
+        raise Misconfigured(f"refusing to {action} without confirmation: stdin is not a terminal, pass --yes")
+    return typer.confirm(question, err=True)
 
 
 def sanitize(text: str, *, keep_blanks: bool = False) -> str:
@@ -89,6 +115,11 @@ def format_duration(duration: timedelta) -> str:
             minor = f"{rest // 60}m" if unit == "h" and rest >= 60 else ""
             return f"{count}{unit}{minor}" if index < len(_UNITS) else ""
     return "0s"
+
+
+def format_due(moment: datetime, now: datetime) -> str:
+    """Format the time until `moment`: `in 5m`, or `now`."""
+    return f"in {format_duration(moment - now)}" if moment > now else "now"
 
 
 def format_age(moment: datetime, now: datetime) -> str:

@@ -128,21 +128,18 @@ async def delete_dead_letter(connection: NatsConnection, sequence: int) -> None:
             raise
 
 
-@dataclass(slots=True)
-class Purge:
-    """Deletion of dead letters, one by one. It counts as it goes."""
+async def delete_dead_letters(
+    connection: NatsConnection, sequences: Iterable[int], stop: asyncio.Event, progress: Callable[[int], None]
+) -> int:
+    """Delete one by one until the end or until `stop`. Return the number deleted, and call `progress` with it.
 
-    deleted: int = 0
-    interrupted: bool = False
-
-    async def run(
-        self, connection: NatsConnection, sequences: Iterable[int], stop: asyncio.Event, progress: Callable[[int], None]
-    ) -> None:
-        """Delete until the end or until `stop`. Call `progress` with the number deleted. Raises `BrokerUnavailable`."""
-        for sequence in sequences:
-            if stop.is_set():
-                self.interrupted = True
-                return
-            await delete_dead_letter(connection, sequence)
-            self.deleted += 1
-            progress(self.deleted)
+    Raises `BrokerUnavailable`.
+    """
+    deleted = 0
+    for sequence in sequences:
+        if stop.is_set():
+            break
+        await delete_dead_letter(connection, sequence)
+        deleted += 1
+        progress(deleted)
+    return deleted

@@ -6,16 +6,15 @@ import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Annotated
 
 import typer
 
 from keda_jobs.claims.failed_rows import FailedRow, FailedRows, RowFilter
-from keda_jobs.cli.batch.selection import parse_selection, report_missing
+from keda_jobs.cli.batch.selection import parse_selection
 from keda_jobs.cli.batch.views import failure_json, failures_table
 from keda_jobs.cli.options import GivenUpOption, JsonOption, NameAndKeysArgument, ReasonOption, WaitingOption
-from keda_jobs.cli.terminal import pluralize, print_err, print_out
+from keda_jobs.cli.terminal import pluralize, print_err, print_out, report_missing
 from keda_jobs.settings import PgSettings, load_settings
 from keda_jobs.status.batch import find_queue_and_time, open_database
 
@@ -47,45 +46,36 @@ def list_failures(
     row failed permanently.
     """
     name, row_filter = parse_selection(name_and_keys, reason, given_up=given_up, waiting=waiting)
-    listing = asyncio.run(_list(load_settings(PgSettings), name, row_filter, limit, as_json=json_))
-    if listing.is_all and report_missing(row_filter, listing.keys):
+    has_missing = asyncio.run(_list(load_settings(PgSettings), name, row_filter, limit, as_json=json_))
+    if has_missing:
         raise typer.Exit(1)
 
 
-@dataclass(slots=True)
-class _Listing:
-    rows: int = 0
-    is_all: bool = True
-    keys: set[int] = field(default_factory=set)
-
-
-async def _list(
-    settings: PgSettings, name: str | None, row_filter: RowFilter, limit: int, *, as_json: bool
-) -> _Listing:
-    """Print the rows, and return which of the selected keys were among them."""
-    listing = _Listing()
+async def _list(settings: PgSettings, name: str | None, row_filter: RowFilter, limit: int, *, as_json: bool) -> bool:
+    """Print the rows. Return whether a selected key is missing, which is known only if all rows were read."""
+    rows, keys = 0, set[int]()
     async with open_database(settings) as connection:
         table, now = await find_queue_and_time(connection, name)
         failed = FailedRows(connection, table)
         async with aclosing(failed.pages(row_filter, _PAGE, limit or None)) as pages:
             async for page in pages:
                 if as_json:
-                    _print_json(page, is_first=not listing.rows)
+                    _print_json(page, is_first=not rows)
                 else:
                     print_out(failures_table(page, table.key, now))
-                listing.rows += len(page)
-                listing.keys |= row_filter.keys.intersection(row.key for row in page)
-        listing.is_all = listing.rows < limit or not limit
+                rows += len(page)
+                keys |= row_filter.keys.intersection(row.key for row in page)
+        is_all = rows < limit or not limit
         if as_json:
-            typer.echo("\n]" if listing.rows else "[]")
-        elif listing.is_all:
-            print_err(f"{pluralize(listing.rows, 'row')} failed")
+            typer.echo("\n]" if rows else "[]")
+        elif is_all:
+            print_err(f"{pluralize(rows, 'row')} failed")
         else:
             total = (await failed.count(row_filter)).rows
             print_err(
                 f"{pluralize(total, 'row')} failed" + f", the first {limit:,} shown (--limit 0: all)" * (total > limit)
             )
-    return listing
+    return is_all and report_missing(row_filter.keys, keys, "failed rows")
 
 
 def _print_json(rows: Sequence[FailedRow], *, is_first: bool) -> None:

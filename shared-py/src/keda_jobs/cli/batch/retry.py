@@ -12,18 +12,11 @@ import typer
 
 from keda_jobs.claims import ClaimTable
 from keda_jobs.claims.failed_rows import FailedRow, FailedRowCount, FailedRows, RowFilter
-from keda_jobs.cli.batch.selection import parse_selection, report_missing
+from keda_jobs.cli import options
+from keda_jobs.cli.batch.selection import parse_selection
 from keda_jobs.cli.batch.views import failures_table
 from keda_jobs.cli.connection import INTERRUPTED, interruptible
-from keda_jobs.cli.options import (
-    DryRunOption,
-    GivenUpOption,
-    JsonOption,
-    NameAndKeysArgument,
-    ReasonOption,
-    WaitingOption,
-)
-from keda_jobs.cli.terminal import pluralize, print_err, print_json, print_out, progress_meter
+from keda_jobs.cli.terminal import confirm, pluralize, print_err, print_json, print_out, progress_meter, report_missing
 from keda_jobs.errors import Misconfigured
 from keda_jobs.settings import PgSettings, load_settings
 from keda_jobs.status.batch import announce_full_scan, find_queue_and_time, open_database
@@ -40,23 +33,17 @@ class _Survey:
     keys: frozenset[int]
 
 
-@dataclass(slots=True)
-class _Outcome:
-    reset: int = 0
-    interrupted: bool = False
-
-
 def retry(
-    name_and_keys: NameAndKeysArgument = None,
-    reason: ReasonOption = None,
-    given_up: GivenUpOption = False,
-    waiting: WaitingOption = False,
+    name_and_keys: options.NameAndKeysArgument = None,
+    reason: options.ReasonOption = None,
+    given_up: options.GivenUpOption = False,
+    waiting: options.WaitingOption = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Retry all failed rows; required without KEY or a filter.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    dry_run: DryRunOption = False,
-    json_: JsonOption = False,
+    yes: options.YesOption = False,
+    dry_run: options.DryRunOption = False,
+    json_: options.JsonOption = False,
 ) -> None:
     """Reset failed rows to pending with no attempts, after showing some of them and asking.
 
@@ -78,15 +65,14 @@ def retry(
         raise Misconfigured("no rows selected; pass KEY, a filter, or --all")
     settings = load_settings(PgSettings)
     survey = asyncio.run(_find(settings, name, row_filter))
-    has_missing = report_missing(row_filter, survey.keys)
+    has_missing = report_missing(row_filter.keys, survey.keys, "failed rows")
     if survey.sample and not json_:
         print_out(failures_table(survey.sample, survey.table.key, survey.now))
-    outcome = _Outcome()
-    is_confirmed = not dry_run and survey.count.rows > 0 and _is_confirmed(survey.count, yes)
-    if is_confirmed:
-        asyncio.run(_reset(settings, survey, row_filter, outcome))
-    _report(outcome, survey.count, dry_run=dry_run, as_json=json_)
-    if outcome.interrupted:
+    question = f"Set {_format_count(survey.count)} to pending?"
+    is_confirmed = not dry_run and survey.count.rows > 0 and (yes or confirm(question, "change rows"))
+    reset, is_interrupted = asyncio.run(_reset(settings, survey, row_filter)) if is_confirmed else (0, False)
+    _report(survey.count, reset, is_interrupted, dry_run=dry_run, as_json=json_)
+    if is_interrupted:
         raise typer.Exit(INTERRUPTED)
     if has_missing or (survey.count.rows and not dry_run and not is_confirmed):
         raise typer.Exit(1)
@@ -103,33 +89,27 @@ async def _find(settings: PgSettings, name: str | None, row_filter: RowFilter) -
     return _Survey(table, now, count, rows[:_SAMPLE], row_filter.keys.intersection(row.key for row in rows))
 
 
-def _is_confirmed(count: FailedRowCount, yes: bool) -> bool:
-    if yes:
-        return True
-    if not typer.get_text_stream("stdin").isatty():
-        raise Misconfigured("refusing to change rows without confirmation: stdin is not a terminal, pass --yes")
-    return typer.confirm(f"Set {_format_count(count)} to pending?", err=True)
-
-
-async def _reset(settings: PgSettings, survey: _Survey, row_filter: RowFilter, outcome: _Outcome) -> None:
+async def _reset(settings: PgSettings, survey: _Survey, row_filter: RowFilter) -> tuple[int, bool]:
+    """Return the number of rows reset, and whether the command was interrupted."""
+    reset = 0
     with interruptible() as stop, progress_meter("retry", survey.count.rows) as progress:
         async with open_database(settings) as connection:
             resets = FailedRows(connection, survey.table).reset_all(row_filter, stop)
             async with aclosing(resets):
-                async for outcome.reset in resets:
-                    progress(outcome.reset)
-        outcome.interrupted = stop.is_set()
+                async for reset in resets:
+                    progress(reset)
+        return reset, stop.is_set()
 
 
-def _report(outcome: _Outcome, count: FailedRowCount, *, dry_run: bool, as_json: bool) -> None:
+def _report(count: FailedRowCount, reset: int, is_interrupted: bool, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         kinds = {"found": count.rows, "given_up": count.permanently, "waiting": count.waiting}
-        print_json({"dry_run": dry_run, **kinds, "reset": outcome.reset, "interrupted": outcome.interrupted})
+        print_json({"dry_run": dry_run, **kinds, "reset": reset, "interrupted": is_interrupted})
     elif dry_run:
         print_err(f"{_format_count(count)} would be set to pending")
     else:
-        end = "; interrupted, run it again to continue" if outcome.interrupted else ""
-        print_err(f"{outcome.reset:,} of {_format_count(count)} set to pending{end}")
+        end = "; interrupted, run it again to continue" if is_interrupted else ""
+        print_err(f"{reset:,} of {_format_count(count)} set to pending{end}")
 
 
 def _format_count(count: FailedRowCount) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from keda_jobs.claims.failed_rows import RowFilter
-from keda_jobs.cli.terminal import print_err
 from keda_jobs.errors import Misconfigured
 
 _KEY = re.compile(r"-?\d{1,19}")
@@ -31,11 +30,3 @@ def _name_and_keys(arguments: Sequence[str]) -> tuple[str | None, frozenset[int]
         if not _KEY.fullmatch(key) or abs(int(key)) > _MAX_KEY:
             raise Misconfigured(f"{key!r} is not the key of a row, which is an integer")
     return name, frozenset(map(int, keys))
-
-
-def report_missing(row_filter: RowFilter, found: Iterable[int]) -> bool:
-    """Print each selected key that was not found. Return whether there is any."""
-    missing = sorted(row_filter.keys.difference(found))
-    for key in missing:
-        print_err(f"{key} is not among these failed rows")
-    return bool(missing)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -16,8 +15,10 @@ from keda_jobs.cli.terminal import (
     add_row,
     cell,
     format_age,
+    format_due,
     format_duration,
     format_percent,
+    json_fields,
     new_table,
     pluralize,
     progress_bar,
@@ -69,7 +70,7 @@ def _counts_table(status: BatchStatus) -> Table:
         ("pending", counts.pending, ""),
         ("processing", counts.processing, ""),
         ("completed", counts.completed, ""),
-        ("failed, waiting for a retry", counts.waiting, f"the next {_due(due, status.now)}" if due else ""),
+        ("failed, waiting for a retry", counts.waiting, f"the next {format_due(due, status.now)}" if due else ""),
         ("failed permanently", counts.failed_permanently, ""),
         ("claimable now", status.claimable, "what the scaler sees"),
     ):
@@ -115,10 +116,6 @@ def _full_count_note(status: BatchStatus) -> str:
     return note if count.at == status.now else f"{note}, {format_age(count.at, status.now)} ago, as were the reasons"
 
 
-def _due(moment: datetime, now: datetime) -> str:
-    return f"in {format_duration(moment - now)}" if moment > now else "now"
-
-
 def status_json(status: BatchStatus) -> dict[str, Any]:
     """Build the status for scripts. The keys are stable."""
     counts, left, next_due = status.counts, status.time_left, status.totals.next_due
@@ -142,15 +139,14 @@ def status_json(status: BatchStatus) -> dict[str, Any]:
 
 
 def _jsonable(value: RowCounts | FailureReason | RunningBatch) -> dict[str, Any]:
-    fields = {name: item.isoformat() if isinstance(item, datetime) else item for name, item in asdict(value).items()}
-    return {"given_up" if name == "failed_permanently" else name: item for name, item in fields.items()}
+    return {"given_up" if name == "failed_permanently" else name: item for name, item in json_fields(value).items()}
 
 
 def failures_table(rows: Sequence[FailedRow], key: str, now: datetime) -> Table:
     """Build a table with a line for each failed row."""
     table = new_table(key, "attempts", "next try", "batch", "error", right=(key, "attempts", "batch"), cut=("error",))
     for row in rows:
-        due = _due(row.next_attempt_at, now) if row.next_attempt_at else "never"
+        due = format_due(row.next_attempt_at, now) if row.next_attempt_at else "never"
         add_row(table, row.key, row.attempts, due, row.batch_id or "-", row.error or "-")
     return table
 

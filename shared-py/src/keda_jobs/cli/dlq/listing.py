@@ -7,17 +7,9 @@ from typing import Annotated
 
 import typer
 
+from keda_jobs.cli import options
 from keda_jobs.cli.connection import run
 from keda_jobs.cli.dlq.views import as_json, data_text, dead_letters_table, facts_table, groups_table
-from keda_jobs.cli.options import (
-    ErrorClassOption,
-    JobOption,
-    JsonOption,
-    NewerThanOption,
-    OlderThanOption,
-    ServerOption,
-    SubjectOption,
-)
 from keda_jobs.cli.terminal import console, pluralize, print_err, print_json, print_out
 from keda_jobs.domain.dead_letter import DeadLetter
 from keda_jobs.errors import JobError
@@ -27,14 +19,14 @@ from keda_jobs.jetstream.dead_letters import DeadLetterFilter, count_groups, fin
 
 
 def list_dead_letters(
-    subject: SubjectOption = None,
-    job: JobOption = None,
-    error_class: ErrorClassOption = None,
-    older_than: OlderThanOption = None,
-    newer_than: NewerThanOption = None,
+    subject: options.SubjectOption = None,
+    job: options.JobOption = None,
+    error_class: options.ErrorClassOption = None,
+    older_than: options.OlderThanOption = None,
+    newer_than: options.NewerThanOption = None,
     limit: Annotated[int, typer.Option(help="Show only the newest N; 0 shows all.", metavar="N", min=0)] = 50,
-    json_: JsonOption = False,
-    server: ServerOption = None,
+    json_: options.JsonOption = False,
+    server: options.ServerOption = None,
 ) -> None:
     """List dead letters, the newest last.
 
@@ -68,8 +60,8 @@ async def _newest(
 
 def show_dead_letter(
     sequence: Annotated[int, typer.Argument(metavar="SEQ", help="Number of the dead letter, as in `dlq ls`.", min=1)],
-    json_: JsonOption = False,
-    server: ServerOption = None,
+    json_: options.JsonOption = False,
+    server: options.ServerOption = None,
 ) -> None:
     """Show one dead letter completely: its reason, its headers and its data.
 
@@ -88,13 +80,13 @@ def show_dead_letter(
 
 
 def count_dead_letters(
-    subject: SubjectOption = None,
-    job: JobOption = None,
-    error_class: ErrorClassOption = None,
-    older_than: OlderThanOption = None,
-    newer_than: NewerThanOption = None,
-    json_: JsonOption = False,
-    server: ServerOption = None,
+    subject: options.SubjectOption = None,
+    job: options.JobOption = None,
+    error_class: options.ErrorClassOption = None,
+    older_than: options.OlderThanOption = None,
+    newer_than: options.NewerThanOption = None,
+    json_: options.JsonOption = False,
+    server: options.ServerOption = None,
 ) -> None:
     """Count dead letters by job, error class and subject.
 

@@ -4,43 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from typing import Annotated
 
 import typer
 
+from keda_jobs.cli import options
 from keda_jobs.cli.connection import INTERRUPTED, interruptible, run
 from keda_jobs.cli.dlq.selection import require_selection
 from keda_jobs.cli.dlq.views import groups_table
-from keda_jobs.cli.options import (
-    AllOption,
-    DryRunOption,
-    ErrorClassOption,
-    JobOption,
-    JsonOption,
-    NewerThanOption,
-    OlderThanOption,
-    SequencesArgument,
-    ServerOption,
-    SubjectOption,
-)
-from keda_jobs.cli.terminal import pluralize, print_err, print_json, print_out, progress_meter
-from keda_jobs.errors import Misconfigured
+from keda_jobs.cli.terminal import confirm, pluralize, print_err, print_json, print_out, progress_meter, report_missing
 from keda_jobs.jetstream.connection import NatsConnection
-from keda_jobs.jetstream.dead_letters import DeadLetterFilter, Purge, group_dead_letters
+from keda_jobs.jetstream.dead_letters import DeadLetterFilter, delete_dead_letters, group_dead_letters
 
 
 def purge(
-    sequences: SequencesArgument = None,
-    subject: SubjectOption = None,
-    job: JobOption = None,
-    error_class: ErrorClassOption = None,
-    older_than: OlderThanOption = None,
-    newer_than: NewerThanOption = None,
-    everything: AllOption = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    dry_run: DryRunOption = False,
-    json_: JsonOption = False,
-    server: ServerOption = None,
+    sequences: options.SequencesArgument = None,
+    subject: options.SubjectOption = None,
+    job: options.JobOption = None,
+    error_class: options.ErrorClassOption = None,
+    older_than: options.OlderThanOption = None,
+    newer_than: options.NewerThanOption = None,
+    everything: options.AllOption = False,
+    yes: options.YesOption = False,
+    dry_run: options.DryRunOption = False,
+    json_: options.JsonOption = False,
+    server: options.ServerOption = None,
 ) -> None:
     """Delete dead letters permanently, after showing which and asking.
 
@@ -55,38 +42,23 @@ def purge(
     selection = DeadLetterFilter(frozenset(sequences or ()), subject, job, error_class, older_than, newer_than)
     require_selection(selection, everything)
     groups = run(server, lambda connection: group_dead_letters(connection, selection))
-    missing = sorted(selection.sequences - groups.keys())
-    for sequence in missing:
-        print_err(f"{sequence} is not among these dead letters")
+    has_missing = report_missing(selection.sequences, groups, "dead letters")
     if groups and not json_:
         print_out(groups_table(Counter(groups.values())))
-    work = Purge()
-    if groups and not dry_run and _is_confirmed(len(groups), yes):
-        run(server, lambda connection: _delete(connection, groups, work))
-    _report(work, len(groups), dry_run=dry_run, as_json=json_)
-    if work.interrupted:
+    found = pluralize(len(groups), "dead letter")
+    is_confirmed = len(groups) > 0 and not dry_run and (yes or confirm(f"Delete {found} permanently?", "delete"))
+    deleted = run(server, lambda connection: _delete(connection, groups)) if is_confirmed else 0
+    is_interrupted = is_confirmed and deleted < len(groups)
+    if json_:
+        print_json({"dry_run": dry_run, "found": len(groups), "deleted": deleted, "interrupted": is_interrupted})
+    else:
+        print_err(f"{found} would be deleted" if dry_run else f"{deleted:,} of {found} deleted")
+    if is_interrupted:
         raise typer.Exit(INTERRUPTED)
-    if missing or (not dry_run and work.deleted < len(groups)):
+    if has_missing or (not dry_run and deleted < len(groups)):
         raise typer.Exit(1)
 
 
-def _is_confirmed(count: int, yes: bool) -> bool:
-    if yes:
-        return True
-    if not typer.get_text_stream("stdin").isatty():
-        raise Misconfigured("refusing to delete without confirmation: stdin is not a terminal, pass --yes")
-    return typer.confirm(f"Delete {pluralize(count, 'dead letter')} permanently?", err=True)
-
-
-async def _delete(connection: NatsConnection, sequences: Collection[int], work: Purge) -> None:
+async def _delete(connection: NatsConnection, sequences: Collection[int]) -> int:
     with interruptible() as stop, progress_meter("purge", len(sequences)) as progress:
-        await work.run(connection, sequences, stop, progress)
-
-
-def _report(work: Purge, found: int, *, dry_run: bool, as_json: bool) -> None:
-    if as_json:
-        print_json({"dry_run": dry_run, "found": found, "deleted": work.deleted, "interrupted": work.interrupted})
-    elif dry_run:
-        print_err(f"{pluralize(found, 'dead letter')} would be deleted")
-    else:
-        print_err(f"{work.deleted:,} of {pluralize(found, 'dead letter')} deleted")
+        return await delete_dead_letters(connection, sequences, stop, progress)

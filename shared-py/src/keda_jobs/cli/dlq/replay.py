@@ -6,21 +6,9 @@ from typing import Annotated
 
 import typer
 
+from keda_jobs.cli import options
 from keda_jobs.cli.connection import INTERRUPTED, interruptible, run
 from keda_jobs.cli.dlq.selection import require_selection
-from keda_jobs.cli.options import (
-    AllOption,
-    DryRunOption,
-    ErrorClassOption,
-    JobOption,
-    JsonOption,
-    NewerThanOption,
-    OlderThanOption,
-    SequencesArgument,
-    ServerOption,
-    SubjectOption,
-    rate,
-)
 from keda_jobs.cli.terminal import pluralize, print_err, print_json, progress_meter
 from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.dead_letter import DeadLetter
@@ -30,23 +18,24 @@ from keda_jobs.jetstream.replay import Replay
 
 
 def replay(
-    sequences: SequencesArgument = None,
-    subject: SubjectOption = None,
-    job: JobOption = None,
-    error_class: ErrorClassOption = None,
-    older_than: OlderThanOption = None,
-    newer_than: NewerThanOption = None,
-    everything: AllOption = False,
+    sequences: options.SequencesArgument = None,
+    subject: options.SubjectOption = None,
+    job: options.JobOption = None,
+    error_class: options.ErrorClassOption = None,
+    older_than: options.OlderThanOption = None,
+    newer_than: options.NewerThanOption = None,
+    everything: options.AllOption = False,
     to_subject: Annotated[
         bool,
         typer.Option("--to-subject", help="To all consumers of the event's subject, not only to the job that failed."),
     ] = False,
     per_second: Annotated[
-        float | None, typer.Option("--rate", parser=rate, metavar="N/s", help="At most N dead letters per second.")
+        float | None,
+        typer.Option("--rate", parser=options.rate, metavar="N/s", help="At most N dead letters per second."),
     ] = None,
-    dry_run: DryRunOption = False,
-    json_: JsonOption = False,
-    server: ServerOption = None,
+    dry_run: options.DryRunOption = False,
+    json_: options.JsonOption = False,
+    server: options.ServerOption = None,
 ) -> None:
     """Return dead letters to the job that failed, as new messages that start at attempt 1.
 
