@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from keda_jobs.domain.event import Event
-from keda_jobs.event.job import Handler, emitted_types, event_type
+from keda_jobs.event.job import Handler, event_job, event_type
+from keda_jobs.settings import JobSettings
 
 
 class Asked(Event, subject="asked"):
@@ -68,10 +69,10 @@ async def something(event: Asked, job: object):  # type: ignore[no-untyped-def]
 )
 def test_the_annotation_of_a_handler_names_the_events_it_returns(handler: Handler, emitted: list[type[Event]]) -> None:
     assert event_type(handler) is Asked
-    assert emitted_types(handler) == emitted
+    assert event_job(handler, JobSettings).emitted == emitted
 
 
 @pytest.mark.parametrize("handler", [any_event, any_list, something])
 def test_an_ambiguous_annotation_is_refused(handler: Handler) -> None:
     with pytest.raises(TypeError, match=f"the events that {handler.__name__} returns must be named"):
-        emitted_types(handler)
+        list(event_job(handler, JobSettings).emitted)

@@ -9,7 +9,7 @@ from image_resize.errors import ForeignKey
 from image_resize.events import ImageDownloaded
 from image_resize.resize import make_thumbnail
 from image_resize.settings import Settings
-from keda_jobs.event.context import Context
+from keda_jobs import Context
 
 # Excludes the job's own output (`images_resized/`) and names that a path would resolve, such as `..`.
 _ORIGINAL = re.compile(r"images/([0-9a-z_-][0-9a-z._-]*)")

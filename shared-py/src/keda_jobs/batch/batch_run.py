@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from keda_jobs.batch.metrics import BatchMetrics
@@ -16,6 +17,7 @@ from keda_jobs.batch.row_runner import RowRunner
 from keda_jobs.claims.queue import Batch, ClaimQueue, CompletedRow, Failure, LeaseLost, SettledRows, ValuesRefused
 from keda_jobs.domain.policy import describe
 from keda_jobs.errors import DatabaseUnavailable
+from keda_jobs.runtime.backoff import Backoff
 from keda_jobs.runtime.shutdown import Shutdown
 from keda_jobs.runtime.tracing import Span
 from keda_jobs.settings import BatchSettings
@@ -27,28 +29,20 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
 class BatchRun:
     """Runs the rows of one batch and closes it."""
 
-    def __init__(
-        self,
-        queue: ClaimQueue,
-        batch: Batch,
-        runner: RowRunner,
-        settings: BatchSettings,
-        metrics: BatchMetrics,
-        shutdown: Shutdown,
-    ) -> None:
-        self._queue = queue
-        self._batch = batch
-        self._runner = runner
-        self._settings = settings
-        self._metrics = metrics
-        self._shutdown = shutdown
-        self._backoff = database_backoff()
-        self._results = ResultBuffer()
-        self._lease_until = 0.0
-        self._settled = SettledRows()
+    queue: ClaimQueue
+    batch: Batch
+    runner: RowRunner
+    settings: BatchSettings
+    metrics: BatchMetrics
+    shutdown: Shutdown
+    _backoff: Backoff = field(init=False, default_factory=database_backoff)
+    _results: ResultBuffer = field(init=False, default_factory=ResultBuffer)
+    _lease_until: float = field(init=False, default=0.0)
+    _settled: SettledRows = field(init=False, default=SettledRows())
 
     async def run(self, span: Span) -> None:
         """Run the rows, write their outcomes and close the batch, or leave it to other workers."""
@@ -56,7 +50,7 @@ class BatchRun:
         self._record_renewal(began)
         try:
             await self._run_rows()
-            returned = await self._retry_while_leased(lambda: self._queue.close(self._batch))
+            returned = await self._retry_while_leased(lambda: self.queue.close(self.batch))
         except LeaseLost as lost:
             self._abandon(lost)
             span.end("lost", type(lost).__name__, self._counts())
@@ -65,18 +59,18 @@ class BatchRun:
             raise
         else:
             duration_s = time.monotonic() - began
-            self._metrics.record_completed_batch(duration_s)
+            self.metrics.record_completed_batch(duration_s)
             span.end("completed", counts=self._counts() | {"returned": returned})
             self._log_summary(returned, duration_s, span)
         finally:
-            self._metrics.record_batch_end()
+            self.metrics.renewed_at = None
 
     async def _run_rows(self) -> None:
-        waiting = deque(self._batch.rows)
+        waiting = deque(self.batch.rows)
         try:
             async with asyncio.TaskGroup() as group:
-                concurrency = min(self._settings.workers, len(waiting))
-                runners = [group.create_task(self._runner.run(waiting, self._results)) for _ in range(concurrency)]
+                concurrency = min(self.settings.workers, len(waiting))
+                runners = [group.create_task(self.runner.run(waiting, self._results)) for _ in range(concurrency)]
                 writers = [group.create_task(self._write_results()) for _ in range(WRITERS)]
                 watchers = [
                     group.create_task(self._renew_lease()),
@@ -91,7 +85,7 @@ class BatchRun:
             raise errors.exceptions[0] from errors
 
     async def _cancel_after_grace(self, runners: Sequence[asyncio.Task[None]]) -> None:
-        await self._shutdown.grace_elapsed()
+        await self.shutdown.grace_elapsed()
         running = [runner for runner in runners if not runner.done()]
         if running:
             log.warning("SHUTDOWN_GRACE_S elapsed, giving back %d rows in flight", len(running))
@@ -100,26 +94,26 @@ class BatchRun:
 
     async def _renew_lease(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.lease_s / 3)
-            await self._retry_while_leased(lambda: self._queue.renew(self._batch))
+            await asyncio.sleep(self.settings.lease_s / 3)
+            await self._retry_while_leased(lambda: self.queue.renew(self.batch))
 
     async def _write_results(self) -> None:
         while not self._results.exhausted:
             completed, failures = await self._results.drain()
             if completed or failures:
                 settled = await self._settle(completed, failures)
-                self._metrics.record_settled(settled)
+                self.metrics.record_settled(settled)
                 self._settled += settled
 
     async def _settle(self, completed: Sequence[CompletedRow], failures: Sequence[Failure]) -> SettledRows:
         """Write the results. A row whose values the table refuses fails alone."""
         try:
-            return await self._retry_while_leased(lambda: self._queue.settle(self._batch, completed, failures))
+            return await self._retry_while_leased(lambda: self.queue.settle(self.batch, completed, failures))
         except ValuesRefused as error:
             if not completed:
                 raise
             if len(completed) == 1:
-                return await self._settle((), [*failures, self._runner.failure(completed[0].row, error)])
+                return await self._settle((), [*failures, self.runner.failure(completed[0].row, error)])
             half = len(completed) // 2
             return await self._settle(completed[:half], failures) + await self._settle(completed[half:], ())
 
@@ -135,22 +129,22 @@ class BatchRun:
 
         try:
             return await retry_until(
-                attempt, self._backoff, self._shutdown, lambda: min(self._lease_until, self._shutdown.deadline)
+                attempt, self._backoff, self.shutdown, lambda: min(self._lease_until, self.shutdown.deadline)
             )
         except DatabaseUnavailable as error:
-            raise LeaseLost(f"batch {self._batch.batch_id}: {error}") from error
+            raise LeaseLost(f"batch {self.batch.batch_id}: {error}") from error
 
     def _record_renewal(self, moment: float) -> None:
-        self._lease_until = moment + self._settings.lease_s
-        self._metrics.record_renewal(moment)
+        self._lease_until = moment + self.settings.lease_s
+        self.metrics.renewed_at = moment
 
     def _abandon(self, lost: LeaseLost) -> None:
         log.warning("%s; other workers take its unwritten rows", lost)
-        self._metrics.record_batch("lost")
+        self.metrics.record_batch("lost")
 
     async def _close_as_failed(self, error: str) -> None:
         try:
-            await self._retry_while_leased(lambda: self._queue.close(self._batch, error))
+            await self._retry_while_leased(lambda: self.queue.close(self.batch, error))
         except LeaseLost as lost:
             self._abandon(lost)
 
@@ -160,11 +154,11 @@ class BatchRun:
 
     def _log_summary(self, returned: int, duration_s: float, span: Span) -> None:
         fields: dict[str, object] = {
-            "batch_id": self._batch.batch_id,
+            "batch_id": self.batch.batch_id,
             **self._counts(),
             "returned": returned,
             "duration_s": round(duration_s, 3),
         }
         if span.trace_id is not None:
             fields["trace_id"] = span.trace_id
-        log.info("batch %d: %d rows", self._batch.batch_id, len(self._batch.rows), extra=fields)
+        log.info("batch %d: %d rows", self.batch.batch_id, len(self.batch.rows), extra=fields)

@@ -7,10 +7,12 @@ import typing
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
-from keda_jobs.batch.context import BatchContext
+from typing_extensions import TypeVar
+
 from keda_jobs.claims.table import ClaimTable
+from keda_jobs.runtime.cpu import Cpu
 from keda_jobs.runtime.job import Job, Resources, job_name
 from keda_jobs.settings import BatchSettings
 
@@ -19,10 +21,19 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
 Result = TypeVar("Result", bound=tuple[Any, ...] | None)
-S = TypeVar("S", bound=BatchSettings)
-R = TypeVar("R")
+S = TypeVar("S", bound=BatchSettings, default=BatchSettings)
+R = TypeVar("R", default=None)
 
 RowHandler = Callable[[Any, Any], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchContext(Generic[S, R]):
+    """Context of one worker: its settings, CPU work outside the loop, and what the job opened (see `batch_job`)."""
+
+    settings: S
+    cpu: Cpu
+    resources: R
 
 
 @dataclass(frozen=True, slots=True)

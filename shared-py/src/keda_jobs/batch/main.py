@@ -8,8 +8,7 @@ import time
 from contextlib import AsyncExitStack
 
 from keda_jobs.batch.batch_run import WRITERS
-from keda_jobs.batch.context import BatchContext
-from keda_jobs.batch.job import BatchJob
+from keda_jobs.batch.job import BatchContext, BatchJob
 from keda_jobs.batch.metrics import BatchMetrics
 from keda_jobs.batch.retrying import database_backoff, retry_until
 from keda_jobs.batch.row_runner import RowRunner

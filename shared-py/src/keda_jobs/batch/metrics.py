@@ -25,32 +25,23 @@ class BatchMetrics:
             "outcome",
             ("completed", "lost", "recovered"),
         )
-        self._claim = made.histogram("keda_jobs_claim_duration_seconds", "Time of a claim that got rows", _CLAIM_S)
+        self.claim_duration = made.histogram(
+            "keda_jobs_claim_duration_seconds", "Time of a claim that got rows", _CLAIM_S
+        )
         self._duration = made.histogram(
             "keda_jobs_batch_duration_seconds", "From the claim of a batch to its end, for completed ones", _BATCH_S
         )
-        self._renewed_at: float | None = None
+        self.renewed_at: float | None = None
+        """Time of the last renewal of the running batch, by `time.monotonic`. None without a batch."""
         made.gauge(
             "keda_jobs_heartbeat_age_seconds", "Since the batch in hand was last renewed; 0 without one"
         ).set_function(self._heartbeat_age_s)
-
-    def record_claim(self, duration_s: float) -> None:
-        """Count one claim."""
-        self._claim.observe(duration_s)
 
     def record_settled(self, settled: SettledRows) -> None:
         """Count settled rows."""
         self._rows["completed"].inc(settled.completed)
         self._rows["retried"].inc(settled.failed - settled.failed_permanently)
         self._rows["failed_permanently"].inc(settled.failed_permanently)
-
-    def record_renewal(self, moment: float) -> None:
-        """Record that the lease of the running batch was renewed at `moment`, by `time.monotonic`."""
-        self._renewed_at = moment
-
-    def record_batch_end(self) -> None:
-        """Record that no batch is running."""
-        self._renewed_at = None
 
     def record_batch(self, outcome: str) -> None:
         """Count one batch: `completed`, `lost` to another worker, or `recovered` from one."""
@@ -62,4 +53,4 @@ class BatchMetrics:
         self._duration.observe(duration_s)
 
     def _heartbeat_age_s(self) -> float:
-        return 0.0 if self._renewed_at is None else time.monotonic() - self._renewed_at
+        return 0.0 if self.renewed_at is None else time.monotonic() - self.renewed_at

@@ -8,8 +8,7 @@ import time
 from collections import deque
 from typing import Any
 
-from keda_jobs.batch.context import BatchContext
-from keda_jobs.batch.job import BatchJob
+from keda_jobs.batch.job import BatchContext, BatchJob
 from keda_jobs.batch.results import ResultBuffer
 from keda_jobs.claims.queue import ClaimedRow, CompletedRow, Failure
 from keda_jobs.domain.policy import RetryPolicy, describe

@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from keda_jobs.batch.batch_run import BatchRun
@@ -14,6 +15,7 @@ from keda_jobs.batch.retrying import database_backoff, retry_until
 from keda_jobs.batch.row_runner import RowRunner
 from keda_jobs.claims.queue import Batch, ClaimQueue
 from keda_jobs.errors import DatabaseUnavailable
+from keda_jobs.runtime.backoff import Backoff
 from keda_jobs.runtime.shutdown import Shutdown
 from keda_jobs.runtime.tracing import OFF, Tracer
 from keda_jobs.settings import BatchSettings
@@ -25,63 +27,55 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
 class Worker:
     """Loop that claims and runs batches until nothing is claimable or a shutdown is requested."""
 
-    def __init__(
-        self,
-        queue: ClaimQueue,
-        runner: RowRunner,
-        settings: BatchSettings,
-        metrics: BatchMetrics,
-        shutdown: Shutdown,
-        tracer: Tracer = OFF,
-    ) -> None:
-        self._queue = queue
-        self._runner = runner
-        self._settings = settings
-        self._metrics = metrics
-        self._shutdown = shutdown
-        self._tracer = tracer
-        self._backoff = database_backoff()
-        self.has_claimed = False
+    queue: ClaimQueue
+    runner: RowRunner
+    settings: BatchSettings
+    metrics: BatchMetrics
+    shutdown: Shutdown
+    tracer: Tracer = OFF
+    has_claimed: bool = False
+    _backoff: Backoff = field(init=False, default_factory=database_backoff)
 
     async def run(self) -> None:
         """Run batches until nothing is claimable. Raises `DatabaseUnavailable`, `Misconfigured`."""
         while (batch := await self._claim()) is not None:
             self.has_claimed = True
-            batch_run = BatchRun(self._queue, batch, self._runner, self._settings, self._metrics, self._shutdown)
-            with self._tracer.batch(batch.batch_id, len(batch.rows)) as span:
+            batch_run = BatchRun(self.queue, batch, self.runner, self.settings, self.metrics, self.shutdown)
+            with self.tracer.batch(batch.batch_id, len(batch.rows)) as span:
                 await batch_run.run(span)
 
     async def _claim(self) -> Batch | None:
         """Claim the next batch, if there is one. Raises `DatabaseUnavailable` after CLAIM_TIMEOUT_S."""
-        deadline = time.monotonic() + self._settings.claim_timeout_s
+        deadline = time.monotonic() + self.settings.claim_timeout_s
         try:
-            while not self._shutdown.requested:
+            while not self.shutdown.requested:
                 batch = await self._retry(self._recover_and_claim, deadline)
-                if batch is not None or await self._retry(self._queue.claimable, deadline) == 0:
+                if batch is not None or await self._retry(self.queue.claimable, deadline) == 0:
                     return batch
                 if time.monotonic() > deadline:
                     raise DatabaseUnavailable("every claimable row is locked by another transaction")
                 log.debug("every claimable row is locked by another transaction, trying again")
-                await self._shutdown.sleep(_LOCKED_PAUSE_S * random.uniform(0.5, 1.5))
+                await self.shutdown.sleep(_LOCKED_PAUSE_S * random.uniform(0.5, 1.5))
         except DatabaseUnavailable:
-            if not self._shutdown.requested:
+            if not self.shutdown.requested:
                 raise
         return None
 
     async def _retry(self, call: Callable[[], Awaitable[T]], deadline: float) -> T:
         return await retry_until(
-            call, self._backoff, self._shutdown, lambda: 0.0 if self._shutdown.requested else deadline
+            call, self._backoff, self.shutdown, lambda: 0.0 if self.shutdown.requested else deadline
         )
 
     async def _recover_and_claim(self) -> Batch | None:
-        while (rows := await self._queue.recover()) is not None:
+        while (rows := await self.queue.recover()) is not None:
             log.warning("recovered %d rows from a worker whose lease expired", rows)
-            self._metrics.record_batch("recovered")
+            self.metrics.record_batch("recovered")
         began = time.monotonic()
-        batch = await self._queue.claim(self._settings.claim_size)
+        batch = await self.queue.claim(self.settings.claim_size)
         if batch is not None:
-            self._metrics.record_claim(time.monotonic() - began)
+            self.metrics.claim_duration.observe(time.monotonic() - began)
         return batch

@@ -279,8 +279,5 @@ class ClaimQueue:
             found = await connection.fetchrow(statements.FENCE, batch.batch_id)
             is_closed = found is not None and found["status"] in ("completed", "failed")
             if not is_closed and (found is None or not found["is_ours"]):
-                raise self._lost(batch)
+                raise LeaseLost(f"batch {batch.batch_id}: the lease of {self._lease.total_seconds():g} s expired")
             yield connection, is_closed
-
-    def _lost(self, batch: Batch) -> LeaseLost:
-        return LeaseLost(f"batch {batch.batch_id}: the lease of {self._lease.total_seconds():g} s expired")

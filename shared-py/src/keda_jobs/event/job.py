@@ -7,22 +7,47 @@ import typing
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
+
+from typing_extensions import TypeVar
 
 from keda_jobs.domain.event import Event
-from keda_jobs.event.context import Context
+from keda_jobs.domain.message import Message
+from keda_jobs.runtime.cpu import Cpu
 from keda_jobs.runtime.job import Job, Resources, job_name
 from keda_jobs.settings import JobSettings
+from keda_jobs.storage import Bucket
 
 if TYPE_CHECKING:
     from keda_jobs.runtime.process import Process
 
 E = TypeVar("E", bound=Event)
-S = TypeVar("S", bound=JobSettings)
-R = TypeVar("R")
+S = TypeVar("S", bound=JobSettings, default=JobSettings)
+R = TypeVar("R", default=None)
 
 Emitted = Event | Sequence[Event] | None
 Handler = Callable[[Any, Any], Awaitable[Emitted]]
+
+
+@dataclass(frozen=True, slots=True)
+class Context(Generic[S, R]):
+    """Context of one attempt at a message.
+
+    `cpu` runs a function in a worker process. `resources` is what the job opened at start (see `event_job`).
+    """
+
+    settings: S
+    message: Message
+    cpu: Cpu
+    resources: R
+    bucket: Bucket | None = None
+
+    @property
+    def store(self) -> Bucket:
+        """Bucket of the job's `StoreSettings`. Raises `TypeError` for a job without them."""
+        if self.bucket is None:
+            raise TypeError("no store: let the job's Settings inherit from StoreSettings too")
+        return self.bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +63,12 @@ class EventJob(Job):
 
     @property
     def emitted(self) -> list[type[Event]]:
-        """Events that the handler returns. Raises `TypeError` where its annotation leaves open which."""
-        return emitted_types(self.handler)
+        """Events that the handler's return annotation names. Raises `TypeError` where it leaves open which."""
+        named = dict.fromkeys(_leaves(typing.get_type_hints(self.handler).get("return")))
+        for event in named:
+            if not (isinstance(event, type) and issubclass(event, Event) and hasattr(event, "subject")):
+                raise TypeError(f"the events that {self.handler.__qualname__} returns must be named in its annotation")
+        return list(named)
 
     async def main(self, process: Process[Any]) -> None:
         """Consume messages until a shutdown is requested."""
@@ -70,18 +99,6 @@ def event_type(handler: Handler) -> type[Event]:
     if not (isinstance(event, type) and issubclass(event, Event)):
         raise TypeError(f"the first parameter of {handler.__qualname__} must be annotated with its Event")
     return event
-
-
-def emitted_types(handler: Handler) -> list[type[Event]]:
-    """Return the events that the handler's return annotation names: one, several in a list or a union, or none.
-
-    Raises `TypeError` where the annotation leaves open which.
-    """
-    named = dict.fromkeys(_leaves(typing.get_type_hints(handler).get("return")))
-    for event in named:
-        if not (isinstance(event, type) and issubclass(event, Event) and hasattr(event, "subject")):
-            raise TypeError(f"the events that {handler.__qualname__} returns must be named in its annotation")
-    return list(named)
 
 
 def _leaves(annotation: Any) -> list[Any]:

@@ -11,8 +11,7 @@ from keda_jobs.domain.message import Message
 from keda_jobs.domain.subjects import durable_name
 from keda_jobs.errors import StoreUnavailable
 from keda_jobs.event.consumer import Consumer
-from keda_jobs.event.context import Context
-from keda_jobs.event.job import EventJob
+from keda_jobs.event.job import Context, EventJob
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.event.runner import Runner
 from keda_jobs.jetstream.broker import JetStreamBroker

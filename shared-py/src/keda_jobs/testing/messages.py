@@ -12,8 +12,7 @@ from keda_jobs.domain.dead_letter import DeadLetter, dead_letter, parse_dead_let
 from keda_jobs.domain.event import Event
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.policy import Ack, Dead, Decision, RetryPolicy
-from keda_jobs.event.context import Context
-from keda_jobs.event.job import Handler, event_type
+from keda_jobs.event.job import Context, Handler, event_type
 from keda_jobs.event.runner import Runner
 from keda_jobs.runtime.job import job_name
 from keda_jobs.settings import JobSettings, StoreSettings

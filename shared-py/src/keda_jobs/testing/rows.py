@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from keda_jobs.domain.policy import RetryPolicy
+from keda_jobs.errors import PlatformError
+from keda_jobs.runtime.shutdown import Shutdown
 from keda_jobs.settings import BatchSettings
 from keda_jobs.testing.defaults import default_settings, in_thread
 
@@ -27,6 +29,14 @@ class RowResult:
     failure: Failure | None
 
 
+class FailOnWait(Shutdown):
+    """Shutdown of a worker in a test. Where a worker would sleep, the test fails."""
+
+    async def sleep(self, duration_s: float) -> NoReturn:
+        """Raise `PlatformError`, in the context of the one that the handler raised."""
+        raise PlatformError(f"a worker would wait {duration_s:.1f} s now, and then try again")
+
+
 async def run_row(
     handler: Callable[[Any, Any], Awaitable[Any]],
     row: Mapping[str, Any],
@@ -44,7 +54,6 @@ async def run_row(
     from keda_jobs.batch.results import ResultBuffer
     from keda_jobs.batch.row_runner import RowRunner
     from keda_jobs.claims.queue import ClaimedRow
-    from keda_jobs.testing.fail_on_wait import FailOnWait
 
     settings = settings or default_settings(handler, BatchSettings)
     job = batch_job(handler, type(settings), table="tested")
