@@ -14,7 +14,7 @@ from tests.repo.manifests.rendered import SOURCES, Source
 
 from keda_jobs.batch import BatchJob
 from keda_jobs.event.job import EventJob
-from keda_jobs.runtime.service import Service
+from keda_jobs.runtime.job import Service
 from stack.jobs import ROOT, job_names
 
 from .cluster import (

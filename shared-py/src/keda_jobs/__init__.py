@@ -3,8 +3,7 @@
 from keda_jobs.domain.event import Event
 from keda_jobs.errors import Permanent, PlatformError, RetryAfter, Transient
 from keda_jobs.event.job import Context, event_job
-from keda_jobs.runtime.job import run
-from keda_jobs.runtime.service import service
+from keda_jobs.runtime.job import run, service
 from keda_jobs.settings import JobSettings, ProcessSettings, StoreSettings
 
 __all__ = [

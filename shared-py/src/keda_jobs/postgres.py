@@ -15,18 +15,6 @@ from asyncpg import exceptions as pg
 from keda_jobs.errors import DatabaseUnavailable, JobError, Misconfigured
 from keda_jobs.settings import PgSettings
 
-__all__ = [
-    "Connection",
-    "Pool",
-    "connect",
-    "one_line",
-    "open_connection",
-    "open_pool",
-    "transaction",
-    "translate_all_errors",
-    "translate_errors",
-]
-
 # Generic in their stubs only.
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -102,21 +90,19 @@ def one_line(error: Exception) -> str:
     return " ".join(str(text).split()) or type(error).__name__
 
 
-async def connect(settings: PgSettings, *, name: str, timeout_s: float = _CONNECT_S) -> Connection:
-    """Connect under a `name` that pg_stat_activity shows. Raises `DatabaseUnavailable`, `Misconfigured`."""
+@asynccontextmanager
+async def open_connection(settings: PgSettings, *, name: str) -> AsyncIterator[Connection]:
+    """Connect for the duration of the block, under a `name` that pg_stat_activity shows.
+
+    Raises `DatabaseUnavailable`, `Misconfigured`.
+    """
     with translate_errors():
-        return await _open(
+        connection = await _open(
             settings.pg_dsn.get_secret_value(),
-            timeout=timeout_s,
+            timeout=_CONNECT_S,
             statement_cache_size=0,
             server_settings={"application_name": name},
         )
-
-
-@asynccontextmanager
-async def open_connection(settings: PgSettings, *, name: str) -> AsyncIterator[Connection]:
-    """Connect for the duration of the block. Raises `DatabaseUnavailable`, `Misconfigured`."""
-    connection = await connect(settings, name=name)
     try:
         yield connection
     finally:

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from keda_jobs.errors import DatabaseUnavailable, Misconfigured
-from keda_jobs.postgres import connect, open_connection, open_pool, transaction
+from keda_jobs.postgres import open_connection, open_pool, transaction
 from keda_jobs.settings import PgSettings
 from stack import PostgresServer, until
 from stack.ports import free_port
@@ -149,15 +149,14 @@ async def test_a_cut_connection_is_replaced(own_postgres_server: PostgresServer)
 
 
 async def test_a_wrong_password_is_a_wrong_setting(own_postgres_server: PostgresServer) -> None:
-    owner = await connect(settings(own_postgres_server.dsn), name="owner")
-    await owner.execute(f"CREATE ROLE guarded LOGIN PASSWORD '{_SECRET}'")
-    _require_passwords(Path(await owner.fetchval("SHOW hba_file")))
-    await owner.execute("SELECT pg_reload_conf()")
+    async with open_connection(settings(own_postgres_server.dsn), name="owner") as owner:
+        await owner.execute(f"CREATE ROLE guarded LOGIN PASSWORD '{_SECRET}'")
+        _require_passwords(Path(await owner.fetchval("SHOW hba_file")))
+        await owner.execute("SELECT pg_reload_conf()")
     dsn = own_postgres_server.dsn.replace("keda_jobs@", "guarded:{}@")
     line = await until(lambda: _refused(dsn.format("wrong")))
     assert line == 'PG_DSN: password authentication failed for user "guarded"'
     assert await query(dsn.format(_SECRET)) == 1
-    owner.terminate()
 
 
 def _require_passwords(access: Path) -> None:

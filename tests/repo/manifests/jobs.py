@@ -10,8 +10,7 @@ from unittest import mock
 
 from keda_jobs.batch import BatchJob
 from keda_jobs.event.job import EventJob
-from keda_jobs.runtime.job import Job
-from keda_jobs.runtime.service import Service
+from keda_jobs.runtime.job import Job, Service
 from keda_jobs.settings import load_settings
 from stack import all_jobs, jobs_of
 from stack.jobs import ROOT

@@ -16,7 +16,7 @@ import pytest
 from cluster.errors import run
 from keda_jobs.batch import BatchJob
 from keda_jobs.event.job import EventJob
-from keda_jobs.runtime.service import Service
+from keda_jobs.runtime.job import Service
 from stack import BatchWorker, JobProcess, PostgresServer, StackError, all_jobs, job_names
 from stack.schema import apply_schemas
 

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from exporter.snapshots import ConsumerSnapshot, QueueSnapshot, StreamSnapshot
 from keda_jobs.status.dead_letters import DeadLetterCounts
-from keda_jobs.status.retries import WaitingRetries
+from keda_jobs.status.stream import WaitingRetries
 
 UNKNOWN_JOB = "unknown"
 """`job` of dead letters whose job has no consumer. A label never holds text from a message."""

@@ -7,8 +7,7 @@ from datetime import datetime
 
 from keda_jobs.status.dead_letters import DeadLetterCounts
 from keda_jobs.status.queues import BatchTotals, RangeTotals
-from keda_jobs.status.retries import WaitingRetries
-from keda_jobs.status.stream import ConsumerState, StreamState
+from keda_jobs.status.stream import ConsumerState, StreamState, WaitingRetries
 
 
 @dataclass(frozen=True, slots=True)

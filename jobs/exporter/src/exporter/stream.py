@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from typing import Any, Self
 
 import aiohttp
@@ -12,11 +13,10 @@ import aiohttp
 from exporter.settings import Settings
 from exporter.snapshots import ConsumerSnapshot, Storage, StreamSnapshot
 from keda_jobs.errors import BrokerUnavailable
-from keda_jobs.jetstream.api import durable_consumers, parse_time, stream_info
+from keda_jobs.jetstream.api import durable_consumers, stream_info
 from keda_jobs.jetstream.connection import NatsConnection, connect
 from keda_jobs.status.dead_letters import DeadLetterCounter
-from keda_jobs.status.retries import read_waiting_retries
-from keda_jobs.status.stream import ConsumerState, StreamState, oldest_unacked
+from keda_jobs.status.stream import ConsumerState, StreamState, oldest_unacked, read_waiting_retries
 
 # Well below the time limit of a scrape, so that the log says what is wrong.
 CONNECT_TIMEOUT_S = 3.0
@@ -51,7 +51,7 @@ class StreamReader:
         consumers = await durable_consumers(connection)
         jobs = sorted({ConsumerState.from_info(consumer).job for consumer in consumers})
         return StreamSnapshot(
-            now=parse_time(info["ts"]),
+            now=datetime.fromisoformat(info["ts"]),
             stream=StreamState.from_info(info),
             storage=await self._storage(info),
             consumers=tuple(

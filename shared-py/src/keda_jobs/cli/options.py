@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from keda_jobs.errors import Misconfigured
+from keda_jobs.jetstream.dead_letters import DeadLetterFilter
+
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -70,3 +73,9 @@ NewerThanOption = Annotated[
     timedelta | None,
     typer.Option("--newer-than", parser=duration, metavar="1d", help="Only dead letters newer than this."),
 ]
+
+
+def require_selection(selection: DeadLetterFilter, everything: bool) -> None:
+    """Refuse to change all dead letters without `--all`. Raises `Misconfigured`."""
+    if selection.is_everything and not everything:
+        raise Misconfigured("no dead letters selected: pass SEQ, a filter, or --all")

@@ -20,7 +20,7 @@ from keda_jobs.domain.subjects import STREAM
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
 from keda_jobs.status.overview import Overview, read_overview
-from keda_jobs.status.retries import WaitingRetries
+from keda_jobs.status.stream import WaitingRetries
 
 
 def status(

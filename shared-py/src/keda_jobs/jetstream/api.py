@@ -79,12 +79,7 @@ async def stream_info(connection: NatsConnection) -> dict[str, Any]:
 
 async def server_time(connection: NatsConnection) -> datetime:
     """Return the time by the server's clock, which also stamps messages. Raises `StreamMissing`."""
-    return parse_time((await stream_info(connection))["ts"])
-
-
-def parse_time(text: str) -> datetime:
-    """Parse a time as the server writes it."""
-    return datetime.fromisoformat(text)
+    return datetime.fromisoformat((await stream_info(connection))["ts"])
 
 
 async def count_by_subject(connection: NatsConnection, pattern: str) -> dict[str, int]:

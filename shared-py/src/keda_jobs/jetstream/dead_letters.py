@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -103,11 +103,6 @@ async def group_dead_letters(connection: NatsConnection, selection: DeadLetterFi
     """Return the group of each selected dead letter, by its number."""
     async with aclosing(select_dead_letters(connection, selection)) as selected:
         return {dead.sequence: (dead.job, dead.error_class, dead.subject) async for dead in selected}
-
-
-async def count_groups(connection: NatsConnection, selection: DeadLetterFilter) -> Counter[Group]:
-    """Count the selected dead letters by job, error class and subject."""
-    return Counter((await group_dead_letters(connection, selection)).values())
 
 
 async def expected_count(connection: NatsConnection, selection: DeadLetterFilter) -> int | None:

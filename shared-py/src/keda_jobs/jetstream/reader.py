@@ -12,7 +12,7 @@ from nats.errors import Error as NatsError
 
 from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerUnavailable
-from keda_jobs.jetstream.api import parse_time, stream_info
+from keda_jobs.jetstream.api import stream_info
 from keda_jobs.jetstream.connection import ANSWER_TIMEOUT_S, NatsConnection
 
 # The server sends bodies as well, each of up to its max_payload (1 MB by default). This bounds the memory.
@@ -92,7 +92,7 @@ async def read_message(connection: NatsConnection, sequence: int) -> StoredMessa
 
 def _stored_message(answer: Msg) -> StoredMessage:
     headers = answer.headers or {}
-    stored_at = parse_time(headers["Nats-Time-Stamp"])
+    stored_at = datetime.fromisoformat(headers["Nats-Time-Stamp"])
     return StoredMessage(headers["Nats-Subject"], int(headers["Nats-Sequence"]), stored_at, headers, answer.data)
 
 

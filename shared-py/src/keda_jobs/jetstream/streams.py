@@ -14,7 +14,7 @@ from typing import Any
 from keda_jobs.domain.subjects import RETRY_WAIT, STREAM, covers, due_subject, durable_name, overlap
 from keda_jobs.errors import BrokerUnavailable, Misconfigured
 from keda_jobs.jetstream import stream_diff
-from keda_jobs.jetstream.api import STREAM_NOT_FOUND, ApiError, Info, durable_consumers, request
+from keda_jobs.jetstream.api import ApiError, Info, StreamMissing, durable_consumers, request
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.stream_diff import Action, Change, merge, normalize
 
@@ -157,9 +157,11 @@ async def _repeat_request(connection: NatsConnection, verb: str, body: dict[str,
 
 
 async def _stream_change(connection: NatsConnection, declared: Config) -> Change:
-    actual = await _actual_stream(connection)
-    if actual is None:
+    try:
+        info = await _repeat_request(connection, f"STREAM.INFO.{STREAM}")
+    except StreamMissing:
         return Change(Action.CREATE, "stream", STREAM, target=dict(declared))
+    actual = info["config"]
     fields = stream_diff.differences(declared, actual)
     refusals = [*stream_diff.stream_refusals(fields)]
     for subject in stream_diff.removed_subjects(declared, actual):
@@ -204,13 +206,3 @@ def _request_for(change: Change) -> tuple[str, dict[str, Any]]:
         "config": change.target,
         "action": verb.lower(),
     }
-
-
-async def _actual_stream(connection: NatsConnection) -> dict[str, Any] | None:
-    try:
-        config: dict[str, Any] = (await _repeat_request(connection, f"STREAM.INFO.{STREAM}"))["config"]
-    except ApiError as error:
-        if error.code == STREAM_NOT_FOUND:
-            return None
-        raise
-    return config

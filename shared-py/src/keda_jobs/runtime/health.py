@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -17,14 +18,16 @@ Probe = Callable[[], str | None]
 Refresh = Callable[[], Awaitable[None]]
 """Updates a registry that does not count by itself."""
 
+log = logging.getLogger(__name__)
+
 Answer = Callable[[web.Request], Awaitable[web.Response]]
 
 
 @asynccontextmanager
 async def serve_probes(
     port: int, *, alive: Probe, ready: Probe, registry: CollectorRegistry, refresh: Refresh | None = None
-) -> AsyncIterator[int]:
-    """Serve the probes and metrics on all interfaces and yield the port. `refresh` runs before each scrape.
+) -> AsyncIterator[None]:
+    """Serve the probes and metrics on all interfaces. `refresh` runs before each scrape.
 
     Raises `Misconfigured` when the port is taken.
     """
@@ -43,7 +46,8 @@ async def serve_probes(
             await web.TCPSite(runner, port=port).start()
         except OSError as error:
             raise Misconfigured(f"HTTP_PORT {port} cannot be used: {error.strerror}; choose another") from error
-        yield runner.addresses[0][1]
+        log.info("probes and metrics on port %d", runner.addresses[0][1])
+        yield
     finally:
         await runner.cleanup()
 

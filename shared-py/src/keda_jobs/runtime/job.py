@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from keda_jobs.settings import ProcessSettings
 
 if TYPE_CHECKING:
     from keda_jobs.runtime.process import Process
+
+S = TypeVar("S", bound=ProcessSettings)
 
 Resources = Callable[[Any], AbstractAsyncContextManager[Any]]
 """Opens, from the settings, an async context manager for as long as the process runs."""
@@ -37,6 +39,19 @@ class Job(ABC):
         """Do the work until none is left or a shutdown is requested."""
 
 
+@dataclass(frozen=True, slots=True)
+class Service(Job):
+    """Service whose whole work is `serve`."""
+
+    kind: ClassVar[str] = "service"
+
+    serve: Callable[[Process[Any]], Awaitable[None]]
+
+    async def main(self, process: Process[Any]) -> None:
+        """Serve until a shutdown is requested."""
+        await self.serve(process)
+
+
 def run(job: Job) -> NoReturn:
     """Run `job` from the environment, then exit: 0 done or stopped, 1 platform lost or a bug, 2 misconfigured."""
     from keda_jobs.runtime.process import run_process
@@ -49,3 +64,8 @@ def job_name(function: Callable[..., Any]) -> str:
     module = sys.modules[function.__module__]
     package = (module.__package__ if module.__name__ == "__main__" else module.__name__) or module.__name__
     return package.partition(".")[0].replace("_", "-")
+
+
+def service(serve: Callable[[Process[S]], Awaitable[None]], settings: type[S]) -> Service:
+    """Declare the service whose work is `serve(process)`, an async function that returns on a shutdown."""
+    return Service(job_name(serve), settings, serve)

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -80,17 +80,13 @@ class Process(Generic[S]):
             self.hang_up()
             main.cancel()
 
-    @asynccontextmanager
-    async def probes(
+    def probes(
         self,
         registry: CollectorRegistry,
         *,
         alive: Probe = lambda: None,
         ready: Probe = lambda: None,
         refresh: Refresh | None = None,
-    ) -> AsyncIterator[None]:
+    ) -> AbstractAsyncContextManager[None]:
         """Serve probes and metrics. Raises `Misconfigured` when HTTP_PORT is taken."""
-        port = self.settings.http_port
-        async with serve_probes(port, alive=alive, ready=ready, registry=registry, refresh=refresh) as bound:
-            log.info("probes and metrics on port %d", bound)
-            yield
+        return serve_probes(self.settings.http_port, alive=alive, ready=ready, registry=registry, refresh=refresh)

@@ -10,9 +10,16 @@ from datetime import datetime, timedelta
 from keda_jobs.claims import ClaimTable
 from keda_jobs.postgres import Connection, open_connection, translate_all_errors
 from keda_jobs.settings import PgSettings
-from keda_jobs.status.progress import RowCounts, apply_delta, time_left
 from keda_jobs.status.queues import find_queue, read_claimable
-from keda_jobs.status.row_counts import FullCount, QueueTotals, count_rows, read_totals
+from keda_jobs.status.row_counts import (
+    FullCount,
+    QueueTotals,
+    RowCounts,
+    apply_delta,
+    count_rows,
+    read_totals,
+    time_left,
+)
 
 _RATE_INTERVAL = timedelta(seconds=60)
 _MANY_ROWS = 5_000_000

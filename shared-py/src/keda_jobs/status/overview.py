@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from keda_jobs.domain.subjects import RETRY_WAIT
-from keda_jobs.jetstream.api import count_by_subject, durable_consumers, parse_time, stream_info
+from keda_jobs.jetstream.api import count_by_subject, durable_consumers, stream_info
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.status.dead_letters import DeadLetterCounter, DeadLetterCounts
-from keda_jobs.status.retries import WaitingRetries, read_waiting_retries
-from keda_jobs.status.stream import ConsumerState, StreamState
+from keda_jobs.status.stream import ConsumerState, StreamState, WaitingRetries, read_waiting_retries
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ async def read_overview(connection: NatsConnection) -> Overview:
     info = await stream_info(connection)
     jobs = await _jobs_with_retries(connection)
     return Overview(
-        now=parse_time(info["ts"]),
+        now=datetime.fromisoformat(info["ts"]),
         server_version=connection.server_version,
         stream=StreamState.from_info(info),
         consumers=tuple(map(ConsumerState.from_info, await durable_consumers(connection))),

@@ -1,15 +1,22 @@
-"""Size of the stream, and the state of its consumers."""
+"""Size of the stream, state of its consumers, and the retries that wait in it as scheduled messages."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from keda_jobs.jetstream.api import Info, parse_time
+from keda_jobs.domain.headers import Header
+from keda_jobs.domain.subjects import waiting_subject
+from keda_jobs.jetstream.api import Info
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.reader import read_page
 from keda_jobs.jetstream.stream_diff import normalize
+
+# Reading this many takes about 50 ms. The stream keeps retries in the order in which they were scheduled, and the
+# server has no other order.
+MAX_SCHEDULES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +33,7 @@ class StreamState:
         """Read the size from the stream's info."""
         state = info["state"]
         has_messages = state["messages"] > 0
-        first, last = (parse_time(state[key]) if has_messages else None for key in ("first_ts", "last_ts"))
+        first, last = (datetime.fromisoformat(state[key]) if has_messages else None for key in ("first_ts", "last_ts"))
         return cls(state["messages"], state["bytes"], first, last)
 
 
@@ -57,6 +64,16 @@ class ConsumerState:
         return cls(info["name"], *(int(info[key]) for key in keys))
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingRetries:
+    """A job's scheduled retries. Where `is_exact` is false, one of them may be due before `next_due`."""
+
+    job: str
+    count: int
+    next_due: datetime | None
+    is_exact: bool
+
+
 async def oldest_unacked(connection: NatsConnection, info: Info) -> datetime | None:
     """Return when the oldest message was stored that this consumer has not acked, None without any.
 
@@ -68,3 +85,13 @@ async def oldest_unacked(connection: NatsConnection, info: Info) -> datetime | N
     subjects = normalize(info["config"]).get("filter_subjects") or [">"]
     pages = [await read_page(connection, subject, first, 1) for subject in subjects]
     return min((message.stored_at for page in pages for message in page.messages), default=None)
+
+
+async def read_waiting_retries(connection: NatsConnection, job: str) -> WaitingRetries:
+    """Read the waiting retries of `job`. Raises `BrokerUnavailable`."""
+    page = await read_page(connection, waiting_subject(job, ">"), 1, MAX_SCHEDULES)
+    due: list[datetime] = []
+    for schedule in page.messages:
+        with suppress(ValueError):
+            due.append(datetime.fromisoformat(schedule.headers.get(Header.SCHEDULE, "").removeprefix("@at ")))
+    return WaitingRetries(job, page.count, min(due, default=None), is_exact=not page.left)

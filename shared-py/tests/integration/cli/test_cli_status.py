@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.event.job import EventJob
-from keda_jobs.status import dead_letters, retries
+from keda_jobs.status import dead_letters, stream
 from stack import NatsServer, job_names
 
 from .conftest import STREAM, Cli, Server
@@ -90,7 +90,7 @@ def test_dead_letters_are_counted_by_job(cli: Cli, server: Server) -> None:
 def test_beyond_its_limits_it_says_that_it_is_not_exact(
     cli: Cli, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "MAX_SCHEDULES", 2)
+    monkeypatch.setattr(stream, "MAX_SCHEDULES", 2)
     monkeypatch.setattr(dead_letters, "MAX_DEAD_LETTERS", 2)
     schedule(server, "image-download", 7200, 3600, 600)
     server.bury([b"{}"] * 3)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keda_jobs.cli.terminal import format_percent
-from keda_jobs.status.progress import RowCounts, apply_delta, time_left
+from keda_jobs.status.row_counts import RowCounts, apply_delta, time_left
 
 numbers = st.integers(min_value=0, max_value=10**9)
 some_counts = st.builds(RowCounts, numbers, numbers, numbers, numbers, numbers)

@@ -25,8 +25,7 @@ from keda_jobs.cli.terminal import (
     sanitize,
 )
 from keda_jobs.status.batch import BatchStatus, RunningBatch
-from keda_jobs.status.progress import RowCounts
-from keda_jobs.status.row_counts import FailureReason
+from keda_jobs.status.row_counts import FailureReason, RowCounts
 
 
 def status_line(status: BatchStatus) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from keda_jobs.domain.dead_letter import DeadLetter
 from keda_jobs.errors import JobError
 from keda_jobs.jetstream.api import server_time
 from keda_jobs.jetstream.connection import NatsConnection
-from keda_jobs.jetstream.dead_letters import DeadLetterFilter, count_groups, find_dead_letter, newest_dead_letters
+from keda_jobs.jetstream.dead_letters import DeadLetterFilter, find_dead_letter, group_dead_letters, newest_dead_letters
 
 
 def list_dead_letters(
@@ -95,7 +96,7 @@ def count_dead_letters(
     JSON: `{"total", "groups": [{"job", "error_class", "subject", "count"}]}`, the largest group first.
     """
     selection = DeadLetterFilter(frozenset(), subject, job, error_class, older_than, newer_than)
-    groups = run(server, lambda connection: count_groups(connection, selection))
+    groups = Counter(run(server, lambda connection: group_dead_letters(connection, selection)).values())
     if json_:
         keys = ("job", "error_class", "subject")
         listed = [dict(zip(keys, group, strict=True)) | {"count": count} for group, count in groups.most_common()]

@@ -9,7 +9,6 @@ import typer
 
 from keda_jobs.cli import options
 from keda_jobs.cli.connection import INTERRUPTED, interruptible, run
-from keda_jobs.cli.dlq.selection import require_selection
 from keda_jobs.cli.dlq.views import groups_table
 from keda_jobs.cli.terminal import confirm, pluralize, print_err, print_json, print_out, progress_meter, report_missing
 from keda_jobs.jetstream.connection import NatsConnection
@@ -40,7 +39,7 @@ def purge(
     JSON: `{"dry_run", "found", "deleted", "interrupted"}`
     """
     selection = DeadLetterFilter(frozenset(sequences or ()), subject, job, error_class, older_than, newer_than)
-    require_selection(selection, everything)
+    options.require_selection(selection, everything)
     groups = run(server, lambda connection: group_dead_letters(connection, selection))
     has_missing = report_missing(selection.sequences, groups, "dead letters")
     if groups and not json_:

@@ -8,7 +8,6 @@ import typer
 
 from keda_jobs.cli import options
 from keda_jobs.cli.connection import INTERRUPTED, interruptible, run
-from keda_jobs.cli.dlq.selection import require_selection
 from keda_jobs.cli.terminal import pluralize, print_err, print_json, progress_meter
 from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.dead_letter import DeadLetter
@@ -53,7 +52,7 @@ def replay(
     JSON: `{"dry_run", "replayed", "skipped": [{"sequence", "reason"}], "interrupted"}`
     """
     selection = DeadLetterFilter(frozenset(sequences or ()), subject, job, error_class, older_than, newer_than)
-    require_selection(selection, everything)
+    options.require_selection(selection, everything)
     work = Replay(to_subject, dry_run, per_second)
     run(server, lambda connection: _replay(connection, selection, work, as_json=json_))
     if work.interrupted:
