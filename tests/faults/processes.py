@@ -31,7 +31,7 @@ async def reported(job: JobProcess, count: int) -> list[dict[str, Any]]:
 
 
 def write_job(folder: Path, package: str, source: str) -> dict[str, str]:
-    """Make a job of one file in `folder`; returns the environment in which `python -m <package>` finds it."""
+    """Make a job of one file in `folder`. Return the environment in which `python -m <package>` finds it."""
     (folder / package).mkdir(parents=True)
     (folder / package / "__init__.py").touch()
     (folder / package / "__main__.py").write_text(source)

@@ -1,4 +1,4 @@
-"""Workers and servers that die with work in hand: every picture ends in the store, every bad one as a dead letter."""
+"""Workers and servers that die with work in flight: every picture ends in the store, every bad one as a dead letter."""
 
 from __future__ import annotations
 

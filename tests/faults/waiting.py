@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a deadline; nothing here waits for time alone."""
+"""Waiting for a condition, with a deadline. Nothing here waits for time alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Without an endpoint nothing of OpenTelemetry is loaded; with one and without the extra, one line says so."""
+"""Without an endpoint nothing of OpenTelemetry is loaded. With one and without the extra, one line says so."""
 
 from __future__ import annotations
 

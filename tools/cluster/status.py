@@ -32,21 +32,21 @@ Object = dict[str, Any]
 
 def parts_table(workloads: list[Object]) -> Table:
     """Build the table of the platform's Deployments and StatefulSets."""
-    made = new_table("namespace", "part", "ready", right=("ready",))
+    table = new_table("namespace", "part", "ready", right=("ready",))
     for one in sorted(workloads, key=lambda one: _PARTS.index(one["metadata"]["namespace"])):
         wanted, ready = one["spec"].get("replicas", 1), one["status"].get("readyReplicas", 0)
         cell = Text(f"{ready}/{wanted}", style="green" if ready == wanted else "red")
-        add_row(made, one["metadata"]["namespace"], one["metadata"]["name"], cell)
-    return made
+        add_row(table, one["metadata"]["namespace"], one["metadata"]["name"], cell)
+    return table
 
 
 def scaled_table(scaled: list[Object], replicas: dict[str, int]) -> Table:
     """Build the table of ScaledObjects and ScaledJobs. `replicas` counts the pods or Jobs that each has now."""
-    made = new_table("job", "kind", "ready", "active", "paused", "min", "max", "now", right=("min", "max", "now"))
+    table = new_table("job", "kind", "ready", "active", "paused", "min", "max", "now", right=("min", "max", "now"))
     for one in scaled:
         name, spec = one["metadata"]["name"], one["spec"]
         add_row(
-            made,
+            table,
             name,
             one["kind"],
             *(_condition(one, kind) for kind in ("Ready", "Active")),
@@ -55,13 +55,13 @@ def scaled_table(scaled: list[Object], replicas: dict[str, int]) -> Table:
             spec.get("maxReplicaCount", 100),
             replicas.get(name, 0),
         )
-    return made
+    return table
 
 
 def _condition(one: Object, kind: str) -> Text:
-    found = {each["type"]: each["status"] for each in one.get("status", {}).get("conditions", [])}.get(kind, "Unknown")
+    status = {each["type"]: each["status"] for each in one.get("status", {}).get("conditions", [])}.get(kind, "Unknown")
     words = {"True": ("yes", "green"), "False": ("no", "red" if kind == "Ready" else "")}
-    return Text(*words.get(found, ("?", "yellow")))
+    return Text(*words.get(status, ("?", "yellow")))
 
 
 def is_paused(one: Object) -> bool:
@@ -72,11 +72,11 @@ def is_paused(one: Object) -> bool:
 
 def pods_table(pods: list[Object]) -> Table:
     """Build the table of pods, counted by job and phase."""
-    made = new_table("job", "phase", "pods", right=("pods",))
-    found = Counter((one["metadata"].get("labels", {}).get("app", "-"), phase_of(one)) for one in pods)
-    for (job, phase), count in sorted(found.items()):
-        add_row(made, job, phase, count)
-    return made
+    table = new_table("job", "phase", "pods", right=("pods",))
+    counts = Counter((one["metadata"].get("labels", {}).get("app", "-"), phase_of(one)) for one in pods)
+    for (job, phase), count in sorted(counts.items()):
+        add_row(table, job, phase, count)
+    return table
 
 
 def phase_of(pod: Object) -> str:

@@ -57,13 +57,13 @@ def attempt(data: bytes, max_pixels: int = MAX_PIXELS) -> Thumbnail | Permanent:
 
 def _attempt(data: bytes, max_pixels: int) -> Thumbnail | Permanent:
     try:
-        made = make_thumbnail(data, 200, max_pixels)
+        result = make_thumbnail(data, 200, max_pixels)
     except Permanent as error:
         return error
-    with Image.open(BytesIO(made.data)) as image:
+    with Image.open(BytesIO(result.data)) as image:
         image.load()
         assert max(image.size) <= 200
-    return made
+    return result
 
 
 @kinds

@@ -59,18 +59,18 @@ def test_proportions_are_those_of_the_original_not_of_the_scaled_decoding() -> N
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_each_format_becomes_its_documented_one(file_format: str) -> None:
     data = encode(quadrants(800, 400), file_format)
-    made = thumbnail(data)
-    image = Image.open(BytesIO(made.data))
-    assert (made.ext, made.content_type, image.format) == OUTPUT[file_format]
-    assert image.size == (made.width, made.height) == (200, 100)
+    result = thumbnail(data)
+    image = Image.open(BytesIO(result.data))
+    assert (result.ext, result.content_type, image.format) == OUTPUT[file_format]
+    assert image.size == (result.width, result.height) == (200, 100)
     assert close(image, CORNERS)
 
 
 def test_a_picture_of_several_jpegs_is_a_jpeg() -> None:
     data = encode(quadrants(800, 400), "MPO", save_all=True, append_images=[Image.new("RGB", (800, 400))])
-    made = thumbnail(data)
-    assert made.ext == "jpg"
-    assert close(Image.open(BytesIO(made.data)), CORNERS)
+    result = thumbnail(data)
+    assert result.ext == "jpg"
+    assert close(Image.open(BytesIO(result.data)), CORNERS)
 
 
 @pytest.mark.parametrize("size", [(450, 300), (2400, 1600)])
@@ -126,9 +126,9 @@ def test_metadata_is_stripped(file_format: str) -> None:
         options["comment"] = b"SECRET-COMMENT"
     data = encode(quadrants(300, 300), file_format, **options)
     assert b"SECRET" in data
-    made = thumbnail(data)
-    assert b"SECRET" not in made.data
-    image = Image.open(BytesIO(made.data))
+    result = thumbnail(data)
+    assert b"SECRET" not in result.data
+    image = Image.open(BytesIO(result.data))
     image.load()
     assert not {"exif", "icc_profile", "xmp", "comment", "dpi"} & image.info.keys()
 
@@ -167,6 +167,6 @@ def test_working_in_bands_gives_the_same_picture(
 def test_scaled_decoding_looks_like_full_decoding() -> None:
     picture = Image.effect_mandelbrot((2000, 1000), (-2.5, -1.2, 1.5, 1.2), 60).convert("RGB")
     fine = picture.resize((200, 100), Image.Resampling.LANCZOS)
-    made = opened(encode(picture, "JPEG", quality=95))
-    differences = [abs(a - b) for a, b in zip(made.tobytes(), fine.tobytes(), strict=True)]
+    result = opened(encode(picture, "JPEG", quality=95))
+    differences = [abs(a - b) for a, b in zip(result.tobytes(), fine.tobytes(), strict=True)]
     assert sum(differences) / len(differences) < 4

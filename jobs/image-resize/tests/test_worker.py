@@ -27,9 +27,9 @@ def encode(size: tuple[int, int], file_format: str, **options: Any) -> bytes:
 
 async def test_a_worker_makes_the_same_thumbnail() -> None:
     data = encode((2000, 1000), "JPEG")
-    made = await CpuPool(1)(make_thumbnail, data, 200, MAX_PIXELS)
-    assert isinstance(made, Thumbnail)
-    assert made == make_thumbnail(data, 200, MAX_PIXELS)
+    result = await CpuPool(1)(make_thumbnail, data, 200, MAX_PIXELS)
+    assert isinstance(result, Thumbnail)
+    assert result == make_thumbnail(data, 200, MAX_PIXELS)
 
 
 async def test_a_bad_picture_comes_back_as_permanent_with_its_reason() -> None:
@@ -62,8 +62,8 @@ async def test_the_event_loop_ticks_while_48_megapixels_are_decoded() -> None:
     while not decoding.done():
         await asyncio.wait([decoding], timeout=0.01)
         ticks += 1
-    made = await decoding
-    assert (made.width, made.height) == (200, 150)
+    result = await decoding
+    assert (result.width, result.height) == (200, 150)
     assert ticks > 10
 
 

@@ -70,12 +70,12 @@ class Actions:
 
     @classmethod
     async def of(cls, connection: NatsConnection) -> Actions:
-        made = cls()
+        instance = cls()
         for kind in ("STREAM", "CONSUMER"):
             for action in ("CREATED", "UPDATED", "DELETED"):
-                await connection.client.subscribe(f"$JS.EVENT.ADVISORY.{kind}.{action}.>", cb=made.record)
+                await connection.client.subscribe(f"$JS.EVENT.ADVISORY.{kind}.{action}.>", cb=instance.record)
         await connection.client.flush()
-        return made
+        return instance
 
 
 async def test_an_empty_server_gets_everything_declared(connection: NatsConnection) -> None:

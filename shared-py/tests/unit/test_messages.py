@@ -156,8 +156,8 @@ def test_a_foreign_dead_letter_can_be_shown(body: bytes) -> None:
 
 def test_text_is_kept_up_to_64_kib() -> None:
     def data_kind(size: int) -> tuple[str, int]:
-        made = dead_letter(message(b"\xff" * size), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
-        return made.headers["Keda-Jobs-Data"], len(json.loads(made.data)["data"])
+        sent = dead_letter(message(b"\xff" * size), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
+        return sent.headers["Keda-Jobs-Data"], len(json.loads(sent.data)["data"])
 
     assert data_kind(64 * 1024) == ("text", 4 * 64 * 1024)
     assert data_kind(64 * 1024 + 1) == ("truncated", 4 * 64 * 1024)

@@ -1,4 +1,4 @@
-"""The grace: begun by the first call, ended by the second; rests end early."""
+"""The grace period: the first call begins it and the second ends it. Sleeps end early."""
 
 from __future__ import annotations
 

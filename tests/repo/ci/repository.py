@@ -22,15 +22,15 @@ class Repository:
     @classmethod
     def with_jobs(cls, path: Path) -> Repository:
         """Create a repository with the jobs and build files of this one: one commit, tagged `base`, on `main`."""
-        made = cls(path)
+        repository = cls(path)
         for source in _listed("jobs", "shared-py/src", "tools", ".dockerignore", "README.md"):
             target = path / source
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / source, target)
-        made.git("init", "--quiet", "--initial-branch", "main")
-        made.commit()
-        made.git("tag", "base")
-        return made
+        repository.git("init", "--quiet", "--initial-branch", "main")
+        repository.commit()
+        repository.git("tag", "base")
+        return repository
 
     def git(self, *arguments: str) -> str:
         """Run git without the settings of this machine and return its output."""

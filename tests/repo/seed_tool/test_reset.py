@@ -46,7 +46,7 @@ def answered(tool: Tool) -> Answer:
         os.close(theirs)
         screen = ""
         try:
-            while "Empty it for good?" not in screen:
+            while "Empty it permanently?" not in screen:
                 screen += os.read(ours, 4096).decode()
             os.write(ours, typed.encode())
             code = process.wait(60)

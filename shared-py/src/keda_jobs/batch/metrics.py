@@ -34,7 +34,7 @@ class BatchMetrics:
         self.renewed_at: float | None = None
         """Time of the last renewal of the running batch, by `time.monotonic`. None without a batch."""
         made.gauge(
-            "keda_jobs_heartbeat_age_seconds", "Since the batch in hand was last renewed; 0 without one"
+            "keda_jobs_heartbeat_age_seconds", "Since the running batch was last renewed; 0 without one"
         ).set_function(self._heartbeat_age_s)
 
     def record_settled(self, settled: SettledRows) -> None:

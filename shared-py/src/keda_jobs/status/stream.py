@@ -39,7 +39,7 @@ class StreamState:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerState:
-    """State of a durable consumer; KEDA scales on its `lag`."""
+    """State of a durable consumer. KEDA scales on its `lag`."""
 
     name: str
     num_pending: int

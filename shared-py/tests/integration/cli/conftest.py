@@ -165,9 +165,9 @@ class Server:
 
 @pytest.fixture
 def cli(nats_server: NatsServer) -> Iterator[Cli]:
-    made = Cli(nats_server.url)
-    yield made
-    for process in made.started:
+    runner = Cli(nats_server.url)
+    yield runner
+    for process in runner.started:
         process.kill()
         process.communicate()
 
@@ -175,19 +175,19 @@ def cli(nats_server: NatsServer) -> Iterator[Cli]:
 @pytest.fixture
 def batch_table(postgres_server: PostgresServer, database: str, tmp_path: Path) -> BatchTable:
     """Create the empty table `words` in its own database."""
-    made = BatchTable(postgres_server.dsn_of(database))
-    made.make(tmp_path / "words")
-    return made
+    table = BatchTable(postgres_server.dsn_of(database))
+    table.make(tmp_path / "words")
+    return table
 
 
 @pytest.fixture
 def batch_cli(request: pytest.FixtureRequest) -> Iterator[Cli]:
     """Provide the CLI without NATS, with the database of `batch_table` if the test uses it."""
-    made = Cli("")
+    runner = Cli("")
     if "batch_table" in request.fixturenames:
-        made.environment["PG_DSN"] = request.getfixturevalue("batch_table").dsn
-    yield made
-    for process in made.started:
+        runner.environment["PG_DSN"] = request.getfixturevalue("batch_table").dsn
+    yield runner
+    for process in runner.started:
         process.kill()
         process.communicate()
 

@@ -103,7 +103,7 @@ def test_a_number_of_no_dead_letter_is_skipped_with_a_line(cli: Cli, server: Ser
 
 
 def truncated(server: Server) -> tuple[bytes, int]:
-    """Publish an event too large for its dead letter; return it with the dead letter's number."""
+    """Publish an event too large for its dead letter. Return it with the dead letter's number."""
     event = json.dumps({"url": "http://a/" + "x" * 1_048_200}).encode()
     (sequence,) = server.bury([event])
     (dead_letter,) = server.stored("dead-letter")

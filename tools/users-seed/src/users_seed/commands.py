@@ -128,7 +128,7 @@ def generate(
 
     Example: `users-batch-seed generate --rows 1000000 --out /data/users --invalid-share 0.02`
 
-    JSON: `{"rows", "invalid", "bytes", "files", "kept", "seconds", "rows_per_s"}`; kept rows were there before.
+    JSON: `{"rows", "invalid", "bytes", "files", "kept", "seconds", "rows_per_s"}`. Kept rows were there before.
     """
     made = _generate(DataSet(rows, seed, invalid_share), out)
     if json_:
@@ -151,7 +151,7 @@ def import_(out: OutOption = _OUT, json_: JsonOption = False) -> None:
 
     Example: `users-batch-seed import --out /data/users`
 
-    JSON: `{"rows", "invalid", "before", "claimable", "seconds", "rows_per_s"}`; rows before were loaded by earlier
+    JSON: `{"rows", "invalid", "before", "claimable", "seconds", "rows_per_s"}`. Rows before were loaded by earlier
     runs.
     """
     loaded = _import(out)
@@ -198,16 +198,16 @@ def all_(
 def reset(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False, json_: JsonOption = False
 ) -> None:
-    """Empty the table users, its queue and its batches for good, after asking, so that an import can begin anew.
+    """Empty the table users, its queue and its batches permanently, after asking, so that an import can start again.
 
     Refuses while workers have batches. The CSV files stay.
 
-    JSON: `{"reset", "batches"}`; batches were deleted.
+    JSON: `{"reset", "batches"}`. The batches are deleted ones.
     """
     settings = load_settings(PgSettings)
     if not yes and not typer.get_text_stream("stdin").isatty():
         raise Misconfigured("reset asks before it empties users, and nobody can answer here: pass --yes")
-    if not yes and not typer.confirm(f"{asyncio.run(tables.described(settings))} Empty it for good?", err=True):
+    if not yes and not typer.confirm(f"{asyncio.run(tables.described(settings))} Empty it permanently?", err=True):
         print_err("reset: nothing was changed")
         raise typer.Exit(1)
     batches = asyncio.run(tables.reset(settings))
