@@ -59,7 +59,8 @@ class BatchRun:
             raise
         else:
             duration_s = time.monotonic() - began
-            self.metrics.record_completed_batch(duration_s)
+            self.metrics.record_batch("completed")
+            self.metrics.batch_duration.observe(duration_s)
             span.end("completed", counts=self._counts() | {"returned": returned})
             self._log_summary(returned, duration_s, span)
         finally:

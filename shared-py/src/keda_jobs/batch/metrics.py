@@ -28,7 +28,7 @@ class BatchMetrics:
         self.claim_duration = made.histogram(
             "keda_jobs_claim_duration_seconds", "Time of a claim that got rows", _CLAIM_S
         )
-        self._duration = made.histogram(
+        self.batch_duration = made.histogram(
             "keda_jobs_batch_duration_seconds", "From the claim of a batch to its end, for completed ones", _BATCH_S
         )
         self.renewed_at: float | None = None
@@ -46,11 +46,6 @@ class BatchMetrics:
     def record_batch(self, outcome: str) -> None:
         """Count one batch: `completed`, `lost` to another worker, or `recovered` from one."""
         self._batches[outcome].inc()
-
-    def record_completed_batch(self, duration_s: float) -> None:
-        """Count a completed batch and its duration."""
-        self.record_batch("completed")
-        self._duration.observe(duration_s)
 
     def _heartbeat_age_s(self) -> float:
         return 0.0 if self.renewed_at is None else time.monotonic() - self.renewed_at

@@ -20,10 +20,6 @@ _MAX_MISTAKES = 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class BadLines(JobError):
-    """Some lines of the file are no events. Nothing was published."""
-
-
 def parse_event(text: bytes) -> bytes:
     """Build the body to publish: a JSON object as it is, a URL as `{"url": …}`. Raises `InvalidEvent`."""
     text = text.strip()
@@ -77,7 +73,7 @@ def _lines(file: BinaryIO, max_bytes: int) -> Iterator[bytes]:
 
 
 def check_lines(file: BinaryIO, max_bytes: int) -> int:
-    """Count the events of the file. Raises `BadLines`, which names the lines that are none."""
+    """Count the events of the file. Raises `JobError`, which names the lines that are none."""
     count, wrong = 0, []
     for number, event in read_events(file, max_bytes):
         if isinstance(event, InvalidEvent):
@@ -86,5 +82,5 @@ def check_lines(file: BinaryIO, max_bytes: int) -> int:
             count += 1
     if wrong:
         more = [f"and {len(wrong) - _MAX_MISTAKES} more"] if len(wrong) > _MAX_MISTAKES else []
-        raise BadLines("nothing was published; " + "; ".join(wrong[:_MAX_MISTAKES] + more))
+        raise JobError("nothing was published; " + "; ".join(wrong[:_MAX_MISTAKES] + more))
     return count

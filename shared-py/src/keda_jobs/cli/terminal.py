@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich import box
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -151,19 +151,17 @@ def progress_meter(task: str, total: int | None) -> Iterator[Callable[[int], Non
     if not screen.is_terminal:
         yield _line_meter(task, total)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _SpeedColumn())
     with Progress(*columns, TimeElapsedColumn(), console=screen, transient=True) as progress:
-        yield _bar_meter(progress, progress.add_task(task, total=total, speed=""))
+        bar = progress.add_task(task, total=total)
+        yield lambda done: progress.update(bar, completed=done)
 
 
-def _bar_meter(progress: Progress, task: TaskID) -> Callable[[int], None]:
-    began = time.monotonic()
+class _SpeedColumn(ProgressColumn):
+    """Column with the mean speed since the start."""
 
-    def update(done: int) -> None:
-        speed = f"{done / max(0.001, time.monotonic() - began):,.0f}/s"
-        progress.update(task, completed=done, speed=speed)
-
-    return update
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.completed / max(0.001, task.elapsed or 0):,.0f}/s")
 
 
 def _line_meter(task: str, total: int | None) -> Callable[[int], None]:

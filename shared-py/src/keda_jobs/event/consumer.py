@@ -83,7 +83,7 @@ class Consumer:
             self._fetch_backoff.failed(str(error))
             return []
         finally:
-            self._metrics.record_fetch()
+            self._metrics.fetched_at = time.monotonic()
         self._fetch_backoff.reset()
         return deliveries
 

@@ -36,18 +36,14 @@ class EventMetrics:
         self._dead_letters = Counter(
             "keda_jobs_dead_letters_total", "Dead letters by error class", ["job", "error_class"], registry=registry
         )
-        self._fetched_at = time.monotonic()
+        self.fetched_at = time.monotonic()
         registry.gauge(
             "keda_jobs_fetch_age_seconds", "Time since a fetch last ended, with messages or without"
-        ).set_function(lambda: time.monotonic() - self._fetched_at)
+        ).set_function(lambda: time.monotonic() - self.fetched_at)
         self.reconnects = registry.counter("keda_jobs_reconnects_total", "Reconnections to NATS")
         self.paused = registry.gauge(
             "keda_jobs_paused", "1 while the job waits because NATS or the store is unavailable or not yet reached"
         )
-
-    def record_fetch(self) -> None:
-        """Note that a fetch has ended."""
-        self._fetched_at = time.monotonic()
 
     def record_settled(
         self, decision: Decision, outcome: str, duration_s: float, attempt: int, exemplar: dict[str, str] | None = None

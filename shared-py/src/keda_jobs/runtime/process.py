@@ -35,12 +35,9 @@ def run_process(job: Job) -> int:
         logging.getLogger().setLevel(settings.log_level)
         with open_tracer(settings, job.name) as tracer:
             asyncio.run(Process(job.name, settings, tracer).run(job))
-    except Misconfigured as error:
+    except (BrokerClosed, Misconfigured, PlatformError) as error:
         log.critical("%s", error)
-        return 2
-    except (BrokerClosed, PlatformError) as error:
-        log.critical("%s", error)
-        return 1
+        return 2 if isinstance(error, Misconfigured) else 1
     except Exception:
         log.critical("stopped by a bug", exc_info=True)
         return 1

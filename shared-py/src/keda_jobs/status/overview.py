@@ -27,7 +27,8 @@ class Overview:
 async def read_overview(connection: NatsConnection) -> Overview:
     """Read the overview. Raises `StreamMissing`, `BrokerUnavailable`."""
     info = await stream_info(connection)
-    jobs = await _jobs_with_retries(connection)
+    # Also those without a consumer.
+    jobs = sorted({subject.split(".")[2] for subject in await count_by_subject(connection, f"{RETRY_WAIT}.>")})
     return Overview(
         now=datetime.fromisoformat(info["ts"]),
         server_version=connection.server_version,
@@ -36,8 +37,3 @@ async def read_overview(connection: NatsConnection) -> Overview:
         waiting_retries=tuple([await read_waiting_retries(connection, job) for job in jobs]),
         dead_letters=await DeadLetterCounter().read(connection),
     )
-
-
-async def _jobs_with_retries(connection: NatsConnection) -> list[str]:
-    """Return the jobs with waiting retries, also those without a consumer."""
-    return sorted({subject.split(".")[2] for subject in await count_by_subject(connection, f"{RETRY_WAIT}.>")})
