@@ -51,12 +51,6 @@ def test_every_object_has_the_fields_that_kubernetes_knows(source: Source) -> No
 
 
 @EACH_SOURCE
-def test_no_name_occurs_twice(source: Source) -> None:
-    names = [shown(thing) for thing in source.objects]
-    assert sorted(set(names)) == sorted(names)
-
-
-@EACH_SOURCE
 def test_every_object_has_our_label(source: Source) -> None:
     unlabelled = [shown(thing) for thing in with_claim_templates(source) if not is_ours(thing)]
     assert not unlabelled, f"without the label app.kubernetes.io/part-of: keda-jobs: {unlabelled}"
