@@ -35,59 +35,20 @@ def jobs(repository: Repository) -> Jobs:
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("paths", "touched"),
     [
-        SOURCE,
-        f"jobs/{ONE}/src/{package_name(ONE)}/new.py",
-        f"jobs/{ONE}/Dockerfile",
-        f"jobs/{ONE}/service.yaml",
-        f"jobs/{ONE}/requirements.txt",
-        f"jobs/{ONE}/consumer.json",
+        ((SOURCE, f"jobs/{ONE}/src/{package_name(ONE)}/new.py"), [ONE]),
+        ([f"jobs/{ONE}/{file}" for file in ("Dockerfile", "service.yaml", "requirements.txt", "consumer.json")], [ONE]),
+        ([f"shared-py/src/keda_jobs/{file}" for file in ("domain/policy.py", "cli/status.py", "new.py")], ALL),
+        (("shared-py/pyproject.toml", "requirements/dev.txt", "requirements/event-job.txt"), ALL),
+        ((".dockerignore", "Makefile", "tools/build.sh"), ALL),
+        (("README.md", f"jobs/{ONE}/README.md", "k8s/README.md", "tools/lint.sh", "jobs/stream.json"), []),
+        ((f"jobs/{ONE}/tests/test_new.py", "tests/repo/test_new.py", "shared-py/tests/unit/test_new.py"), []),
     ],
 )
-def test_a_change_in_one_jobs_folder_touches_that_job(repository: Repository, jobs: Jobs, path: str) -> None:
-    repository.touch(path)
-    repository.commit()
-    assert jobs() == [ONE]
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "shared-py/src/keda_jobs/domain/policy.py",
-        "shared-py/src/keda_jobs/cli/status.py",
-        "shared-py/src/keda_jobs/new.py",
-        "shared-py/pyproject.toml",
-        "requirements/dev.txt",
-        "requirements/event-job.txt",
-        ".dockerignore",
-        "Makefile",
-        "tools/build.sh",
-    ],
-)
-def test_the_library_the_locks_and_the_build_files_touch_all(repository: Repository, jobs: Jobs, path: str) -> None:
-    repository.touch(path)
-    repository.commit()
-    assert jobs() == ALL
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "README.md",
-        f"jobs/{ONE}/README.md",
-        f"jobs/{ONE}/tests/test_new.py",
-        "tests/repo/tools/test_new.py",
-        "tools/lint.sh",
-        "k8s/README.md",
-        "shared-py/tests/unit/test_new.py",
-        "jobs/stream.json",
-    ],
-)
-def test_files_outside_of_all_images_touch_none(repository: Repository, jobs: Jobs, path: str) -> None:
-    repository.touch(path)
-    repository.commit()
-    assert jobs() == []
+def test_a_path_touches_the_jobs_whose_image_or_manifest_it_is_in(paths: list[str], touched: list[str]) -> None:
+    for path in paths:
+        assert changed_jobs.touched({path}) == touched, path
 
 
 def test_a_rename_touches_the_jobs_of_both_paths(repository: Repository, jobs: Jobs) -> None:
@@ -96,38 +57,18 @@ def test_a_rename_touches_the_jobs_of_both_paths(repository: Repository, jobs: J
     assert jobs() == [ONE, OTHER]
 
 
-def test_a_rename_into_the_tests_touches_the_job(repository: Repository, jobs: Jobs) -> None:
-    repository.git("mv", SOURCE, f"jobs/{ONE}/tests/moved.py")
-    repository.commit()
-    assert jobs() == [ONE]
-
-
 def test_a_deleted_file_touches_the_job(repository: Repository, jobs: Jobs) -> None:
     (repository.path / SOURCE).unlink()
     repository.commit()
     assert jobs() == [ONE]
 
 
-def test_a_deleted_job_is_reported_and_not_built(repository: Repository) -> None:
-    shutil.rmtree(repository.path / "jobs" / ONE)
-    repository.commit()
-    change = changed_jobs.changed("base", repository.path)
-    assert (change.jobs, change.deleted) == ([], [ONE])
-
-
-def test_a_renamed_job_is_a_deleted_and_a_new_one(repository: Repository) -> None:
+def test_a_renamed_job_is_a_deleted_and_a_new_one_whose_consumer_needs_a_setup(repository: Repository) -> None:
     repository.new_job(NEW)
     shutil.rmtree(repository.path / "jobs" / ONE)
     repository.commit()
-    change = changed_jobs.changed("base", repository.path)
-    assert (change.jobs, change.deleted) == ([NEW], [ONE])
-
-
-def test_a_new_job_is_touched_and_its_consumer_needs_a_setup(repository: Repository) -> None:
-    repository.new_job(NEW)
-    repository.commit()
-    change = changed_jobs.changed("base", repository.path)
-    assert (change.jobs, change.setup) == ([NEW], [f"jobs/{NEW}/consumer.json"])
+    consumers = [f"jobs/{ONE}/consumer.json", f"jobs/{NEW}/consumer.json"]
+    assert changed_jobs.changed("base", repository.path) == changed_jobs.Change([NEW], [ONE], consumers)
 
 
 def test_a_merge_touches_what_the_branch_changed_and_not_what_main_did(repository: Repository, jobs: Jobs) -> None:
@@ -162,19 +103,6 @@ def test_without_a_base_every_job_is_taken_and_stderr_says_so(
     assert output.out.split() == ALL
     assert output.err.endswith("taking every job\n")
     assert output.err.count("\n") == 1
-
-
-def test_in_a_shallow_clone_a_missing_base_means_every_job(
-    repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    base = repository.git("rev-parse", "HEAD")
-    repository.touch("README.md")
-    repository.commit()
-    repository.git("clone", "--quiet", "--depth", "1", repository.path.as_uri(), str(tmp_path / "shallow"))
-    changed_jobs.main([base], tmp_path / "shallow")
-    output = capsys.readouterr()
-    assert output.out.split() == ALL
-    assert "shallow" in output.err
 
 
 def test_without_a_commit_in_common_every_job_is_taken(

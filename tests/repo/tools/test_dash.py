@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -26,9 +27,10 @@ def dash(folder: Path, prometheus: str) -> tuple[int, str]:
     return ended.returncode, ended.stderr
 
 
-def provisioned(kind: str) -> object:
+def provisioned(kind: str) -> Any:
     [path] = (PROVISIONING / kind).iterdir()
-    return yaml.safe_load(path.read_text())
+    [found] = yaml.safe_load(path.read_text())[kind if kind == "datasources" else "providers"]
+    return found
 
 
 def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -49,13 +51,10 @@ def test_without_a_running_stack_one_line_says_so(tmp_path: Path) -> None:
     assert dash(tmp_path, "/bin/true") == (1, "dash: the local stack is not running: run `make up` first\n")
 
 
-def test_grafana_is_not_started_without_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grafana_is_not_started_without_docker_or_its_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(StackError, match=r"^docker is not installed$"):
         get_image()
-
-
-def test_grafana_is_not_started_when_docker_cannot_pull_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_docker(tmp_path, monkeypatch, 'echo "first" >&2; echo "no such host" >&2; exit 1')
     with pytest.raises(StackError, match=f"^docker cannot pull {IMAGE}: no such host$"):
         get_image()
@@ -74,22 +73,7 @@ def test_grafana_gets_its_data_source_and_the_dashboards(tmp_path: Path) -> None
     assert command[-1] == IMAGE
 
 
-def test_the_data_source_is_prometheus_with_its_scrape_interval() -> None:
-    assert provisioned("datasources") == {
-        "apiVersion": 1,
-        "datasources": [
-            {
-                "name": "Prometheus",
-                "type": "prometheus",
-                "access": "proxy",
-                "url": "${PROMETHEUS_URL}",
-                "isDefault": True,
-                "jsonData": {"timeInterval": f"{INTERVAL_S}s"},
-            }
-        ],
-    }
-
-
-def test_the_dashboards_are_read_from_a_folder() -> None:
-    provider = {"name": "keda-jobs", "type": "file", "options": {"path": "/etc/dashboards"}}
-    assert provisioned("dashboards") == {"apiVersion": 1, "providers": [provider]}
+def test_grafana_reads_what_it_gets() -> None:
+    source = provisioned("datasources")
+    assert (source["url"], source["jsonData"]) == ("${PROMETHEUS_URL}", {"timeInterval": f"{INTERVAL_S}s"})
+    assert provisioned("dashboards")["options"] == {"path": "/etc/dashboards"}
