@@ -11,15 +11,16 @@ import pytest
 
 from stack.jobs import ROOT
 
+SETUP_SCRIPTS = ("setup-all", "teardown-all", "secrets", "kind-cluster")
 TOOLS = ("awk", "basename", "bash", "cat", "dirname", "grep", "mktemp", "paste", "python", "rm", "sed", "sort")
 
 
-def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a script of k8s/ without a cluster."""
-    nowhere = {"KUBECONFIG": "/nowhere"} | environment
+def run(command: str | Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of k8s/, or make there, without a cluster."""
     return subprocess.run(
-        [ROOT / "k8s" / script, *arguments],
-        env=os.environ | nowhere,
+        [command if command == "make" else ROOT / "k8s" / command, *arguments],
+        cwd=ROOT / "k8s",
+        env=os.environ | {"KUBECONFIG": "/nowhere"} | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -28,28 +29,27 @@ def run(script: str, *arguments: str, **environment: str) -> subprocess.Complete
 
 
 @pytest.mark.parametrize(
-    "script", ["setup-scripts/setup-all.sh", "setup-scripts/teardown-all.sh", "setup-scripts/secrets.sh",
-               "setup-scripts/kind-cluster.sh", "connect.sh", "status.sh", "pause.sh", "logs.sh"]
-)  # fmt: skip
+    "script",
+    [*(f"setup-scripts/{name}.sh" for name in SETUP_SCRIPTS), "connect.sh", "status.sh", "pause.sh", "logs.sh"],
+)
 def test_every_script_prints_its_usage(script: str) -> None:
     done = run(script, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"Usage: k8s/{script}" in done.stdout
 
 
-@pytest.mark.parametrize("script", ["setup-all", "teardown-all", "secrets", "kind-cluster"])
-def test_an_unknown_option_is_one_line(script: str) -> None:
-    done = run(f"setup-scripts/{script}.sh", "--nonsense")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"{script}: unknown option '--nonsense', see --help\n"
-
-
-@pytest.mark.parametrize("arguments", [("--overlay",), ("--overlay", "staging")])
-def test_an_unknown_overlay_is_one_line(arguments: tuple[str, ...]) -> None:
-    done = run("setup-scripts/setup-all.sh", *arguments)
-    assert done.returncode == 1
-    assert done.stderr.startswith("setup-all: --overlay ")
-    assert len(done.stderr.splitlines()) == 1
+@pytest.mark.parametrize(
+    ("script", "arguments", "error"),
+    [
+        *((name, "--nonsense", "unknown option '--nonsense', see --help\n") for name in SETUP_SCRIPTS),
+        ("setup-all", "--overlay", "--overlay "),
+        ("setup-all", "--overlay staging", "--overlay "),
+    ],
+)
+def test_an_unknown_option_is_one_line(script: str, arguments: str, error: str) -> None:
+    done = run(f"setup-scripts/{script}.sh", *arguments.split())
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(f"{script}: {error}")
 
 
 @pytest.fixture
@@ -64,13 +64,7 @@ def bare_machine(tmp_path: Path) -> Path:
 
 
 def test_everything_missing_is_reported_at_once(bare_machine: Path) -> None:
-    done = subprocess.run(
-        [bare_machine / "repo/k8s/setup-scripts/setup-all.sh"],
-        env={"PATH": str(bare_machine / "bin")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run(bare_machine / "repo/k8s/setup-scripts/setup-all.sh", PATH=str(bare_machine / "bin"))
     assert done.returncode == 1
     for program in ("keda-jobs", "kubectl"):
         assert f"  ✗ {program} is not installed\n" in done.stdout
@@ -88,19 +82,13 @@ def test_a_cluster_that_does_not_answer_is_reported_with_its_context(tmp_path: P
 
 @pytest.mark.parametrize("target", [("status",), ("logs", "JOB=x"), ("pause", "JOB=x"), ("resume", "JOB=x")])
 def test_each_target_fails_cleanly_without_a_cluster(target: tuple[str, ...]) -> None:
-    done = subprocess.run(
-        ["make", "--silent", "-C", ROOT / "k8s", *target],
-        env=os.environ | {"KUBECONFIG": "/nowhere"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run("make", "--silent", *target)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
 
 def test_make_lists_every_target() -> None:
-    listed = subprocess.run(["make", "--silent", "-C", ROOT / "k8s"], capture_output=True, text=True, check=True).stdout
+    listed = run("make", "--silent").stdout
     for target in ("status", "logs", "port-forward", "pause", "resume", "secrets"):
         assert f"  {target} " in listed
 
@@ -127,12 +115,8 @@ def test_kind_cluster_does_its_steps_in_order(bare_machine: Path, clusters: str,
         (bare_machine / "repo/jobs" / job).mkdir(parents=True)
         for file in ("Dockerfile", "service.yaml"):
             (bare_machine / "repo/jobs" / job / file).touch()
-    subprocess.run(
-        [scripts / "kind-cluster.sh"],
-        env={"PATH": str(bare_machine / "bin"), "CALLS": str(calls), "CLUSTERS": clusters},
-        capture_output=True,
-        check=True,
-    )
+    done = run(scripts / "kind-cluster.sh", PATH=str(bare_machine / "bin"), CALLS=str(calls), CLUSTERS=clusters)
+    assert done.returncode == 0, done.stderr
     told = calls.read_text().replace(str(bare_machine / "repo"), "REPO").splitlines()
     create = ["kind create cluster --name keda-jobs --wait 180s"] if made else []
     assert told == [

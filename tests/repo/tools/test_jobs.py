@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-import socket
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -29,29 +27,16 @@ StartJob = Callable[..., JobProcess]
 Declare = Callable[..., Awaitable[None]]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of the job `new-here`, without a module `job`."""
-    for module in ("new_here", "new_here.job"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    package = tmp_path / "jobs" / "new-here" / "src" / "new_here"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    return tmp_path / "jobs" / "new-here"
-
-
-def declare_job(folder: Path, declaration: str) -> None:
-    module = folder / "src" / "new_here" / "job.py"
-    module.write_text(
+def declare_job(package: Path, declaration: str) -> None:
+    (package / "job.py").write_text(
         f"from keda_jobs import ProcessSettings, service\n\nasync def serve(process): ...\n\n{declaration}\n"
     )
 
 
-def test_a_folder_whose_package_declares_a_job_is_a_job(folder: Path) -> None:
-    root = folder.parents[1]
-    assert all_jobs(root) == []
-    declare_job(folder, "JOB = service(serve, ProcessSettings)")
-    assert [(job.name, job.kind) for job in all_jobs(root)] == [("new-here", "service")]
+def test_a_folder_whose_package_declares_a_job_is_a_job(new_package: Path, tmp_path: Path) -> None:
+    assert all_jobs(tmp_path) == []
+    declare_job(new_package, "JOB = service(serve, ProcessSettings)")
+    assert [(job.name, job.kind) for job in all_jobs(tmp_path)] == [("new-here", "service")]
 
 
 def test_jobs_are_listed_by_kind() -> None:
@@ -75,10 +60,10 @@ def test_jobs_are_listed_by_kind() -> None:
     ],
 )
 def test_a_package_without_its_job_is_one_line(
-    folder: Path, declaration: str, reason: str, capsys: pytest.CaptureFixture[str]
+    new_package: Path, tmp_path: Path, declaration: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    declare_job(folder, declaration)
-    assert run("secrets", lambda: len(all_jobs(folder.parents[1]))) == 1
+    declare_job(new_package, declaration)
+    assert run("secrets", lambda: len(all_jobs(tmp_path))) == 1
     assert re.fullmatch(rf"secrets: new-here: new_here\.job\.JOB {reason}.*\n", capsys.readouterr().err)
 
 
@@ -113,13 +98,6 @@ def test_a_job_ignores_variables_that_name_the_users_own_servers(
 def test_a_job_with_a_wrong_setting_is_one_line_that_names_it(start_job: StartJob) -> None:
     with pytest.raises(StackError, match=r"^image-resize exited with 2: CONCURRENCY: .* \(log: .*\)$"):
         start_job("image-resize", CONCURRENCY="0")
-
-
-def test_a_busy_port_of_a_job_is_named(stack_environment: dict[str, str], tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(StackError, match=f"^image-resize: port {port} is busy"):
-            JobProcess("image-resize", stack_environment, tmp_path / "log", port).launch()
 
 
 @pytest.fixture

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from stack import StackError, free_port, ports
-from stack.jobs import ROOT
+
+from .processes import start_python
 
 HOLD = "import sys; from stack import free_port; print(free_port(), flush=True); sys.stdin.read()"
 TRY = "import sys; from stack import ports; print(ports._reserve(int(sys.argv[1])))"
 
 
-def started(code: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start another process of the local stack."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
 def others_can_reserve(port: int) -> bool:
     """Return whether a process of its own gets `port`."""
-    with started(TRY, str(port)) as process:
+    with start_python("-c", TRY, str(port)) as process:
         return process.communicate()[0].strip() == "True"
 
 
 def test_a_port_is_reserved_until_its_process_ends() -> None:
-    with started(HOLD) as holder:
+    with start_python("-c", HOLD) as holder:
         assert holder.stdout is not None
         port = int(holder.stdout.readline())
         assert not others_can_reserve(port)

