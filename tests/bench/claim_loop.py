@@ -10,7 +10,10 @@ import asyncio
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
+
+import asyncpg
+import psycopg
 
 from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, SET_LOCAL, Statements
 from users_batch.job import JOB
@@ -24,66 +27,34 @@ WHERE range_id = (SELECT min(range_id) FROM users_queue WHERE batch_id IS NULL)"
 Rows = Sequence[Sequence[Any]]
 
 
-class Driver(Protocol):
-    """Connection without prepared statements, as a pooler before the server requires."""
-
-    async def fetch(self, query: str, *arguments: Any) -> Rows:
-        """Return the rows of a query."""
-
-    async def execute(self, query: str, *arguments: Any) -> None:
-        """Run a statement that returns no rows."""
-
-
-class Asyncpg:
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-
-    async def fetch(self, query: str, *arguments: Any) -> Rows:
-        rows: Rows = await self._connection.fetch(query, *arguments)
-        return rows
-
-    async def execute(self, query: str, *arguments: Any) -> None:
-        await self._connection.execute(query, *arguments)
-
-
 class Psycopg:
-    def __init__(self, cursor: Any) -> None:
+    """Connection of psycopg with asyncpg's methods."""
+
+    def __init__(self, cursor: psycopg.AsyncRawCursor[Any]) -> None:
         self._cursor = cursor
 
     async def fetch(self, query: str, *arguments: Any) -> Rows:
         await self.execute(query, *arguments)
-        rows: Rows = await self._cursor.fetchall()
-        return rows
+        return await self._cursor.fetchall()
 
     async def execute(self, query: str, *arguments: Any) -> None:
-        await self._cursor.execute(query, arguments or None, binary=True)
+        await self._cursor.execute(query.encode(), arguments or None, binary=True)
 
 
-async def connect(driver: str, dsn: str) -> Driver:
-    if driver == "asyncpg":
-        import asyncpg
-
-        return Asyncpg(await asyncpg.connect(dsn, statement_cache_size=0))
-    import psycopg
-
-    connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True, prepare_threshold=None)
-    return Psycopg(psycopg.AsyncRawCursor(connection))
-
-
-async def begin(driver: Driver, plan: Mapping[str, str]) -> None:
+async def begin(driver: Any, plan: Mapping[str, str]) -> None:
     await driver.execute("BEGIN")
     await driver.fetch(SET_LOCAL, list(plan), list(plan.values()))
 
 
-async def claim(driver: Driver, batch_id: int) -> Rows:
+async def claim(driver: Any, batch_id: int) -> Rows:
     await begin(driver, BY_RANGE)
     await driver.execute(HOLD_NEXT, batch_id)
-    rows = await driver.fetch(SQL.claim, batch_id)
+    rows: Rows = await driver.fetch(SQL.claim, batch_id)
     await driver.execute("COMMIT")
     return rows
 
 
-async def complete(driver: Driver, batch_id: int, rows: Rows) -> None:
+async def complete(driver: Any, batch_id: int, rows: Rows) -> None:
     keys, _attempts, names, emails = (list(column) for column in zip(*rows, strict=True))
     await begin(driver, BY_KEYS)
     await driver.execute(SQL.complete, batch_id, keys, names, emails, emails, names)
@@ -91,7 +62,12 @@ async def complete(driver: Driver, batch_id: int, rows: Rows) -> None:
 
 
 async def main(name: str, dsn: str, most: int) -> None:
-    driver = await connect(name, dsn)
+    # No prepared statements, as a pooler before the server requires.
+    if name == "asyncpg":
+        driver: Any = await asyncpg.connect(dsn, statement_cache_size=0)
+    else:
+        connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True, prepare_threshold=None)
+        driver = Psycopg(psycopg.AsyncRawCursor(connection))
     began, cpu_began = time.perf_counter(), time.process_time()
     done, batch_id = 0, 0
     while done < most and (rows := await claim(driver, batch_id := batch_id + 1)):

@@ -15,7 +15,7 @@ import uvloop
 from pgqueuer import PgQueuer
 from pgqueuer.models import Job
 from pgqueuer.types import QueueExecutionMode
-from user_work import Users, pool
+from user_work import user_work
 
 BATCH = 100
 ENTRYPOINT = "normalize"
@@ -26,28 +26,21 @@ def install(dsn: str) -> None:
         subprocess.run([sys.executable, "-m", "pgqueuer", "--pg-dsn", dsn, command], check=True)
 
 
-async def enqueue(dsn: str, jobs: int) -> None:
-    connection = await asyncpg.connect(dsn)
-    queries = PgQueuer.from_asyncpg_connection(connection).qm.queries
-    payloads: list[bytes | None] = [b"%d" % user_id for user_id in range(1, jobs + 1)]
-    await queries.enqueue([ENTRYPOINT] * jobs, payloads, [0] * jobs)
-    await connection.close()
-
-
-async def work(dsn: str) -> None:
+async def main(dsn: str, jobs: int) -> None:
     app = PgQueuer.from_asyncpg_connection(await asyncpg.connect(dsn))
-    async with pool(dsn) as connections:
-        users = Users(connections, dsn)
+    if jobs:
+        await asyncio.to_thread(install, dsn)
+        payloads: list[bytes | None] = [b"%d" % number for number in range(1, jobs + 1)]
+        await app.qm.queries.enqueue([ENTRYPOINT] * jobs, payloads, [0] * jobs)
+        return
+    async with user_work(dsn) as work:
 
         @app.entrypoint(ENTRYPOINT)
         async def normalize(job: Job) -> None:
-            await users.normalize(int(job.payload or b""))
+            await work(int(job.payload or b""))
 
         await app.run(batch_size=BATCH, mode=QueueExecutionMode.drain)
 
 
-if len(sys.argv) > 2:
-    install(sys.argv[1])
-    asyncio.run(enqueue(sys.argv[1], int(sys.argv[2])))
-else:
-    uvloop.run(work(sys.argv[1]))
+dsn, *options = sys.argv[1:]
+uvloop.run(main(dsn, int(options[0]) if options else 0))

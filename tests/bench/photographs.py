@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from io import BytesIO
+from pathlib import Path
 
 from PIL import Image, ImageOps
 
@@ -17,20 +16,16 @@ _LIGHT = ((6, 1.0), (18, 0.45), (60, 0.3), (180, 0.15), (600, 0.07), (1800, 0.02
 _COLOUR = ((6, 1.0), (24, 0.4), (120, 0.2))
 
 
-def photographs(count: int) -> Iterator[bytes]:
-    """Yield `count` different JPEGs of `SIZE`, the same ones in each call."""
+def draw(count: int, folder: Path) -> None:
+    """Draw `count` different JPEGs of `SIZE`, the same ones in each call."""
+    folder.mkdir()
     chance = random.Random(2000)
-    scene = _scene(chance)
-    for _ in range(count):
+    blue, red = (_layers(chance, _COLOUR).point(lambda value: 128 + (value - 128) // 3) for _ in range(2))
+    scene = Image.merge("YCbCr", (_layers(chance, _LIGHT), blue, red)).convert("RGB")
+    for number in range(count):
         left, top = (chance.randrange(whole - part) for whole, part in zip(_SCENE, SIZE, strict=True))
-        file = BytesIO()
-        scene.crop((left, top, left + SIZE[0], top + SIZE[1])).save(file, "JPEG", quality=_QUALITY)
-        yield file.getvalue()
-
-
-def _scene(chance: random.Random) -> Image.Image:
-    blue, red = (_layers(chance, _COLOUR).point(_faint) for _ in range(2))
-    return Image.merge("YCbCr", (_layers(chance, _LIGHT), blue, red)).convert("RGB")
+        part = scene.crop((left, top, left + SIZE[0], top + SIZE[1]))
+        part.save(folder / f"{number}.jpg", "JPEG", quality=_QUALITY)
 
 
 def _layers(chance: random.Random, layers: tuple[tuple[int, float], ...]) -> Image.Image:
@@ -40,7 +35,3 @@ def _layers(chance: random.Random, layers: tuple[tuple[int, float], ...]) -> Ima
         cells = Image.frombytes("L", (across, down), chance.randbytes(across * down))
         blended = Image.blend(blended, cells.resize(_SCENE, Image.Resampling.BICUBIC), share)
     return ImageOps.autocontrast(blended, cutoff=1)
-
-
-def _faint(value: int) -> int:
-    return 128 + (value - 128) // 3

@@ -10,33 +10,27 @@ import sys
 from typing import Any
 
 from procrastinate import App, PsycopgConnector
-from user_work import Users, pool
+from user_work import user_work
 
 CONCURRENCY = 30
 CONNECTIONS = 10
 
+
+async def main(dsn: str, jobs: int) -> None:
+    app = App(connector=PsycopgConnector(conninfo=dsn, min_size=CONNECTIONS, max_size=CONNECTIONS))
+    async with app.open_async(), user_work(dsn) as work:
+
+        @app.task(name="normalize")
+        async def normalize(user_id: int) -> None:
+            await work(user_id)
+
+        if jobs:
+            await app.schema_manager.apply_schema_async()
+            arguments: list[dict[str, Any]] = [{"user_id": number} for number in range(1, jobs + 1)]
+            await normalize.batch_defer_async(*arguments)
+        else:
+            await app.run_worker_async(wait=False, concurrency=CONCURRENCY)
+
+
 dsn, *options = sys.argv[1:]
-app = App(connector=PsycopgConnector(conninfo=dsn, min_size=CONNECTIONS, max_size=CONNECTIONS))
-users: list[Users] = []
-
-
-@app.task(name="normalize")
-async def normalize(user_id: int) -> None:
-    await users[0].normalize(user_id)
-
-
-async def enqueue(count: int) -> None:
-    async with app.open_async():
-        await app.schema_manager.apply_schema_async()
-        for first in range(1, count + 1, 1000):
-            jobs: list[dict[str, Any]] = [{"user_id": first + n} for n in range(min(1000, count + 1 - first))]
-            await normalize.batch_defer_async(*jobs)
-
-
-async def work() -> None:
-    async with app.open_async(), pool(dsn) as connections:
-        users.append(Users(connections, dsn))
-        await app.run_worker_async(wait=False, concurrency=CONCURRENCY)
-
-
-asyncio.run(enqueue(int(options[0])) if options else work())
+asyncio.run(main(dsn, int(options[0]) if options else 0))

@@ -1,24 +1,23 @@
-"""Results: ratios within one run, because times depend on the machine, and their bounds."""
+"""Results: ratios within one run, because times depend on the machine, their bounds, the table, and JSON."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from statistics import median
+from typing import Any
 
+from rich.table import Table
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Figures of one contestant, one for each round."""
+from keda_jobs.cli.terminal import add_row, new_table
+from keda_jobs.runtime.cpu import cores
 
-    name: str
-    values: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        """Median of the values."""
-        return median(self.values)
+Figures = Mapping[str, Sequence[float]]
+"""Figures of each contestant, one for each round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,35 +36,64 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
-    """Series to compare ours with. Without a bound it is only for information."""
-
-    series: Series
-    bound: Bound | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
-    """Our series and its baselines. Ours is the sum of `parts`, if any."""
+    """Our figures, which come first, and those of the baselines. Ours are the sums of `parts`, if any."""
 
     title: str
     unit: str
-    ours: Series
-    baselines: Sequence[Baseline]
-    parts: Sequence[Series] = ()
+    figures: Figures
+    bounds: Mapping[str, Bound] = field(default_factory=dict)
     note: str = ""
+    parts: Figures = field(default_factory=dict)
 
-    def ratio(self, baseline: Baseline) -> float:
-        """Return the median of the ratios of all rounds. What slows a whole round cancels out."""
-        pairs = zip(self.ours.values, baseline.series.values, strict=True)
-        return median(ours / theirs for ours, theirs in pairs)
+    @property
+    def ratios(self) -> dict[str, float]:
+        """Ratio of ours to each baseline: the median of all rounds. What slows a whole round cancels out."""
+        (_, ours), *baselines = self.figures.items()
+        return {name: median(a / b for a, b in zip(ours, theirs, strict=True)) for name, theirs in baselines}
 
     @property
     def misses(self) -> list[str]:
         """Bounds that do not hold, in words."""
+        ours = next(iter(self.figures))
         return [
-            f"{self.title}: {self.ours.name} is {self.ratio(baseline):.2f} times {baseline.series.name}, "
-            f"and must be {baseline.bound}"
-            for baseline in self.baselines
-            if baseline.bound is not None and not baseline.bound.holds(self.ratio(baseline))
+            f"{self.title}: {ours} is {ratio:.2f} times {name}, and must be {self.bounds[name]}"
+            for name, ratio in self.ratios.items()
+            if name in self.bounds and not self.bounds[name].holds(ratio)
         ]
+
+
+_IN_JSON = ("title", "unit", "figures", "parts", "ratios", "bounds", "misses", "note")
+
+
+def as_table(comparisons: Sequence[Comparison]) -> Table:
+    """Build a table with a row for each contestant and the ratio of ours to it."""
+    table = new_table("measured", "unit", "median", "min–max", "ours ÷ this", "bound", right=("median", "min–max"))
+    for comparison in comparisons:
+        (ours, *baselines) = comparison.figures.items()
+        parts = [(f"of it {name}", values) for name, values in comparison.parts.items()]
+        for name, values in (ours, *parts, *baselines):
+            spread = f"{_number(min(values))}–{_number(max(values))}"
+            ratio = comparison.ratios.get(name)
+            compared = () if ratio is None else (f"{ratio:.2f}", comparison.bounds.get(name, ""))
+            add_row(table, name, comparison.unit, _number(median(values)), spread, *compared)
+        table.add_section()
+    return table
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
+
+
+def as_json(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """Return all figures and the machine that they were measured on. Bounds are to be written as text."""
+    return {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version(),
+            "cores": cores(),
+            "load": os.getloadavg()[0],
+        },
+        "comparisons": [{name: getattr(comparison, name) for name in _IN_JSON} for comparison in comparisons],
+    }

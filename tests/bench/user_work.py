@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
 import asyncpg
 
 from keda_jobs.batch import BatchContext
@@ -20,31 +23,27 @@ WHERE id = $1"""
 _FAIL = "UPDATE users SET batch_status = 'failed', attempts = attempts + 1, error = $2 WHERE id = $1"
 
 
-class Users:
-    """Table `users` behind a pool of connections with prepared statements."""
+@asynccontextmanager
+async def user_work(dsn: str) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
+    """Yield the work of one worker, behind a pool of connections with prepared statements."""
+    context = BatchContext(Settings.model_validate({"pg_dsn": dsn}), CpuPool(), None)
+    async with asyncpg.create_pool(dsn, min_size=_CONNECTIONS, max_size=_CONNECTIONS, reset=_skip_reset) as pool:
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], dsn: str) -> None:
-        self._pool = pool
-        self._context = BatchContext(Settings.model_validate({"pg_dsn": dsn}), CpuPool(), None)
+        async def work(user_id: int) -> None:
+            async with pool.acquire() as connection:
+                row = await connection.fetchrow(_READ, user_id)
+                if row is None:
+                    raise LookupError(f"no user {user_id}")
+                # The job of an invalid user also succeeds, which costs least.
+                try:
+                    profile = await normalize(User(*row), context)
+                except InvalidUser as error:
+                    await connection.execute(_FAIL, user_id, str(error))
+                else:
+                    await connection.execute(_COMPLETE, user_id, *profile)
 
-    async def normalize(self, user_id: int) -> None:
-        """Read, normalise and write one user. The job of an invalid one also succeeds, which costs least."""
-        async with self._pool.acquire() as connection:
-            row = await connection.fetchrow(_READ, user_id)
-            if row is None:
-                raise LookupError(f"no user {user_id}")
-            try:
-                profile = await normalize(User(*row), self._context)
-            except InvalidUser as error:
-                await connection.execute(_FAIL, user_id, str(error))
-            else:
-                await connection.execute(_COMPLETE, user_id, *profile)
+        yield work
 
 
-async def _nothing(_connection: object) -> None:
+async def _skip_reset(_connection: object) -> None:
     """Replace asyncpg's RESET after each use, which would cost every job a round trip."""
-
-
-def pool(dsn: str) -> asyncpg.Pool[asyncpg.Record]:
-    """Return the pool of one worker."""
-    return asyncpg.create_pool(dsn, min_size=_CONNECTIONS, max_size=_CONNECTIONS, reset=_nothing)

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from stack import PostgresServer, StackError
-from stack.postgres import DATABASE
+from stack.postgres import DATABASE, USER
 from stack.postgres_programs import program
 from stack.schema import apply_schemas
 
@@ -33,9 +33,22 @@ class Databases:
     def __init__(self, server: PostgresServer) -> None:
         self._server = server
 
-    def dsn(self, database: str, role: str | None = None) -> str:
+    async def make_templates(self, files: Sequence[Path]) -> None:
+        """Create the databases that turns copy.
+
+        `empty` has the schema. `loaded` also has the rows of `files`. `bare` has them in a plain table.
+        """
+        await self.copy("template1", "empty")
+        await apply_schemas(self.dsn("empty"))
+        await self.copy("empty", "loaded")
+        await self.psql("loaded", files)
+        await self.run("loaded", "VACUUM ANALYZE")
+        await self.copy("loaded", "bare")
+        await self.run("bare", _WITHOUT_QUEUE, "VACUUM ANALYZE")
+
+    def dsn(self, database: str, role: str = USER) -> str:
         """Return the DSN of the owner or of `role`."""
-        return self._server.dsn_of(database, role) if role else self._server.dsn_of(database)
+        return self._server.dsn_of(database, role)
 
     async def copy(self, template: str, name: str) -> None:
         """Create the database `name`. The server writes a checkpoint before and after."""
@@ -52,21 +65,17 @@ class Databases:
 
     async def run(self, database: str, *statements: str) -> None:
         """Run `statements` as the owner."""
-        async with self.connection_to(database) as connection:
+        async with self._connection(database) as connection:
             for statement in statements:
                 await connection.execute(statement)
 
     async def row(self, database: str, query: str) -> Sequence[Any]:
         """Return the first row of `query`."""
-        async with self.connection_to(database) as connection:
-            found = await connection.fetchrow(query)
-        if found is None:
-            raise StackError(f"batch: no row from {query}")
-        return tuple(found)
+        async with self._connection(database) as connection:
+            return tuple(await connection.fetchrow(query) or ())
 
     @asynccontextmanager
-    async def connection_to(self, database: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-        """Yield a connection of the owner."""
+    async def _connection(self, database: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
         connection = await asyncpg.connect(self.dsn(database))
         try:
             yield connection
@@ -80,17 +89,3 @@ class Databases:
         ended = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
         if ended.returncode:
             raise StackError(f"batch: psql: {(ended.stderr.strip() or 'failed').splitlines()[-1]}")
-
-
-async def make_templates(databases: Databases, files: Sequence[Path]) -> None:
-    """Create the databases that turns copy.
-
-    `empty` has the schema, and `loaded` also the rows of `files`. `bare` has them in a table that is no claim queue.
-    """
-    await databases.copy("template1", "empty")
-    await apply_schemas(databases.dsn("empty"))
-    await databases.copy("empty", "loaded")
-    await databases.psql("loaded", files)
-    await databases.run("loaded", "VACUUM ANALYZE")
-    await databases.copy("loaded", "bare")
-    await databases.run("bare", _WITHOUT_QUEUE, "VACUUM ANALYZE")
