@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import namedtuple
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ from users_seed.generate import generate
 
 # Big enough to be cut by an interruption, small enough to be quick.
 SMALL = DataSet(rows=6_000, chunk_rows=1_000, invalid_share=0.02)
+
+
+DiskUsage = namedtuple("DiskUsage", "total used free")  # noqa: PYI024 - as in shutil
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class Database:
 
 
 @contextmanager
-def held(database: Database, statement: str) -> Iterator[None]:
+def hold_locks(database: Database, statement: str) -> Iterator[None]:
     """Hold the locks of `statement` during the block."""
     locked, release = threading.Event(), threading.Event()
 
@@ -158,12 +162,17 @@ class Tool:
         return Outcome(process.returncode, stdout, stderr)
 
 
+def limit_disk(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    """Let every disk have `free` bytes left."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(10**12, 10**12 - free, free))
+
+
 def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> None:
     """Send the signal to every process of the tool, as a terminal sends Ctrl-C."""
     os.killpg(process.pid, number)
 
 
-def waits_for_a_lock(database: Database, statement: str) -> None:
+def wait_for_lock(database: Database, statement: str) -> None:
     """Wait until the tool waits for a lock in a statement that contains `statement`."""
     wait_until(
         lambda: database.fetch(
@@ -183,9 +192,9 @@ def seed_database(postgres_server: PostgresServer, database: str) -> Database:
 @pytest.fixture
 def tool(seed_database: Database, tmp_path: Path) -> Iterator[Tool]:
     """Return the tool with that database and an empty folder."""
-    made = Tool({"PG_DSN": seed_database.dsn}, tmp_path)
-    yield made
-    for process in made.started:
+    running = Tool({"PG_DSN": seed_database.dsn}, tmp_path)
+    yield running
+    for process in running.started:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -14,12 +12,10 @@ from stack import wait_until
 from users_seed import manifest
 from users_seed.commands import app
 
-from .conftest import Database, Tool, interrupt
-
-DiskUsage = namedtuple("DiskUsage", "total used free")  # noqa: PYI024 - as in shutil
+from .conftest import Database, Tool, interrupt, limit_disk
 
 
-def test_all_makes_schema_files_and_rows_and_tells_it_in_json(tool: Tool, seed_database: Database) -> None:
+def test_all_creates_schema_files_and_rows_and_prints_json(tool: Tool, seed_database: Database) -> None:
     done = tool("all", "--rows", "3000", "--invalid-share", "0.02", "--json")
     assert done.code == 0, done.stderr
     assert done.json["schema"]["applied"][0] == "keda-jobs/0001_batches.sql"
@@ -32,7 +28,7 @@ def test_all_makes_schema_files_and_rows_and_tells_it_in_json(tool: Tool, seed_d
     assert sorted(set(lines), key=lines.index) == ["schema", "generate", "import"]
 
 
-def test_generate_and_import_say_what_they_need_and_what_they_did(tool: Tool, users: Database) -> None:
+def test_generate_and_import_print_needed_space_and_results(tool: Tool, users: Database) -> None:
     made = tool("generate", "--rows", "2000", "--seed", "5", "--out", "there")
     assert made.stdout == ""
     assert made.stderr.startswith("generate: 2,000 rows in files: about 98.0 kB of disk, ")
@@ -40,7 +36,7 @@ def test_generate_and_import_say_what_they_need_and_what_they_did(tool: Tool, us
     loaded = tool("import", "--out", "there")
     assert "import: 2,000 rows in the database: about 680.0 kB of disk, " in loaded.stderr
     assert "import: 2,000 rows, 20 of them invalid, 2,000 claimable (" in loaded.last_line
-    assert "all of it was there before" in tool("import", "--out", "there").last_line
+    assert "all from earlier runs" in tool("import", "--out", "there").last_line
     assert users.claimable == 2_000
 
 
@@ -62,7 +58,7 @@ def test_the_schema_is_applied_once_and_sets_passwords_from_the_environment(
 @pytest.mark.parametrize(
     ("arguments", "environment", "code", "line"),
     [
-        (["import", "--out", "nowhere"], {}, 2, "nowhere holds no data set; make one with"),
+        (["import", "--out", "nowhere"], {}, 2, "nowhere holds no data set; write one with"),
         (["schema"], {"PG_DSN": ""}, 2, "PG_DSN is not set"),
         (["schema"], {"PG_DSN": "keda_jobs"}, 2, "PG_DSN: must be a URL"),
         (["schema"], {"PG_DSN": "postgresql://a:geheim@127.0.0.1:1/b"}, 1, "PostgreSQL: "),
@@ -70,7 +66,7 @@ def test_the_schema_is_applied_once_and_sets_passwords_from_the_environment(
         (["generate", "--rows", "5", "--out", "a-file/out"], {}, 1, "a-file/out/manifest.json: Not a directory"),
     ],
 )
-def test_whatever_is_wrong_is_one_line(
+def test_every_error_is_one_line(
     tool: Tool, arguments: list[str], environment: dict[str, str], code: int, line: str
 ) -> None:
     (tool.folder / "a-file").touch()
@@ -82,18 +78,18 @@ def test_whatever_is_wrong_is_one_line(
 
 
 @pytest.mark.parametrize("arguments", [["--rows", "0"], ["--invalid-share", "1.5"], ["--invalid-share", "-0.1"]])
-def test_values_without_sense_are_refused(arguments: list[str]) -> None:
+def test_values_out_of_range_are_refused(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, ["generate", *arguments]).exit_code == 2
 
 
-def test_an_interrupted_generate_ends_at_once_and_goes_on_later(tool: Tool) -> None:
+def test_interrupted_generate_ends_cleanly_and_keeps_its_files(tool: Tool) -> None:
     generating = tool.start("generate", "--rows", "50000000", "--out", "big")
     folder = tool.folder / "big"
     wait_until((folder / "manifest.json").exists)
     interrupt(generating, signal.SIGINT)
     ended = tool.finish(generating)
     assert ended.code == 130
-    assert ended.last_line == "users-batch-seed: interrupted; the same command goes on where it was"
+    assert ended.last_line == "users-batch-seed: interrupted; the same command continues where it stopped"
     assert "Traceback" not in ended.stderr
     begun = manifest.read(folder)
     assert begun is not None
@@ -105,7 +101,7 @@ def test_all_refuses_a_disk_that_holds_the_files_or_the_table_but_not_both(
     seed_database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # 1 million rows: 52 MB of files, 340 MB in the database.
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(10**12, 10**12, 350_000_000))
+    limit_disk(monkeypatch, 350_000_000)
     monkeypatch.setenv("PG_DSN", seed_database.dsn)
     done = CliRunner().invoke(app, ["all", "--rows", "1000000", "--out", str(tmp_path / "out")])
     assert done.exit_code == 1
@@ -113,8 +109,8 @@ def test_all_refuses_a_disk_that_holds_the_files_or_the_table_but_not_both(
     assert not (tmp_path / "out").exists()
 
 
-def test_all_refuses_rows_of_somebody_else_before_it_writes_files(users: Database, tool: Tool) -> None:
+def test_all_refuses_foreign_rows_before_it_writes_files(users: Database, tool: Tool) -> None:
     users.run("INSERT INTO users (name) VALUES ('Ada')")
     refused = tool("all", "--rows", "1000")
     assert (refused.code, (tool.folder / "seed-data").exists()) == (2, False)
-    assert "users holds rows that no import put there" in refused.last_line
+    assert "users holds rows that no import loaded" in refused.last_line

@@ -6,10 +6,8 @@ import dataclasses
 import fcntl
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -21,9 +19,7 @@ from users_seed.data_set import DataSet
 from users_seed.disk import file_bytes
 from users_seed.generate import generate
 
-from .conftest import SMALL
-
-DiskUsage = namedtuple("DiskUsage", "total used free")  # noqa: PYI024 - as in shutil
+from .conftest import SMALL, limit_disk
 
 # Ends itself as kill -9 would, in the middle, and tells the processes that it started.
 DIES_IN_THE_MIDDLE = """
@@ -62,17 +58,22 @@ def test_any_number_of_processes_writes_the_same_bytes(tmp_path: Path, processes
     assert (several.rows, several.invalid, several.bytes) == (one.rows, one.invalid, one.bytes)
 
 
-def test_the_manifest_tells_what_is_in_the_files(small: Path) -> None:
-    told = json.loads((small / "manifest.json").read_text())
-    assert (told["rows"], told["seed"], told["invalid_share"], told["is_complete"]) == (6_000, 1, 0.02, True)
-    assert [file["first_id"] for file in told["files"]] == [1, 1_001, 2_001, 3_001, 4_001, 5_001]
-    for file in told["files"]:
+def test_manifest_describes_the_files(small: Path) -> None:
+    content = json.loads((small / "manifest.json").read_text())
+    assert (content["rows"], content["seed"], content["invalid_share"], content["is_complete"]) == (
+        6_000,
+        1,
+        0.02,
+        True,
+    )
+    assert [file["first_id"] for file in content["files"]] == [1, 1_001, 2_001, 3_001, 4_001, 5_001]
+    for file in content["files"]:
         path = small / file["file"]
         assert path.stat().st_size == file["bytes"]
         assert len(path.read_text().splitlines()) == 1 + file["rows"]
         assert file["invalid_names"] + file["invalid_emails"] == 20
-    assert told["invalid"] == 120
-    assert told["bytes"] == sum(file["bytes"] for file in told["files"])
+    assert content["invalid"] == 120
+    assert content["bytes"] == sum(file["bytes"] for file in content["files"])
 
 
 def test_a_second_run_keeps_every_file(small: Path) -> None:
@@ -84,7 +85,7 @@ def test_a_second_run_keeps_every_file(small: Path) -> None:
     assert (seen[0], seen[-1], sorted(seen)) == (0, 6_000, seen)
 
 
-def test_files_that_are_damaged_or_gone_are_made_anew(small: Path) -> None:
+def test_damaged_or_missing_files_are_written_again(small: Path) -> None:
     whole = contents(small)
     (small / "users-00001.csv").unlink()
     (small / "users-00003.csv").write_bytes(whole["users-00003.csv"].replace(b"a", b"b"))
@@ -93,7 +94,7 @@ def test_files_that_are_damaged_or_gone_are_made_anew(small: Path) -> None:
     assert contents(small) == whole
 
 
-def test_a_run_that_is_killed_is_taken_up_and_its_processes_end_with_it(tmp_path: Path) -> None:
+def test_killed_run_continues_and_its_processes_end_with_it(tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     run = subprocess.run(
         [sys.executable, "-c", DIES_IN_THE_MIDDLE, str(killed)], check=False, capture_output=True, text=True
@@ -132,7 +133,7 @@ def test_a_manifest_that_cannot_be_used_is_refused(tmp_path: Path, text: str) ->
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(10**12, 10**12 - 10**9, 10**9))
+    limit_disk(monkeypatch, 10**9)
     said: list[str] = []
     with pytest.raises(JobError, match=r"too small for 50,000,000 rows in files: about 2\.6 GB of disk"):
         generate(DataSet(50_000_000), tmp_path / "out", say=said.append)
@@ -141,13 +142,13 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
 
 
 @pytest.mark.parametrize(("share", "most"), [(0.0, 1.1), (0.01, 1.1), (1.0, 1.3)])
-def test_the_disk_that_is_asked_for_is_what_the_files_take(tmp_path: Path, share: float, most: float) -> None:
+def test_estimated_space_is_what_the_files_take(tmp_path: Path, share: float, most: float) -> None:
     made = generate(DataSet(100_000, invalid_share=share), tmp_path)
     assert made.bytes <= file_bytes(100_000) <= most * made.bytes
 
 
-def test_only_the_missing_files_need_room(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(10**12, 10**12, 60_000))
+def test_only_missing_files_need_space(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_disk(monkeypatch, 60_000)
     (small / "users-00001.csv").unlink()
     assert generate(SMALL, small).kept == 5_000
 
@@ -160,15 +161,18 @@ def test_a_write_that_fails_is_one_line_and_leaves_no_half_file(tmp_path: Path) 
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); generate(DataSet(5_000), Path(sys.argv[1]))"
     )
     run = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False, capture_output=True, text=True)
-    assert f"JobError: {tmp_path}/users-00000.csv: File too large; the same command goes on" in run.stderr
+    assert (
+        f"JobError: {tmp_path}/users-00000.csv: File too large; the same command continues where it stopped"
+        in run.stderr
+    )
     assert set(contents(tmp_path)) == {"manifest.json"}
 
 
-def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
+def test_two_runs_cannot_write_to_one_folder(tmp_path: Path) -> None:
     handle = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     try:
-        with pytest.raises(JobError, match="another run writes"):
+        with pytest.raises(JobError, match="another run is writing"):
             generate(SMALL, tmp_path)
     finally:
         os.close(handle)

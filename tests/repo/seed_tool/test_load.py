@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
-import shutil
 import signal
-from collections import namedtuple
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -21,13 +19,11 @@ from keda_jobs.errors import DatabaseUnavailable, JobError, Misconfigured
 from stack import PostgresServer
 from users_seed import manifest, tables
 from users_seed.data_set import DataSet
-from users_seed.disk import room_in_database
+from users_seed.disk import space_in_database
 from users_seed.generate import generate
 from users_seed.load import Loaded, load
 
-from .conftest import SMALL, Database, Tool, held, interrupt, waits_for_a_lock
-
-DiskUsage = namedtuple("DiskUsage", "total used free")  # noqa: PYI024 - as in shutil
+from .conftest import SMALL, Database, Tool, hold_locks, interrupt, limit_disk, wait_for_lock
 
 # A row in the middle of the third chunk waits for whoever holds the lock, and its chunk with it.
 STOP_IN_THE_THIRD_CHUNK = """
@@ -58,9 +54,9 @@ def run_fails(database: Database, folder: Path) -> str:
 def stopped_in_the_third_chunk(database: Database, folder: Path) -> Iterator[Future[Loaded]]:
     """Stop an import during the block."""
     database.run(STOP_IN_THE_THIRD_CHUNK)
-    with ThreadPoolExecutor(1) as thread, held(database, STOP):
+    with ThreadPoolExecutor(1) as thread, hold_locks(database, STOP):
         importing = thread.submit(run, database, folder)
-        waits_for_a_lock(database, "COPY")
+        wait_for_lock(database, "COPY")
         yield importing
 
 
@@ -129,26 +125,26 @@ def test_a_worker_completes_all_but_the_rows_that_were_made_invalid(users: Datab
     ]
 
 
-def test_a_second_import_finds_all_of_it_there(users: Database, small: Path) -> None:
+def test_second_import_loads_nothing(users: Database, small: Path) -> None:
     run(users, small)
     assert run(users, small).before == 6_000
     check_that_all_is_loaded(users)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_an_import_stopped_within_a_chunk_goes_on_where_it_was(
+def test_an_import_stopped_within_a_chunk_continues_where_it_stopped(
     users: Database, small: Path, tool: Tool, number: signal.Signals
 ) -> None:
     users.run(STOP_IN_THE_THIRD_CHUNK)
-    with held(users, STOP):
+    with hold_locks(users, STOP):
         importing = tool.start("import", "--out", str(small))
-        waits_for_a_lock(users, "COPY")
+        wait_for_lock(users, "COPY")
         assert users.claimable == 0
         interrupt(importing, number)
         ended = tool.finish(importing)
     if number == signal.SIGINT:
         assert ended.code == 130
-        assert ended.last_line == "users-batch-seed: interrupted; the same command goes on where it was"
+        assert ended.last_line == "users-batch-seed: interrupted; the same command continues where it stopped"
         assert "Traceback" not in ended.stderr
     assert 0 < run(users, small).before < 6_000
     check_that_all_is_loaded(users)
@@ -186,9 +182,9 @@ def test_an_import_cancelled_while_it_reads_a_file_closes_it(users: Database, sm
 
 
 def test_an_import_killed_before_its_first_step_has_changed_nothing(users: Database, small: Path, tool: Tool) -> None:
-    with held(users, "LOCK TABLE users IN ACCESS SHARE MODE"):
+    with hold_locks(users, "LOCK TABLE users IN ACCESS SHARE MODE"):
         importing = tool.start("import", "--out", str(small))
-        waits_for_a_lock(users, "LOCK TABLE users")
+        wait_for_lock(users, "LOCK TABLE users")
         interrupt(importing, signal.SIGKILL)
         tool.finish(importing)
     assert users.is_in_use
@@ -196,16 +192,16 @@ def test_an_import_killed_before_its_first_step_has_changed_nothing(users: Datab
     check_that_all_is_loaded(users)
 
 
-def test_an_import_killed_in_its_last_step_has_nothing_claimable_and_goes_on_with_that_step(
+def test_import_killed_in_its_last_step_has_nothing_claimable_and_repeats_that_step(
     users: Database, small: Path, tool: Tool
 ) -> None:
     users.run(STOP_IN_THE_THIRD_CHUNK)
     with ExitStack() as reading:
-        with held(users, STOP):
+        with hold_locks(users, STOP):
             importing = tool.start("import", "--out", str(small))
-            waits_for_a_lock(users, "COPY")
-            reading.enter_context(held(users, "LOCK TABLE users IN ACCESS SHARE MODE"))
-        waits_for_a_lock(users, "ADD CONSTRAINT users_pkey")
+            wait_for_lock(users, "COPY")
+            reading.enter_context(hold_locks(users, "LOCK TABLE users IN ACCESS SHARE MODE"))
+        wait_for_lock(users, "ADD CONSTRAINT users_pkey")
         assert users.value("SELECT sum(rows) FROM users_seed_chunks") == 6_000
         assert users.claimable == 0
         assert users.work() == 0
@@ -216,16 +212,16 @@ def test_an_import_killed_in_its_last_step_has_nothing_claimable_and_goes_on_wit
     check_that_all_is_loaded(users)
 
 
-def test_a_server_that_goes_away_is_one_line_and_the_import_goes_on_when_it_is_back(
+def test_lost_server_is_one_line_and_the_import_continues_when_it_is_back(
     own_postgres_server: PostgresServer, small: Path, tool: Tool
 ) -> None:
     users = Database(own_postgres_server.dsn)
     tool.environment |= own_postgres_server.environment()
     assert tool("schema").code == 0
     users.run(STOP_IN_THE_THIRD_CHUNK)
-    with held(users, STOP):
+    with hold_locks(users, STOP):
         importing = tool.start("import", "--out", str(small))
-        waits_for_a_lock(users, "COPY")
+        wait_for_lock(users, "COPY")
         own_postgres_server.stop_immediately()
         ended = tool.finish(importing)
     assert ended.code == 1
@@ -236,7 +232,7 @@ def test_a_server_that_goes_away_is_one_line_and_the_import_goes_on_when_it_is_b
     check_that_all_is_loaded(users)
 
 
-def test_rows_that_an_application_inserts_meanwhile_are_claimable_afterwards(users: Database, small: Path) -> None:
+def test_rows_inserted_during_the_import_are_claimable_afterwards(users: Database, small: Path) -> None:
     with stopped_in_the_third_chunk(users, small) as importing:
         assert users.value("INSERT INTO users (name, email) VALUES ('Ada', 'a@b.de') RETURNING id") == 6_001
     assert importing.result().claimable == users.claimable == 6_001
@@ -255,7 +251,7 @@ def test_rows_that_an_application_inserts_meanwhile_are_claimable_afterwards(use
         ),
     ],
 )
-def test_data_that_somebody_changes_meanwhile_are_not_put_to_use(
+def test_rows_changed_during_the_import_are_not_made_claimable(
     users: Database, small: Path, meanwhile: str, reason: str
 ) -> None:
     with stopped_in_the_third_chunk(users, small) as importing:
@@ -268,15 +264,15 @@ def test_data_that_somebody_changes_meanwhile_are_not_put_to_use(
     check_that_all_is_loaded(users)
 
 
-def test_a_table_with_rows_of_somebody_else_is_refused_and_left_alone(users: Database, small: Path) -> None:
+def test_table_with_foreign_rows_is_refused_and_unchanged(users: Database, small: Path) -> None:
     users.run("INSERT INTO users (name, email) VALUES ('Ada', 'ada@example.com')")
-    with pytest.raises(Misconfigured, match="rows that no import put there; `users-batch-seed reset`"):
+    with pytest.raises(Misconfigured, match="rows that no import loaded; `users-batch-seed reset`"):
         run(users, small)
     assert users.is_in_use
     assert users.claimable == 1
 
 
-def test_a_table_with_another_data_set_is_refused_and_left_alone(users: Database, small: Path, tmp_path: Path) -> None:
+def test_table_with_another_data_set_is_refused_and_unchanged(users: Database, small: Path, tmp_path: Path) -> None:
     run(users, small)
     generate(DataSet(100), tmp_path / "other")
     with pytest.raises(Misconfigured, match="users holds another data set; `users-batch-seed reset`"):
@@ -284,10 +280,10 @@ def test_a_table_with_another_data_set_is_refused_and_left_alone(users: Database
     check_that_all_is_loaded(users)
 
 
-def test_a_table_that_was_emptied_by_hand_is_not_taken_for_full(users: Database, small: Path) -> None:
+def test_table_emptied_by_hand_is_refused(users: Database, small: Path) -> None:
     run(users, small)
     users.run("TRUNCATE users")
-    with pytest.raises(Misconfigured, match="somebody emptied users"):
+    with pytest.raises(Misconfigured, match="users was emptied"):
         run(users, small)
 
 
@@ -297,7 +293,7 @@ def test_a_damaged_file_is_named_and_nothing_of_it_is_kept(users: Database, smal
     path.write_bytes(text.replace(b"\n2500,", b"\n25x0,"))
     assert "users-00002.csv is damaged" in run_fails(users, small)
     path.write_bytes(re.sub(rb"\n(2500),(.*),", rb" \1 \2 ", text))
-    assert "users-00002.csv has not 1000 rows but 999" in run_fails(users, small)
+    assert "users-00002.csv has 999 rows instead of 1000" in run_fails(users, small)
     assert users.value("SELECT count(*) FROM users WHERE id BETWEEN 2001 AND 3000") == 0
     assert generate(SMALL, small).kept == 5_000
     run(users, small)
@@ -305,22 +301,22 @@ def test_a_damaged_file_is_named_and_nothing_of_it_is_kept(users: Database, smal
 
 
 def test_a_folder_without_a_whole_data_set_is_refused(users: Database, small: Path, tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="holds no data set; make one with `users-batch-seed generate"):
+    with pytest.raises(Misconfigured, match="holds no data set; write one with `users-batch-seed generate"):
         run(users, tmp_path)
     (small / "users-00004.csv").unlink()
-    with pytest.raises(Misconfigured, match=r"users-00004\.csv is not what the manifest says"):
+    with pytest.raises(Misconfigured, match=r"users-00004\.csv differs from the manifest"):
         run(users, small)
     found = manifest.read(small)
     assert found is not None
-    found.having(found.files[:-1]).write(small)
+    found.with_files(found.files[:-1]).write(small)
     with pytest.raises(Misconfigured, match="is not finished"):
         run(users, small)
 
 
 def test_two_imports_do_not_run_at_once(users: Database, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with stopped_in_the_third_chunk(users, small) as importing:
-        monkeypatch.setattr(tables, "PATIENCE_S", 0.1)
-        assert "another import or reset is at work" in run_fails(users, small)
+        monkeypatch.setattr(tables, "LOCK_TIMEOUT_S", 0.1)
+        assert "another import or reset is running" in run_fails(users, small)
     importing.result()
     check_that_all_is_loaded(users)
 
@@ -328,22 +324,22 @@ def test_two_imports_do_not_run_at_once(users: Database, small: Path, monkeypatc
 def test_a_table_that_somebody_reads_for_long_is_one_line(
     users: Database, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "PATIENCE_S", 0.1)
-    with held(users, "LOCK TABLE users IN ACCESS SHARE MODE"):
+    monkeypatch.setattr(tables, "LOCK_TIMEOUT_S", 0.1)
+    with hold_locks(users, "LOCK TABLE users IN ACCESS SHARE MODE"):
         assert "another transaction has held users" in run_fails(users, small)
 
 
 def test_a_disk_too_small_for_the_table_is_refused_before_anything_is_changed(
     users: Database, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(10**12, 10**12, 10**6))
+    limit_disk(monkeypatch, 10**6)
     assert "too small for 6,000 rows in the database: about 2.0 MB of disk, 1.0 MB are free" in run_fails(users, small)
     assert users.is_in_use
 
 
-def test_the_disk_that_is_asked_for_is_what_the_table_takes(users: Database, tmp_path: Path) -> None:
+def test_estimated_space_is_what_the_table_takes(users: Database, tmp_path: Path) -> None:
     generate(DataSet(100_000), tmp_path)
-    asked = asyncio.run(room_in_database(users.settings, 100_000)).needed
+    asked = asyncio.run(space_in_database(users.settings, 100_000)).needed
     run(users, tmp_path)
     taken = users.value("SELECT pg_total_relation_size('users')")
     assert taken <= asked <= 1.1 * taken
@@ -355,6 +351,6 @@ def test_a_role_without_the_owners_rights_is_refused(users: Database, small: Pat
         run(worker, small)
 
 
-def test_a_server_that_is_not_there_is_one_line(small: Path) -> None:
+def test_unreachable_server_is_one_line(small: Path) -> None:
     with pytest.raises(DatabaseUnavailable, match="PostgreSQL: "):
         run(Database("postgresql://nobody@127.0.0.1:1/nothing"), small)

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from stack import wait_until
 from users_seed import tables
 from users_seed.load import load
 
-from .conftest import Database, Tool, held
+from .conftest import Database, Tool, hold_locks, wait_for_lock
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ def is_empty(database: Database) -> bool:
     return database.fetch(counts) == [(0, 0, 0)] and database.fetch(state) == [(None, None)] and database.is_in_use
 
 
-def test_all_is_empty_afterwards_and_an_import_can_begin(filled: Database, small: Path, tool: Tool) -> None:
+def test_everything_is_empty_afterwards_and_an_import_can_start(filled: Database, small: Path, tool: Tool) -> None:
     assert filled.work() == 0
     done = tool("reset", "--yes", "--json")
     assert (done.code, done.json) == (0, {"reset": True, "batches": 1})
@@ -101,11 +100,11 @@ def test_it_asks_on_a_terminal_and_yes_means_yes(filled: Database, answered: Ans
     assert is_empty(filled)
 
 
-def test_without_a_terminal_it_wants_to_be_told(filled: Database, tool: Tool) -> None:
+def test_without_a_terminal_it_requires_yes(filled: Database, tool: Tool) -> None:
     refused = tool("reset")
     assert (refused.code, refused.stdout) == (2, "")
     assert refused.stderr == (
-        "users-batch-seed: reset asks before it empties users, and nobody can answer here: pass --yes\n"
+        "users-batch-seed: refusing to empty users without confirmation: stdin is not a terminal, pass --yes\n"
     )
     assert filled.claimable == 6_000
 
@@ -118,7 +117,7 @@ def test_it_refuses_while_a_worker_has_a_batch(filled: Database, tool: Tool) -> 
     refused = tool("reset", "--yes")
     assert (refused.code, refused.last_line) == (
         1,
-        "users-batch-seed: workers are at work on 1 batches; stop them, then reset",
+        "users-batch-seed: workers are processing 1 batches; stop them, then reset",
     )
     assert filled.claimable == 6_000
     filled.run("UPDATE batch_jobs SET lease_expires_at = now()")
@@ -127,12 +126,8 @@ def test_it_refuses_while_a_worker_has_a_batch(filled: Database, tool: Tool) -> 
 
 
 def test_it_waits_for_a_query_that_uses_the_table(filled: Database, tool: Tool) -> None:
-    with held(filled, "LOCK TABLE users IN ACCESS SHARE MODE"):
+    with hold_locks(filled, "LOCK TABLE users IN ACCESS SHARE MODE"):
         resetting = tool.start("reset", "--yes")
-        wait_until(
-            lambda: filled.fetch(
-                "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-        )
+        wait_for_lock(filled, "LOCK TABLE users_queue")
     assert tool.finish(resetting).code == 0
     assert is_empty(filled)

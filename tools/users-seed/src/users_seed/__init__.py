@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 
-_INTERRUPTED = 130
+INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line."""
     try:
-        # Imported here: the processes that write files import this package too, and need next to nothing.
+        # Imported here: worker processes import this package too and need none of it.
         from users_seed.commands import app
 
         app(prog_name="users-batch-seed")
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)

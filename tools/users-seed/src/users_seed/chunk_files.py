@@ -1,15 +1,14 @@
-"""File of a chunk, written whole or not at all. This runs in separate processes, so it imports next to nothing."""
+"""File of a chunk, written whole or not at all. Worker processes import this module, so it imports next to nothing."""
 
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import signal
+import threading
 from collections import Counter
-from contextlib import suppress
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple
 
 from users_seed import records
 from users_seed.data_set import Chunk, ChunkFile, DataSet
@@ -17,42 +16,33 @@ from users_seed.data_set import Chunk, ChunkFile, DataSet
 UNFINISHED = "*.part"
 
 
-class Task(NamedTuple):
-    """Chunk to write, and its file as an earlier run left it."""
-
-    chunk: Chunk
-    before: ChunkFile | None
-
-
-class Made(NamedTuple):
-    """File of a chunk. `is_kept` is true for a file of an earlier run."""
-
-    file: ChunkFile
-    is_kept: bool
-
-
-def serve(connection: Connection, data_set: DataSet, folder: Path) -> None:
-    """Do each task that arrives and answer with `Made` or an `OSError`."""
-    # Ctrl-C reaches every process of the terminal; the parent ends this one.
+def start_worker() -> None:
+    """Prepare a worker process: only its parent handles Ctrl-C, and it ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A parent that was killed has closed its end.
-    with suppress(EOFError, ConnectionError):
-        while True:
-            task: Task = connection.recv()
-            connection.send(_done(task, data_set, folder))
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _done(task: Task, data_set: DataSet, folder: Path) -> Made | OSError:
+def _exit_with_parent() -> None:
+    # The pool's own queue would keep the process alive after the parent was killed.
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def ensure_file(data_set: DataSet, chunk: Chunk, folder: Path, before: ChunkFile | None) -> tuple[ChunkFile, bool]:
+    """Write the chunk's file unless `before`, from an earlier run, is intact. Return it and whether it was kept.
+
+    Raises `OSError`.
+    """
     try:
-        if task.before is not None and is_whole(task.before, folder):
-            return Made(task.before, is_kept=True)
-        return Made(make(data_set, task.chunk, folder), is_kept=False)
+        if before is not None and _is_intact(before, folder):
+            return before, True
+        return _write(data_set, chunk, folder), False
     except OSError as error:
-        return OSError(error.errno, error.strerror, str(folder / task.chunk.file_name))
+        raise OSError(error.errno, error.strerror, str(folder / chunk.file_name)) from error
 
 
-def is_whole(file: ChunkFile, folder: Path) -> bool:
-    """Return whether the file exists with its original bytes."""
+def _is_intact(file: ChunkFile, folder: Path) -> bool:
     path = folder / file.file
     if not path.is_file() or path.stat().st_size != file.bytes:
         return False
@@ -60,8 +50,7 @@ def is_whole(file: ChunkFile, folder: Path) -> bool:
         return hashlib.file_digest(text, "sha256").hexdigest() == file.sha256
 
 
-def make(data_set: DataSet, chunk: Chunk, folder: Path) -> ChunkFile:
-    """Write the chunk's file. Raises `OSError`."""
+def _write(data_set: DataSet, chunk: Chunk, folder: Path) -> ChunkFile:
     part = folder / f"{chunk.file_name}.{os.getpid()}.part"
     digest, size = hashlib.sha256(), 0
     try:
@@ -70,17 +59,8 @@ def make(data_set: DataSet, chunk: Chunk, folder: Path) -> ChunkFile:
                 size += file.write(block)
                 digest.update(block)
         part.replace(folder / chunk.file_name)
-    except BaseException:
+    finally:
         part.unlink(missing_ok=True)
-        raise
     invalid = Counter(damage.field for damage in records.damaged(data_set, chunk).values())
-    return ChunkFile(
-        number=chunk.number,
-        file=chunk.file_name,
-        first_id=chunk.first_id,
-        rows=chunk.rows,
-        invalid_names=invalid["name"],
-        invalid_emails=invalid["email"],
-        bytes=size,
-        sha256=digest.hexdigest(),
-    )
+    counts = (invalid["name"], invalid["email"], size)
+    return ChunkFile(chunk.number, chunk.file_name, chunk.first_id, chunk.rows, *counts, digest.hexdigest())

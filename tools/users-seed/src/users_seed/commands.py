@@ -1,10 +1,10 @@
-"""Commands of `users-batch-seed`: options, messages and answers."""
+"""Commands of `users-batch-seed`: options and messages."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,13 +23,11 @@ from keda_jobs.errors import JobError, Misconfigured
 from keda_jobs.postgres import open_connection
 from keda_jobs.settings import PgSettings, Settings, load_settings
 from users_batch.job import JOB
+from users_seed import INTERRUPTED, manifest, tables
 from users_seed import generate as generating
 from users_seed import load as loading
-from users_seed import tables
 from users_seed.data_set import DataSet
 from users_seed.progress import progress
-
-_INTERRUPTED = 130
 
 
 class Passwords(Settings):
@@ -47,16 +45,16 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, typer.Abort):
-            raise _said("interrupted; the same command goes on where it was", _INTERRUPTED) from None
+            raise _failure("interrupted; the same command continues where it stopped", INTERRUPTED) from None
         except JobError as error:
-            raise _said(str(error), 2 if isinstance(error, Misconfigured) else 1) from error
+            raise _failure(str(error), 2 if isinstance(error, Misconfigured) else 1) from error
         except PostgresError as error:
-            raise _said(f"PostgreSQL: {error}", 1) from error
+            raise _failure(f"PostgreSQL: {error}", 1) from error
         except OSError as error:
-            raise _said(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1) from error
+            raise _failure(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1) from error
 
 
-def _said(line: str, code: int) -> typer.Exit:
+def _failure(line: str, code: int) -> typer.Exit:
     print_err(f"users-batch-seed: {line}")
     return typer.Exit(code)
 
@@ -68,9 +66,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Makes the table users and fills it with believable records, some of them invalid.",
-    epilog="The database is found by PG_DSN. Every command may be interrupted and run again; it goes on where it was. "
-    "Exit codes: 0 done, 1 failed, 2 wrong use or settings, 130 interrupted.",
+    help="Create the table users and fill it with believable records, some of them invalid.",
+    epilog="PG_DSN names the database. Interrupt any command and run it again: it continues where it stopped. "
+    "Exit codes: 0 done, 1 failed, 2 wrong arguments or settings, 130 interrupted.",
 )
 
 RowsOption = Annotated[int, typer.Option(help="Number of users.", min=1)]
@@ -84,10 +82,10 @@ _ROWS, _OUT, _SEED, _INVALID_SHARE = 50_000_000, Path("seed-data"), 1, 0.01
 
 @app.command()
 def schema(json_: JsonOption = False) -> None:
-    """Make the tables, or bring them up to date.
+    """Create the tables, or update them.
 
-    Passwords of the roles users_worker and users_scaler are set from USERS_WORKER_PASSWORD and USERS_SCALER_PASSWORD,
-    where these are set.
+    USERS_WORKER_PASSWORD and USERS_SCALER_PASSWORD, where set, become the passwords of the roles users_worker and
+    users_scaler.
 
     JSON: `{"applied": ["scope/file"]}`
     """
@@ -97,10 +95,10 @@ def schema(json_: JsonOption = False) -> None:
 
 
 def _apply_schema() -> list[str]:
-    given = load_settings(Passwords)
+    settings = load_settings(Passwords)
     roles = {
-        claims_schema.worker_role(JOB.table): given.users_worker_password,
-        claims_schema.scaler_role(JOB.table): given.users_scaler_password,
+        claims_schema.worker_role(JOB.table): settings.users_worker_password,
+        claims_schema.scaler_role(JOB.table): settings.users_scaler_password,
     }
     passwords = {role: password.get_secret_value() for role, password in roles.items() if password}
 
@@ -124,35 +122,35 @@ def generate(
     invalid_share: InvalidShareOption = _INVALID_SHARE,
     json_: JsonOption = False,
 ) -> None:
-    """Write users to CSV files, by all cores.
+    """Write users to CSV files with all cores.
 
     Example: `users-batch-seed generate --rows 1000000 --out /data/users --invalid-share 0.02`
 
-    JSON: `{"rows", "invalid", "bytes", "files", "kept", "seconds", "rows_per_s"}`. Kept rows were there before.
+    JSON: `{"rows", "invalid", "bytes", "files", "kept", "seconds", "rows_per_s"}`. Kept rows are from earlier runs.
     """
-    made = _generate(DataSet(rows, seed, invalid_share), out)
+    generated = _generate(DataSet(rows, seed, invalid_share), out)
     if json_:
-        print_json(dataclasses.asdict(made))
+        print_json(dataclasses.asdict(generated))
 
 
 def _generate(data_set: DataSet, out: Path) -> generating.Generated:
     with progress("generate", data_set.rows) as watch:
-        made = generating.generate(data_set, out, watch=watch, say=_saying("generate"))
-    print_err(
-        f"generate: {made.rows:,} rows, {made.invalid:,} of them invalid, {made.files:,} files, {decimal(made.bytes)}"
-        f" ({_this_run(made.rows, made.kept, made.seconds, made.rows_per_s)})"
+        result = generating.generate(data_set, out, watch=watch, say=partial(_print_step, "generate"))
+    _print_step(
+        "generate",
+        f"{result.rows:,} rows, {result.invalid:,} of them invalid, {result.files:,} files, "
+        f"{decimal(result.bytes)} ({_format_run(result, result.kept)})",
     )
-    return made
+    return result
 
 
 @app.command("import")
 def import_(out: OutOption = _OUT, json_: JsonOption = False) -> None:
-    """Load the CSV files into the table users and make its queue.
+    """Load the CSV files into the table users and fill its queue.
 
     Example: `users-batch-seed import --out /data/users`
 
-    JSON: `{"rows", "invalid", "before", "claimable", "seconds", "rows_per_s"}`. Rows before were loaded by earlier
-    runs.
+    JSON: `{"rows", "invalid", "before", "claimable", "seconds", "rows_per_s"}`. Rows before are from earlier runs.
     """
     loaded = _import(out)
     if json_:
@@ -160,14 +158,14 @@ def import_(out: OutOption = _OUT, json_: JsonOption = False) -> None:
 
 
 def _import(out: Path) -> loading.Loaded:
-    data_set = loading.data_set_in(out)
-    with progress("import", data_set.rows) as watch:
-        loaded = asyncio.run(loading.load(load_settings(PgSettings), out, watch=watch, say=_saying("import")))
-    print_err(
-        f"import: {loaded.rows:,} rows, {loaded.invalid:,} of them invalid, {loaded.claimable:,} claimable"
-        f" ({_this_run(loaded.rows, loaded.before, loaded.seconds, loaded.rows_per_s)})"
+    with progress("import", manifest.complete(out).data_set.rows) as watch:
+        say = partial(_print_step, "import")
+        result = asyncio.run(loading.load(load_settings(PgSettings), out, watch=watch, say=say))
+    say(
+        f"{result.rows:,} rows, {result.invalid:,} of them invalid, {result.claimable:,} claimable"
+        f" ({_format_run(result, result.before)})"
     )
-    return loaded
+    return result
 
 
 @app.command("all")
@@ -178,36 +176,34 @@ def all_(
     invalid_share: InvalidShareOption = _INVALID_SHARE,
     json_: JsonOption = False,
 ) -> None:
-    """Make the tables, write the CSV files and load them: `schema`, `generate`, `import`.
+    """Create the tables, write the CSV files and load them: `schema`, `generate`, `import`.
 
     Example: `users-batch-seed all --rows 200000`
 
-    JSON: `{"schema", "generate", "import"}`, each as the command of that name has it.
+    JSON: `{"schema", "generate", "import"}`, each as printed by the command of that name.
     """
     data_set = DataSet(rows, seed, invalid_share)
     applied = _apply_schema()
-    asyncio.run(loading.check(load_settings(PgSettings), data_set, generating.room(data_set, out)))
-    made = _generate(data_set, out)
-    loaded = _import(out)
+    asyncio.run(loading.check(load_settings(PgSettings), data_set, generating.required_space(data_set, out)))
+    generated, loaded = dataclasses.asdict(_generate(data_set, out)), dataclasses.asdict(_import(out))
     if json_:
-        parts = {"generate": dataclasses.asdict(made), "import": dataclasses.asdict(loaded)}
-        print_json({"schema": {"applied": applied}, **parts})
+        print_json({"schema": {"applied": applied}, "generate": generated, "import": loaded})
 
 
 @app.command()
 def reset(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False, json_: JsonOption = False
 ) -> None:
-    """Empty the table users, its queue and its batches permanently, after asking, so that an import can start again.
+    """Empty the table users, its queue and its batches permanently, after asking. The next import starts from zero.
 
-    Refuses while workers have batches. The CSV files stay.
+    Refuses while workers are processing batches. The CSV files stay.
 
-    JSON: `{"reset", "batches"}`. The batches are deleted ones.
+    JSON: `{"reset", "batches"}`, the number of deleted batches.
     """
     settings = load_settings(PgSettings)
     if not yes and not typer.get_text_stream("stdin").isatty():
-        raise Misconfigured("reset asks before it empties users, and nobody can answer here: pass --yes")
-    if not yes and not typer.confirm(f"{asyncio.run(tables.described(settings))} Empty it permanently?", err=True):
+        raise Misconfigured("refusing to empty users without confirmation: stdin is not a terminal, pass --yes")
+    if not yes and not typer.confirm(f"{asyncio.run(tables.describe(settings))} Empty it permanently?", err=True):
         print_err("reset: nothing was changed")
         raise typer.Exit(1)
     batches = asyncio.run(tables.reset(settings))
@@ -216,12 +212,12 @@ def reset(
         print_json({"reset": True, "batches": batches})
 
 
-def _this_run(rows: int, before: int, seconds: float, rows_per_s: int) -> str:
-    if before == rows:
-        return "all of it was there before"
-    part = f"{rows - before:,} rows now, " if before else ""
-    return f"{part}{seconds:,.1f} s, {rows_per_s:,} rows/s"
+def _format_run(result: generating.Generated | loading.Loaded, before: int) -> str:
+    if before == result.rows:
+        return "all from earlier runs"
+    part = f"{result.rows - before:,} rows now, " if before else ""
+    return f"{part}{result.seconds:,.1f} s, {result.rows_per_s:,} rows/s"
 
 
-def _saying(what: str) -> Callable[[str], None]:
-    return lambda line: print_err(f"{what}: {line}")
+def _print_step(step: str, line: str) -> None:
+    print_err(f"{step}: {line}")

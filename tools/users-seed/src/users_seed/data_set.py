@@ -1,4 +1,4 @@
-"""Data set: its parameters, its chunks, and how many rows of each are invalid."""
+"""Data set: its parameters, its chunks and the number of invalid rows in each."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-# Some 10 MB and a quarter of a second of a core: an interruption costs little, and 50 million rows are 250 files.
+# About 10 MB and a quarter of a second of one core: an interruption costs little, and 50 million rows are 250 files.
 # A multiple of the queue's 20 000, so that a range does not reach from one chunk into the next.
 CHUNK_ROWS = 200_000
 
-# What the same parameters give changes with it.
+# Version of the rows that a set of parameters gives.
 FORMAT = 1
 
 COLUMNS = ("id", "name", "email")

@@ -1,11 +1,14 @@
-"""Write a data set to files with all cores, and keep the finished files of an interrupted run."""
+"""Data set written to files with all cores. Finished files of an interrupted run are kept."""
 
 from __future__ import annotations
 
 import fcntl
+import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +16,15 @@ from pathlib import Path
 from keda_jobs.errors import JobError, Misconfigured
 from keda_jobs.runtime.cpu import cores
 from users_seed import manifest
-from users_seed.chunk_files import UNFINISHED, Task
-from users_seed.data_set import DataSet
-from users_seed.disk import Room, file_bytes, room_in
+from users_seed.chunk_files import UNFINISHED, ensure_file, start_worker
+from users_seed.data_set import ChunkFile, DataSet
+from users_seed.disk import DiskSpace, file_bytes, space_in
 from users_seed.manifest import Manifest
-from users_seed.parallel import by_processes
 
 # Each takes 26 MB: the tool stays under 300 MB on every machine.
 _MOST_PROCESSES = 8
 
-# A killed run loses so much of what it had made.
+# A killed run loses at most this much of its work.
 _MANIFEST_EVERY_S = 1.0
 
 
@@ -39,11 +41,11 @@ class Generated:
     rows_per_s: int
 
 
-def room(data_set: DataSet, folder: Path) -> Room:
+def required_space(data_set: DataSet, folder: Path) -> DiskSpace:
     """Return the disk space for the rest of the data set. Raises `Misconfigured` when the folder holds another one."""
-    there = sum(file.rows for file in _begun(data_set, folder).files if (folder / file.file).is_file())
-    missing = data_set.rows - there
-    return room_in(folder, f"{missing:,} rows in files", file_bytes(missing))
+    written = sum(file.rows for file in _read_or_new(data_set, folder).files if (folder / file.file).is_file())
+    missing = data_set.rows - written
+    return space_in(folder, f"{missing:,} rows in files", file_bytes(missing))
 
 
 def generate(
@@ -58,42 +60,43 @@ def generate(
 
     Raises `Misconfigured` when the folder holds another data set, and `JobError` when the disk is too small.
     """
-    needs = room(data_set, folder)
+    needs = required_space(data_set, folder)
     if needs.needed:
         say(str(needs))
     needs.check()
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with _exclusive(folder):
         began = time.monotonic()
-        made, kept = _make_all(_begun(data_set, folder), folder, min(processes or cores(), _MOST_PROCESSES), watch)
+        begun = _read_or_new(data_set, folder)
+        written, kept = _write_all(begun, folder, min(processes or cores(), _MOST_PROCESSES), watch)
         seconds = time.monotonic() - began
     speed = round((data_set.rows - kept) / seconds)
-    return Generated(data_set.rows, made.invalid, made.bytes, len(made.files), kept, round(seconds, 3), speed)
+    return Generated(data_set.rows, written.invalid, written.bytes, len(written.files), kept, round(seconds, 3), speed)
 
 
-def _begun(data_set: DataSet, folder: Path) -> Manifest:
+def _read_or_new(data_set: DataSet, folder: Path) -> Manifest:
     found = manifest.read(folder)
     if found is not None and found.data_set != data_set:
         raise Misconfigured(
-            f"{folder} holds another data set ({found.data_set}); take the same options, another --out, or delete it"
+            f"{folder} holds another data set ({found.data_set}); use its options, choose another --out, or delete it"
         )
     return found or Manifest(data_set)
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other runs out of the folder and delete unfinished files."""
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Keep other runs out of the folder and delete unfinished files. Raises `JobError`."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _delete_unfinished(folder)
+        try:
+            yield
+        finally:
+            _delete_unfinished(folder)
     except BlockingIOError as error:
-        os.close(handle)
-        raise JobError(f"another run writes into {folder}; wait for it, or take another --out") from error
-    try:
-        _delete_unfinished(folder)
-        yield
+        raise JobError(f"another run is writing to {folder}; wait for it, or choose another --out") from error
     finally:
-        _delete_unfinished(folder)
         os.close(handle)
 
 
@@ -102,23 +105,41 @@ def _delete_unfinished(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _make_all(begun: Manifest, folder: Path, processes: int, watch: Callable[[int], None]) -> tuple[Manifest, int]:
-    """Return the manifest with all files and the number of rows from earlier runs."""
-    # A file known before stays known until it is looked at.
+def _write_all(begun: Manifest, folder: Path, processes: int, watch: Callable[[int], None]) -> tuple[Manifest, int]:
+    """Return the manifest with all files and the number of rows from earlier runs. Raises `JobError`."""
+    # A file of an earlier run stays in the manifest until it is checked.
     files = {file.number: file for file in begun.files}
-    tasks = [Task(chunk, files.get(chunk.number)) for chunk in begun.data_set.chunks()]
     done, kept, write_at = 0, 0, 0.0
     watch(done)
     try:
-        with closing(by_processes(tasks, begun.data_set, folder, processes)) as answers:
-            for file, is_kept in answers:
+        with closing(_ensure_files(begun, folder, processes)) as ensured:
+            for file, is_kept in ensured:
                 files[file.number] = file
                 done += file.rows
                 kept += file.rows if is_kept else 0
                 watch(done)
                 if time.monotonic() >= write_at:
-                    begun.having(files.values()).write(folder)
+                    begun.with_files(files.values()).write(folder)
                     write_at = time.monotonic() + _MANIFEST_EVERY_S
     finally:
-        begun.having(files.values()).write(folder)
-    return begun.having(files.values()), kept
+        begun.with_files(files.values()).write(folder)
+    return begun.with_files(files.values()), kept
+
+
+def _ensure_files(begun: Manifest, folder: Path, processes: int) -> Generator[tuple[ChunkFile, bool], None, None]:
+    before = {file.number: file for file in begun.files}
+    chunks = begun.data_set.chunks()
+    # Spawned, not forked: a fork would copy whatever threads and connections the caller has.
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(processes, len(chunks)), spawn, start_worker)
+    try:
+        for future in as_completed(
+            pool.submit(ensure_file, begun.data_set, chunk, folder, before.get(chunk.number)) for chunk in chunks
+        ):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise JobError("a process that wrote files was killed; run the same command again to continue") from error
+    except OSError as error:
+        raise JobError(f"{error.filename}: {error.strerror}; the same command continues where it stopped") from error
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -16,10 +16,10 @@ from keda_jobs.runtime.cpu import cores
 from keda_jobs.settings import PgSettings
 from users_seed import manifest, tables
 from users_seed.data_set import COLUMNS, ChunkFile, DataSet
-from users_seed.disk import Room, room_in_database
-from users_seed.tables import Known
+from users_seed.disk import DiskSpace, space_in_database
+from users_seed.tables import ImportState
 
-# More connections than that wait for one another.
+# More connections than this only wait for one another.
 _MOST_CONNECTIONS = 8
 
 
@@ -35,16 +35,11 @@ class Loaded:
     rows_per_s: int
 
 
-def data_set_in(folder: Path) -> DataSet:
-    """Return the data set of a folder. Raises `Misconfigured` when it is incomplete."""
-    return manifest.complete(folder).data_set
-
-
-async def check(settings: PgSettings, data_set: DataSet, files: Room) -> None:
+async def check(settings: PgSettings, data_set: DataSet, files: DiskSpace) -> None:
     """Raise what `load` would, and `JobError` when the disk is too small for database and `files`."""
-    async with tables.alone(settings) as connection:
-        known = await tables.state(connection, data_set)
-    files.with_(await room_in_database(settings, data_set.rows - known.rows)).check()
+    async with tables.connect_exclusively(settings) as connection:
+        state = await tables.read_state(connection, data_set)
+    files.add(await space_in_database(settings, data_set.rows - state.rows)).check()
 
 
 async def load(
@@ -56,38 +51,38 @@ async def load(
 ) -> Loaded:
     """Import the data set in `folder`. `watch` gets the number of loaded rows, `say` the disk space and the steps.
 
-    An interrupted run continues where it was. Raises `Misconfigured` when `users` holds
-    anything else, `JobError` for a damaged file, `DatabaseUnavailable`.
+    An interrupted run continues where it stopped. Raises `Misconfigured` when `users` holds anything else, `JobError`
+    for a damaged file, `DatabaseUnavailable`.
     """
     found = manifest.complete(folder)
     rows = found.data_set.rows
     began = time.monotonic()
-    async with tables.alone(settings) as connection:
-        known = await tables.state(connection, found.data_set)
-        needs = await room_in_database(settings, rows - known.rows)
+    async with tables.connect_exclusively(settings) as connection:
+        state = await tables.read_state(connection, found.data_set)
+        needs = await space_in_database(settings, rows - state.rows)
         if needs.needed:
             say(str(needs))
         needs.check()
-        if not known.is_finished:
+        if not state.is_finished:
             await tables.begin(connection, found.data_set)
-            await _load_all(settings, folder, found.files, known, watch)
-            say("all rows are in; now the index, the statistics and the queue")
+            await _load_all(settings, folder, found.files, state, watch)
+            say("all rows are loaded; building the index, the statistics and the queue")
             await tables.finish(connection, found.data_set)
         claimable = await connection.fetchval("SELECT rows FROM users_claimable")
     seconds = time.monotonic() - began
-    return Loaded(rows, found.invalid, known.rows, claimable, round(seconds, 3), round((rows - known.rows) / seconds))
+    return Loaded(rows, found.invalid, state.rows, claimable, round(seconds, 3), round((rows - state.rows) / seconds))
 
 
 async def _load_all(
-    settings: PgSettings, folder: Path, files: Sequence[ChunkFile], known: Known, watch: Callable[[int], None]
+    settings: PgSettings, folder: Path, files: Sequence[ChunkFile], state: ImportState, watch: Callable[[int], None]
 ) -> None:
-    missing = [file for file in files if file.number not in known.chunks]
-    waiting, done = iter(missing), known.rows
+    missing = [file for file in files if file.number not in state.chunks]
+    waiting, done = iter(missing), state.rows
     watch(done)
 
     async def work() -> None:
         nonlocal done
-        async with tables.opened(settings) as connection:
+        async with tables.connect_as_owner(settings) as connection:
             for file in waiting:
                 await _load_chunk(connection, folder, file)
                 done += file.rows
@@ -102,17 +97,15 @@ async def _load_all(
 
 
 async def _load_chunk(connection: Connection, folder: Path, file: ChunkFile) -> None:
-    again = "run `generate` with the options of the first time, then `import` again"
+    again = "run `generate` again with the same options, then `import`"
     try:
         async with connection.transaction():
-            if not await tables.note_chunk(connection, file):
+            if not await tables.record_chunk(connection, file):
                 return
-            # Not `source=path`: asyncpg opens it in a thread, and forgets the file when it is cancelled meanwhile.
-            with (folder / file.file).open("rb") as rows:
-                status = await connection.copy_to_table(
-                    "users", source=rows, columns=COLUMNS, format="csv", header=True
-                )
+            # Not `source=path`: asyncpg opens that in a thread and leaks the file when it is cancelled meanwhile.
+            with (folder / file.file).open("rb") as csv:
+                status = await connection.copy_to_table("users", source=csv, columns=COLUMNS, format="csv", header=True)
             if status != f"COPY {file.rows}":
-                raise JobError(f"{file.file} has not {file.rows} rows but {status.removeprefix('COPY ')}; {again}")
+                raise JobError(f"{file.file} has {status.removeprefix('COPY ')} rows instead of {file.rows}; {again}")
     except (pg.DataError, pg.IntegrityConstraintViolationError) as error:
         raise JobError(f"{file.file} is damaged ({error}); {again}") from error

@@ -37,15 +37,14 @@ class Manifest:
         """Number of invalid rows in the files."""
         return sum(file.invalid for file in self.files)
 
-    def having(self, files: Iterable[ChunkFile]) -> Self:
+    def with_files(self, files: Iterable[ChunkFile]) -> Self:
         """Return the manifest with these files instead of its own."""
         return dataclasses.replace(self, files=tuple(sorted(files, key=lambda file: file.number)))
 
     def write(self, folder: Path) -> None:
         """Replace the folder's manifest."""
         content = {
-            "format": FORMAT,
-            **dataclasses.asdict(self.data_set),
+            **self.data_set.as_json(),
             "columns": COLUMNS,
             "is_complete": self.is_complete,
             "invalid": self.invalid,
@@ -62,25 +61,25 @@ def read(folder: Path) -> Manifest | None:
     try:
         content = json.loads((folder / NAME).read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
-            raise Misconfigured(f"{folder} was made by another version of this tool; delete it or take another --out")
+            raise Misconfigured(f"another version of this tool wrote {folder}; delete it or choose another --out")
         parameters = {field.name: content[field.name] for field in dataclasses.fields(DataSet)}
         return Manifest(DataSet(**parameters), tuple(ChunkFile(**file) for file in content["files"]))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise Misconfigured(f"{folder / NAME} is damaged; delete the folder or take another --out") from error
+        raise Misconfigured(f"{folder / NAME} is damaged; delete the folder or choose another --out") from error
 
 
 def complete(folder: Path) -> Manifest:
     """Return the manifest of a folder and check that all files exist with their sizes. Raises `Misconfigured`."""
     manifest = read(folder)
     if manifest is None:
-        raise Misconfigured(f"{folder} holds no data set; make one with `users-batch-seed generate --out {folder}`")
-    again = f"run `users-batch-seed generate --out {folder}` again, with the options of the first time"
+        raise Misconfigured(f"{folder} holds no data set; write one with `users-batch-seed generate --out {folder}`")
+    again = f"run `users-batch-seed generate --out {folder}` again with the same options"
     if not manifest.is_complete:
         raise Misconfigured(f"the data set in {folder} is not finished; {again}")
     for file in manifest.files:
         path = folder / file.file
         if not path.is_file() or path.stat().st_size != file.bytes:
-            raise Misconfigured(f"{path} is not what the manifest says; {again}")
+            raise Misconfigured(f"{path} differs from the manifest; {again}")
     return manifest

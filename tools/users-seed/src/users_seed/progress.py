@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, Task, TaskProgressColumn, TextColumn
 
 from keda_jobs.cli.terminal import console, format_duration, print_err
 
@@ -15,43 +15,28 @@ _LINE_EVERY_S = 2.0
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yield a function that takes the number of finished rows, first those of earlier runs, and shows it on stderr."""
+def progress(step: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield a function that shows the number of finished rows on stderr. Its first call has those of earlier runs."""
     screen = console(stderr=True)
-    pace = _Pace(total)
-    if not screen.is_terminal:
-        yield _Lines(what, pace)
-        return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[pace]}"))
-    with Progress(*columns, console=screen, transient=True) as bar:
-        task = bar.add_task(what, total=total, pace="")
+    # Without a terminal nothing is drawn, but the rate is still measured.
+    bar = Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
+    bar.add_task(step, total=total, pace="")
+    [task] = bar.tasks
+    next_line_at = time.monotonic() + _LINE_EVERY_S
 
-        def show(done: int) -> None:
-            bar.update(task, completed=done, pace=pace.at(done))
+    def show(done: int) -> None:
+        nonlocal next_line_at
+        bar.update(task.id, completed=done)
+        bar.update(task.id, pace=_format_pace(task))
+        if bar.disable and time.monotonic() >= next_line_at:
+            next_line_at = time.monotonic() + _LINE_EVERY_S
+            print_err(f"{step}: {task.fields['pace']}")
 
+    with bar:
         yield show
 
 
-class _Pace:
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._began = time.monotonic()
-        self._before: int | None = None
-
-    def at(self, done: int) -> str:
-        if self._before is None:
-            self._before = done
-        speed = (done - self._before) / max(0.001, time.monotonic() - self._began)
-        left = f", {format_duration(timedelta(seconds=(self._total - done) / speed))} left" if speed else ""
-        return f"{done:,} of {self._total:,} rows, {speed:,.0f}/s{left}"
-
-
-class _Lines:
-    def __init__(self, what: str, pace: _Pace) -> None:
-        self._what, self._pace, self._next = what, pace, time.monotonic() + _LINE_EVERY_S
-
-    def __call__(self, done: int) -> None:
-        line = self._pace.at(done)
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _LINE_EVERY_S
-            print_err(f"{self._what}: {line}")
+def _format_pace(task: Task) -> str:
+    left = f", {format_duration(timedelta(seconds=task.time_remaining))} left" if task.time_remaining else ""
+    return f"{task.completed:,.0f} of {task.total or 0:,.0f} rows, {task.speed or 0:,.0f}/s{left}"

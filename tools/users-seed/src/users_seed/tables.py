@@ -1,12 +1,11 @@
-"""Changes of `users` by the import and `reset`: out of use for a load, into use again, empty.
+"""Changes of `users` by the import and `reset`: locked down for a load, back in service, empty.
 
-The import keeps its books in two tables that it creates and `reset` drops. They are no migration, so a database that
+The import records its state in two tables that it creates and `reset` drops. They are no migration, so a database that
 was never seeded has no trace of the tool. They belong to the owner. Workers and scaler have no rights on them.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,23 +18,23 @@ from keda_jobs.errors import JobError, Misconfigured
 from keda_jobs.postgres import Connection, open_connection, translate_errors
 from keda_jobs.settings import PgSettings
 from users_batch.job import JOB
-from users_seed.data_set import FORMAT, ChunkFile, DataSet
+from users_seed.data_set import ChunkFile, DataSet
 
 _NAME = "users-batch-seed"
 
-# Any number will do; the same one for imports and resets.
+# Any number will do. Imports and resets share it.
 _LOCK = 5_321_477_014
 
-# For the server, which takes a moment to notice that an interrupted run is gone, and for other people's queries.
-PATIENCE_S = 10
+# The server takes a moment to notice that an interrupted run is gone, and other people's queries need time to end.
+LOCK_TIMEOUT_S = 10
 
 # The server would build an index to its end for a client that was killed.
-_NOTICE_DEATH = """
+_DETECT_DEATH = """
 SELECT set_config(name, '2s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'"""
 
 # A chunk's row is written in the transaction that loads the chunk: it is in `users` if and only if it is here, and
 # `loaded_at` is the `next_attempt_at` of its rows.
-_MAKE = """
+_CREATE_STATE = """
 CREATE TABLE users_seed (data_set jsonb NOT NULL, finished_at timestamptz);
 CREATE TABLE users_seed_chunks (
   number integer PRIMARY KEY,
@@ -43,32 +42,32 @@ CREATE TABLE users_seed_chunks (
   rows integer NOT NULL,
   loaded_at timestamptz NOT NULL DEFAULT now()
 )"""
-_FORGET = "DROP TABLE IF EXISTS users_seed, users_seed_chunks"
-_NOTE = "INSERT INTO users_seed_chunks (number, first_id, rows) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+_DROP_STATE = "DROP TABLE IF EXISTS users_seed, users_seed_chunks"
+_RECORD_CHUNK = "INSERT INTO users_seed_chunks (number, first_id, rows) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
 
-# `fresh` rows are as the import put them there.
-_COUNT = """
+# `fresh` rows are as the import loaded them.
+_COUNT_ROWS = """
 SELECT count(*) AS rows, count(*) FILTER (WHERE id <= $1 AND batch_status = 'pending' AND batch_id IS NULL) AS fresh
 FROM users"""
 
 # What users_queue_rebuild() would find, without reading every row for it, which takes longer than the load.
-_QUEUE = """
+_FILL_QUEUE = """
 INSERT INTO users_queue (lo, hi, claimable, next_attempt_at)
 SELECT lo, hi, hi - lo + 1, loaded_at
 FROM users_seed_chunks, generate_series(first_id, first_id + rows - 1, 20000) AS lo,
   least(lo + 19999, first_id + rows - 1) AS hi"""
-_QUEUE_WITH_OTHERS = "SELECT users_queue_rebuild()"
+_REBUILD_QUEUE = "SELECT users_queue_rebuild()"
 
-# Without the key and the trigger a load takes half the time, and nothing of it is claimable before all is.
-_OUT_OF_USE = """
+# Without the key and the trigger a load takes half the time, and no row is claimable before all are.
+_LOCK_DOWN = """
 ALTER TABLE users DISABLE TRIGGER users_enqueue_inserted;
 ALTER TABLE users DROP CONSTRAINT IF EXISTS users_pkey;
 ALTER TABLE users SET (autovacuum_enabled = false)"""
-_INTO_USE = """
+_RESTORE = """
 ALTER TABLE users ENABLE TRIGGER users_enqueue_inserted;
 ALTER TABLE users RESET (autovacuum_enabled)"""
 _HAS_KEY = "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'users'::regclass AND contype = 'p')"
-_MAKE_KEY = "ALTER TABLE users ADD CONSTRAINT users_pkey PRIMARY KEY (id)"
+_ADD_KEY = "ALTER TABLE users ADD CONSTRAINT users_pkey PRIMARY KEY (id)"
 _FAST_INDEX = "SET LOCAL maintenance_work_mem = '512MB'; SET LOCAL max_parallel_maintenance_workers = 8"
 
 _NEXT_ID = "SELECT setval(pg_get_serial_sequence('users', 'id'), $1)"
@@ -76,15 +75,15 @@ _NEXT_ID = "SELECT setval(pg_get_serial_sequence('users', 'id'), $1)"
 _RESET = "`users-batch-seed reset` empties it"
 
 # In the order in which a claim takes them, so that the two do not wait for each other.
-_CLOSE_ALL = "LOCK TABLE users_queue, batch_jobs, users IN ACCESS EXCLUSIVE MODE"
-_AT_WORK = """
+_LOCK_ALL = "LOCK TABLE users_queue, batch_jobs, users IN ACCESS EXCLUSIVE MODE"
+_COUNT_RUNNING = """
 SELECT count(*) FROM batch_jobs
 WHERE batch_name = $1 AND status = 'running' AND lease_expires_at > clock_timestamp()"""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """State of an import: the loaded chunks, and whether `users` is in use again."""
+class ImportState:
+    """State of an import: the loaded chunks, and whether `users` is in service again."""
 
     is_begun: bool = False
     is_finished: bool = False
@@ -93,92 +92,88 @@ class Known:
 
 
 @asynccontextmanager
-async def opened(settings: PgSettings) -> AsyncIterator[Connection]:
+async def connect_as_owner(settings: PgSettings) -> AsyncIterator[Connection]:
     """Yield a connection as the owner of the tables. Raises `DatabaseUnavailable`, `Misconfigured`."""
     async with open_connection(settings, name=_NAME) as connection:
         with translate_errors():
             if not await connection.fetchval("SELECT to_regclass('users_queue') IS NOT NULL"):
                 raise Misconfigured("the database has no queue of users; run `users-batch-seed schema` first")
             await connection.execute(f"SET ROLE {OWNER}")
-            await connection.execute(_NOTICE_DEATH)
+            await connection.execute(_DETECT_DEATH)
             yield connection
 
 
 @asynccontextmanager
-async def alone(settings: PgSettings) -> AsyncIterator[Connection]:
+async def connect_exclusively(settings: PgSettings) -> AsyncIterator[Connection]:
     """Yield a connection while no other import or reset runs. Raises `JobError` when one does."""
-    async with opened(settings) as connection:
-        await connection.execute(f"SET lock_timeout = '{PATIENCE_S}s'")
+    async with connect_as_owner(settings) as connection:
+        await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
         try:
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         except pg.LockNotAvailableError as error:
-            raise JobError("another import or reset is at work in this database; wait for it") from error
+            raise JobError("another import or reset is running in this database; wait for it") from error
         try:
             yield connection
         except pg.LockNotAvailableError as error:
-            raise JobError(f"another transaction has held users for {PATIENCE_S} s; end it, then try again") from error
+            raise JobError(
+                f"another transaction has held users for {LOCK_TIMEOUT_S} s; end it, then try again"
+            ) from error
 
 
-async def state(connection: Connection, data_set: DataSet) -> Known:
+async def read_state(connection: Connection, data_set: DataSet) -> ImportState:
     """Return the state of the import of `data_set`. Raises `Misconfigured` when `users` holds anything else."""
     has_rows = await connection.fetchval("SELECT EXISTS (SELECT FROM users)")
     if not await connection.fetchval("SELECT to_regclass('users_seed') IS NOT NULL"):
         if has_rows:
-            raise Misconfigured(f"users holds rows that no import put there; {_RESET}")
-        return Known()
+            raise Misconfigured(f"users holds rows that no import loaded; {_RESET}")
+        return ImportState()
     [(text, is_finished)] = await connection.fetch("SELECT data_set, finished_at IS NOT NULL FROM users_seed")
-    if json.loads(text) != _parameters(data_set):
+    if json.loads(text) != data_set.as_json():
         raise Misconfigured(f"users holds another data set; {_RESET}")
     chunks = await connection.fetch("SELECT number, rows FROM users_seed_chunks")
     if chunks and not has_rows:
-        raise Misconfigured(f"somebody emptied users after an import; {_RESET}")
-    return Known(
-        True, is_finished, frozenset(chunk["number"] for chunk in chunks), sum(chunk["rows"] for chunk in chunks)
-    )
-
-
-def _parameters(data_set: DataSet) -> dict[str, object]:
-    return {"format": FORMAT, **dataclasses.asdict(data_set)}
+        raise Misconfigured(f"users was emptied after an import; {_RESET}")
+    return ImportState(True, is_finished, frozenset(number for number, _ in chunks), sum(rows for _, rows in chunks))
 
 
 async def begin(connection: Connection, data_set: DataSet) -> None:
-    """Take `users` out of use for the load of `data_set`, once. Raises `Misconfigured`."""
+    """Prepare `users` for the load of `data_set`, once. Raises `Misconfigured`."""
     async with connection.transaction():
         await connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-        if (await state(connection, data_set)).is_begun:
+        if (await read_state(connection, data_set)).is_begun:
             return
-        await connection.execute(_MAKE)
-        await connection.execute("INSERT INTO users_seed (data_set) VALUES ($1)", json.dumps(_parameters(data_set)))
-        await connection.execute(_OUT_OF_USE)
-        # Of rows that are no more.
+        await connection.execute(_CREATE_STATE)
+        await connection.execute("INSERT INTO users_seed (data_set) VALUES ($1)", json.dumps(data_set.as_json()))
+        await connection.execute(_LOCK_DOWN)
+        # Left from deleted rows.
         await connection.execute("DELETE FROM users_queue")
         # Rows that an application inserts meanwhile get ids beyond those of the data set.
         await connection.fetchval(_NEXT_ID, data_set.rows)
 
 
-async def note_chunk(connection: Connection, file: ChunkFile) -> bool:
+async def record_chunk(connection: Connection, file: ChunkFile) -> bool:
     """Record a chunk in the transaction that loads it. Return False when it is already loaded."""
-    return await connection.execute(_NOTE, file.number, file.first_id, file.rows) == "INSERT 0 1"
+    return await connection.execute(_RECORD_CHUNK, file.number, file.first_id, file.rows) == "INSERT 0 1"
 
 
 async def finish(connection: Connection, data_set: DataSet) -> None:
-    """Put `users` into use with all its rows claimable. Raises `JobError` when rows are missing or doubled."""
+    """Put `users` back in service with all rows claimable. Raises `JobError` when rows are missing or doubled."""
     async with connection.transaction():
-        await connection.execute(_INTO_USE)
-        await _make_key(connection)
+        await connection.execute(_RESTORE)
+        await _add_key(connection)
         await connection.fetchval(_NEXT_ID, await connection.fetchval("SELECT max(id) FROM users"))
-        [(rows, fresh)] = await connection.fetch(_COUNT, data_set.rows)
+        [(rows, fresh)] = await connection.fetch(_COUNT_ROWS, data_set.rows)
         if fresh < data_set.rows:
             changed = data_set.rows - fresh
             raise JobError(f"{changed:,} rows of the data set were deleted or changed during the import; {_RESET}")
-        await connection.execute(_QUEUE if rows == fresh else _QUEUE_WITH_OTHERS)
+        await connection.execute(_FILL_QUEUE if rows == fresh else _REBUILD_QUEUE)
         await connection.execute("ANALYZE users, users_queue")
         await connection.execute("UPDATE users_seed SET finished_at = now()")
 
 
-async def described(settings: PgSettings) -> str:
+async def describe(settings: PgSettings) -> str:
     """Describe in a sentence what `reset` would empty."""
-    async with alone(settings) as connection:
+    async with connect_exclusively(settings) as connection:
         rows = await connection.fetchval("SELECT reltuples::bigint FROM pg_class WHERE oid = 'users'::regclass")
         database = await connection.fetchval("SELECT current_database()")
     size = f"about {rows:,} rows" if rows >= 0 else "an unknown number of rows"
@@ -186,30 +181,28 @@ async def described(settings: PgSettings) -> str:
 
 
 async def reset(settings: PgSettings) -> int:
-    """Empty `users`, its queue and its batches, forget its import, and return the number of deleted batches.
+    """Empty `users`, its queue and its batches, drop the import's state, and return the number of deleted batches.
 
     Raises `JobError` while workers have batches.
     """
-    async with alone(settings) as connection, connection.transaction():
-        await connection.execute(_CLOSE_ALL)
-        running = await connection.fetchval(_AT_WORK, JOB.name)
+    async with connect_exclusively(settings) as connection, connection.transaction():
+        await connection.execute(_LOCK_ALL)
+        running = await connection.fetchval(_COUNT_RUNNING, JOB.name)
         if running:
-            raise JobError(f"workers are at work on {running} batches; stop them, then reset")
+            raise JobError(f"workers are processing {running} batches; stop them, then reset")
         await connection.execute("TRUNCATE users, users_queue RESTART IDENTITY")
-        await connection.execute(_INTO_USE)
-        await _make_key(connection)
-        await connection.execute(_FORGET)
+        await connection.execute(_RESTORE)
+        await _add_key(connection)
+        await connection.execute(_DROP_STATE)
         status = await connection.execute("DELETE FROM batch_jobs WHERE batch_name = $1", JOB.name)
         return int(status.removeprefix("DELETE "))
 
 
-async def _make_key(connection: Connection) -> None:
+async def _add_key(connection: Connection) -> None:
     if await connection.fetchval(_HAS_KEY):
         return
     await connection.execute(_FAST_INDEX)
     try:
-        await connection.execute(_MAKE_KEY)
+        await connection.execute(_ADD_KEY)
     except pg.UniqueViolationError as error:
-        raise JobError(
-            f"{error.detail}: rows were inserted with ids of the data set during the import; {_RESET}"
-        ) from error
+        raise JobError(f"{error.detail}: it was inserted during the import, beside the file's; {_RESET}") from error
