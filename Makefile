@@ -7,7 +7,7 @@ export PYTHONPATH := $(CURDIR)/tools
 # ARGS are passed on to the command of a target: make test ARGS="-k dead -x", make up ARGS="--nats-port 4333".
 ARGS ?=
 # Test files run in parallel processes; ARGS="-n 0" runs them in one, as a debugger needs it.
-PYTEST := python -m pytest --numprocesses=auto --dist=loadgroup
+PYTEST := python -m pytest --numprocesses=auto
 # One URL of yours for `make demo`; without it the demo brings its own pictures and users.
 URL ?=
 # Figures that `make curves` draws.

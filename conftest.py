@@ -15,6 +15,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from stack import JobProcess, NatsServer, PostgresServer, S3Server
 from stack.streams import apply_streams
@@ -30,6 +32,19 @@ _WORKERS_PER_CORE = 3
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many processes run tests with `-n auto`."""
     return _WORKERS_PER_CORE * (os.cpu_count() or 1)
+
+
+class Scheduling(LoadScopeScheduling):
+    """Scheduling of single tests. Only the tests of new jobs stay together, because they share a copy."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return path if path.endswith("test_new_jobs.py") else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Return the order in which processes get tests."""
+    return Scheduling(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -24,7 +24,7 @@ NEW_JOBS = [
 ]
 NAMES = [name for name, _ in NEW_JOBS]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("new_jobs")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
