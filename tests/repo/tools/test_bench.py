@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import pytest
 from rich.console import Console
@@ -62,11 +63,11 @@ def test_ratio_is_the_median_of_the_ratios_of_all_rounds(bench: Modules) -> None
 
 def test_ratio_beyond_its_bound_is_reported(bench: Modules) -> None:
     results = bench("results")
-    bounds = [results.Bound(least=2), results.Bound(least=2.1), results.Bound(most=2), results.Bound(most=1.9)]
-    bounds_by_name = dict(zip("abcd", bounds, strict=True))
+    at_least = {name: results.Bound(least=ratio) for name, ratio in (("a", 2), ("b", 2.1))}
+    at_most = {name: results.Bound(most=ratio) for name, ratio in (("c", 2), ("d", 1.9))}
     figures = {"ours": (20.0,)} | dict.fromkeys("abcde", (10.0,))
 
-    assert results.Comparison("speed", "1/s", figures, bounds_by_name).misses == [
+    assert results.Comparison("speed", "1/s", figures, at_least | at_most).misses == [
         "speed: ours is 2.00 times b, and must be ≥ 2.1",
         "speed: ours is 2.00 times d, and must be ≤ 1.9",
     ]
@@ -75,8 +76,8 @@ def test_ratio_beyond_its_bound_is_reported(bench: Modules) -> None:
 def test_table_has_a_line_for_each_contestant_and_a_ratio_for_each_baseline(bench: Modules) -> None:
     results = bench("results")
     figures = {"ours": (40_000.0, 48_000.0), "plain": (10_000.0, 12_000.0), "queue": (4.0, 5.0)}
-    parts = {"half": (20_000.0, 24_000.0)}
-    comparison = results.Comparison("speed", "rows/s", figures, {"plain": results.Bound(least=3)}, parts=parts)
+    bounds, parts = {"plain": results.Bound(least=3)}, {"half": (20_000.0, 24_000.0)}
+    comparison = results.Comparison("speed", "rows/s", figures, bounds, parts=parts)
     text = io.StringIO()
 
     Console(file=text, width=200).print(results.as_table([comparison]))
@@ -91,10 +92,7 @@ def test_table_has_a_line_for_each_contestant_and_a_ratio_for_each_baseline(benc
 
 async def test_contestants_take_turns(bench: Modules) -> None:
     steps: list[str] = []
-    figures = iter(range(4))
-
-    async def turn() -> int:
-        return next(figures)
+    turn = mock.AsyncMock(side_effect=range(4))
 
     results = await bench("running").Bench(Path(), 2, steps.append).in_turns("race", {"hare": turn, "tortoise": turn})
 
