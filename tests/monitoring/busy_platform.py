@@ -20,7 +20,7 @@ from PIL import Image
 
 from dash.prometheus import Prometheus
 from demo.pictures.web import Answer, WebServer
-from demo.users.seeding import seed
+from demo.users import seed
 from keda_jobs.batch import BatchJob
 from keda_jobs.event.job import EventJob
 from prometheus_rules import groups

@@ -1,4 +1,4 @@
-"""Command line of the demo: its arguments, its scenarios, its exit code."""
+"""Command line of the demo."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import signal
 import sys
 from pathlib import Path
 
-from demo.pictures.scenario import run_all_pictures, run_one_picture
+from demo.pictures.scenario import run_one_picture, run_pictures
 from demo.resources import claim
-from demo.users.scenario import run_users
+from demo.users import run_users
 from keda_jobs.cli.terminal import sanitize
 from keda_jobs.errors import JobError
 from stack import StackError
@@ -17,22 +17,23 @@ from stack.jobs import ROOT
 
 _FOLDER = ROOT / ".stack" / "demo"
 _SCENARIOS = ("pictures", "users")
-_MOST_FAILURES = 5
 _INTERRUPTED = 130
 
 
 def main() -> int:
-    """Return 0 when everything came out as it should, 1 after one line that says what did not, 130 after Ctrl-C."""
+    """Return 0 when everything came out as it should, 1 after a line for each failure, 130 after Ctrl-C."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return _exit_code(_run(_parse()))
+        failures = _run(_parse())
     except (StackError, JobError, OSError) as error:
-        _print_error(str(error))
-        return 1
+        failures = [str(error)]
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _print_error("interrupted, everything is stopped")
         return _INTERRUPTED
+    for failure in failures:
+        _print_error(failure)
+    return 1 if failures else 0
 
 
 def _parse() -> argparse.Namespace:
@@ -52,20 +53,12 @@ def _run(arguments: argparse.Namespace) -> list[str]:
             if arguments.url:
                 failures = run_one_picture(arguments.url, folder)
             elif name == "pictures":
-                failures = run_all_pictures(folder, arguments.picture)
+                failures = run_pictures(folder, arguments.picture)
             else:
                 failures = run_users(folder)
         if failures:
             return failures
     return []
-
-
-def _exit_code(failures: list[str]) -> int:
-    if not failures:
-        return 0
-    more = [f"and {len(failures) - _MOST_FAILURES} more"] if len(failures) > _MOST_FAILURES else []
-    _print_error("; ".join(failures[:_MOST_FAILURES] + more))
-    return 1
 
 
 def _print_error(line: str) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -31,16 +30,6 @@ class Bar:
     note: str = ""
 
 
-class Showable(Protocol):
-    """Progress of a scenario: in one line without a terminal, in bars on one."""
-
-    @property
-    def line(self) -> str: ...
-
-    @property
-    def bars(self) -> Sequence[Bar]: ...
-
-
 def print_line(line: str = "") -> None:
     """Print one line on stdout."""
     print(line, flush=True)
@@ -62,40 +51,33 @@ def print_places(places: Mapping[str, Path]) -> None:
 
 
 @contextmanager
-def display() -> Iterator[Callable[[Showable], None]]:
+def display() -> Iterator[Callable[[Sequence[Bar]], None]]:
     """Yield a function to call often: it updates bars on a terminal and prints a line a second elsewhere."""
     screen = console()
     if screen.is_terminal:
         with Live(console=screen, refresh_per_second=10) as live:
-            yield lambda progress: live.update(_grid(progress.bars))
-        return
-    lines = _Lines()
-    yield lines.show
-    lines.print_last()
+            yield lambda bars: live.update(_grid(bars))
+    else:
+        yield _line_printer()
 
 
 def _grid(bars: Sequence[Bar]) -> Table:
     grid = Table.grid(padding=(0, 2))
     for bar in bars:
-        drawn = ProgressBar(
-            max(bar.total, 1), bar.count, _BAR_WIDTH, complete_style=bar.style, finished_style=bar.style
-        )
-        grid.add_row(bar.name, drawn, Text(f"{bar.count:,}", justify="right"), cell(bar.note))
+        line = ProgressBar(max(1, bar.total), bar.count, _BAR_WIDTH, complete_style=bar.style, finished_style=bar.style)
+        grid.add_row(bar.name, line, Text(f"{bar.count:,}", justify="right"), cell(bar.note))
     return grid
 
 
-class _Lines:
-    def __init__(self) -> None:
-        self._began = self._next = time.monotonic()
-        self._line = self._printed = ""
+def _line_printer() -> Callable[[Sequence[Bar]], None]:
+    began = next_line_at = time.monotonic()
 
-    def show(self, progress: Showable) -> None:
-        self._line = progress.line
-        if time.monotonic() >= self._next:
-            self.print_last()
-
-    def print_last(self) -> None:
+    def show(bars: Sequence[Bar]) -> None:
+        nonlocal next_line_at
         now = time.monotonic()
-        if self._line != self._printed:
-            self._printed, self._next = self._line, now + _LINE_EVERY_S
-            print_line(f"{now - self._began:5.1f} s  {self._line}")
+        if now >= next_line_at:
+            next_line_at = now + _LINE_EVERY_S
+            counts = (f"{bar.name} {bar.count:,}" + (f" ({bar.note})" if bar.note else "") for bar in bars)
+            print_line(f"{now - began:5.1f} s  {', '.join(counts)}")
+
+    return show

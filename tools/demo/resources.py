@@ -8,22 +8,10 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, TypeVar
 
-from stack import StackError
+from stack import EventStack, Process, StackError
 
 _LOCK = "demo.lock"
-
-
-class Startable(Protocol):
-    """Processes that start and stop together."""
-
-    def start(self) -> None: ...
-
-    def stop(self) -> object: ...
-
-
-S = TypeVar("S", bound=Startable)
 
 
 @contextmanager
@@ -50,13 +38,13 @@ def claim(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def running(processes: S) -> Iterator[S]:
-    """Start `processes` and stop them at the end of the block."""
+def stopping(*processes: EventStack | Process) -> Iterator[None]:
+    """Stop `processes` at the end of the block."""
     try:
-        processes.start()
-        yield processes
+        yield
     finally:
         # A second Ctrl-C must not interrupt the stopping, which takes a second or two.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        processes.stop()
+        for process in processes:
+            process.stop()
         signal.signal(signal.SIGINT, before)

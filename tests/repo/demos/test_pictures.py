@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from demo.pictures.contact_sheet import draw
-from demo.pictures.events import PictureEvent
-from demo.pictures.originals import originals
-from demo.pictures.progress import Picture, Progress, StoredImage, failures
+from demo.pictures.events import PictureEvent, originals
+from demo.pictures.progress import Picture, Progress, StoredImage
 from demo.pictures.web import Answer, WebServer
 from keda_jobs.domain.dead_letter import DeadLetter
 
@@ -24,14 +24,15 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DEAD_LETTER = DeadLetter(
     1, NOW, "image-download", {"url": "http://x/a.png"}, 4, "image-download", "Gone", "Gone: away", "json", {}
 )
-GOOD, BAD = PictureEvent("a.png", "http://x/a.png"), PictureEvent("b.png", "http://x/b.png", is_good=False)
+EVENT = PictureEvent("a.png", "http://x/a.png")
+THUMBNAIL = StoredImage(Path("a.png"), "images_resized/a.png", "PNG", (1, 1), 1, NOW)
 
 REASONS = {
     "always-503.jpg": r"image-download +4 +HttpUnavailable .*the server answered 503",
     "missing.jpg": r"image-download +1 +HttpRefused .*the server answered 404",
     "sign-in.jpg": r"image-download +1 +NotAnImage .*an HTML page",
     "truncated.jpg": r"image-resize +1 +\w+ .*truncated",
-    "bomb.png": r"image-resize +1 +\w+ .*more than the 100000000 pixels",
+    "bomb.gif": r"image-resize +1 +\w+ .*more than the 100000000 pixels",
     "redirect-inside.jpg": r"image-download +1 +ForbiddenAddress .*127\.0\.0\.1 is not a public address",
     "metadata-service": r"image-download +1 +ForbiddenAddress .*169\.254\.169\.254 is not a public address",
     "private-address": r"image-download +1 +ForbiddenAddress .*127\.0\.0\.1 is not a public address",
@@ -46,12 +47,8 @@ def _pictures_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def web() -> Iterator[WebServer]:
     with WebServer() as server:
-        server.answers["/rocket.jpg"] = Answer(picture("rocket.jpg"))
+        server.answers["/rocket.jpg"] = Answer(originals()["rocket.jpg"])
         yield server
-
-
-def picture(name: str) -> bytes:
-    return next(original.body for original in originals() if original.name == name)
 
 
 @pytest.mark.slow
@@ -61,7 +58,7 @@ def test_every_good_picture_comes_out_and_every_bad_one_is_a_dead_letter(tmp_pat
     ended = run_demo("--only", "pictures", "--folder", tmp_path, "--picture", readme_picture)
 
     assert (ended.returncode, ended.stderr) == (0, "")
-    names = {original.name for original in originals()}
+    names = originals().keys()
     bucket = tmp_path / "pictures" / "s3" / "keda-jobs" / "images_resized"
     for name in names:
         row = re.search(
@@ -92,9 +89,9 @@ def test_picture_that_does_not_come_out_is_named_and_the_exit_code_is_1(tmp_path
     ended = run_demo("--folder", tmp_path, DOWNLOAD_MAX_BYTES="1000000")
 
     assert ended.returncode == 1
-    assert len(ended.stderr.splitlines()) == 1
-    for name in ("hubble-animated.gif", "retina-48-mp.jpg"):
-        assert f"{name} became a dead letter (ResponseTooLarge: " in ended.stderr
+    too_large = r"demo: (.+) became a dead letter \(ResponseTooLarge: .+\)"
+    failed = [re.fullmatch(too_large, line) for line in ended.stderr.splitlines()]
+    assert {line and line[1] for line in failed} == {"hubble-animated.gif", "retina-48-mp.jpg"}
     assert not (tmp_path / "users").exists(), "the next scenario ran all the same"
 
 
@@ -134,36 +131,28 @@ def test_url_that_fails_says_why(web: WebServer, tmp_path: Path, allowed: bool, 
     assert web.connections > 0 if allowed else web.connections == 0
 
 
-def test_no_failures_when_good_pictures_have_thumbnails_and_bad_ones_dead_letters(tmp_path: Path) -> None:
-    stored = StoredImage(tmp_path, "images_resized/a.png", "PNG", (1, 1), 1, NOW)
-
-    assert failures([Picture(GOOD, thumbnail=stored), Picture(BAD, dead_letter=DEAD_LETTER)]) == []
-
-
-def test_picture_without_an_end_is_a_failure() -> None:
-    assert failures([Picture(GOOD)]) == ["a.png has no thumbnail"]
-
-
-def test_good_picture_that_became_a_dead_letter_is_a_failure_with_the_reason() -> None:
-    assert failures([Picture(GOOD, dead_letter=DEAD_LETTER)]) == ["a.png became a dead letter (Gone: away)"]
-
-
-def test_bad_picture_with_a_thumbnail_is_a_failure(tmp_path: Path) -> None:
-    stored = StoredImage(tmp_path, "images_resized/b.png", "PNG", (1, 1), 1, NOW)
-
-    assert failures([Picture(BAD), Picture(replace(BAD, name="c.png"), thumbnail=stored)]) == [
-        "b.png has no dead letter",
-        "c.png has no dead letter",
-    ]
+@pytest.mark.parametrize(
+    ("is_good", "ends", "failure"),
+    [
+        (True, {"thumbnail": THUMBNAIL}, None),
+        (True, {}, "a.png has no thumbnail"),
+        (True, {"dead_letter": DEAD_LETTER}, "a.png became a dead letter (Gone: away)"),
+        (False, {"dead_letter": DEAD_LETTER}, None),
+        (False, {}, "a.png has no dead letter"),
+        (False, {"thumbnail": THUMBNAIL}, "a.png has no dead letter"),
+    ],
+)
+def test_picture_fails_unless_it_ends_as_it_should(is_good: bool, ends: dict[str, Any], failure: str | None) -> None:
+    assert Picture(replace(EVENT, is_good=is_good), **ends).failure == failure
 
 
 def test_thumbnail_counts_once_it_is_whole(tmp_path: Path) -> None:
     for folder in ("images", "images_resized"):
         (tmp_path / folder).mkdir()
     Image.new("RGB", (300, 300), "red").save(tmp_path / "images" / "feed.png")
-    small = picture("microaneurysms.png")
+    small = originals()["microaneurysms.png"]
     thumbnail = tmp_path / "images_resized" / "feed.png"
-    progress = Progress([GOOD], tmp_path)
+    progress = Progress([EVENT], tmp_path)
     progress.record("image-download", b'{"url":"http://x/a.png"}', {}, 1, NOW)
     progress.record("image-downloaded", b'{"url":"http://x/a.png","key":"images/feed.png"}', {}, 2, NOW)
 
@@ -179,8 +168,8 @@ def test_thumbnail_counts_once_it_is_whole(tmp_path: Path) -> None:
 def test_small_picture_keeps_its_size_on_the_contact_sheet(tmp_path: Path) -> None:
     path = tmp_path / "dot.png"
     Image.new("RGB", (10, 10), (255, 0, 0)).save(path)
-    stored = StoredImage(path, "images_resized/dot.png", "PNG", (10, 10), path.stat().st_size, NOW)
+    stored = replace(THUMBNAIL, path=path)
 
-    sheet = draw([Picture(GOOD, original=stored, thumbnail=stored)], 200)
+    sheet = draw([Picture(EVENT, original=stored, thumbnail=stored)], 200)
 
     assert sum(colour == (255, 0, 0) for colour in sheet.get_flattened_data()) == 100

@@ -10,18 +10,10 @@ from typing import Any
 
 import pytest
 
-from demo.users.progress import Progress, Report, Share
-from demo.users.seeding import Seeded, seed
+from demo.users import failures, seed
 from stack import PostgresServer, StackError
 
 from .runs import processes_of, run_demo, run_make
-
-SEEDED = Seeded(rows=100, invalid=3)
-
-
-def failures(**by_status: int) -> list[str]:
-    """Return the failures of a report with these counts."""
-    return Report(Progress(SEEDED), by_status).failures
 
 
 @pytest.mark.slow
@@ -40,7 +32,7 @@ def test_all_users_come_out_and_the_failures_are_the_invalid_ones(tmp_path: Path
     reasons = re.findall(r"^(name|email): \S.* +([\d,]+) +\d+ +'.*' *$", ended.stdout, re.MULTILINE)
     assert {field for field, _ in reasons} == {"name", "email"}
     assert sum(int(users.replace(",", "")) for _, users in reasons) == 2_000
-    assert re.search(r"^ +\d+\.\d s  [\d,]+ of 200,000 rows, [\d,]+ rows/s: ", ended.stdout, re.MULTILINE)
+    assert re.search(r"^ +\d+\.\d s  completed [\d,]+ \([\d,]+ rows/s\), failed \d", ended.stdout, re.MULTILINE)
     assert re.search(r"^200,000 users in \d+\.\d s by 2 workers: [\d,]+ rows/s\.$", ended.stdout, re.MULTILINE)
     assert processes_of(tmp_path) == set()
 
@@ -75,8 +67,8 @@ def test_interrupt_while_the_seed_tool_starts_ends_it(tmp_path: Path, monkeypatc
     tool = tmp_path / "seed"
     tool.write_text("#!/bin/sh\nexec sleep 60\n")
     tool.chmod(0o700)
-    monkeypatch.setattr("demo.users.seeding.binary", lambda _name: str(tool))
-    monkeypatch.setattr("demo.users.seeding._STOP_S", 1.0)
+    monkeypatch.setattr("demo.users.binary", lambda _name: str(tool))
+    monkeypatch.setattr("demo.users._SEED_STOP_S", 1.0)
 
     with pytest.raises(KeyboardInterrupt):
         seed(PostgresServer(tmp_path), 10, tmp_path / "users")
@@ -84,27 +76,17 @@ def test_interrupt_while_the_seed_tool_starts_ends_it(tmp_path: Path, monkeypatc
     assert [process.poll() is not None for process in started] == [True]
 
 
-def test_no_failures_when_the_invalid_users_failed_and_the_others_completed() -> None:
-    assert failures(completed=97, failed=3) == []
-
-
-def test_users_without_an_end_are_a_failure() -> None:
-    assert failures(completed=90, failed=3, pending=7) == ["90 rows completed and 3 failed, but 100 were seeded"]
-
-
-def test_valid_user_that_failed_is_a_failure() -> None:
-    assert failures(completed=96, failed=4) == ["4 rows failed, but 3 were seeded invalid"]
-
-
-def test_empty_table_is_a_failure() -> None:
-    assert len(failures()) == 2
-
-
-def test_total_rate_counts_from_the_first_claim_to_the_last_end() -> None:
-    shares = (Share("a", 1, 90, 10, began=5.0, ended=7.0), Share("b", 1, 300, 0, began=6.0, ended=9.0))
-
-    total = Progress(SEEDED, shares).total
-
-    assert (total.rows, total.ended - total.began, total.rows_per_s) == (400, 4.0, 100.0)
-    assert [share.rows_per_s for share in shares] == [50.0, 100.0]
-    assert Progress(SEEDED).total.rows_per_s == 0.0
+@pytest.mark.parametrize(
+    ("by_status", "expected"),
+    [
+        ({"completed": 97, "failed": 3}, []),
+        ({"completed": 90, "failed": 3, "pending": 7}, ["90 rows completed and 3 failed, but 100 were seeded"]),
+        ({"completed": 96, "failed": 4}, ["4 rows failed, but 3 were seeded invalid"]),
+        (
+            {},
+            ["0 rows completed and 0 failed, but 100 were seeded", "0 rows failed, but 3 were seeded invalid"],
+        ),
+    ],
+)
+def test_counts_that_do_not_add_up_are_failures(by_status: dict[str, int], expected: list[str]) -> None:
+    assert failures(seeded=100, invalid=3, by_status=by_status) == expected

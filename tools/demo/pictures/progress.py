@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,10 +70,14 @@ class Picture:
         return max(0.0, (self.thumbnail.stored_at - self.published_at).total_seconds())
 
     @property
-    def reason(self) -> str:
-        """Reason of the dead letter without the error class."""
-        dead_letter = self.dead_letter
-        return dead_letter.reason.removeprefix(f"{dead_letter.error_class}: ") if dead_letter is not None else ""
+    def failure(self) -> str | None:
+        """Failure in one line, None when the picture came out as it should."""
+        name, dead_letter = self.event.name, self.dead_letter
+        if not self.event.is_good:
+            return f"{name} has no dead letter" if dead_letter is None else None
+        if dead_letter is not None:
+            return f"{name} became a dead letter ({dead_letter.reason})"
+        return f"{name} has no thumbnail" if self.thumbnail is None else None
 
 
 class Progress:
@@ -82,7 +86,7 @@ class Progress:
     def __init__(self, events: list[PictureEvent], bucket: Path) -> None:
         self.pictures = [Picture(event) for event in events]
         self._by_url = {picture.event.url: picture for picture in self.pictures}
-        self._bucket = bucket
+        self.bucket = bucket
 
     @property
     def is_settled(self) -> bool:
@@ -90,27 +94,30 @@ class Progress:
         return all(picture.is_settled for picture in self.pictures)
 
     @property
-    def line(self) -> str:
-        """Counts in one line."""
-        published, downloaded, resized, waiting, dead = (bar.count for bar in self.bars)
-        return (
-            f"published {published}, downloaded {downloaded}, resized {resized}, waiting retries {waiting}, dead {dead}"
-        )
+    def thumbnails(self) -> list[Picture]:
+        """Pictures that have a thumbnail."""
+        return [picture for picture in self.pictures if picture.thumbnail is not None]
 
     @property
-    def bars(self) -> Sequence[Bar]:
+    def dead_letters(self) -> list[Picture]:
+        """Pictures that became a dead letter."""
+        return [picture for picture in self.pictures if picture.dead_letter is not None]
+
+    @property
+    def bars(self) -> list[Bar]:
         """Counts as bars."""
-        pictures = self.pictures
-        total, good = len(pictures), sum(picture.event.is_good for picture in pictures)
-        dead = [picture for picture in pictures if picture.dead_letter is not None]
-        never_stored = sum(picture.original is None for picture in dead)
-        return (
-            Bar("published", sum(picture.published_at is not None for picture in pictures), total, "cyan"),
-            Bar("downloaded", sum(picture.original is not None for picture in pictures), total - never_stored, "cyan"),
-            Bar("resized", sum(picture.thumbnail is not None for picture in pictures), good, "green"),
-            Bar("waiting retries", sum(picture.is_waiting for picture in pictures), total, "yellow"),
-            Bar("dead letters", len(dead), total - good, "red"),
-        )
+        events = [picture.event for picture in self.pictures]
+        total, good = len(events), sum(event.is_good for event in events)
+        published = sum(picture.published_at is not None for picture in self.pictures)
+        downloaded = sum(picture.original is not None for picture in self.pictures)
+        never_stored = sum(picture.original is None for picture in self.dead_letters)
+        return [
+            Bar("published", published, total, "cyan"),
+            Bar("downloaded", downloaded, total - never_stored, "cyan"),
+            Bar("resized", len(self.thumbnails), good, "green"),
+            Bar("waiting retries", sum(picture.is_waiting for picture in self.pictures), total, "yellow"),
+            Bar("dead letters", len(self.dead_letters), total - good, "red"),
+        ]
 
     def record(self, subject: str, data: bytes, headers: Mapping[str, str], sequence: int, stored_at: datetime) -> None:
         """Record what a message of the stream says about one of the pictures."""
@@ -124,30 +131,19 @@ class Progress:
         elif subject == "image-download":
             picture.published_at = stored_at
         elif subject == "image-downloaded":
-            picture.original = StoredImage.read(self._bucket, body["key"])
-        elif subject.startswith(f"{RETRY_WAIT}."):
-            picture.is_waiting = True
+            picture.original = StoredImage.read(self.bucket, body["key"])
         else:
-            picture.is_waiting = False
-            picture.tries += 1
+            # A retry waits under one subject and comes back under another.
+            picture.is_waiting = subject.startswith(f"{RETRY_WAIT}.")
+            picture.tries += not picture.is_waiting
 
     def find_thumbnails(self) -> None:
         """Look into the bucket for the thumbnails that are missing."""
         for picture in self.pictures:
             if picture.original is not None and not picture.is_settled:
-                for path in self._bucket.glob(f"images_resized/{picture.original.path.stem}.*"):
-                    picture.thumbnail = StoredImage.read(self._bucket, f"images_resized/{path.name}", whole=True)
+                for path in self.bucket.glob(f"images_resized/{picture.original.path.stem}.*"):
+                    picture.thumbnail = StoredImage.read(self.bucket, f"images_resized/{path.name}", whole=True)
 
-
-def failures(pictures: Sequence[Picture]) -> list[str]:
-    """Say of each picture that did not come out as it should what is wrong with it."""
-    lines = []
-    for picture in pictures:
-        name, dead_letter = picture.event.name, picture.dead_letter
-        if picture.event.is_good and dead_letter is not None:
-            lines.append(f"{name} became a dead letter ({dead_letter.error_class}: {picture.reason})")
-        elif picture.event.is_good and picture.thumbnail is None:
-            lines.append(f"{name} has no thumbnail")
-        elif not picture.event.is_good and dead_letter is None:
-            lines.append(f"{name} has no dead letter")
-    return lines
+    def failures(self) -> list[str]:
+        """List the pictures that did not come out as they should, each with what is wrong."""
+        return [failure for picture in self.pictures if (failure := picture.failure)]

@@ -1,1 +1,0 @@
-"""Scenario with users: workers of the batch job on PostgreSQL."""
