@@ -11,42 +11,35 @@ from pathlib import Path
 from stack.jobs import ROOT
 
 
-def start_demo(*arguments: object, **variables: str) -> subprocess.Popen[str]:
+def start_demo(*arguments: object) -> subprocess.Popen[str]:
     """Start `python -m demo`."""
-    return _start([sys.executable, "-m", "demo", *map(str, arguments)], variables)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(_demo(arguments), cwd=ROOT, env=_environment({}), stdout=pipe, stderr=pipe, text=True)
 
 
 def run_demo(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m demo` to its end."""
-    return _finish(start_demo(*arguments, **variables))
+    return _run(_demo(arguments), variables)
 
 
 def run_make(target: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `make` with `target` to its end."""
-    return _finish(_start(["make", "--no-print-directory", target, *arguments], variables))
+    return _run(["make", "--no-print-directory", target, *arguments], variables)
 
 
-def _start(command: list[str], variables: dict[str, str]) -> subprocess.Popen[str]:
+def _demo(arguments: tuple[object, ...]) -> list[str]:
+    return [sys.executable, "-m", "demo", *map(str, arguments)]
+
+
+def _run(command: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    environment = _environment(variables)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110, check=False)
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
     # An exported width would cut the tables that tests read.
     inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**inherited, "PYTHONPATH": str(ROOT / "tools"), **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def _finish(demo: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-    with demo:
-        try:
-            stdout, stderr = demo.communicate(timeout=110)
-        except BaseException:
-            demo.kill()
-            raise
-    return subprocess.CompletedProcess(demo.args, demo.returncode, stdout, stderr)
+    return {**inherited, "PYTHONPATH": str(ROOT / "tools"), **variables}
 
 
 def processes_of(folder: Path) -> set[int]:

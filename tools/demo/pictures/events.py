@@ -37,7 +37,7 @@ _FREE = (
     "rocket.jpg",
     "text.png",
 )
-_NOT_FREE = ("coins.png", "ihc.png", "moon.png", "motorcycle_left.png", "page.png")
+NOT_FREE = ("coins.png", "ihc.png", "moon.png", "motorcycle_left.png", "page.png")
 
 # Two 503s before the picture, so that the display shows a waiting retry.
 _AFTER_RETRIES = "coffee.png"
@@ -53,11 +53,6 @@ class PictureEvent:
     name: str
     url: str
     is_good: bool = True
-
-    @property
-    def is_free(self) -> bool:
-        """True for a picture that the README may show."""
-        return self.name not in _NOT_FREE
 
 
 def serve_events(web: WebServer, forbidden: WebServer) -> list[PictureEvent]:
@@ -90,7 +85,7 @@ def originals() -> dict[str, bytes]:
     if found is None or not found.submodule_search_locations:
         raise StackError("scikit-image, which brings the pictures, is not installed; run `tools/setup.sh demo`")
     folder = Path(found.submodule_search_locations[0]) / "data"
-    files = {name: (folder / name).read_bytes() for name in (*_FREE, *_NOT_FREE)}
+    files = {name: (folder / name).read_bytes() for name in (*_FREE, *NOT_FREE)}
     for name, (source, convert) in _CONVERSIONS.items():
         with Image.open(folder / source) as image:
             files[name] = convert(image)

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from demo.display import display, print_line, print_places, print_tables
 from demo.pictures.contact_sheet import draw, save_small
-from demo.pictures.events import PictureEvent, serve_events
+from demo.pictures.events import NOT_FREE, PictureEvent, serve_events
 from demo.pictures.progress import Picture, Progress
 from demo.pictures.web import WebServer
 from demo.resources import stopping
@@ -131,6 +131,6 @@ def _dead_letters_table(pictures: Sequence[Picture]) -> Table:
 def _save_sheets(pictures: Sequence[Picture], folder: Path, readme_picture: Path | None) -> None:
     if pictures:
         draw(pictures, _SHEET_PX).save(folder / _SHEET)
-    free = [picture for picture in pictures if picture.event.is_free]
+    free = [picture for picture in pictures if picture.event.name not in NOT_FREE]
     if free and readme_picture is not None:
         save_small(draw(free, _README_PX), readme_picture)
