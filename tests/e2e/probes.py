@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.repo.manifests.pods import pods
-from tests.repo.manifests.rendered import Source
+from tests.repo.manifests.rendered import Source, pods
 
 from stack.jobs import ROOT
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.repo.manifests.pods import PodTemplate, pods
-from tests.repo.manifests.rendered import SOURCES, Source
+from tests.repo.manifests.rendered import SOURCES, PodTemplate, Source, pods
 
 from keda_jobs.batch import BatchJob
 from keda_jobs.event.job import EventJob

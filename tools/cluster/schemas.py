@@ -9,7 +9,7 @@ import asyncio
 import sys
 from collections.abc import Mapping
 
-from cluster import roles
+from cluster.database import roles
 from cluster.errors import ClusterError, run
 from cluster.kubernetes import secret_of_stdin
 from keda_jobs.errors import JobError
@@ -26,7 +26,7 @@ async def apply_all(settings: PgSettings, passwords: Mapping[str, str]) -> dict[
 
 def _main() -> int:
     passwords = secret_of_stdin()
-    if missing := [role for role in roles.roles() if role not in passwords]:
+    if missing := [role for role in roles() if role not in passwords]:
         raise ClusterError(f"the Secret postgres has no {', '.join(missing)}; run: make -C k8s secrets")
     try:
         applied = asyncio.run(apply_all(load_settings(PgSettings), passwords))

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from cluster import database, env_file, roles
+from cluster import database, env_file
 from cluster.errors import ClusterError, run
 from cluster.kubernetes import encoded, secret_of_stdin
 from stack.jobs import ROOT
@@ -40,7 +40,7 @@ def postgres_data(values: Values, kept: Values) -> dict[str, str]:
         "PG_DATABASE": found.name,
         "PG_SSLMODE": found.sslmode,
     }
-    return parts | roles.passwords(values, kept)
+    return parts | database.passwords(values, kept)
 
 
 def _quoted(value: str) -> str:

@@ -18,6 +18,7 @@ from types import FrameType
 from stack.jobs import ROOT
 from stack.local import LocalStack, Ports
 from stack.process import Process, StackError
+from stack.waiting import wait_until
 
 FOLDER = ROOT / ".stack"
 _READY = "ready"
@@ -78,12 +79,10 @@ def down(folder: Path = FOLDER) -> bool:
     if pid is None:
         return False
     os.kill(pid, signal.SIGTERM)
-    give_up = time.monotonic() + _DOWN_DEADLINE_S
-    while running_pid(folder) is not None:
-        if time.monotonic() > give_up:
-            raise StackError(f"the supervisor (pid {pid}) does not stop (log: {folder / 'supervisor.log'})")
-        time.sleep(_WATCH_S / 4)
-    return True
+    try:
+        return wait_until(lambda: running_pid(folder) is None, _DOWN_DEADLINE_S)
+    except TimeoutError:
+        raise StackError(f"the supervisor (pid {pid}) does not stop (log: {folder / 'supervisor.log'})") from None
 
 
 def running_pid(folder: Path = FOLDER) -> int | None:

@@ -15,8 +15,7 @@ from keda_jobs.settings import load_settings
 from stack import all_jobs, jobs_of
 from stack.jobs import ROOT
 
-from .pods import PodTemplate, pods
-from .rendered import Object, Source, of_kind
+from .rendered import Object, PodTemplate, Source, of_kind, pods
 
 # Values for variables from secrets, any that the settings classes accept.
 _FROM_SECRETS = {

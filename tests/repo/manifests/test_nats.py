@@ -7,8 +7,7 @@ import re
 from stack.jobs import ROOT
 
 from .jobs import EVENT_JOBS, SERVICES, quantity
-from .pods import PodTemplate, pods
-from .rendered import Object, Source, of_kind
+from .rendered import Object, PodTemplate, Source, of_kind, pods
 
 OBJECTS = Source(ROOT / "k8s/nats").objects
 CONFIGURATION = (ROOT / "k8s/nats/config/nats.conf").read_text()

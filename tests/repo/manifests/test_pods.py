@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from .pods import PodTemplate, pods
-from .rendered import SOURCES, Object, Source, shown
+from .rendered import SOURCES, Object, PodTemplate, Source, pods, shown
 
 Rule = Callable[[PodTemplate], Iterator[str]]
 

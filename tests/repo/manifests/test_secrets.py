@@ -17,8 +17,7 @@ from keda_jobs.settings import NatsSettings, StoreSettings
 from stack.jobs import ROOT
 
 from .jobs import JOBS, JobManifest
-from .pods import PodTemplate, pods
-from .rendered import SOURCES, Object, Source, of_kind
+from .rendered import SOURCES, Object, PodTemplate, Source, of_kind, pods
 
 # Namespace and name of a secret, and its keys.
 Secrets = dict[tuple[str, str], set[str]]

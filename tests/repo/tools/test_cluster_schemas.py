@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import asyncpg
 from pydantic import SecretStr
 
-from cluster.roles import passwords, roles
+from cluster.database import passwords, roles
 from cluster.schemas import apply_all
 from keda_jobs.batch import BatchJob
 from keda_jobs.settings import PgSettings

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from cluster import env_file
-from cluster.database import read
+from cluster.database import passwords, read, roles
 from cluster.errors import ClusterError
-from cluster.roles import passwords, roles
 from cluster.secrets import faults_for, make_test_file, postgres_data, render
 from stack.jobs import ROOT
 
