@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import os
 import shutil
+import signal
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,10 @@ from stack.streams import apply_streams
 # Both go by the wall clock, and the machine is busy with servers.
 settings.register_profile("keda-jobs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("keda-jobs")
+
+# A shell ignores SIGINT in what it runs in the background, and programs under test would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests wait for servers most of the time, so a core serves several of them.
 _WORKERS_PER_CORE = 3

@@ -117,7 +117,7 @@ def test_field_that_keda_does_not_know_is_refused(deployed: None) -> None:
 def test_second_scaled_object_for_a_deployment_is_refused(deployed: None) -> None:
     # KEDA's webhook refuses it. The API server ignores a webhook that does not answer.
     # The webhook names the HPA where it sees that first, else the ScaledObject.
-    with pytest.raises(CommandFailed, match="is already managed by the (ScaledObject|hpa)"):
+    with pytest.raises(CommandFailed, match=r"is already managed by the (ScaledObject|hpa)"):
         kubectl(*CREATE, given=json.dumps(scaled_object(name="second", target="image-resize")))
 
 
