@@ -124,21 +124,10 @@ async def connect(
 
     try:
         await client.connect(
-            servers=settings.nats_url.split(","),
-            name=name,
-            # A user may subscribe to no inbox but its own, or it could read the server's answers to others.
-            inbox_prefix=f"_INBOX_{settings.nats_user or name}",
-            allow_reconnect=wait,
-            # nats-py tries a server that refuses once more than this, and forever with -1 or 0.
-            max_reconnect_attempts=-1 if wait else 1,
-            reconnect_time_wait=1 if wait else 0,
-            connect_timeout=2 if wait else 5,
-            # A half-open connection is noticed after two of these.
-            ping_interval=10,
             error_cb=errors.report,
             disconnected_cb=disconnected,
             reconnected_cb=reconnected,
-            **_credentials(settings),
+            **_options(settings, name, wait=wait),
         )
     except (NatsError, OSError, TimeoutError) as error:
         await client.close()
@@ -169,8 +158,20 @@ def _raise_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-def _credentials(settings: NatsSettings) -> dict[str, Any]:
-    options: dict[str, Any] = {}
+def _options(settings: NatsSettings, name: str, *, wait: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "servers": settings.nats_url.split(","),
+        "name": name,
+        # A user may subscribe to no inbox but its own, or it could read the server's answers to others.
+        "inbox_prefix": f"_INBOX_{settings.nats_user or name}",
+        "allow_reconnect": wait,
+        # nats-py tries a server that refuses once more than this, and forever with -1 or 0.
+        "max_reconnect_attempts": -1 if wait else 1,
+        "reconnect_time_wait": 1 if wait else 0,
+        "connect_timeout": 2 if wait else 5,
+        # A half-open connection is noticed after two of these.
+        "ping_interval": 10,
+    }
     if settings.nats_user is not None:
         options["user"] = settings.nats_user
     if settings.nats_password is not None:
