@@ -35,7 +35,8 @@ class Psycopg:
 
     async def fetch(self, query: str, *arguments: Any) -> Rows:
         await self.execute(query, *arguments)
-        return await self._cursor.fetchall()
+        rows: Rows = await self._cursor.fetchall()
+        return rows
 
     async def execute(self, query: str, *arguments: Any) -> None:
         await self._cursor.execute(query.encode(), arguments or None, binary=True)
