@@ -15,6 +15,7 @@ from exporter.snapshots import ConsumerSnapshot, Storage, StreamSnapshot
 from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream.api import durable_consumers, stream_info
 from keda_jobs.jetstream.connection import NatsConnection, connect
+from keda_jobs.runtime.shutdown import wait_for
 from keda_jobs.status.dead_letters import DeadLetterCounter
 from keda_jobs.status.stream import ConsumerState, StreamState, oldest_unacked, read_waiting_retries
 
@@ -41,9 +42,7 @@ class StreamReader:
 
     async def read(self) -> StreamSnapshot:
         """Take a snapshot, and wait for the first connection. Raises `BrokerUnavailable`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await self._connected.wait()
+        await wait_for(self._connected, CONNECT_TIMEOUT_S)
         connection = self._connection
         if connection is None or not connection.is_connected:
             raise BrokerUnavailable("not connected to NATS")

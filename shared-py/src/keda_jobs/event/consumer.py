@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from keda_jobs.event.runner import Runner
 from keda_jobs.event.settle import Settler
 from keda_jobs.runtime.backoff import Backoff
 from keda_jobs.runtime.process import Process
+from keda_jobs.runtime.shutdown import wait_for
 from keda_jobs.settings import JobSettings
 
 log = logging.getLogger(__name__)
@@ -108,9 +108,7 @@ class Consumer:
     async def _wait_for_change(self) -> None:
         """Wait for a free slot, a recovery, a shutdown or the next tick."""
         self._changed.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_TICK_S):
-                await self._changed.wait()
+        await wait_for(self._changed, _TICK_S)
 
     async def _drain(self) -> None:
         """Let running messages finish within the grace."""
