@@ -20,8 +20,8 @@ def _seconds(value: Any) -> Any:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-"""Duration in seconds. `30` and `30s` are both accepted."""
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(allow_inf_nan=False, le=366 * 24 * 3600)]
+"""Duration in seconds, at most a year. `30` and `30s` are both accepted."""
 
 
 LogLevel = Annotated[
@@ -131,7 +131,7 @@ class BatchSettings(PgSettings, WorkSettings):
         description="a batch without a heartbeat for this long is recovered by others. One is sent every third of it",
     )
     max_attempts: int = Field(3, ge=1, le=32_767, description="attempts at a row before it has failed permanently")
-    retry_step_s: Seconds = Field(60, gt=0, description="the n-th retry waits n times this long")
+    retry_step_s: Seconds = Field(60, gt=0, description="the n-th retry waits n times this long, at most 7 days")
     pod_name: str = Field(default_factory=socket.gethostname, description="name of this worker in `batch_jobs`")
 
 
@@ -142,8 +142,10 @@ class JobSettings(NatsSettings, WorkSettings):
     handler_timeout_s: Seconds = Field(
         120, gt=0, description="time for one attempt of the handler, then it counts as failed"
     )
-    retry_max_deliveries: int = Field(15, ge=1, description="deliveries before a message becomes a dead letter")
-    retry_step_s: Seconds = Field(2460, gt=0, description="the n-th retry waits n times this long")
+    retry_max_deliveries: int = Field(
+        15, ge=1, le=10_000, description="deliveries before a message becomes a dead letter"
+    )
+    retry_step_s: Seconds = Field(2460, gt=0, description="the n-th retry waits n times this long, at most 7 days")
     ack_wait_s: Seconds = Field(
         60, ge=0.5, description="the consumer's `ack_wait`. An in-progress signal is sent every third of it"
     )

@@ -1,10 +1,26 @@
 """Decisions about a message: its outcome and the time of its retry."""
 
+from datetime import UTC, datetime, timedelta
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keda_jobs.domain.event import Event
-from keda_jobs.domain.policy import Ack, Dead, Decision, Failed, Hold, Retry, RetryPolicy, Succeeded, describe
+from keda_jobs.domain.message import STREAM_KEEPS, Message, Received
+from keda_jobs.domain.policy import (
+    LONGEST_DELAY_S,
+    LONGEST_RETRY_AFTER_S,
+    Ack,
+    Dead,
+    Decision,
+    Failed,
+    Hold,
+    Retry,
+    RetryPolicy,
+    Succeeded,
+    describe,
+)
+from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.errors import Permanent, RetryAfter, StoreUnavailable, Transient
 from keda_jobs.runtime.backoff import backoff_s
 
@@ -58,12 +74,39 @@ def test_an_error_may_limit_its_deliveries() -> None:
     assert isinstance(after(Transient("unknown host", max_deliveries=3), 3), Dead)
 
 
-@given(attempts, st.floats(0, 1e9))
-def test_retry_after_lengthens_a_retry_within_bounds(attempt: int, wish_s: float) -> None:
+@given(attempts, st.floats() | st.integers())
+def test_retry_after_lengthens_a_retry_by_a_day_at_most(attempt: int, wish_s: float) -> None:
     decision = after(RetryAfter("busy", delay_s=wish_s), attempt)
     if isinstance(decision, Retry):
-        assert attempt * 2460.0 <= decision.delay_s or decision.delay_s == RetryPolicy().longest_delay_s
-        assert decision.delay_s <= RetryPolicy().longest_delay_s
+        assert attempt * 2460.0 <= decision.delay_s <= max(attempt * 2460.0, LONGEST_RETRY_AFTER_S)
+
+
+def test_a_long_step_is_not_shortened_by_retry_after() -> None:
+    policy = RetryPolicy(15, 2 * LONGEST_RETRY_AFTER_S)
+    retry = Retry(2 * LONGEST_RETRY_AFTER_S, "RetryAfter: busy", "RetryAfter")
+    assert policy.decide(Failed(RetryAfter("busy", delay_s=60)), 1) == retry
+
+
+STAMP = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@given(
+    step_s=st.floats(1e-6, 366 * 24 * 3600),
+    attempt=st.integers(1, 9_999),
+    error=st.builds(RetryAfter, st.just("busy"), delay_s=st.floats() | st.integers()) | st.builds(Transient),
+    clock=st.datetimes(timezones=st.just(UTC)),
+)
+def test_no_step_header_or_clock_schedules_a_retry_beyond_what_the_stream_keeps(
+    step_s: float, attempt: int, error: Exception, clock: datetime
+) -> None:
+    received = Received("made", b"{}", {}, attempt, 7, STAMP)
+    message = Message.from_delivery(received, "maker")
+    decision = RetryPolicy(10_000, step_s).decide(Failed(error), attempt)
+    assert isinstance(decision, Retry)
+    assert decision.delay_s <= LONGEST_DELAY_S < STREAM_KEEPS.total_seconds()
+    schedule = scheduled_retry(message, "maker", decision.delay_s, message.server_time(clock)).headers["Nats-Schedule"]
+    due = datetime.fromisoformat(schedule.removeprefix("@at "))
+    assert STAMP <= due <= STAMP + STREAM_KEEPS + timedelta(seconds=LONGEST_DELAY_S)
 
 
 def test_the_sixteenth_delivery_is_dead_lettered_without_running() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from keda_jobs.domain.message import STREAM_KEEPS
 from keda_jobs.errors import Misconfigured
 from keda_jobs.jetstream.stream_diff import differences, format_duration_ns, format_value, merge
 from keda_jobs.jetstream.streams import find_jobs, read_declaration
@@ -40,6 +41,7 @@ def test_the_declaration_of_this_repository_is_valid() -> None:
         "image-download-consumer",
         "image-resize-consumer",
     }
+    assert found.stream["max_age"] == STREAM_KEEPS.total_seconds() * 1_000_000_000
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from keda_jobs import Permanent, RetryAfter, Transient
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _RETRYABLE = frozenset({408, 425, 429, *range(500, 600)})
-_SECONDS = re.compile(r"[0-9]{1,9}")
+_SECONDS = re.compile(r"[0-9]+")
+_A_YEAR_S = 366 * 24 * 3600.0
 
 
 class HttpRefused(Permanent):
@@ -34,15 +35,15 @@ def failure(status: int, retry_after: str | None, now: datetime) -> Permanent | 
 
 
 def retry_after_s(header: str | None, now: datetime) -> float | None:
-    """Return the seconds until the time in a Retry-After header, or None when it is absent or invalid."""
+    """Return the seconds until the time in a Retry-After header, at most a year. None: it is absent or invalid."""
     if header is None:
         return None
     if _SECONDS.fullmatch(header.strip()):
-        return float(header)
+        return min(float(header), _A_YEAR_S)
     try:
         due = parsedate_to_datetime(header)
     except (ValueError, OverflowError):
         return None
     # asctime, the oldest of HTTP's three date formats, has no time zone. HTTP dates are always UTC.
     due = due if due.tzinfo else due.replace(tzinfo=UTC)
-    return max(0.0, (due - now).total_seconds())
+    return min(max(0.0, (due - now).total_seconds()), _A_YEAR_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Self
 
 from keda_jobs.domain.headers import Header, application_headers, header_bytes
@@ -14,6 +14,9 @@ from keda_jobs.domain.subjects import due_subject, is_literal
 # An id is one part of a subject.
 _ID = re.compile(r"[0-9A-Za-z_-]{1,255}")
 _LONGEST_SUBJECT = 255
+
+STREAM_KEEPS = timedelta(days=14)
+"""Age at which the stream deletes a message: `max_age` in jobs/stream.json."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,13 @@ class Message:
     def size(self) -> int:
         """Size on the wire in bytes: headers and body."""
         return len(self.data) + header_bytes(self.headers)
+
+    def server_time(self, clock: datetime) -> datetime:
+        """Return the time by a pod's `clock`, which may be wrong by years, bounded by the server's own stamp.
+
+        The message was stored before now, and no longer ago than the stream keeps messages.
+        """
+        return min(max(clock, self.published_at), self.published_at + STREAM_KEEPS)
 
     @classmethod
     def from_delivery(cls, received: Received, job: str) -> Self:

@@ -81,16 +81,22 @@ ACK_UNCONFIRMED = "ack_unconfirmed"
 OUTCOMES = (*(decision.outcome for decision in get_args(Decision)), ACK_UNCONFIRMED)
 
 
+LONGEST_DELAY_S = 7 * 24 * 3600.0
+"""Longest wait of one retry: half of what the stream keeps, so that a due retry has time left to be read."""
+
+LONGEST_RETRY_AFTER_S = 24 * 3600.0
+"""Longest wait that Retry-After can ask for."""
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Limits of the retries, in seconds: retry n waits n × `step_s`, and Retry-After at most `longest_delay_s`.
+    """Limits of the retries: retry n waits n × `step_s` seconds, at most `LONGEST_DELAY_S`.
 
     Fifteen deliveries with a step of 2460 s wait (1 + … + 14) × 2460 s = 71.75 h in all.
     """
 
     max_deliveries: int = 15
     step_s: float = 2460.0
-    longest_delay_s: float = 24 * 3600.0
 
     def exhausted(self, attempt: int) -> bool:
         """Return whether delivery number `attempt` exceeds the limit, so that the handler must not run."""
@@ -124,8 +130,8 @@ class RetryPolicy:
             return Dead(reason, error_class)
         delay_s = attempt * self.step_s
         if isinstance(error, RetryAfter):
-            delay_s = min(max(delay_s, error.delay_s), self.longest_delay_s)
-        return Retry(delay_s, reason, error_class)
+            delay_s = max(delay_s, min(error.delay_s, LONGEST_RETRY_AFTER_S))
+        return Retry(min(delay_s, LONGEST_DELAY_S), reason, error_class)
 
 
 def describe(error: BaseException) -> str:

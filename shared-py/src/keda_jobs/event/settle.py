@@ -123,8 +123,7 @@ class Settler:
         return decision
 
     def _outgoing(self, decision: Settlement, message: Message, span: Span) -> list[Outgoing]:
-        # A pod's clock may be behind the server's. The server's own stamp is certainly in the past.
-        now = max(datetime.now(UTC), message.published_at)
+        now = message.server_time(datetime.now(UTC))
         match decision:
             case Ack(events):
                 return [
