@@ -9,6 +9,7 @@ from exporter.queues import read_queues
 from exporter.scrape import Scraper, Source
 from exporter.settings import Settings
 from exporter.stream import StreamReader
+from keda_jobs.runtime.health import serve_probes
 from keda_jobs.runtime.process import Process
 from keda_jobs.settings import PgSettings, load_settings
 
@@ -20,7 +21,8 @@ async def serve(process: Process[Settings]) -> None:
     collector = SampleCollector()
     scraper = Scraper(_sources(stream, load_settings(PgSettings) if settings.pg_dsn else None), collector)
     # The exporter is alive and ready without its sources: the numbers say which of them cannot be read.
-    async with process.probes(collector.registry, refresh=scraper.refresh), stream.connected():
+    probes = serve_probes(settings.http_port, collector.registry, refresh=scraper.refresh)
+    async with probes, stream.connected():
         process.connected = True
         await process.shutdown.wait()
 

@@ -12,12 +12,11 @@ from typing import TypeVar
 
 from keda_jobs.batch.metrics import BatchMetrics
 from keda_jobs.batch.results import ResultBuffer
-from keda_jobs.batch.retrying import database_backoff, retry_until
 from keda_jobs.batch.row_runner import RowRunner
 from keda_jobs.claims.queue import Batch, ClaimQueue, CompletedRow, Failure, LeaseLost, SettledRows, ValuesRefused
 from keda_jobs.domain.policy import describe
 from keda_jobs.errors import DatabaseUnavailable
-from keda_jobs.runtime.backoff import Backoff
+from keda_jobs.runtime.backoff import SHORT_S, Backoff, retry_until
 from keda_jobs.runtime.shutdown import Shutdown
 from keda_jobs.runtime.tracing import Span
 from keda_jobs.settings import BatchSettings
@@ -39,7 +38,7 @@ class BatchRun:
     settings: BatchSettings
     metrics: BatchMetrics
     shutdown: Shutdown
-    _backoff: Backoff = field(init=False, default_factory=database_backoff)
+    _backoff: Backoff = field(init=False, default_factory=lambda: Backoff(SHORT_S))
     _results: ResultBuffer = field(init=False, default_factory=ResultBuffer)
     _lease_until: float = field(init=False, default=0.0)
     _settled: SettledRows = field(init=False, default=SettledRows())

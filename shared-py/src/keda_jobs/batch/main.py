@@ -10,14 +10,15 @@ from contextlib import AsyncExitStack
 from keda_jobs.batch.batch_run import WRITERS
 from keda_jobs.batch.job import BatchContext, BatchJob
 from keda_jobs.batch.metrics import BatchMetrics
-from keda_jobs.batch.retrying import database_backoff, retry_until
 from keda_jobs.batch.row_runner import RowRunner
 from keda_jobs.batch.worker import Worker
 from keda_jobs.claims.queue import ClaimQueue
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.errors import DatabaseUnavailable
 from keda_jobs.postgres import open_pool
+from keda_jobs.runtime.backoff import SHORT_S, Backoff, retry_until
 from keda_jobs.runtime.cpu import CpuPool
+from keda_jobs.runtime.health import serve_probes
 from keda_jobs.runtime.process import Process
 from keda_jobs.settings import BatchSettings
 
@@ -41,7 +42,7 @@ async def work(job: BatchJob, process: Process[BatchSettings]) -> None:
 
     async with AsyncExitStack() as stack:
         # An answer to the liveness probe shows that the loop turns.
-        await stack.enter_async_context(process.probes(metrics.registry, ready=ready))
+        await stack.enter_async_context(serve_probes(process.settings.http_port, metrics.registry, ready=ready))
         try:
             worker = await _connect(job, process, metrics, stack)
             process.connected = True
@@ -67,7 +68,7 @@ async def _connect(
         lambda: ClaimQueue.bind(
             connections, job.table, pod_name=settings.pod_name, lease_s=settings.lease_s, policy=policy
         ),
-        database_backoff(),
+        Backoff(SHORT_S),
         shutdown,
         lambda: give_up,
     )

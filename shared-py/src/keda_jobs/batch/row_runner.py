@@ -78,7 +78,7 @@ class RowRunner:
                     raise TypeError(f"the handler returned {type(result).__name__}, not {result_type.__name__}")
             except PlatformError as error:
                 waiting.appendleft(claimed)
-                await self._back_off(error)
+                await self._backoff.wait(str(error), self._shutdown)
             except Exception as error:
                 self._log_bug(error)
                 results.failures.append(self.failure(claimed, error))
@@ -90,10 +90,6 @@ class RowRunner:
                 results.completed.append(CompletedRow(claimed, result or ()))
                 if self._backoff.active:
                     self._backoff.reset()
-
-    async def _back_off(self, error: PlatformError) -> None:
-        self._backoff.failed(str(error))
-        await self._shutdown.sleep(self._backoff.remaining_s)
 
     def failure(self, claimed: ClaimedRow, error: Exception) -> Failure:
         """Build the failure of a row by `error`, with the time of its retry."""

@@ -11,11 +11,10 @@ from typing import TypeVar
 
 from keda_jobs.batch.batch_run import BatchRun
 from keda_jobs.batch.metrics import BatchMetrics
-from keda_jobs.batch.retrying import database_backoff, retry_until
 from keda_jobs.batch.row_runner import RowRunner
 from keda_jobs.claims.queue import Batch, ClaimQueue
 from keda_jobs.errors import DatabaseUnavailable
-from keda_jobs.runtime.backoff import Backoff
+from keda_jobs.runtime.backoff import SHORT_S, Backoff, retry_until
 from keda_jobs.runtime.shutdown import Shutdown
 from keda_jobs.runtime.tracing import OFF, Tracer
 from keda_jobs.settings import BatchSettings
@@ -38,7 +37,7 @@ class Worker:
     shutdown: Shutdown
     tracer: Tracer = OFF
     has_claimed: bool = False
-    _backoff: Backoff = field(init=False, default_factory=database_backoff)
+    _backoff: Backoff = field(init=False, default_factory=lambda: Backoff(SHORT_S))
 
     async def run(self) -> None:
         """Run batches until nothing is claimable. Raises `DatabaseUnavailable`, `Misconfigured`."""

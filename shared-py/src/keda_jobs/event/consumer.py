@@ -12,7 +12,7 @@ from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.event.runner import Runner
 from keda_jobs.event.settle import Settler
-from keda_jobs.runtime.backoff import Backoff
+from keda_jobs.runtime.backoff import SHORT_S, Backoff
 from keda_jobs.runtime.process import Process
 from keda_jobs.runtime.shutdown import wait_for
 from keda_jobs.settings import JobSettings
@@ -29,12 +29,13 @@ class Consumer:
         self._shutdown = process.shutdown
         self._broker = broker
         self._metrics = metrics
-        self._settler = Settler(process, broker, runner, metrics, self._wake)
-        # A fetch costs the server next to nothing, and messages wait for every second of backoff.
-        self._fetch_backoff = Backoff(max_s=5.0)
+        self._fetch_backoff = Backoff(SHORT_S)
         self._limit = process.settings.concurrency
         self._running: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
+        self._backoff = Backoff(on_recovery=self._changed.set)
+        self._settler = Settler(process, broker, runner, metrics, self._backoff)
+        process.shutdown.on_request = self._changed.set
         self._ticked_at = time.monotonic()
         metrics.concurrency_limit.set(self._limit)
         metrics.in_flight.set_function(lambda: len(self._running))
@@ -47,14 +48,11 @@ class Consumer:
     @property
     def is_paused(self) -> bool:
         """True while the loop backs off, because NATS or the store is unavailable."""
-        return self._settler.backoff.active or self._fetch_backoff.active
+        return self._backoff.active or self._fetch_backoff.active
 
     async def run(self) -> None:
         """Consume until a shutdown, then drain. Raises `BrokerClosed` when the connection is permanently lost."""
-        side_tasks = [
-            asyncio.create_task(self._settler.heartbeat.run(), name="heartbeat"),
-            asyncio.create_task(self._wake_on_shutdown(), name="shutdown"),
-        ]
+        heartbeat = asyncio.create_task(self._settler.heartbeat.run(), name="heartbeat")
         try:
             while not self._shutdown.requested:
                 self._ticked_at = time.monotonic()
@@ -67,13 +65,12 @@ class Consumer:
             await self._drain()
         finally:
             self._settler.fetch_ended.set()
-            for task in side_tasks:
-                task.cancel()
+            heartbeat.cancel()
             await self._cancel_running()
 
     def _may_fetch(self) -> bool:
         """Return whether a slot is free and no running message waits for the platform."""
-        waiting = self._fetch_backoff.waiting or (self._settler.backoff.active and self._running)
+        waiting = self._fetch_backoff.waiting or (self._backoff.active and self._running)
         return len(self._running) < self._limit and not waiting
 
     async def _fetch(self) -> Sequence[Delivery]:
@@ -97,13 +94,6 @@ class Consumer:
         self._changed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a message is not settled and is delivered again after its ack_wait", exc_info=error)
-
-    def _wake(self) -> None:
-        self._changed.set()
-
-    async def _wake_on_shutdown(self) -> None:
-        await self._shutdown.wait()
-        self._wake()
 
     async def _wait_for_change(self) -> None:
         """Wait for a free slot, a recovery, a shutdown or the next tick."""

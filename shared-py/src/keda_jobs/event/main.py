@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from contextlib import AsyncExitStack
 from typing import Any
 
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.subjects import durable_name
-from keda_jobs.errors import StoreUnavailable
 from keda_jobs.event.consumer import Consumer
 from keda_jobs.event.job import Context, EventJob
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.event.runner import Runner
 from keda_jobs.jetstream.broker import JetStreamBroker
 from keda_jobs.jetstream.connection import NatsConnection, connect
-from keda_jobs.runtime.backoff import Backoff
+from keda_jobs.runtime.backoff import Backoff, retry_until
 from keda_jobs.runtime.cpu import CpuPool
+from keda_jobs.runtime.health import serve_probes
 from keda_jobs.runtime.metrics import StoreMetrics
 from keda_jobs.runtime.process import Process
 from keda_jobs.settings import JobSettings, StoreSettings
@@ -36,8 +35,10 @@ async def consume(job: EventJob, process: Process[JobSettings]) -> None:
     state = State(process)
     metrics.paused.set_function(state.is_paused)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(process.probes(metrics.registry, alive=state.alive, ready=state.ready))
-        store = await _open_store(stack, settings, metrics)
+        await stack.enter_async_context(
+            serve_probes(settings.http_port, metrics.registry, alive=state.alive, ready=state.ready)
+        )
+        store = await _open_store(stack, process, metrics)
         resources = await stack.enter_async_context(job.resources(settings)) if job.resources else None
         connection = connect(settings, name=job.name, wait=True, on_reconnect=metrics.reconnects.inc)
         nats = await stack.enter_async_context(connection)
@@ -85,8 +86,9 @@ class State:
         return self.consumer.is_paused or not self.connection.is_connected
 
 
-async def _open_store(stack: AsyncExitStack, settings: JobSettings, metrics: EventMetrics) -> Bucket | None:
+async def _open_store(stack: AsyncExitStack, process: Process[JobSettings], metrics: EventMetrics) -> Bucket | None:
     """Open the job's bucket, and wait until it answers: a message is fetched only when its result can be stored."""
+    settings = process.settings
     if not isinstance(settings, StoreSettings):
         return None
     # A job without a store need not load an S3 client.
@@ -94,11 +96,5 @@ async def _open_store(stack: AsyncExitStack, settings: JobSettings, metrics: Eve
 
     bucket = S3Bucket(settings, connections=settings.concurrency, metrics=StoreMetrics(metrics.registry))
     store = await stack.enter_async_context(bucket)
-    backoff = Backoff()
-    while True:
-        try:
-            await store.check()
-            return store
-        except StoreUnavailable as error:
-            backoff.failed(str(error))
-            await asyncio.sleep(backoff.remaining_s)
+    await retry_until(store.check, Backoff(), process.shutdown)
+    return store

@@ -6,8 +6,8 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import assert_never
 
 from keda_jobs.domain.broker import Broker, Delivery, Outgoing
@@ -31,7 +31,7 @@ from keda_jobs.errors import BrokerUnavailable, JobError, Permanent
 from keda_jobs.event.heartbeat import Heartbeat
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.event.runner import Runner
-from keda_jobs.runtime.backoff import Backoff
+from keda_jobs.runtime.backoff import Backoff, retry_until
 from keda_jobs.runtime.process import Process
 from keda_jobs.runtime.tracing import Span
 from keda_jobs.settings import JobSettings
@@ -56,8 +56,9 @@ class Settler:
         broker: Broker,
         runner: Runner,
         metrics: EventMetrics,
-        on_recovery: Callable[[], None],
+        backoff: Backoff,
     ) -> None:
+        """`backoff` pauses all deliveries while NATS or the store is unavailable."""
         settings = process.settings
         self._job = process.name
         self._tracer = process.tracer
@@ -65,11 +66,9 @@ class Settler:
         self._broker = broker
         self._runner = runner
         self._metrics = metrics
-        self._on_recovery = on_recovery
         self._policy = RetryPolicy(settings.retry_max_deliveries, settings.retry_step_s)
         self.heartbeat = Heartbeat(settings.ack_wait_s / 3)
-        self.backoff = Backoff()
-        """Pause of all deliveries while NATS or the store is unavailable."""
+        self._backoff = backoff
         self.fetch_ended = asyncio.Event()
         """Set once no fetch is open any more."""
 
@@ -105,10 +104,10 @@ class Settler:
             result = await self._runner.handle(message, self._broker.max_payload // 2)
             decision = self._policy.decide(result, message.attempt)
             if not isinstance(decision, Hold):
-                self._recovered()
+                self._backoff.reset()
                 _log_bug(result, message)
                 return decision
-            await self._back_off(decision.reason)
+            await self._backoff.wait(decision.reason, self._shutdown)
         # An open fetch of ours would receive the message at once, which costs a delivery.
         await self.fetch_ended.wait()
         raise _GivenBack
@@ -117,7 +116,7 @@ class Settler:
         """Have the decision's messages stored. One that the broker refuses makes it a dead letter."""
         try:
             for outgoing in self._outgoing(decision, message, span):
-                await self._publish_confirmed(outgoing)
+                await retry_until(partial(self._broker.publish, outgoing), self._backoff, self._shutdown)
         except Permanent as error:
             return await self._publish(Dead(describe(error), type(error).__name__), message, span)
         return decision
@@ -144,16 +143,6 @@ class Settler:
             case _:
                 assert_never(decision)
 
-    async def _publish_confirmed(self, outgoing: Outgoing) -> None:
-        while True:
-            try:
-                await self._broker.publish(outgoing)
-            except BrokerUnavailable as error:
-                await self._back_off(str(error))
-            else:
-                self._recovered()
-                return
-
     async def _acknowledge(self, delivery: Delivery, decision: Settlement) -> str:
         """Acknowledge the delivery and return its outcome."""
         for _ in range(_ACK_TRIES):
@@ -170,15 +159,6 @@ class Settler:
             await delivery.nak()
         except BrokerUnavailable as error:
             log.warning("%s; the message is delivered again after its ack_wait", error)
-
-    async def _back_off(self, reason: str) -> None:
-        self.backoff.failed(reason)
-        await self._shutdown.sleep(self.backoff.remaining_s)
-
-    def _recovered(self) -> None:
-        if self.backoff.active:
-            self.backoff.reset()
-            self._on_recovery()
 
     def _report(self, message: Message, decision: Decision, outcome: str, duration_s: float, span: Span) -> None:
         self._metrics.record_settled(decision, outcome, duration_s, message.attempt, span.exemplar)

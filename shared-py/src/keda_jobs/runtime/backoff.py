@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import random
 import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
+from keda_jobs.errors import PlatformError
+from keda_jobs.runtime.shutdown import Shutdown, is_cancelled
+
+SHORT_S = 5.0
+"""Longest wait where a try costs the server next to nothing, and claimed rows or messages wait for it."""
 _FIRST_S = 0.5
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -23,8 +33,9 @@ def backoff_s(tries: int, *, max_s: float) -> float:
 class Backoff:
     """One wait, shared by all tasks that need the platform. It doubles up to `max_s` seconds and is logged once."""
 
-    def __init__(self, max_s: float = 15.0) -> None:
+    def __init__(self, max_s: float = 15.0, on_recovery: Callable[[], None] = lambda: None) -> None:
         self._max_s = max_s
+        self._on_recovery = on_recovery
         self._tries = 0
         self._until = 0.0
 
@@ -52,9 +63,40 @@ class Backoff:
         self._until = time.monotonic() + delay_s
         log.warning("backing off %.1f s (attempt not counted): %s", delay_s, reason, extra={"outcome": "paused"})
 
+    async def wait(self, reason: str, shutdown: Shutdown, deadline: float = math.inf) -> None:
+        """Wait after a failed try. A shutdown ends the wait, and so does the deadline, by `time.monotonic`."""
+        self.failed(reason)
+        await shutdown.sleep(min(self.remaining_s, deadline - time.monotonic()))
+
     def reset(self) -> None:
         """Note that the platform answered."""
-        if self._tries:
-            log.info("resuming after %d failed tries", self._tries)
+        if not self._tries:
+            return
+        log.info("resuming after %d failed tries", self._tries)
         self._tries = 0
         self._until = 0.0
+        self._on_recovery()
+
+
+async def retry_until(
+    call: Callable[[], Awaitable[T]],
+    backoff: Backoff,
+    shutdown: Shutdown,
+    deadline: Callable[[], float] = lambda: math.inf,
+) -> T:
+    """Retry `call` until the time that `deadline` returns (by `time.monotonic`), and run it at least once.
+
+    A shutdown ends the wait between two tries. Raises `PlatformError` after the deadline.
+    """
+    while True:
+        try:
+            result = await call()
+        except PlatformError as error:
+            if is_cancelled():  # and the rollback found a dead connection
+                raise asyncio.CancelledError from error
+            if time.monotonic() >= deadline():
+                raise
+            await backoff.wait(str(error), shutdown, deadline())
+        else:
+            backoff.reset()
+            return result

@@ -25,7 +25,12 @@ Answer = Callable[[web.Request], Awaitable[web.Response]]
 
 @asynccontextmanager
 async def serve_probes(
-    port: int, *, alive: Probe, ready: Probe, registry: CollectorRegistry, refresh: Refresh | None = None
+    port: int,
+    registry: CollectorRegistry,
+    *,
+    alive: Probe = lambda: None,
+    ready: Probe = lambda: None,
+    refresh: Refresh | None = None,
 ) -> AsyncIterator[None]:
     """Serve the probes and metrics on all interfaces. `refresh` runs before each scrape.
 

@@ -7,14 +7,10 @@ import logging
 import signal
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
-
-from prometheus_client import CollectorRegistry
 
 from keda_jobs.errors import BrokerClosed, Misconfigured, PlatformError
 from keda_jobs.runtime import logs
-from keda_jobs.runtime.health import Probe, Refresh, serve_probes
 from keda_jobs.runtime.job import Job
 from keda_jobs.runtime.shutdown import Shutdown
 from keda_jobs.runtime.tracing import OFF, Tracer, open_tracer
@@ -45,7 +41,7 @@ def run_process(job: Job) -> int:
 
 
 class Process(Generic[S]):
-    """Running process: its settings, its tracer, its probes, and its shutdown."""
+    """Running process: its settings, its tracer and its shutdown."""
 
     def __init__(self, name: str, settings: S, tracer: Tracer = OFF) -> None:
         self.name = name
@@ -76,14 +72,3 @@ class Process(Generic[S]):
         else:
             self.hang_up()
             main.cancel()
-
-    def probes(
-        self,
-        registry: CollectorRegistry,
-        *,
-        alive: Probe = lambda: None,
-        ready: Probe = lambda: None,
-        refresh: Refresh | None = None,
-    ) -> AbstractAsyncContextManager[None]:
-        """Serve probes and metrics. Raises `Misconfigured` when HTTP_PORT is taken."""
-        return serve_probes(self.settings.http_port, alive=alive, ready=ready, registry=registry, refresh=refresh)

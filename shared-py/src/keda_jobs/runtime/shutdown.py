@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,6 +22,8 @@ class Shutdown:
         self._grace_s = grace_s
         self._first = asyncio.Event()
         self._second = asyncio.Event()
+        self.on_request: Callable[[], None] = lambda: None
+        """Called at each request."""
 
     def request(self) -> None:
         """Start the grace. A second call ends it."""
@@ -30,6 +32,7 @@ class Shutdown:
         self.deadline = time.monotonic() + (0.0 if self.requested else self._grace_s)
         self.requested = True
         self._first.set()
+        self.on_request()
 
     async def wait(self) -> None:
         """Return once a shutdown is requested."""

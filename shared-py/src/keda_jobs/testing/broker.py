@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from keda_jobs.domain.broker import Outgoing
@@ -13,16 +13,6 @@ from keda_jobs.domain.headers import Header
 from keda_jobs.domain.message import Received
 
 MAX_PAYLOAD = 1024 * 1024
-
-
-@dataclass(slots=True)
-class _Stored:
-    sequence: int
-    subject: str
-    data: bytes
-    headers: dict[str, str]
-    published_at: datetime
-    num_delivered: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -56,7 +46,7 @@ class InMemoryBroker:
     ack_wait_s: float = 60.0
     fetch_s: float = 0.2
     max_payload: int = MAX_PAYLOAD
-    messages: dict[int, _Stored] = field(default_factory=dict)
+    messages: dict[int, Received] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -113,17 +103,14 @@ class InMemoryBroker:
 
     def _store(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
         sequence = next(self._numbers)
-        self.messages[sequence] = _Stored(sequence, subject, data, headers, datetime.now(UTC))
+        self.messages[sequence] = Received(subject, data, headers, 0, sequence, datetime.now(UTC))
         if subject in self.filter_subjects:
             self._pending.append(sequence)
 
     def _deliver(self, sequence: int) -> InMemoryDelivery:
         stored = self.messages[sequence]
-        stored.num_delivered += 1
+        received = self.messages[sequence] = replace(stored, num_delivered=stored.num_delivered + 1)
         self._unacked[sequence] = asyncio.get_running_loop().time() + self.ack_wait_s
-        received = Received(
-            stored.subject, stored.data, dict(stored.headers), stored.num_delivered, sequence, stored.published_at
-        )
         return InMemoryDelivery(received, self)
 
     def _advance(self) -> None:

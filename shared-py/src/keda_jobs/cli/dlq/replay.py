@@ -28,10 +28,7 @@ def replay(
         bool,
         typer.Option("--to-subject", help="To all consumers of the event's subject, not only to the job that failed."),
     ] = False,
-    per_second: Annotated[
-        float | None,
-        typer.Option("--rate", parser=options.rate, metavar="N/s", help="At most N dead letters per second."),
-    ] = None,
+    per_second: options.RateOption = None,
     dry_run: options.DryRunOption = False,
     json_: options.JsonOption = False,
     server: options.ServerOption = None,

@@ -1,4 +1,4 @@
-"""Retries of a call while PostgreSQL is unavailable."""
+"""Retries of a call while a part of the platform is unavailable."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import time
 
 import pytest
 
-from keda_jobs.batch.retrying import database_backoff, retry_until
 from keda_jobs.errors import DatabaseUnavailable
-from keda_jobs.runtime.backoff import Backoff
+from keda_jobs.runtime.backoff import Backoff, retry_until
 from keda_jobs.runtime.shutdown import Shutdown
 
 
@@ -35,7 +34,7 @@ async def test_a_call_is_retried_until_it_succeeds() -> None:
 
 async def test_a_call_runs_at_least_once() -> None:
     server = Server(failing_calls=0)
-    assert await retry_until(server.call, database_backoff(), Shutdown(0), lambda: 0.0) == "answer"
+    assert await retry_until(server.call, Backoff(), Shutdown(0), lambda: 0.0) == "answer"
 
 
 async def test_the_last_try_is_at_the_deadline() -> None:
@@ -71,7 +70,7 @@ async def test_a_cancelled_call_is_not_retried_whatever_it_raises() -> None:
             raise DatabaseUnavailable("PostgreSQL: the underlying connection is closed")
 
     waiting = asyncio.create_task(
-        retry_until(roll_back_on_a_dead_connection, database_backoff(), Shutdown(0), lambda: time.monotonic() + 3600)
+        retry_until(roll_back_on_a_dead_connection, Backoff(), Shutdown(0), lambda: time.monotonic() + 3600)
     )
     await called.wait()
     waiting.cancel()
