@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich import box
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, Task, TextColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -142,35 +142,32 @@ def progress_bar(done: int, total: int, label: str) -> Table:
 
 
 @contextmanager
-def progress_meter(task: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show the progress of long work on stderr: a bar on a terminal, a line every two seconds elsewhere.
+def progress_meter(step: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show progress, rate and time left on stderr: a bar on a terminal, a line every two seconds elsewhere.
 
-    Yield the function to call with the number done so far.
+    Yield the function to call with the number done so far. If work continues, its first call has what was done before.
     """
     screen = console(stderr=True)
-    if not screen.is_terminal:
-        yield _line_meter(task, total)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _SpeedColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=screen, transient=True) as progress:
-        bar = progress.add_task(task, total=total)
-        yield lambda done: progress.update(bar, completed=done)
-
-
-class _SpeedColumn(ProgressColumn):
-    """Column with the mean speed since the start."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.completed / max(0.001, task.elapsed or 0):,.0f}/s")
-
-
-def _line_meter(task: str, total: int | None) -> Callable[[int], None]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[pace]}"))
+    # Without a terminal nothing is drawn, but the rate is still measured.
+    bar = Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
+    bar.add_task(step, total=total, pace="")
+    [task] = bar.tasks
     next_line_at = time.monotonic() + _LINE_EVERY_S
 
     def update(done: int) -> None:
         nonlocal next_line_at
-        if time.monotonic() >= next_line_at:
+        bar.update(task.id, completed=done)
+        bar.update(task.id, pace=_format_pace(task))
+        if bar.disable and time.monotonic() >= next_line_at:
             next_line_at = time.monotonic() + _LINE_EVERY_S
-            print_err(f"{task}: {done}" + (f" of {total}" if total else ""))
+            print_err(f"{step}: {task.fields['pace']}")
 
-    return update
+    with bar:
+        yield update
+
+
+def _format_pace(task: Task) -> str:
+    total = f" of {task.total:,.0f}" if task.total else ""
+    left = f", {format_duration(timedelta(seconds=task.time_remaining))} left" if task.time_remaining else ""
+    return f"{task.completed:,.0f}{total}, {task.speed or 0:,.0f}/s{left}"

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from keda_jobs.claims import schema as claims_schema
 from keda_jobs.cli.options import JsonOption
-from keda_jobs.cli.terminal import print_err, print_json
+from keda_jobs.cli.terminal import print_err, print_json, progress_meter
 from keda_jobs.errors import JobError, Misconfigured
 from keda_jobs.postgres import open_connection
 from keda_jobs.settings import PgSettings, Settings, load_settings
@@ -27,7 +27,6 @@ from users_seed import INTERRUPTED, manifest, tables
 from users_seed import generate as generating
 from users_seed import load as loading
 from users_seed.data_set import DataSet
-from users_seed.progress import progress
 
 
 class Passwords(Settings):
@@ -134,7 +133,7 @@ def generate(
 
 
 def _generate(data_set: DataSet, out: Path) -> generating.Generated:
-    with progress("generate", data_set.rows) as watch:
+    with progress_meter("generate", data_set.rows) as watch:
         result = generating.generate(data_set, out, watch=watch, say=partial(_print_step, "generate"))
     _print_step(
         "generate",
@@ -158,7 +157,7 @@ def import_(out: OutOption = _OUT, json_: JsonOption = False) -> None:
 
 
 def _import(out: Path) -> loading.Loaded:
-    with progress("import", manifest.complete(out).data_set.rows) as watch:
+    with progress_meter("import", manifest.complete(out).data_set.rows) as watch:
         say = partial(_print_step, "import")
         result = asyncio.run(loading.load(load_settings(PgSettings), out, watch=watch, say=say))
     say(
