@@ -1,4 +1,4 @@
-"""Rows per second of users-batch and its baselines: generate, import, process, drivers."""
+"""Rows per second of users-batch and its baselines: generate, import, process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import shutil
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from batch_process import measure_process
@@ -23,13 +22,11 @@ from users_seed.load import load
 
 _ROWS = 1_000_000
 _GENERATED_ROWS = 6_000_000
-_DRIVER_ROWS = 200_000
 
 _GENERATE, _PLAIN_CSV = "users-batch-seed generate", "plain CSV loop, one core"
 _IMPORT, _COPY = "users-batch-seed import", r"psql \copy"
 # 1.5 million rows a second on two cores, where one core writes 3.8 million lines without drawing anything.
 _BOUNDS = {_PLAIN_CSV: Bound(least=0.4), _COPY: Bound(least=1)}
-_ASYNCPG, _PSYCOPG = "asyncpg", "psycopg 3, binary"
 
 _GENERATE_NOTE = (
     f"{_GENERATED_ROWS:,} rows. The seed tool uses {cores()} cores, its start counts, and its rows are random with 1 % "
@@ -38,10 +35,6 @@ _GENERATE_NOTE = (
 _IMPORT_NOTE = (
     "{rows:,} rows in {files} files into the same empty table. The seed tool ends with the key's index, the "
     r"queue's ranges and ANALYZE. \copy loads one file after the other, with index and trigger, without ANALYZE."
-)
-_DRIVERS_NOTE = (
-    f"Claim and completion of {_DRIVER_ROWS:,} rows over one connection without a handler. Both drivers get binary "
-    "results and keep no prepared statement."
 )
 
 
@@ -59,7 +52,6 @@ async def measure(bench: Bench) -> list[Comparison]:
             generated,
             await _measure_import(bench, databases, data, files),
             await measure_process(bench, databases, _ROWS),
-            *await _measure_drivers(bench, databases),
         ]
 
 
@@ -110,22 +102,3 @@ async def _check_import(databases: Databases, database: str) -> None:
     stored, claimable = await databases.row(database, "SELECT (SELECT count(*) FROM users), rows FROM users_claimable")
     if not stored == claimable == _ROWS:
         raise StackError(f"import: of {_ROWS:,} rows {stored:,} are in the table and {claimable:,} are claimable")
-
-
-async def _measure_drivers(bench: Bench, databases: Databases) -> list[Comparison]:
-    """Measure two PostgreSQL drivers with the statements of users-batch: why it uses asyncpg."""
-
-    async def turn(name: str) -> list[float]:
-        async with databases.fresh("loaded") as database:
-            dsn = databases.dsn(database, "users_worker")
-            script = bench.script(name, "claim_loop", name.partition(" ")[0], dsn, _DRIVER_ROWS)
-            await run_together(script)
-        return script.figures()
-
-    turns = await bench.in_turns("drivers", {name: partial(turn, name) for name in (_ASYNCPG, _PSYCOPG)})
-    rates = {name: [rows / seconds for rows, seconds, _ in figures] for name, figures in turns.items()}
-    cpu_us = {name: [1e6 * cpu_s / rows for rows, _, cpu_s in figures] for name, figures in turns.items()}
-    return [
-        Comparison("drivers", "rows/s", rates, note=_DRIVERS_NOTE),
-        Comparison("drivers, CPU", "client µs/row", cpu_us),
-    ]
