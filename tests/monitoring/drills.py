@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -85,9 +86,9 @@ def overdue_retry(platform: Platform) -> Iterator[None]:
 
 def frozen_loop(platform: Platform) -> Iterator[None]:
     """Freeze the process of a job."""
-    platform.freeze("image-resize")
+    platform.jobs["image-resize"].signal(signal.SIGSTOP)
     yield
-    platform.thaw("image-resize")
+    platform.jobs["image-resize"].signal(signal.SIGCONT)
 
 
 def store_down(platform: Platform) -> Iterator[None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -175,14 +174,6 @@ class Platform:
             await connection.close()
 
         asyncio.run(run())
-
-    def freeze(self, job: str) -> None:
-        """Stop the process of a job without ending it."""
-        self.jobs[job].signal(signal.SIGSTOP)
-
-    def thaw(self, job: str) -> None:
-        """Let the process of a job continue."""
-        self.jobs[job].signal(signal.SIGCONT)
 
     def _job(self, job: str) -> JobProcess:
         return JobProcess(job, self._environment, self._folder / f"{job}.log")

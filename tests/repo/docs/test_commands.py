@@ -78,15 +78,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_documents_have_commands_to_type() -> None:
-    assert len(HERE) >= 10
-
-
-@pytest.mark.parametrize("reason", NOT_HERE)
-def test_every_exception_is_needed(reason: str) -> None:
-    assert any(re.match(reason, command.text) for command in COMMANDS)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("page", sorted({command.page for command in HERE}))
 def test_commands_of_a_document_work_as_typed(

@@ -57,11 +57,6 @@ def test_every_rule_of_the_folder_is_applied() -> None:
     assert by_name[0] == by_name[1]
 
 
-def test_no_rule_exists_twice() -> None:
-    names = [rule.get("alert") or rule["record"] for rule in rules()]
-    assert sorted(set(names)) == sorted(names)
-
-
 @EACH_ALERT
 def test_an_alert_has_severity_texts_and_a_link(rule: Rule) -> None:
     assert rule["labels"]["severity"] in {"critical", "warning"}

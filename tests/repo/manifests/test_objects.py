@@ -31,19 +31,6 @@ TUNED = (
 EACH_SOURCE = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 
 
-def test_the_manifests_are_found() -> None:
-    found = {source.name for source in SOURCES}
-    folders = {path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("jobs/*/Dockerfile")}
-    platform = {
-        "k8s/nats",
-        "k8s/monitoring",
-        "k8s/kustomize/base",
-        "k8s/kustomize/overlays/prod",
-        "k8s/kustomize/overlays/test",
-    }
-    assert found >= platform | folders | {f"{folder}/service.yaml" for folder in folders}
-
-
 @EACH_SOURCE
 def test_every_object_has_the_fields_that_kubernetes_knows(source: Source) -> None:
     faults = [f"{shown(thing)}: {fault}" for thing in source.objects if (fault := schema_fault(thing))]

@@ -11,13 +11,13 @@ import subprocess
 import sys
 import threading
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import pytest
@@ -33,6 +33,7 @@ from users_seed.generate import generate
 SMALL = DataSet(rows=6_000, chunk_rows=1_000, invalid_share=0.02)
 
 
+T = TypeVar("T")
 DiskUsage = namedtuple("DiskUsage", "total used free")  # noqa: PYI024 - as in shutil
 
 
@@ -63,28 +64,27 @@ class Database:
     def settings(self) -> PgSettings:
         return PgSettings.model_validate({"pg_dsn": self.dsn})
 
-    def fetch(self, sql: str, *arguments: object) -> list[tuple[Any, ...]]:
-        async def ask() -> list[tuple[Any, ...]]:
+    def do(self, work: Callable[[asyncpg.Connection[asyncpg.Record]], Coroutine[Any, Any, T]]) -> T:
+        """Run `work` with a connection."""
+
+        async def connected() -> T:
             connection = await asyncpg.connect(self.dsn)
             try:
-                return [tuple(row) for row in await connection.fetch(sql, *arguments)]
+                return await work(connection)
             finally:
                 await connection.close()
 
-        return asyncio.run(ask())
+        return asyncio.run(connected())
+
+    def fetch(self, sql: str, *arguments: object) -> list[tuple[Any, ...]]:
+        return list(map(tuple, self.do(lambda connection: connection.fetch(sql, *arguments))))
 
     def value(self, sql: str, *arguments: object) -> Any:
-        return self.fetch(sql, *arguments)[0][0]
+        return self.do(lambda connection: connection.fetchval(sql, *arguments))
 
     def run(self, script: str) -> None:
         """Run a script of statements."""
-
-        async def execute() -> None:
-            connection = await asyncpg.connect(self.dsn)
-            await connection.execute(script)
-            await connection.close()
-
-        asyncio.run(execute())
+        self.do(lambda connection: connection.execute(script))
 
     def work(self) -> int:
         """Run a worker to its end and return its exit code."""
@@ -203,13 +203,8 @@ def tool(seed_database: Database, tmp_path: Path) -> Iterator[Tool]:
 @pytest.fixture
 def users(seed_database: Database) -> Database:
     """Return the database with the table users and its queue, both empty."""
-
-    async def apply() -> None:
-        connection = await asyncpg.connect(seed_database.dsn)
-        await schema.apply(connection, JOB.table, resources.files("users_batch") / "migrations")
-        await connection.close()
-
-    asyncio.run(apply())
+    migrations = resources.files("users_batch") / "migrations"
+    seed_database.do(lambda connection: schema.apply(connection, JOB.table, migrations))
     return seed_database
 
 

@@ -10,13 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 from unittest import mock
 
 import pytest
 from rich.console import Console
 
-from stack import StackError
 from stack.jobs import ROOT
 
 Modules = Callable[[str], ModuleType]
@@ -38,10 +36,6 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Modules:
     """Return a function that imports a module of the benchmark, which is a program and not a package."""
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "bench"))
     return importlib.import_module
-
-
-def _script(bench: Modules, log: Path, code: str) -> Any:
-    return bench("running").Script("program", [sys.executable, "-c", code], log, {})
 
 
 def test_cpu_time_counts_a_process_and_its_children_alive_or_gone(bench: Modules) -> None:
@@ -98,31 +92,6 @@ async def test_contestants_take_turns(bench: Modules) -> None:
 
     assert results == {"hare": [0, 2], "tortoise": [1, 3]}
     assert steps == [f"race: round {number} of 2, {name}" for number in (1, 2) for name in ("hare", "tortoise")]
-
-
-async def test_programs_run_together_until_each_has_ended(bench: Modules, tmp_path: Path) -> None:
-    both = [_script(bench, tmp_path / f"{number}.log", f"print({number}, 0.5)") for number in (1, 2)]
-
-    await bench("running").run_together(*both, deadline_s=20)
-
-    assert [script.figures() for script in both] == [[1.0, 0.5], [2.0, 0.5]]
-
-
-async def test_failing_program_is_reported_with_its_last_line(bench: Modules, tmp_path: Path) -> None:
-    works = _script(bench, tmp_path / "works.log", "pass")
-    fails = _script(bench, tmp_path / "fails.log", "raise SystemExit('no rows')")
-
-    with pytest.raises(StackError, match=r"program exited with 1: no rows"):
-        await bench("running").run_together(works, fails, deadline_s=20)
-
-
-async def test_programs_that_take_too_long_are_killed(bench: Modules, tmp_path: Path) -> None:
-    waits = _script(bench, tmp_path / "waits.log", "import signal; signal.pause()")
-
-    with pytest.raises(StackError, match=r"was not done within 0\.1 s"):
-        await bench("running").run_together(waits, deadline_s=0.1)
-
-    assert not waits.alive
 
 
 def test_note_explains_the_figures_of_processing(bench: Modules) -> None:

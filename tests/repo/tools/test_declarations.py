@@ -31,16 +31,6 @@ async def test_the_server_keeps_every_declared_field(
         assert {field: found[name].get(field) for field in declared} == declared
 
 
-async def test_a_shorter_ack_wait_can_be_declared_for_a_test(
-    declare: Callable[..., Awaitable[None]], nats_server: NatsServer
-) -> None:
-    await declare(ack_wait_s=2)
-    client = await nats.connect(nats_server.url)
-    info = await client.jetstream().consumer_info(STREAM["name"], "image-resize-consumer")
-    await client.close()
-    assert info.config.ack_wait == 2
-
-
 def test_the_stream_outlives_the_longest_chain_of_retries() -> None:
     assert STREAM["max_age"] == timedelta(days=14) / timedelta(microseconds=1) * 1000
     assert STREAM["max_bytes"] == -1

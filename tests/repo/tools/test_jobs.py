@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import signal
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -17,11 +16,6 @@ from keda_jobs.event.job import EventJob
 from keda_jobs.runtime.job import Service
 from stack import BatchWorker, JobProcess, PostgresServer, StackError, all_jobs, job_names
 from stack.schema import apply_schemas
-
-COMPLETED_WHEN_UNLOCKED = """
-CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
-  'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END';
-CREATE TRIGGER wait BEFORE UPDATE ON users FOR EACH ROW WHEN (NEW.batch_status = 'completed') EXECUTE FUNCTION wait()"""
 
 StartJob = Callable[..., JobProcess]
 Declare = Callable[..., Awaitable[None]]
@@ -67,17 +61,6 @@ def test_a_package_without_its_job_is_one_line(
     assert re.fullmatch(rf"secrets: new-here: new_here\.job\.JOB {reason}.*\n", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("job", job_names(EventJob))
-async def test_a_job_that_has_started_is_ready_and_ends_on_sigterm(
-    declare: Declare, start_job: StartJob, job: str
-) -> None:
-    await declare()
-    process = start_job(job)
-    assert process.answers()
-    process.signal(signal.SIGTERM)
-    assert process.wait() == 0
-
-
 def test_a_job_ignores_variables_that_name_the_users_own_servers(
     stack_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,34 +100,6 @@ async def insert_users(dsn: str, count: int) -> asyncpg.Connection[asyncpg.Recor
         "INSERT INTO users (name, email) SELECT 'Ann', 'ann@example.org' FROM generate_series(1, $1::int)", count
     )
     return connection
-
-
-async def test_a_batch_worker_ends_by_itself_when_all_rows_are_done(
-    postgres_server: PostgresServer, database: str, worker: BatchWorker
-) -> None:
-    connection = await insert_users(postgres_server.dsn_of(database), 100)
-    await asyncio.to_thread(worker.start)
-    assert await asyncio.to_thread(worker.wait) == 0
-    assert worker.is_done
-    worker.raise_if_exited()
-    done = await connection.fetch("SELECT pod_name, completed FROM batch_jobs")
-    await connection.close()
-    assert [tuple(batch) for batch in done] == [("worker-1", 100)]
-
-
-async def test_a_batch_worker_has_started_once_it_has_claimed(
-    postgres_server: PostgresServer, database: str, worker: BatchWorker
-) -> None:
-    connection = await insert_users(postgres_server.dsn_of(database), 100)
-    await connection.execute(COMPLETED_WHEN_UNLOCKED)
-    await connection.execute("SELECT pg_advisory_lock(1)")
-    await asyncio.to_thread(worker.start)
-    assert worker.alive
-    assert not worker.is_done
-    assert await connection.fetchval("SELECT claimed FROM batch_jobs") == 100
-    await connection.execute("SELECT pg_advisory_unlock(1)")
-    assert await asyncio.to_thread(worker.wait) == 0
-    await connection.close()
 
 
 async def test_a_batch_worker_that_fails_is_one_line_that_says_why(worker: BatchWorker) -> None:

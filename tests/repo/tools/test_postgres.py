@@ -61,27 +61,6 @@ def test_it_starts_in_a_folder_that_only_its_owner_may_enter(tmp_path: Path) -> 
         server.kill()
 
 
-@pytest.mark.parametrize("end", [PostgresServer.kill, PostgresServer.stop_immediately, PostgresServer.stop])
-def test_committed_rows_survive_every_end(
-    own_postgres_server: PostgresServer, end: Callable[[PostgresServer], object]
-) -> None:
-    ask(own_postgres_server, "CREATE TABLE kept AS SELECT 42 AS answer")
-    end(own_postgres_server)
-    assert not own_postgres_server.alive
-    own_postgres_server.start()
-    assert ask(own_postgres_server, "SELECT answer FROM kept") == 42
-
-
-def test_it_comes_back_on_the_same_port_with_open_connections_cut(own_postgres_server: PostgresServer) -> None:
-    async def restart() -> None:
-        connection = await asyncpg.connect(own_postgres_server.dsn)
-        await asyncio.to_thread(own_postgres_server.restart)
-        await until(connection.is_closed)
-        assert await query(own_postgres_server.dsn, "SELECT 1") == 1
-
-    asyncio.run(restart())
-
-
 async def test_kill_waits_for_a_query_that_outlives_the_server(own_postgres_server: PostgresServer) -> None:
     connection = await asyncpg.connect(own_postgres_server.dsn)
     busy = asyncio.create_task(connection.fetchval("SELECT count(*) FROM generate_series(1, 4000000)"))

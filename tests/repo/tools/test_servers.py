@@ -6,17 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import aioboto3
-import aiohttp
-import nats
 import pytest
 
 from stack import JobProcess, NatsServer, PostgresServer, Process, S3Server, StackError, wait_until
-from stack.servers import BUCKET, SECRET_KEY
 
 from .processes import family, running, start_python
 
@@ -33,41 +29,6 @@ print(*(server.pid for server in servers), flush=True)
 if sys.stdin.readline() == "crash\\n":
     raise RuntimeError
 """
-
-
-async def test_a_confirmed_publish_survives_kill_9(
-    nats_server: NatsServer, declare: Callable[..., Awaitable[None]]
-) -> None:
-    await declare()
-    client = await nats.connect(nats_server.url)
-    confirmed = await client.jetstream().publish("image-download", b"{}")
-    await client.close()
-    nats_server.kill()
-    nats_server.start()
-    client = await nats.connect(nats_server.url)
-    assert (await client.jetstream().get_msg("keda-jobs-events", confirmed.seq)).data == b"{}"
-    await client.close()
-
-
-@pytest.mark.parametrize(("secret", "status"), [(SECRET_KEY, 200), ("another-secret", 403)])
-async def test_s3_serves_files_as_objects_with_the_right_secret(s3_server: S3Server, secret: str, status: int) -> None:
-    (s3_server.bucket_folder / "picture").write_bytes(b"pixels")
-    key = s3_server.environment()["R2_ACCESS_KEY_ID"]
-    session = aioboto3.Session(key, secret, region_name="auto")
-    async with session.client("s3", endpoint_url=s3_server.url) as client:
-        url = await client.generate_presigned_url("get_object", {"Bucket": BUCKET, "Key": "picture"})
-    async with aiohttp.ClientSession() as http, http.get(url) as answer:
-        assert answer.status == status
-        assert (await answer.read() == b"pixels") is (status == 200)
-
-
-def test_a_server_comes_back_on_the_same_port_with_the_same_data(s3_server: S3Server) -> None:
-    (s3_server.bucket_folder / "picture").write_bytes(b"pixels")
-    url = s3_server.url
-    s3_server.restart()
-    assert s3_server.alive
-    assert s3_server.url == url
-    assert (s3_server.bucket_folder / "picture").read_bytes() == b"pixels"
 
 
 def test_a_process_that_ignores_sigterm_is_killed_at_the_deadline(nats_server: NatsServer) -> None:
