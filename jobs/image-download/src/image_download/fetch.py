@@ -34,7 +34,7 @@ from image_download import __version__
 from image_download.guard import ForbiddenAddress, Guard, refusals
 from image_download.settings import Settings
 from image_download.status import REDIRECTS, failure
-from image_download.url import BadUrl, display, parse_url
+from image_download.url import BadUrl, display, parse_url, resolve
 from keda_jobs import Permanent, Transient
 from keda_jobs.errors import JobError
 
@@ -142,7 +142,7 @@ class Fetcher:
 def _target(url: URL, location: str | None) -> URL:
     if location is None:
         raise BadAnswer("a redirect without Location")
-    target = parse_url(location, base=url)
+    target = resolve(location, url)
     if url.scheme == "https" and target.scheme == "http":
         raise BadAnswer(f"refusing to follow a redirect from https to {display(target)}")
     return target
