@@ -11,6 +11,7 @@ from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
 from stack import JobProcess, NatsServer, S3Server
 
+from .faulty_store import FaultyStore
 from .origin import Origin
 from .processes import StartJob
 from .stream_view import StreamView
@@ -28,6 +29,13 @@ async def origin() -> AsyncIterator[Origin]:
     """Start a web server that the downloads may ask."""
     async with Origin() as server:
         yield server
+
+
+@pytest.fixture
+async def faulty_store(s3_server: S3Server) -> AsyncIterator[FaultyStore]:
+    """Start a proxy in front of the S3 server."""
+    async with FaultyStore(s3_server.url) as store:
+        yield store
 
 
 @pytest.fixture

@@ -29,12 +29,13 @@ class Consumer:
         self._shutdown = process.shutdown
         self._broker = broker
         self._metrics = metrics
-        self._fetch_backoff = Backoff(SHORT_S)
+        self._trouble = process.trouble
+        self._fetch_backoff = process.trouble.watch(Backoff(SHORT_S))
         self._limit = process.settings.concurrency
         self._running: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self._backoff = Backoff(on_recovery=self._changed.set)
-        self._settler = Settler(process, broker, runner, metrics, self._backoff)
+        backoff = process.trouble.watch(Backoff(on_recovery=self._changed.set))
+        self._settler = Settler(process, broker, runner, metrics, backoff)
         process.shutdown.on_request = self._changed.set
         self._ticked_at = time.monotonic()
         metrics.concurrency_limit.set(self._limit)
@@ -44,11 +45,6 @@ class Consumer:
     def idle_s(self) -> float:
         """Seconds since the loop last moved. They grow while it hangs."""
         return time.monotonic() - self._ticked_at
-
-    @property
-    def is_paused(self) -> bool:
-        """True while the loop backs off, because NATS or the store is unavailable."""
-        return self._backoff.active or self._fetch_backoff.active
 
     async def run(self) -> None:
         """Consume until a shutdown, then drain. Raises `BrokerClosed` when the connection is permanently lost."""
@@ -70,7 +66,8 @@ class Consumer:
 
     def _may_fetch(self) -> bool:
         """Return whether a slot is free and no running message waits for the platform."""
-        waiting = self._fetch_backoff.waiting or (self._backoff.active and self._running)
+        others = self._trouble.oldest(besides=self._fetch_backoff)
+        waiting = self._fetch_backoff.waiting or (others is not None and self._running)
         return len(self._running) < self._limit and not waiting
 
     async def _fetch(self) -> Sequence[Delivery]:

@@ -11,14 +11,16 @@ from keda_jobs.domain.subjects import durable_name
 from keda_jobs.event.consumer import Consumer
 from keda_jobs.event.job import Context, EventJob
 from keda_jobs.event.metrics import EventMetrics
+from keda_jobs.event.retrying import RetryingBucket
 from keda_jobs.event.runner import Runner
 from keda_jobs.jetstream.broker import JetStreamBroker
-from keda_jobs.jetstream.connection import NatsConnection, connect
+from keda_jobs.jetstream.connection import connect
 from keda_jobs.runtime.backoff import Backoff, retry_until
 from keda_jobs.runtime.cpu import CpuPool
 from keda_jobs.runtime.health import serve_probes
 from keda_jobs.runtime.metrics import StoreMetrics
 from keda_jobs.runtime.process import Process
+from keda_jobs.runtime.trouble import Part
 from keda_jobs.settings import JobSettings, StoreSettings
 from keda_jobs.storage import Bucket
 
@@ -40,8 +42,15 @@ async def consume(job: EventJob, process: Process[JobSettings]) -> None:
         )
         store = await _open_store(stack, process, metrics)
         resources = await stack.enter_async_context(job.resources(settings)) if job.resources else None
-        connection = connect(settings, name=job.name, wait=True, on_reconnect=metrics.reconnects.inc)
-        nats = await stack.enter_async_context(connection)
+        nats = await stack.enter_async_context(
+            connect(
+                settings,
+                name=job.name,
+                wait=True,
+                on_reconnect=metrics.reconnects.inc,
+                state=process.trouble.watch(Part()),
+            )
+        )
         broker = await JetStreamBroker.bind(nats, durable_name(job.name))
         cpu = CpuPool()
 
@@ -50,7 +59,7 @@ async def consume(job: EventJob, process: Process[JobSettings]) -> None:
 
         runner = Runner(job.event, job.handler, context, settings.handler_timeout_s)
         consumer = Consumer(process, broker, runner, metrics)
-        state.connection, state.consumer = nats, consumer
+        state.consumer = consumer
         process.connected = True
         log.info("consuming")
         await consumer.run()
@@ -61,9 +70,9 @@ class State:
     """State of an event job's process, for probes and metrics."""
 
     def __init__(self, process: Process[JobSettings]) -> None:
-        self.connection: NatsConnection | None = None
         self.consumer: Consumer | None = None
         self._shutdown = process.shutdown
+        self._trouble = process.trouble
 
     def alive(self) -> str | None:
         """Return why Kubernetes should restart the process, if it should."""
@@ -73,17 +82,13 @@ class State:
 
     def ready(self) -> str | None:
         """Return why the process takes no messages, if it takes none."""
-        if self.connection is None:
-            return "not yet connected to NATS"
         if self._shutdown.requested:
             return "stopping"
-        return None if self.connection.is_connected else "reconnecting to NATS"
+        return self._trouble.reason or ("not yet connected" if self.consumer is None else None)
 
     def is_paused(self) -> bool:
         """Return whether the process waits for NATS or the store."""
-        if self.connection is None or self.consumer is None:
-            return True
-        return self.consumer.is_paused or not self.connection.is_connected
+        return self.consumer is None or self._trouble.reason is not None
 
 
 async def _open_store(stack: AsyncExitStack, process: Process[JobSettings], metrics: EventMetrics) -> Bucket | None:
@@ -96,5 +101,6 @@ async def _open_store(stack: AsyncExitStack, process: Process[JobSettings], metr
 
     bucket = S3Bucket(settings, connections=settings.concurrency, metrics=StoreMetrics(metrics.registry))
     store = await stack.enter_async_context(bucket)
-    await retry_until(store.check, Backoff(), process.shutdown)
-    return store
+    backoff = process.trouble.watch(Backoff())
+    await retry_until(store.check, backoff, process.shutdown)
+    return RetryingBucket(store, backoff, process.shutdown)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from keda_jobs.domain.message import Message
 from keda_jobs.domain.policy import Failed, HandlerResult, Succeeded
 from keda_jobs.errors import Permanent, Transient
 from keda_jobs.event.job import Handler
+from keda_jobs.runtime.time_limit import limit_time
 
 
 class EventTooLarge(Permanent):
@@ -48,10 +48,10 @@ class Runner:
 
     async def _call(self, event: Event, message: Message) -> object:
         try:
-            async with asyncio.timeout(self._timeout_s) as limit:
+            async with limit_time(self._timeout_s) as limit:
                 return await self._handler(event, self._context(message))
         except TimeoutError as error:
-            if limit.expired():
+            if limit.expired:
                 raise HandlerTimeout(f"no result after {self._timeout_s:g} s") from error
             raise
 

@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from keda_jobs.errors import BrokerClosed, BrokerUnavailable, Misconfigured
+from keda_jobs.runtime.trouble import Part
 from keda_jobs.settings import NatsSettings
 
 MINIMUM_SERVER = (2, 14, 3)
@@ -70,8 +71,9 @@ class NatsConnection:
 class ErrorLog:
     """Errors that the client reports: each is logged once until it reconnects, and the last one is kept."""
 
-    def __init__(self, address: str, *, level: int = logging.WARNING) -> None:
+    def __init__(self, address: str, *, level: int = logging.WARNING, state: Part | None = None) -> None:
         self.address = address
+        self._state = state or Part()
         self._level = level
         self._logged: set[str] = set()
         self._last: Exception | None = None
@@ -88,6 +90,8 @@ class ErrorLog:
         if isinstance(error, NatsError) or not isinstance(self.recent, NatsError):
             self._last, self._last_at = error, time.monotonic()
         line = _error_text(error)
+        if self._state.active:
+            self._state.began(f"NATS at {self.address}: {line}")
         if line not in self._logged:
             self._logged.add(line)
             log.log(self._level, "NATS at %s: %s", self.address, line)
@@ -99,29 +103,38 @@ class ErrorLog:
 
 @asynccontextmanager
 async def connect(
-    settings: NatsSettings, *, name: str, wait: bool, on_reconnect: Callable[[], None] | None = None
+    settings: NatsSettings,
+    *,
+    name: str,
+    wait: bool,
+    on_reconnect: Callable[[], None] = lambda: None,
+    state: Part | None = None,
 ) -> AsyncIterator[NatsConnection]:
     """Connect to NATS, and close the connection at the end.
 
     With `wait` it waits for the server and reconnects forever, with a call of `on_reconnect` each time. Without,
-    `BrokerUnavailable` says within seconds what is wrong. Raises `Misconfigured` when the server is too old.
+    `BrokerUnavailable` says within seconds what is wrong. Raises `Misconfigured` when the server is too old. `state` is
+    in trouble while there is no connection.
     """
+    state = state or Part()
     address = re.sub(r"//[^/@]*@", "//", settings.nats_url)
     client = Client()
     # Without waiting the caller gets one exception, which says the same.
-    errors = ErrorLog(address, level=logging.WARNING if wait else logging.DEBUG)
+    errors = ErrorLog(address, level=logging.WARNING if wait else logging.DEBUG, state=state)
     connection = NatsConnection(client, errors)
 
     async def disconnected() -> None:
         if wait and not client.is_closed:
             log.warning("disconnected from NATS at %s, reconnecting", address)
+            state.began(f"NATS at {address}: disconnected")
 
     async def reconnected() -> None:
         errors.clear()
+        state.ended()
         log.info("reconnected to NATS at %s", address)
-        if on_reconnect is not None:
-            on_reconnect()
+        on_reconnect()
 
+    state.began(f"NATS at {address}: not yet connected")
     try:
         await client.connect(
             error_cb=errors.report,
@@ -136,6 +149,7 @@ async def connect(
         await client.close()
         raise
     try:
+        state.ended()
         _raise_if_cancelled()
         _check_version(client, address)
         yield connection

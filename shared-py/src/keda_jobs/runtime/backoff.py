@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from keda_jobs.errors import PlatformError
 from keda_jobs.runtime.shutdown import Shutdown, is_cancelled
+from keda_jobs.runtime.trouble import Part
 
 SHORT_S = 5.0
 """Longest wait where a try costs the server next to nothing, and claimed rows or messages wait for it."""
@@ -30,19 +31,15 @@ def backoff_s(tries: int, *, max_s: float) -> float:
     return bound * random.uniform(0.5, 1.0)
 
 
-class Backoff:
-    """One wait, shared by all tasks that need the platform. It doubles up to `max_s` seconds and is logged once."""
+class Backoff(Part):
+    """One wait, shared by all tasks that need one part of the platform. It doubles up to `max_s` seconds."""
 
     def __init__(self, max_s: float = 15.0, on_recovery: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
         self._max_s = max_s
         self._on_recovery = on_recovery
         self._tries = 0
         self._until = 0.0
-
-    @property
-    def active(self) -> bool:
-        """True while the last try failed."""
-        return self._tries > 0
 
     @property
     def remaining_s(self) -> float:
@@ -55,7 +52,8 @@ class Backoff:
         return self.remaining_s > 0
 
     def failed(self, reason: str) -> None:
-        """Start a wait, unless one is running."""
+        """Start a wait, unless one is running. Each wait is logged once."""
+        self.began(reason)
         if self.waiting:
             return
         delay_s = backoff_s(self._tries, max_s=self._max_s)
@@ -70,8 +68,9 @@ class Backoff:
 
     def reset(self) -> None:
         """Note that the platform answered."""
-        if not self._tries:
+        if not self.active:
             return
+        self.ended()
         log.info("resuming after %d failed tries", self._tries)
         self._tries = 0
         self._until = 0.0

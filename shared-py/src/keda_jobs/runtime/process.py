@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -14,10 +15,12 @@ from keda_jobs.runtime import logs
 from keda_jobs.runtime.job import Job
 from keda_jobs.runtime.shutdown import Shutdown
 from keda_jobs.runtime.tracing import OFF, Tracer, open_tracer
+from keda_jobs.runtime.trouble import Trouble
 from keda_jobs.settings import ProcessSettings, WorkSettings, format_settings, load_settings
 
 # After the grace: to write and to give back, if the platform answers at all.
 _CLOSING_S = 5.0
+_TICK_S = 0.5
 
 S = TypeVar("S", bound=ProcessSettings)
 log = logging.getLogger(__name__)
@@ -41,30 +44,51 @@ def run_process(job: Job) -> int:
 
 
 class Process(Generic[S]):
-    """Running process: its settings, its tracer and its shutdown."""
+    """Running process: its settings, its tracer, its shutdown and its trouble with the platform."""
 
     def __init__(self, name: str, settings: S, tracer: Tracer = OFF) -> None:
         self.name = name
         self.settings = settings
         self.tracer = tracer
         self.shutdown = Shutdown(settings.shutdown_grace_s if isinstance(settings, WorkSettings) else 0.0)
+        self.trouble = Trouble()
         self.connected = False
         """True once running work may finish after a signal. Until then a signal cancels the job."""
         self.hang_up: Callable[[], None] = lambda: None
         """Ends every call that has no answer. Cancelling one may wait for the server."""
 
     async def run(self, job: Job) -> None:
-        """Run the main function of `job`. A signal requests a shutdown, a second one ends the grace."""
+        """Run the main function of `job`. A signal requests a shutdown, a second one ends the grace.
+
+        Raises `PlatformError` when trouble has lasted for HOLD_TIMEOUT_S. Restarted, the process has today's secrets.
+        """
         log.info("settings: %s", format_settings(self.settings))
         main = asyncio.create_task(job.main(self))
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._on_signal, main)
+            asyncio.get_running_loop().add_signal_handler(number, self._stop, main)
+        hold = asyncio.create_task(self._end_hold(main))
         try:
             await main
         except asyncio.CancelledError:
             log.info("stopped before it was connected")
+        finally:
+            hold.cancel()
+        if hold.done() and not hold.cancelled():
+            raise PlatformError(hold.result())
 
-    def _on_signal(self, main: asyncio.Task[None]) -> None:
+    async def _end_hold(self, main: asyncio.Task[None]) -> str:
+        """Stop the job, as a signal does, once trouble has lasted for too long. Return the reason."""
+        limit_s = self.settings.hold_timeout_s if isinstance(self.settings, WorkSettings) else math.inf
+        while True:
+            await asyncio.sleep(_TICK_S)
+            if self.trouble.lasted_s >= limit_s:
+                break
+        reason = f"{self.trouble.reason}; exiting after {limit_s:g} s (HOLD_TIMEOUT_S), to start with today's secrets"
+        log.warning("HOLD_TIMEOUT_S elapsed, giving back what is in flight")
+        self._stop(main)
+        return reason
+
+    def _stop(self, main: asyncio.Task[None]) -> None:
         self.shutdown.request()
         if self.connected:
             left_s = self.shutdown.deadline - time.monotonic() + _CLOSING_S
