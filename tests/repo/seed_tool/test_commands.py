@@ -19,8 +19,8 @@ def test_all_creates_schema_files_and_rows_and_prints_json(tool: Tool, seed_data
     done = tool("all", "--rows", "3000", "--invalid-share", "0.02", "--json")
     assert done.code == 0, done.stderr
     assert done.json["schema"]["applied"][0] == "keda-jobs/0001_batches.sql"
-    made, loaded = done.json["generate"], done.json["import"]
-    assert (made["rows"], made["invalid"], made["files"], made["kept"]) == (3_000, 60, 1, 0)
+    generated, loaded = done.json["generate"], done.json["import"]
+    assert (generated["rows"], generated["invalid"], generated["files"], generated["kept"]) == (3_000, 60, 1, 0)
     assert (loaded["rows"], loaded["invalid"], loaded["before"], loaded["claimable"]) == (3_000, 60, 0, 3_000)
     assert manifest.complete(tool.folder / "seed-data").data_set.rows == 3_000
     assert seed_database.claimable == 3_000
@@ -29,10 +29,10 @@ def test_all_creates_schema_files_and_rows_and_prints_json(tool: Tool, seed_data
 
 
 def test_generate_and_import_print_needed_space_and_results(tool: Tool, users: Database) -> None:
-    made = tool("generate", "--rows", "2000", "--seed", "5", "--out", "there")
-    assert made.stdout == ""
-    assert made.stderr.startswith("generate: 2,000 rows in files: about 98.0 kB of disk, ")
-    assert "generate: 2,000 rows, 20 of them invalid, 1 files, " in made.last_line
+    generated = tool("generate", "--rows", "2000", "--seed", "5", "--out", "there")
+    assert generated.stdout == ""
+    assert generated.stderr.startswith("generate: 2,000 rows in files: about 98.0 kB of disk, ")
+    assert "generate: 2,000 rows, 20 of them invalid, 1 files, " in generated.last_line
     loaded = tool("import", "--out", "there")
     assert "import: 2,000 rows in the database: about 680.0 kB of disk, " in loaded.stderr
     assert "import: 2,000 rows, 20 of them invalid, 2,000 claimable (" in loaded.last_line
@@ -91,9 +91,9 @@ def test_interrupted_generate_ends_cleanly_and_keeps_its_files(tool: Tool) -> No
     assert ended.code == 130
     assert ended.last_line == "users-batch-seed: interrupted; the same command continues where it stopped"
     assert "Traceback" not in ended.stderr
-    begun = manifest.read(folder)
-    assert begun is not None
-    assert {path.name for path in folder.iterdir()} >= {file.file for file in begun.files} | {"manifest.json"}
+    unfinished = manifest.read(folder)
+    assert unfinished is not None
+    assert {path.name for path in folder.iterdir()} >= {file.file for file in unfinished.files} | {"manifest.json"}
     assert not list(folder.glob("*.part"))
 
 

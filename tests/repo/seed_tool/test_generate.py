@@ -21,8 +21,8 @@ from users_seed.generate import generate
 
 from .conftest import SMALL, limit_disk
 
-# Ends itself as kill -9 would, in the middle, and tells the processes that it started.
-DIES_IN_THE_MIDDLE = """
+# Kills itself halfway, after printing the ids of its worker processes.
+KILLED_HALFWAY = """
 import multiprocessing, os, signal, sys
 from pathlib import Path
 from users_seed.data_set import DataSet
@@ -41,7 +41,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Return whether the process still runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
@@ -58,7 +58,7 @@ def test_any_number_of_processes_writes_the_same_bytes(tmp_path: Path, processes
     assert (several.rows, several.invalid, several.bytes) == (one.rows, one.invalid, one.bytes)
 
 
-def test_manifest_describes_the_files(small: Path) -> None:
+def test_the_manifest_describes_the_files(small: Path) -> None:
     content = json.loads((small / "manifest.json").read_text())
     assert (content["rows"], content["seed"], content["invalid_share"], content["is_complete"]) == (
         6_000,
@@ -94,13 +94,13 @@ def test_damaged_or_missing_files_are_written_again(small: Path) -> None:
     assert contents(small) == whole
 
 
-def test_killed_run_continues_and_its_processes_end_with_it(tmp_path: Path) -> None:
+def test_a_killed_run_continues_and_its_workers_end_with_it(tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     run = subprocess.run(
-        [sys.executable, "-c", DIES_IN_THE_MIDDLE, str(killed)], check=False, capture_output=True, text=True
+        [sys.executable, "-c", KILLED_HALFWAY, str(killed)], check=False, capture_output=True, text=True
     )
     assert run.returncode == -9, run.stderr
-    wait_until(lambda: not any(runs(int(pid)) for pid in run.stdout.split()))
+    wait_until(lambda: not any(is_running(int(pid)) for pid in run.stdout.split()))
     begun = manifest.read(killed)
     assert begun is not None
     assert not begun.is_complete
@@ -130,21 +130,19 @@ def test_a_manifest_that_cannot_be_used_is_refused(tmp_path: Path, text: str) ->
         generate(SMALL, tmp_path)
 
 
-def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_small_disk_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit_disk(monkeypatch, 10**9)
-    said: list[str] = []
+    lines: list[str] = []
     with pytest.raises(JobError, match=r"too small for 50,000,000 rows in files: about 2\.6 GB of disk"):
-        generate(DataSet(50_000_000), tmp_path / "out", say=said.append)
-    assert said == [f"50,000,000 rows in files: about 2.6 GB of disk, 1.0 GB are free in {tmp_path}/out"]
+        generate(DataSet(50_000_000), tmp_path / "out", say=lines.append)
+    assert lines == [f"50,000,000 rows in files: about 2.6 GB of disk, 1.0 GB are free in {tmp_path}/out"]
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("share", "most"), [(0.0, 1.1), (0.01, 1.1), (1.0, 1.3)])
-def test_estimated_space_is_what_the_files_take(tmp_path: Path, share: float, most: float) -> None:
-    made = generate(DataSet(100_000, invalid_share=share), tmp_path)
-    assert made.bytes <= file_bytes(100_000) <= most * made.bytes
+def test_estimated_space_is_close_to_the_size_of_the_files(tmp_path: Path, share: float, most: float) -> None:
+    generated = generate(DataSet(100_000, invalid_share=share), tmp_path)
+    assert generated.bytes <= file_bytes(100_000) <= most * generated.bytes
 
 
 def test_only_missing_files_need_space(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

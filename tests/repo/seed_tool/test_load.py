@@ -25,15 +25,15 @@ from users_seed.load import Loaded, load
 from .conftest import SMALL, Database, Tool, hold_locks, interrupt, limit_disk, wait_for_lock
 
 # A row in the middle of the third chunk waits for whoever holds the lock, and its chunk with it.
-STOP_IN_THE_THIRD_CHUNK = """
+WAIT_IN_THE_THIRD_CHUNK = """
 CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM pg_advisory_xact_lock(77); RETURN NEW; END $$;
 CREATE TRIGGER wait BEFORE INSERT ON users FOR EACH ROW WHEN (NEW.id = 2500) EXECUTE FUNCTION wait()"""
-STOP = "SELECT pg_advisory_xact_lock(77)"
+HOLD = "SELECT pg_advisory_xact_lock(77)"
 
 
-# Rows that a claim finds: each in one range that agrees with it.
-FOUND = """
+# Count of rows that a claim would find. Each is in one range that agrees with it.
+CLAIMABLE = """
 SELECT count(*), max(claimable) <= 20000 FROM users AS row JOIN users_queue AS range ON id BETWEEN lo AND hi
   AND row.next_attempt_at = range.next_attempt_at AND row.batch_status = range.batch_status
   AND row.batch_id IS NOT DISTINCT FROM range.from_batch"""
@@ -50,10 +50,10 @@ def run_fails(database: Database, folder: Path) -> str:
 
 
 @contextmanager
-def stopped_in_the_third_chunk(database: Database, folder: Path) -> Iterator[Future[Loaded]]:
-    """Stop an import during the block."""
-    database.run(STOP_IN_THE_THIRD_CHUNK)
-    with ThreadPoolExecutor(1) as thread, hold_locks(database, STOP):
+def import_waiting_in_the_third_chunk(database: Database, folder: Path) -> Iterator[Future[Loaded]]:
+    """Keep an import waiting during the block."""
+    database.run(WAIT_IN_THE_THIRD_CHUNK)
+    with ThreadPoolExecutor(1) as thread, hold_locks(database, HOLD):
         importing = thread.submit(run, database, folder)
         wait_for_lock(database, "COPY")
         yield importing
@@ -63,7 +63,7 @@ def check_that_all_is_loaded(database: Database, data_set: DataSet = SMALL) -> N
     rows = data_set.rows
     assert database.fetch("SELECT count(*), count(DISTINCT id), min(id), max(id) FROM users") == [(rows, rows, 1, rows)]
     assert database.claimable == database.value("SELECT sum(claimable) FROM users_queue") == rows
-    assert database.fetch(FOUND) == [(rows, True)]
+    assert database.fetch(CLAIMABLE) == [(rows, True)]
     assert database.is_in_use
     # What an application inserts afterwards has the next id and waits for a worker.
     assert database.value("INSERT INTO users (name, email) VALUES ('Ada', 'ada@example.com') RETURNING id") == rows + 1
@@ -102,7 +102,7 @@ def test_the_table_holds_what_the_files_hold(users: Database, small: Path, tmp_p
     )
 
 
-def test_a_worker_completes_all_but_the_rows_that_were_made_invalid(users: Database, small: Path) -> None:
+def test_a_worker_completes_all_rows_but_the_invalid_ones(users: Database, small: Path) -> None:
     run(users, small)
     assert users.work() == 0
     assert users.fetch("SELECT batch_status, count(*) FROM users GROUP BY 1 ORDER BY 1") == [
@@ -120,11 +120,11 @@ def test_a_worker_completes_all_but_the_rows_that_were_made_invalid(users: Datab
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_an_import_stopped_within_a_chunk_continues_where_it_stopped(
+def test_an_interrupted_import_continues_where_it_stopped(
     users: Database, small: Path, tool: Tool, number: signal.Signals
 ) -> None:
-    users.run(STOP_IN_THE_THIRD_CHUNK)
-    with hold_locks(users, STOP):
+    users.run(WAIT_IN_THE_THIRD_CHUNK)
+    with hold_locks(users, HOLD):
         importing = tool.start("import", "--out", str(small))
         wait_for_lock(users, "COPY")
         assert users.claimable == 0
@@ -180,12 +180,12 @@ def test_an_import_killed_before_its_first_step_has_changed_nothing(users: Datab
     check_that_all_is_loaded(users)
 
 
-def test_import_killed_in_its_last_step_has_nothing_claimable_and_repeats_that_step(
+def test_an_import_killed_in_its_last_step_leaves_nothing_claimable_and_repeats_it(
     users: Database, small: Path, tool: Tool
 ) -> None:
-    users.run(STOP_IN_THE_THIRD_CHUNK)
+    users.run(WAIT_IN_THE_THIRD_CHUNK)
     with ExitStack() as reading:
-        with hold_locks(users, STOP):
+        with hold_locks(users, HOLD):
             importing = tool.start("import", "--out", str(small))
             wait_for_lock(users, "COPY")
             reading.enter_context(hold_locks(users, "LOCK TABLE users IN ACCESS SHARE MODE"))
@@ -200,14 +200,14 @@ def test_import_killed_in_its_last_step_has_nothing_claimable_and_repeats_that_s
     check_that_all_is_loaded(users)
 
 
-def test_lost_server_is_one_line_and_the_import_continues_when_it_is_back(
+def test_a_lost_server_is_one_line_and_the_import_continues_after_its_restart(
     own_postgres_server: PostgresServer, small: Path, tool: Tool
 ) -> None:
     users = Database(own_postgres_server.dsn)
     tool.environment |= own_postgres_server.environment()
     assert tool("schema").code == 0
-    users.run(STOP_IN_THE_THIRD_CHUNK)
-    with hold_locks(users, STOP):
+    users.run(WAIT_IN_THE_THIRD_CHUNK)
+    with hold_locks(users, HOLD):
         importing = tool.start("import", "--out", str(small))
         wait_for_lock(users, "COPY")
         own_postgres_server.stop_immediately()
@@ -221,10 +221,10 @@ def test_lost_server_is_one_line_and_the_import_continues_when_it_is_back(
 
 
 def test_rows_inserted_during_the_import_are_claimable_afterwards(users: Database, small: Path) -> None:
-    with stopped_in_the_third_chunk(users, small) as importing:
+    with import_waiting_in_the_third_chunk(users, small) as importing:
         assert users.value("INSERT INTO users (name, email) VALUES ('Ada', 'a@b.de') RETURNING id") == 6_001
     assert importing.result().claimable == users.claimable == 6_001
-    assert users.fetch(FOUND) == [(6_001, True)]
+    assert users.fetch(CLAIMABLE) == [(6_001, True)]
     assert users.value("INSERT INTO users (name, email) VALUES ('Ada', 'a@b.de') RETURNING id") == 6_002
 
 
@@ -242,7 +242,7 @@ def test_rows_inserted_during_the_import_are_claimable_afterwards(users: Databas
 def test_rows_changed_during_the_import_are_not_made_claimable(
     users: Database, small: Path, meanwhile: str, reason: str
 ) -> None:
-    with stopped_in_the_third_chunk(users, small) as importing:
+    with import_waiting_in_the_third_chunk(users, small) as importing:
         users.run(meanwhile)
     with pytest.raises(JobError, match=f"{re.escape(reason)}.*reset"):
         importing.result()
@@ -252,7 +252,7 @@ def test_rows_changed_during_the_import_are_not_made_claimable(
     check_that_all_is_loaded(users)
 
 
-def test_table_with_foreign_rows_is_refused_and_unchanged(users: Database, small: Path) -> None:
+def test_a_table_with_foreign_rows_is_refused_and_unchanged(users: Database, small: Path) -> None:
     users.run("INSERT INTO users (name, email) VALUES ('Ada', 'ada@example.com')")
     with pytest.raises(Misconfigured, match="rows that no import loaded; `users-batch-seed reset`"):
         run(users, small)
@@ -260,7 +260,7 @@ def test_table_with_foreign_rows_is_refused_and_unchanged(users: Database, small
     assert users.claimable == 1
 
 
-def test_table_with_another_data_set_is_refused_and_unchanged(users: Database, small: Path, tmp_path: Path) -> None:
+def test_a_table_with_another_data_set_is_refused_and_unchanged(users: Database, small: Path, tmp_path: Path) -> None:
     run(users, small)
     generate(DataSet(100), tmp_path / "other")
     with pytest.raises(Misconfigured, match="users holds another data set; `users-batch-seed reset`"):
@@ -268,7 +268,7 @@ def test_table_with_another_data_set_is_refused_and_unchanged(users: Database, s
     check_that_all_is_loaded(users)
 
 
-def test_table_emptied_by_hand_is_refused(users: Database, small: Path) -> None:
+def test_a_table_emptied_by_hand_is_refused(users: Database, small: Path) -> None:
     run(users, small)
     users.run("TRUNCATE users")
     with pytest.raises(Misconfigured, match="users was emptied"):
@@ -294,24 +294,22 @@ def test_a_folder_without_a_whole_data_set_is_refused(users: Database, small: Pa
     (small / "users-00004.csv").unlink()
     with pytest.raises(Misconfigured, match=r"users-00004\.csv differs from the manifest"):
         run(users, small)
-    found = manifest.read(small)
-    assert found is not None
-    found.with_files(found.files[:-1]).write(small)
+    written = manifest.read(small)
+    assert written is not None
+    written.with_files(written.files[:-1]).write(small)
     with pytest.raises(Misconfigured, match="is not finished"):
         run(users, small)
 
 
 def test_two_imports_do_not_run_at_once(users: Database, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with stopped_in_the_third_chunk(users, small) as importing:
+    with import_waiting_in_the_third_chunk(users, small) as importing:
         monkeypatch.setattr(tables, "LOCK_TIMEOUT_S", 0.1)
         assert "another import or reset is running" in run_fails(users, small)
     importing.result()
     check_that_all_is_loaded(users)
 
 
-def test_a_table_that_somebody_reads_for_long_is_one_line(
-    users: Database, small: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_that_stays_locked_is_one_line(users: Database, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "LOCK_TIMEOUT_S", 0.1)
     with hold_locks(users, "LOCK TABLE users IN ACCESS SHARE MODE"):
         assert "another transaction has held users" in run_fails(users, small)
@@ -325,12 +323,12 @@ def test_a_disk_too_small_for_the_table_is_refused_before_anything_is_changed(
     assert users.is_in_use
 
 
-def test_estimated_space_is_what_the_table_takes(users: Database, tmp_path: Path) -> None:
+def test_estimated_space_is_close_to_the_size_of_the_table(users: Database, tmp_path: Path) -> None:
     generate(DataSet(100_000), tmp_path)
-    asked = asyncio.run(space_in_database(users.settings, 100_000)).needed
+    estimated = asyncio.run(space_in_database(users.settings, 100_000)).needed
     run(users, tmp_path)
-    taken = users.value("SELECT pg_total_relation_size('users')")
-    assert taken <= asked <= 1.1 * taken
+    actual = users.value("SELECT pg_total_relation_size('users')")
+    assert actual <= estimated <= 1.1 * actual
 
 
 def test_a_role_without_the_owners_rights_is_refused(users: Database, small: Path) -> None:
@@ -339,6 +337,6 @@ def test_a_role_without_the_owners_rights_is_refused(users: Database, small: Pat
         run(worker, small)
 
 
-def test_unreachable_server_is_one_line(small: Path) -> None:
+def test_an_unreachable_server_is_one_line(small: Path) -> None:
     with pytest.raises(DatabaseUnavailable, match="PostgreSQL: "):
         run(Database("postgresql://nobody@127.0.0.1:1/nothing"), small)

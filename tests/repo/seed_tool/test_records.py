@@ -1,4 +1,4 @@
-"""Rows of a data set: the same each time, believable, and invalid where they are said to be."""
+"""Rows of a data set: reproducible, believable, and invalid where intended."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def text_of(data_set: DataSet, chunk: Chunk) -> str:
     return b"".join(records.blocks(data_set, chunk)).decode()
 
 
-async def failure_of(name: str, email: str) -> str | None:
-    """Return the field that the handler finds wrong."""
+async def invalid_field(name: str, email: str) -> str | None:
+    """Return the field that the handler rejects."""
     try:
         await normalize(User(name or None, email or None), CONTEXT)
     except InvalidUser as error:
@@ -40,7 +40,7 @@ def test_the_bytes_are_those_of_the_first_release() -> None:
     assert digest.hexdigest() == "7cf1d7d64772ff1702b3a3e5b596af77c0984c0798503892500a081b62ac6fc2"
 
 
-def test_a_seed_a_share_and_a_chunk_each_make_other_rows() -> None:
+def test_seed_share_and_chunk_change_the_rows() -> None:
     data_sets = [DataSet(200, chunk_rows=100), DataSet(200, seed=2, chunk_rows=100), DataSet(200, 1, 0.5, 100)]
     texts = {text_of(data_set, chunk) for data_set in data_sets for chunk in data_set.chunks()}
     assert len(texts) == 6
@@ -51,14 +51,14 @@ def test_a_chunk_does_not_depend_on_the_number_of_rows() -> None:
     assert text_of(few, few.chunks()[1]) == text_of(many, many.chunks()[1])
 
 
-def test_the_ids_count_from_one_without_a_hole() -> None:
+def test_ids_count_from_one_without_gaps() -> None:
     data_set = DataSet(rows=25_001, chunk_rows=12_000)
     rows = [row for chunk in data_set.chunks() for row in csv.DictReader(text_of(data_set, chunk).splitlines())]
     assert [int(row["id"]) for row in rows] == list(range(1, 25_002))
 
 
 @pytest.mark.parametrize(("share", "invalid"), [(0.0, 0), (0.01, 70), (0.07, 490), (0.5, 3_500), (1.0, 7_000)])
-async def test_exactly_the_invalid_rows_fail_in_the_handler_with_their_field_named(share: float, invalid: int) -> None:
+async def test_the_handler_rejects_exactly_the_invalid_rows_and_names_their_field(share: float, invalid: int) -> None:
     data_set = DataSet(rows=21_000, seed=3, invalid_share=share, chunk_rows=7_000)
     failures: dict[int, str] = {}
     expected: dict[int, str] = {}
@@ -67,17 +67,17 @@ async def test_exactly_the_invalid_rows_fail_in_the_handler_with_their_field_nam
         expected |= {id_: damage.field for id_, damage in damages.items()}
         assert len(damages) == chunk.invalid == invalid
         for id_, name, email in list(csv.reader(text_of(data_set, chunk).splitlines()))[1:]:
-            if field := await failure_of(name, email):
+            if field := await invalid_field(name, email):
                 failures[int(id_)] = field
     assert failures == expected
     assert len(failures) == data_set.invalid == 3 * invalid
 
 
-async def test_every_kind_of_damage_is_wrong_in_its_field_alone() -> None:
+async def test_each_damage_makes_only_its_field_invalid() -> None:
     for damage in records.DAMAGES:
         name, email = "Anna Müller", "anna.mueller@gmx.de"
-        spoilt = (damage.spoil(name), email) if damage.field == "name" else (name, damage.spoil(email))
-        assert await failure_of(*(text.strip('"') for text in spoilt)) == damage.field, spoilt
+        damaged = (damage.spoil(name), email) if damage.field == "name" else (name, damage.spoil(email))
+        assert await invalid_field(*(text.strip('"') for text in damaged)) == damage.field, damaged
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_number_of_invalid_rows_is_the_share_rounded_down(rows: int, share: 
     assert data_set.invalid == sum(chunk.invalid for chunk in data_set.chunks()) == invalid
 
 
-def test_people_come_from_many_countries_and_type_as_people_do() -> None:
+def test_people_come_from_many_countries_and_type_carelessly() -> None:
     data_set = DataSet(rows=20_000, invalid_share=0)
     rows = list(csv.DictReader(text_of(data_set, data_set.chunks()[0]).splitlines()))
     countries = Counter(normal_address(row["email"])[2] for row in rows)

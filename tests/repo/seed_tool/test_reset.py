@@ -1,4 +1,4 @@
-"""`reset`: what is empty afterwards, and when it does nothing."""
+"""Command `reset`: what it empties, and when it refuses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Answer = Callable[[str], tuple[int, str]]
 
 
 @pytest.fixture
-def answered(tool: Tool) -> Answer:
+def reset_on_a_terminal(tool: Tool) -> Answer:
     """Return a function that answers `reset` on a terminal and returns its exit code and screen."""
 
     def reset(typed: str) -> tuple[int, str]:
@@ -49,10 +49,10 @@ def answered(tool: Tool) -> Answer:
                 screen += os.read(ours, 4096).decode()
             os.write(ours, typed.encode())
             code = process.wait(60)
-            with_rest = os.read(ours, 4096).decode()
+            rest = os.read(ours, 4096).decode()
         finally:
             os.close(ours)
-        return code, screen + with_rest
+        return code, screen + rest
 
     return reset
 
@@ -65,7 +65,7 @@ def is_empty(database: Database) -> bool:
     return database.fetch(counts) == [(0, 0, 0)] and database.fetch(state) == [(None, None)] and database.is_in_use
 
 
-def test_everything_is_empty_afterwards_and_an_import_can_start(filled: Database, small: Path, tool: Tool) -> None:
+def test_reset_empties_everything_and_an_import_can_start(filled: Database, small: Path, tool: Tool) -> None:
     assert filled.work() == 0
     done = tool("reset", "--yes", "--json")
     assert (done.code, done.json) == (0, {"reset": True, "batches": 1})
@@ -76,7 +76,7 @@ def test_everything_is_empty_afterwards_and_an_import_can_start(filled: Database
     assert asyncio.run(load(filled.settings, small)).claimable == 6_000
 
 
-def test_an_import_that_was_interrupted_leaves_nothing(users: Database, small: Path) -> None:
+def test_reset_removes_an_interrupted_import(users: Database, small: Path) -> None:
     (small / "users-00003.csv").write_bytes((small / "users-00003.csv").read_bytes().replace(b"\n", b" "))
     with pytest.raises(Exception, match="users-00003"):
         asyncio.run(load(users.settings, small))
@@ -85,8 +85,8 @@ def test_an_import_that_was_interrupted_leaves_nothing(users: Database, small: P
     assert is_empty(users)
 
 
-def test_it_asks_on_a_terminal_and_no_means_no(filled: Database, answered: Answer) -> None:
-    code, screen = answered("n\n")
+def test_no_on_a_terminal_changes_nothing(filled: Database, reset_on_a_terminal: Answer) -> None:
+    code, screen = reset_on_a_terminal("n\n")
     assert code == 1
     assert "users in the database test_" in screen
     assert "about 6,000 rows" in screen
@@ -94,13 +94,13 @@ def test_it_asks_on_a_terminal_and_no_means_no(filled: Database, answered: Answe
     assert filled.claimable == 6_000
 
 
-def test_it_asks_on_a_terminal_and_yes_means_yes(filled: Database, answered: Answer) -> None:
-    code, _ = answered("y\n")
+def test_yes_on_a_terminal_empties_the_table(filled: Database, reset_on_a_terminal: Answer) -> None:
+    code, _ = reset_on_a_terminal("y\n")
     assert code == 0
     assert is_empty(filled)
 
 
-def test_without_a_terminal_it_requires_yes(filled: Database, tool: Tool) -> None:
+def test_without_a_terminal_reset_requires_the_option_yes(filled: Database, tool: Tool) -> None:
     refused = tool("reset")
     assert (refused.code, refused.stdout) == (2, "")
     assert refused.stderr == (
@@ -109,7 +109,7 @@ def test_without_a_terminal_it_requires_yes(filled: Database, tool: Tool) -> Non
     assert filled.claimable == 6_000
 
 
-def test_it_refuses_while_a_worker_has_a_batch(filled: Database, tool: Tool) -> None:
+def test_reset_is_refused_while_a_worker_has_a_batch(filled: Database, tool: Tool) -> None:
     filled.run(
         "INSERT INTO batch_jobs (batch_name, pod_name, lease_expires_at)"
         " VALUES ('users-batch', 'pod-1', now() + interval '1 minute')"
@@ -125,7 +125,7 @@ def test_it_refuses_while_a_worker_has_a_batch(filled: Database, tool: Tool) -> 
     assert is_empty(filled)
 
 
-def test_it_waits_for_a_query_that_uses_the_table(filled: Database, tool: Tool) -> None:
+def test_reset_waits_for_a_query_that_uses_the_table(filled: Database, tool: Tool) -> None:
     with hold_locks(filled, "LOCK TABLE users IN ACCESS SHARE MODE"):
         resetting = tool.start("reset", "--yes")
         wait_for_lock(filled, "LOCK TABLE users_queue")

@@ -60,27 +60,27 @@ def generate(
 
     Raises `Misconfigured` when the folder holds another data set, and `JobError` when the disk is too small.
     """
-    needs = required_space(data_set, folder)
-    if needs.needed:
-        say(str(needs))
-    needs.check()
+    space = required_space(data_set, folder)
+    if space.needed:
+        say(str(space))
+    space.check()
     folder.mkdir(parents=True, exist_ok=True)
     with _exclusive(folder):
         began = time.monotonic()
-        begun = _read_or_new(data_set, folder)
-        written, kept = _write_all(begun, folder, min(processes or cores(), _MOST_PROCESSES), watch)
+        earlier = _read_or_new(data_set, folder)
+        written, kept = _write_all(earlier, folder, min(processes or cores(), _MOST_PROCESSES), watch)
         seconds = time.monotonic() - began
     speed = round((data_set.rows - kept) / seconds)
     return Generated(data_set.rows, written.invalid, written.bytes, len(written.files), kept, round(seconds, 3), speed)
 
 
 def _read_or_new(data_set: DataSet, folder: Path) -> Manifest:
-    found = manifest.read(folder)
-    if found is not None and found.data_set != data_set:
+    current = manifest.read(folder)
+    if current is not None and current.data_set != data_set:
         raise Misconfigured(
-            f"{folder} holds another data set ({found.data_set}); use its options, choose another --out, or delete it"
+            f"{folder} holds another data set ({current.data_set}); use its options, choose another --out, or delete it"
         )
-    return found or Manifest(data_set)
+    return current or Manifest(data_set)
 
 
 @contextmanager
@@ -105,36 +105,36 @@ def _delete_unfinished(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _write_all(begun: Manifest, folder: Path, processes: int, watch: Callable[[int], None]) -> tuple[Manifest, int]:
+def _write_all(earlier: Manifest, folder: Path, processes: int, watch: Callable[[int], None]) -> tuple[Manifest, int]:
     """Return the manifest with all files and the number of rows from earlier runs. Raises `JobError`."""
     # A file of an earlier run stays in the manifest until it is checked.
-    files = {file.number: file for file in begun.files}
+    files = {file.number: file for file in earlier.files}
     done, kept, write_at = 0, 0, 0.0
     watch(done)
     try:
-        with closing(_ensure_files(begun, folder, processes)) as ensured:
+        with closing(_ensure_files(earlier, folder, processes)) as ensured:
             for file, is_kept in ensured:
                 files[file.number] = file
                 done += file.rows
                 kept += file.rows if is_kept else 0
                 watch(done)
                 if time.monotonic() >= write_at:
-                    begun.with_files(files.values()).write(folder)
+                    earlier.with_files(files.values()).write(folder)
                     write_at = time.monotonic() + _MANIFEST_EVERY_S
     finally:
-        begun.with_files(files.values()).write(folder)
-    return begun.with_files(files.values()), kept
+        earlier.with_files(files.values()).write(folder)
+    return earlier.with_files(files.values()), kept
 
 
-def _ensure_files(begun: Manifest, folder: Path, processes: int) -> Generator[tuple[ChunkFile, bool], None, None]:
-    before = {file.number: file for file in begun.files}
-    chunks = begun.data_set.chunks()
+def _ensure_files(earlier: Manifest, folder: Path, processes: int) -> Generator[tuple[ChunkFile, bool], None, None]:
+    before = {file.number: file for file in earlier.files}
+    chunks = earlier.data_set.chunks()
     # Spawned, not forked: a fork would copy whatever threads and connections the caller has.
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(processes, len(chunks)), spawn, start_worker)
     try:
         for future in as_completed(
-            pool.submit(ensure_file, begun.data_set, chunk, folder, before.get(chunk.number)) for chunk in chunks
+            pool.submit(ensure_file, earlier.data_set, chunk, folder, before.get(chunk.number)) for chunk in chunks
         ):
             yield future.result()
     except BrokenProcessPool as error:

@@ -54,23 +54,23 @@ async def load(
     An interrupted run continues where it stopped. Raises `Misconfigured` when `users` holds anything else, `JobError`
     for a damaged file, `DatabaseUnavailable`.
     """
-    found = manifest.complete(folder)
-    rows = found.data_set.rows
+    source = manifest.complete(folder)
+    rows = source.data_set.rows
     began = time.monotonic()
     async with tables.connect_exclusively(settings) as connection:
-        state = await tables.read_state(connection, found.data_set)
-        needs = await space_in_database(settings, rows - state.rows)
-        if needs.needed:
-            say(str(needs))
-        needs.check()
+        state = await tables.read_state(connection, source.data_set)
+        space = await space_in_database(settings, rows - state.rows)
+        if space.needed:
+            say(str(space))
+        space.check()
         if not state.is_finished:
-            await tables.begin(connection, found.data_set)
-            await _load_all(settings, folder, found.files, state, watch)
+            await tables.begin(connection, source.data_set)
+            await _load_all(settings, folder, source.files, state, watch)
             say("all rows are loaded; building the index, the statistics and the queue")
-            await tables.finish(connection, found.data_set)
+            await tables.finish(connection, source.data_set)
         claimable = await connection.fetchval("SELECT rows FROM users_claimable")
     seconds = time.monotonic() - began
-    return Loaded(rows, found.invalid, state.rows, claimable, round(seconds, 3), round((rows - state.rows) / seconds))
+    return Loaded(rows, source.invalid, state.rows, claimable, round(seconds, 3), round((rows - state.rows) / seconds))
 
 
 async def _load_all(
@@ -97,7 +97,7 @@ async def _load_all(
 
 
 async def _load_chunk(connection: Connection, folder: Path, file: ChunkFile) -> None:
-    again = "run `generate` again with the same options, then `import`"
+    advice = "run `generate` again with the same options, then `import`"
     try:
         async with connection.transaction():
             if not await tables.record_chunk(connection, file):
@@ -106,6 +106,6 @@ async def _load_chunk(connection: Connection, folder: Path, file: ChunkFile) -> 
             with (folder / file.file).open("rb") as csv:
                 status = await connection.copy_to_table("users", source=csv, columns=COLUMNS, format="csv", header=True)
             if status != f"COPY {file.rows}":
-                raise JobError(f"{file.file} has {status.removeprefix('COPY ')} rows instead of {file.rows}; {again}")
+                raise JobError(f"{file.file} has {status.removeprefix('COPY ')} rows instead of {file.rows}; {advice}")
     except (pg.DataError, pg.IntegrityConstraintViolationError) as error:
-        raise JobError(f"{file.file} is damaged ({error}); {again}") from error
+        raise JobError(f"{file.file} is damaged ({error}); {advice}") from error

@@ -75,11 +75,11 @@ def complete(folder: Path) -> Manifest:
     manifest = read(folder)
     if manifest is None:
         raise Misconfigured(f"{folder} holds no data set; write one with `users-batch-seed generate --out {folder}`")
-    again = f"run `users-batch-seed generate --out {folder}` again with the same options"
+    advice = f"run `users-batch-seed generate --out {folder}` again with the same options"
     if not manifest.is_complete:
-        raise Misconfigured(f"the data set in {folder} is not finished; {again}")
+        raise Misconfigured(f"the data set in {folder} is not finished; {advice}")
     for file in manifest.files:
         path = folder / file.file
         if not path.is_file() or path.stat().st_size != file.bytes:
-            raise Misconfigured(f"{path} differs from the manifest; {again}")
+            raise Misconfigured(f"{path} differs from the manifest; {advice}")
     return manifest
