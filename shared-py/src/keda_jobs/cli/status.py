@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Group
 from rich.filesize import decimal
 from rich.table import Table
@@ -14,19 +13,17 @@ from rich.text import Text
 
 from keda_jobs.cli.connection import nats_settings
 from keda_jobs.cli.options import JsonOption, ServerOption
-from keda_jobs.cli.terminal import add_row, format_age, format_due, json_fields, new_table, print_json, print_out
+from keda_jobs.cli.terminal import add_row, format_age, format_due, json_fields, new_table
+from keda_jobs.cli.watch import WatchOption, show
 from keda_jobs.cli.watch import watch as repeat
 from keda_jobs.domain.subjects import STREAM
 from keda_jobs.jetstream.connection import connect
-from keda_jobs.settings import NatsSettings
 from keda_jobs.status.overview import Overview, read_overview
 from keda_jobs.status.stream import WaitingRetries
 
 
 def status(
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Show it again every two seconds, until Ctrl-C.")
-    ] = False,
+    watch: WatchOption = False,
     json_: JsonOption = False,
     server: ServerOption = None,
 ) -> None:
@@ -45,20 +42,16 @@ def status(
     are more, `is_exact` is false: a retry may be due earlier, and the counts by job are higher.
     """
     settings = nats_settings(server)
+    as_json = status_json if json_ else None
+
+    async def read(_announce: object) -> Overview:
+        async with connect(settings, name="keda-jobs-cli", wait=False) as connection:
+            return await read_overview(connection)
+
     if watch:
-        as_json = status_json if json_ else None
-        asyncio.run(repeat(lambda _announce: _read(settings), screen=view, lines=view, as_json=as_json))
-        return
-    overview = asyncio.run(_read(settings))
-    if json_:
-        print_json(status_json(overview))
+        asyncio.run(repeat(read, screen=view, lines=view, as_json=as_json))
     else:
-        print_out(view(overview))
-
-
-async def _read(settings: NatsSettings) -> Overview:
-    async with connect(settings, name="keda-jobs-cli", wait=False) as connection:
-        return await read_overview(connection)
+        show(read, view, as_json)
 
 
 def view(overview: Overview) -> Group:

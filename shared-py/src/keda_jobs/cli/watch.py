@@ -1,11 +1,13 @@
-"""Repetition of a status command every two seconds, until Ctrl-C."""
+"""A status, shown once or every two seconds until Ctrl-C."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import typer
 from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
@@ -16,18 +18,24 @@ from keda_jobs.errors import PlatformError
 from keda_jobs.runtime.shutdown import cancel_on, wait_for
 
 T = TypeVar("T")
-Announce = Callable[[str], None]
+Read = Callable[[Callable[[str], None]], Coroutine[Any, Any, T]]
+View = Callable[[T], RenderableType]
+AsJson = Callable[[T], dict[str, Any]]
+WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Refresh every two seconds, until Ctrl-C.")]
 
 _EVERY_S = 2.0
 
 
-async def watch(
-    read: Callable[[Announce], Awaitable[T]],
-    *,
-    screen: Callable[[T], RenderableType],
-    lines: Callable[[T], RenderableType],
-    as_json: Callable[[T], dict[str, Any]] | None,
-) -> None:
+def show(read: Read[T], view: View[T], as_json: AsJson[T] | None) -> None:
+    """Show once what `read` returns, as JSON if that is wanted."""
+    current = asyncio.run(read(print_err))
+    if as_json:
+        print_json(as_json(current))
+    else:
+        print_out(view(current))
+
+
+async def watch(read: Read[T], *, screen: View[T], lines: View[T], as_json: AsJson[T] | None) -> None:
     """Show what `read` returns: on a full screen of the terminal, else as lines, or as JSON if that is wanted.
 
     A watch survives a restart of the server.

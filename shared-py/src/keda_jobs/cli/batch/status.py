@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Annotated
-
-import typer
 
 from keda_jobs.cli.batch.views import status_json, status_line, status_view
 from keda_jobs.cli.options import BatchNameArgument, JsonOption
-from keda_jobs.cli.terminal import print_err, print_json, print_out
+from keda_jobs.cli.watch import WatchOption, show
 from keda_jobs.cli.watch import watch as repeat
 from keda_jobs.settings import PgSettings, load_settings
 from keda_jobs.status.batch import StatusReader
@@ -18,7 +15,7 @@ from keda_jobs.status.batch import StatusReader
 
 def status(
     name: BatchNameArgument = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh every two seconds, until Ctrl-C.")] = False,
+    watch: WatchOption = False,
     json_: JsonOption = False,
 ) -> None:
     """Show the progress of a batch job: rows by status, running batches, rate, ETA and failure reasons.
@@ -45,13 +42,9 @@ def status(
     a rate. `reasons` are the ten most common, with … for values in them.
     """
     reader = StatusReader(load_settings(PgSettings), name)
+    as_json = status_json if json_ else None
     if watch:
         screen = partial(status_view, with_bar=True)
-        as_json = status_json if json_ else None
         asyncio.run(repeat(reader.read, screen=screen, lines=status_line, as_json=as_json))
-        return
-    current = asyncio.run(reader.read(print_err))
-    if json_:
-        print_json(status_json(current))
     else:
-        print_out(status_view(current))
+        show(reader.read, status_view, as_json)
