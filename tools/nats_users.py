@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from keda_jobs.domain.subjects import DEAD_LETTER, STREAM, waiting_subject
+from keda_jobs.domain.subjects import DEAD_LETTER, RETRY_STREAM, STREAM, waiting_subject
 from keda_jobs.errors import Misconfigured
 from keda_jobs.event.job import EventJob
 from keda_jobs.runtime.job import Job
@@ -44,11 +44,13 @@ _USER_LABEL = "keda-jobs/nats-user"
 _SAFE = re.compile(r"[0-9A-Za-z_-]{32,}")
 _RANDOM_BYTES = 32
 
-# Requests for the numbers of stream and consumers, and for stored messages. None takes a message from a consumer.
+# Requests for the numbers of streams and consumers, and for stored messages. None takes a message from a consumer.
 _READING = (
     f"$JS.API.STREAM.INFO.{STREAM}",
     f"$JS.API.CONSUMER.LIST.{STREAM}",
     f"$JS.API.DIRECT.GET.{STREAM}",
+    f"$JS.API.STREAM.INFO.{RETRY_STREAM}",
+    f"$JS.API.DIRECT.GET.{RETRY_STREAM}",
 )
 
 Secret = dict[str, Any]

@@ -10,14 +10,16 @@ from typing import NamedTuple
 
 import processes
 from nats.aio.client import Client
-from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig
 from results import Bound, Comparison
 from running import Bench, Script, started
 
 from keda_jobs.domain.subjects import STREAM
 from keda_jobs.jetstream.connection import connect
+from keda_jobs.jetstream.streams import apply
 from keda_jobs.settings import NatsSettings
 from stack import NatsServer, StackError, free_port
+from stack.streams import declaration_for
 
 _CONSUMER = "noop-job-consumer"
 _MESSAGES = 60_000
@@ -109,6 +111,7 @@ async def _measure(bench: Bench, title: str, contestants: Callable[[str], list[S
         started(NatsServer(bench.folder)) as server,
         connect(NatsSettings(nats_url=server.url), name="bench", wait=False) as connection,
     ):
+        await apply(connection, declaration_for({}, ["ping"]))
         await _fill(connection.client)
         turns = {script.name: partial(_turn, connection.client, script) for script in contestants(server.url)}
         return await bench.in_turns(title, turns)
@@ -116,8 +119,6 @@ async def _measure(bench: Bench, title: str, contestants: Callable[[str], list[S
 
 async def _fill(client: Client) -> None:
     jetstream = client.jetstream()
-    subjects = ["ping", "retry.>", "dead-letter"]
-    await jetstream.add_stream(StreamConfig(name=STREAM, subjects=subjects, allow_msg_schedules=True))
     for start in range(0, _MESSAGES, 500):
         await asyncio.gather(*(jetstream.publish("ping", b'{"n":%d}' % n) for n in range(start, start + 500)))
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from nats.js.api import ConsumerConfig, ConsumerInfo
 
 from keda_jobs.domain.dead_letter import DeadLetter
-from keda_jobs.domain.subjects import DEAD_LETTER, STREAM
+from keda_jobs.domain.subjects import DEAD_LETTER, STREAM, stream_of
 from keda_jobs.jetstream.api import count_by_subject
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.dead_letters import parse_stored
@@ -44,7 +44,7 @@ class StreamView:
 
     async def count(self, pattern: str) -> int:
         """Count the messages under the subjects of `pattern`."""
-        return sum((await count_by_subject(self._connection, pattern)).values())
+        return sum((await count_by_subject(self._connection, pattern, stream_of(pattern))).values())
 
     async def stored(self, subject: str) -> list[StoredMessage]:
         """Read the messages under `subject`, oldest first."""

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from keda_jobs.domain.subjects import STREAM
+from keda_jobs.domain.subjects import RETRY_STREAM
 from keda_jobs.event.job import EventJob
 from stack import BatchWorker, JobProcess, NatsServer, PostgresServer, S3Server, free_port, job_names, wait_until
 from stack.ports import HOST
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 FASTER = 60
 STORAGE_BYTES = 16 * 2**20
-_FILLER = "retry.filler"  # in the stream, but read by no consumer
+_FILLER = "retry.wait.filler"  # in the retries stream, where it stays
 _PIECE = b"x" * 200_000
 _USERS = "INSERT INTO users (name, email) SELECT 'A B', n || '@example.com' FROM generate_series(1, $1::int) AS n"
 
@@ -137,7 +137,7 @@ class Platform:
 
         async def run(client: Client) -> None:
             jetstream = client.jetstream()
-            while (await jetstream.stream_info(STREAM)).state.bytes < part * STORAGE_BYTES:
+            while (await jetstream.stream_info(RETRY_STREAM)).state.bytes < part * STORAGE_BYTES:
                 try:
                     await jetstream.publish(_FILLER, _PIECE)
                 except nats.js.errors.ServiceUnavailableError:
@@ -149,7 +149,7 @@ class Platform:
         """Remove the messages of `fill`."""
 
         async def run(client: Client) -> None:
-            await client.jetstream().purge_stream(STREAM, subject=_FILLER)
+            await client.jetstream().purge_stream(RETRY_STREAM, subject=_FILLER)
 
         self.with_nats(run)
 

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 from PIL import Image
 
-from keda_jobs.domain.subjects import STREAM
+from keda_jobs.domain.subjects import RETRY_STREAM, STREAM, stream_of
 from stack import JobProcess, NatsServer, S3Server, until
 
 from .conftest import Login
@@ -91,8 +91,8 @@ async def test_jobs_can_do_all_their_work_as_their_users(
             await jetstream.publish("image-downloaded", json.dumps({"key": key}).encode())
 
         async def counts() -> dict[str, int]:
-            info = await admin.jetstream().stream_info(STREAM, subjects_filter=">")
-            return info.state.subjects or {}
+            infos = [await admin.jetstream().stream_info(name, subjects_filter=">") for name in (STREAM, RETRY_STREAM)]
+            return {subject: count for info in infos for subject, count in (info.state.subjects or {}).items()}
 
         async def late_one_waits() -> bool:
             return any(subject.startswith("retry.wait.image-resize.") for subject in await counts())
@@ -106,7 +106,7 @@ async def test_jobs_can_do_all_their_work_as_their_users(
             # Read after those that wait: a retry that came due meanwhile is in the lag.
             infos = [await admin.jetstream().consumer_info(STREAM, f"{job}-consumer") for job in JOBS]
             lag = sum((info.num_pending or 0) + (info.num_ack_pending or 0) for info in infos)
-            waiting = [subject for subject in before if subject.startswith("retry.wait.")]
+            waiting = [subject for subject in before if stream_of(subject) == RETRY_STREAM]
             return not waiting and lag == 0 and before.get("dead-letter") == 2
 
         await until(all_settled)

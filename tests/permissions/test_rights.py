@@ -14,7 +14,7 @@ from typing import Any
 import nats
 import pytest
 
-from keda_jobs.domain.subjects import STREAM
+from keda_jobs.domain.subjects import RETRY_STREAM, STREAM
 from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
@@ -39,11 +39,14 @@ def reading(consumer: str) -> list[str]:
 
 _STREAM_VERBS = ("CREATE", "UPDATE", "DELETE", "PURGE", "INFO", "MSG.GET", "MSG.DELETE", "SNAPSHOT", "RESTORE")
 STREAM_REQUESTS = [
-    *(f"$JS.API.STREAM.{verb}.{STREAM}" for verb in _STREAM_VERBS),
+    *(f"$JS.API.STREAM.{verb}.{stream}" for verb in _STREAM_VERBS for stream in (STREAM, RETRY_STREAM)),
     "$JS.API.INFO",
     "$JS.API.STREAM.NAMES",
     f"$JS.API.DIRECT.GET.{STREAM}",
+    f"$JS.API.DIRECT.GET.{RETRY_STREAM}",
     f"$JS.API.CONSUMER.LIST.{STREAM}",
+    f"$JS.API.CONSUMER.LIST.{RETRY_STREAM}",
+    f"$JS.API.CONSUMER.CREATE.{RETRY_STREAM}",
 ]
 
 
@@ -78,7 +81,8 @@ async def test_a_job_is_refused_the_subjects_of_others(server: NatsServer, made:
         *(request for request in reading(f"{job}-consumer")[2:]),
         *STREAM_REQUESTS,
         *declared,
-        *(f"retry.{kind}.{other}.1" for kind in ("wait", "due") for other in others),
+        *(f"retry.{kind}.{other}.1" for kind in ("wait", "fire", "due") for other in others),
+        *(f"retry.{kind}.{name}" for kind in ("fire", "due") for name in JOBS),
         *(f"_INBOX_{other}.1" for other in others),
         "_INBOX.1",
     ]
@@ -106,7 +110,7 @@ async def test_the_publisher_may_publish_only_what_jobs_read(server: NatsServer,
     publish = [
         *(request for job in JOBS for request in reading(f"{job}-consumer")),
         *STREAM_REQUESTS,
-        *(f"retry.{kind}.{job}.1" for kind in ("wait", "due") for job in JOBS),
+        *(f"retry.{kind}.{job}.1" for kind in ("wait", "fire", "due") for job in JOBS),
         "dead-letter",
     ]
     subscribe = [">", "_INBOX.>", *mine, *(f"_INBOX_{job}.>" for job in [*JOBS, "admin"])]
@@ -117,12 +121,13 @@ async def test_the_publisher_may_publish_only_what_jobs_read(server: NatsServer,
 async def test_the_exporter_may_only_read(server: NatsServer, made: dict[str, Any]) -> None:
     secret = content(by_name(made)["nats-exporter"])
     mine = [f"$JS.API.{verb}.{STREAM}" for verb in ("STREAM.INFO", "CONSUMER.LIST", "DIRECT.GET")]
+    mine += [f"$JS.API.{verb}.{RETRY_STREAM}" for verb in ("STREAM.INFO", "DIRECT.GET")]
     publish = [
         *(request for job in JOBS for request in reading(f"{job}-consumer")),
         *reading("new-consumer"),
         *(request for request in STREAM_REQUESTS if request not in mine),
         f"$JS.API.CONSUMER.CREATE.{STREAM}",
-        *(f"retry.{kind}.{job}.1" for kind in ("wait", "due") for job in JOBS),
+        *(f"retry.{kind}.{job}.1" for kind in ("wait", "fire", "due") for job in JOBS),
         "dead-letter",
         "image-download",
     ]
@@ -190,7 +195,7 @@ async def test_keda_finds_the_consumers_in_the_default_account(server: NatsServe
             return json.load(response)
 
     [account] = (await asyncio.to_thread(asked))["account_details"]
-    [stream] = account["stream_detail"]
-    assert (account["name"], stream["name"]) == ("$G", STREAM)
+    [stream] = [stream for stream in account["stream_detail"] if stream["name"] == STREAM]
+    assert account["name"] == "$G"
     pending = {consumer["name"]: consumer["num_pending"] for consumer in stream["consumer_detail"]}
     assert pending == {f"{job}-consumer": int(job == "image-download") for job in JOBS}

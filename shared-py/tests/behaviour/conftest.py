@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pytest
-from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
 from keda_jobs.domain.broker import Broker, Delivery
-from keda_jobs.domain.subjects import STREAM
+from keda_jobs.domain.subjects import STREAM, due_subject, stream_of
 from keda_jobs.jetstream.broker import JetStreamBroker
 from keda_jobs.jetstream.connection import connect
+from keda_jobs.jetstream.streams import apply
 from keda_jobs.settings import NatsSettings
 from keda_jobs.testing import InMemoryBroker
 from stack import NatsServer, until
+from stack.streams import declaration_for
 
 JOB = "greeter"
-FILTERS = ("greet", f"retry.due.{JOB}")
+FILTERS = ("greet", due_subject(JOB))
 ACK_WAIT_S = 3.0
 
 
@@ -69,11 +70,12 @@ class JetStreamWorld:
         return [stored.headers or {} for stored in await self._stored(subject)]
 
     async def _stored(self, subject: str) -> list[Any]:
-        info = await self.jetstream.stream_info(STREAM)
+        stream = stream_of(subject)
+        info = await self.jetstream.stream_info(stream)
         found = []
         for sequence in range(info.state.first_seq, info.state.last_seq + 1):
             try:
-                stored = await self.jetstream.get_msg(STREAM, sequence)
+                stored = await self.jetstream.get_msg(stream, sequence)
             except Exception as error:
                 if "no message found" not in str(error):
                     raise
@@ -89,26 +91,9 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         return
     server: NatsServer = request.getfixturevalue("nats_server")
     async with connect(NatsSettings(nats_url=server.url), name=JOB, wait=False) as connection:
-        jetstream = connection.client.jetstream()
-        await jetstream.add_stream(
-            StreamConfig(
-                name=STREAM,
-                subjects=["greet", "greeted", "dead-letter", "retry.>"],
-                allow_msg_schedules=True,
-                allow_msg_ttl=True,
-            )
-        )
-        await jetstream.add_consumer(
-            STREAM,
-            ConsumerConfig(
-                durable_name=f"{JOB}-consumer",
-                filter_subjects=list(FILTERS),
-                ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=ACK_WAIT_S,
-                max_deliver=-1,
-            ),
-        )
-        yield JetStreamWorld(await JetStreamBroker.bind(connection, f"{JOB}-consumer", fetch_s=0.3), jetstream)
+        await apply(connection, declaration_for({JOB: "greet"}, ["greeted"], ack_wait_s=ACK_WAIT_S))
+        broker = await JetStreamBroker.bind(connection, f"{JOB}-consumer", fetch_s=0.3)
+        yield JetStreamWorld(broker, connection.client.jetstream())
 
 
 async def fetch_some(broker: Broker, most: int = 1) -> Sequence[Delivery]:

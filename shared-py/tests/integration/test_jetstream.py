@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from nats.aio.client import Client
-from nats.js.api import ConsumerConfig, StreamConfig
+from nats.js.api import ConsumerConfig
 
 from keda_jobs.domain.broker import Delivery, Outgoing
 from keda_jobs.domain.message import Message
@@ -20,9 +20,11 @@ from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerClosed, BrokerUnavailable, Misconfigured
 from keda_jobs.jetstream.broker import JetStreamBroker
-from keda_jobs.jetstream.connection import connect
+from keda_jobs.jetstream.connection import NatsConnection, connect
+from keda_jobs.jetstream.streams import apply
 from keda_jobs.settings import NatsSettings
 from stack import NatsServer, free_port, until
+from stack.streams import declaration_for
 
 USERS = """
 accounts {
@@ -43,16 +45,7 @@ accounts {
 
 
 async def make_stream(client: Client, *jobs: str, subject: str = "pictures") -> None:
-    jetstream = client.jetstream()
-    subjects = [subject, "dead-letter", "retry.>"]
-    await jetstream.add_stream(
-        StreamConfig(name=STREAM, subjects=subjects, allow_msg_schedules=True, allow_msg_ttl=True)
-    )
-    for job in jobs:
-        await jetstream.add_consumer(
-            STREAM,
-            ConsumerConfig(durable_name=f"{job}-consumer", filter_subjects=[subject, f"retry.due.{job}"], ack_wait=60),
-        )
+    await apply(NatsConnection(client), declaration_for(dict.fromkeys(jobs, subject), [subject]))
 
 
 @asynccontextmanager
@@ -241,7 +234,7 @@ async def test_an_old_server_is_refused_with_the_required_version() -> None:
 
     server = await asyncio.start_server(old_server, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    with pytest.raises(Misconfigured, match=r"version 2\.12\.8; at least 2\.14\.3"):
+    with pytest.raises(Misconfigured, match=r"version 2\.12\.8; at least 2\.15\.0"):
         async with connect(NatsSettings(nats_url=f"nats://127.0.0.1:{port}"), name="test", wait=False):
             pass
     server.close()

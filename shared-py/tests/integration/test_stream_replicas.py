@@ -1,4 +1,4 @@
-"""Copies of the stream: their number is not declared. The operator chooses it, and it is kept."""
+"""Copies of the streams: their number is not declared. The operator chooses it, and it is kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import pytest
 from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream.api import ApiError, request
 from keda_jobs.jetstream.connection import NatsConnection
-from keda_jobs.jetstream.streams import Changes, apply, read_declaration, with_replicas
+from keda_jobs.jetstream.declaration import read_declaration, with_replicas
+from keda_jobs.jetstream.streams import Changes, apply
 from stack import NatsServer, free_port, until
 
 STREAM = "keda-jobs-events"
@@ -46,18 +47,19 @@ async def connection(servers: list[NatsServer]) -> AsyncIterator[NatsConnection]
     await client.close()
 
 
-async def answer_about_the_stream(connection: NatsConnection) -> dict[str, Any]:
+async def answer_about_the_stream(connection: NatsConnection, name: str = STREAM) -> dict[str, Any]:
     async def answer() -> dict[str, Any]:
         with contextlib.suppress(BrokerUnavailable):
-            return await request(connection, f"STREAM.INFO.{STREAM}")
+            return await request(connection, f"STREAM.INFO.{name}")
         return {}
 
     info: dict[str, Any] = await until(answer)
     return info
 
 
-async def replicas(connection: NatsConnection) -> int:
-    return int((await answer_about_the_stream(connection))["config"]["num_replicas"])
+async def replicas(connection: NatsConnection) -> list[int]:
+    infos = [await answer_about_the_stream(connection, str(stream["name"])) for stream in DECLARED.streams]
+    return [info["config"]["num_replicas"] for info in infos]
 
 
 async def three_copies(connection: NatsConnection) -> Changes:
@@ -77,22 +79,24 @@ async def three_copies(connection: NatsConnection) -> Changes:
 
 
 def test_the_declaration_does_not_fix_the_number() -> None:
-    assert "num_replicas" not in DECLARED.stream
+    assert not any("num_replicas" in stream for stream in DECLARED.streams)
 
 
 async def test_a_stream_gets_the_requested_copies_and_keeps_them(
     connection: NatsConnection, servers: list[NatsServer]
 ) -> None:
     await apply(connection, DECLARED)
-    assert await replicas(connection) == 1
+    assert await replicas(connection) == [1, 1]
 
     changes = await three_copies(connection)
-    assert str(changes.items[0]) == f"~ stream {STREAM}: num_replicas 1 → 3"
-    assert await replicas(connection) == 3
+    assert list(map(str, changes.items[:2])) == [
+        f"~ stream {stream['name']}: num_replicas 1 → 3" for stream in DECLARED.streams
+    ]
+    assert await replicas(connection) == [3, 3]
     assert (await apply(connection, with_replicas(DECLARED, 3))).pending == ()
 
     assert (await apply(connection, DECLARED)).pending == ()
-    assert await replicas(connection) == 3
+    assert await replicas(connection) == [3, 3]
 
 
 async def test_three_copies_survive_the_loss_of_a_server(connection: NatsConnection, servers: list[NatsServer]) -> None:
@@ -119,4 +123,4 @@ async def test_three_copies_survive_the_loss_of_a_server(connection: NatsConnect
 
 async def test_a_new_stream_gets_its_replicas_at_once(connection: NatsConnection) -> None:
     await apply(connection, with_replicas(DECLARED, 3))
-    assert await replicas(connection) == 3
+    assert await replicas(connection) == [3, 3]

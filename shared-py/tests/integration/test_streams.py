@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ from nats.aio.msg import Msg
 
 from keda_jobs.jetstream.api import ApiError, request
 from keda_jobs.jetstream.connection import NatsConnection
-from keda_jobs.jetstream.streams import Changes, Declaration, RefusedChange, apply, consumer_name, read_declaration
+from keda_jobs.jetstream.declaration import Declaration, consumer_name, read_declaration
+from keda_jobs.jetstream.streams import Changes, RefusedChange, apply
 from stack import NatsServer
 
 STREAM = "keda-jobs-events"
+RETRY_STREAM = "keda-jobs-retries"
 JOBS = Path(__file__).parents[3] / "jobs"
 DECLARED = read_declaration(JOBS)
+RETRIES, EVENTS = DECLARED.streams
 DAY_NS = 86_400 * 10**9
 
 
@@ -42,7 +45,13 @@ def lines(changes: Changes) -> list[str]:
 
 
 def with_stream(**changed: Any) -> Declaration:
-    return replace(DECLARED, stream={**DECLARED.stream, **changed})
+    """Change the declared events stream."""
+    return replace(DECLARED, streams=(RETRIES, {**EVENTS, **changed}))
+
+
+def with_retries(**changed: Any) -> Declaration:
+    """Change the declared retries stream."""
+    return replace(DECLARED, streams=({**RETRIES, **changed}, EVENTS))
 
 
 def with_consumer(**changed: Any) -> Declaration:
@@ -53,9 +62,10 @@ def with_consumer(**changed: Any) -> Declaration:
 
 
 async def configs(connection: NatsConnection) -> dict[str, Any]:
-    stream = (await request(connection, f"STREAM.INFO.{STREAM}"))["config"]
+    streams = [await request(connection, f"STREAM.INFO.{name}") for name in (RETRY_STREAM, STREAM)]
     consumers = (await request(connection, f"CONSUMER.LIST.{STREAM}", {"offset": 0}))["consumers"]
-    return {"stream": stream} | {info["name"]: info["config"] for info in consumers}
+    by_kind = zip(("retries", "stream"), streams, strict=True)
+    return {kind: info["config"] for kind, info in by_kind} | {info["name"]: info["config"] for info in consumers}
 
 
 class Actions:
@@ -82,9 +92,10 @@ async def test_an_empty_server_gets_everything_declared(connection: NatsConnecti
     changes = await apply(connection, DECLARED)
 
     names = [consumer_name(consumer) for consumer in DECLARED.consumers]
-    assert lines(changes) == [f"+ stream {STREAM}", *(f"+ consumer {name}" for name in names)]
+    streams = [f"+ stream {RETRY_STREAM}", f"+ stream {STREAM}"]
+    assert lines(changes) == [*streams, *(f"+ consumer {name}" for name in names)]
     found = await configs(connection)
-    assert list(found) == ["stream", *names]
+    assert list(found) == ["retries", "stream", *names]
     assert found["stream"]["max_age"] == 14 * DAY_NS
     assert found["image-download-consumer"]["filter_subjects"] == ["image-download", "retry.due.image-download"]
 
@@ -116,12 +127,12 @@ async def test_only_differences_are_changed_and_shown(applied: NatsConnection) -
 
 
 async def test_the_stream_can_grow(applied: NatsConnection) -> None:
-    subjects = [*DECLARED.stream["subjects"], "image-tagged"]
+    subjects = [*EVENTS["subjects"], "image-tagged"]
 
     changes = await apply(applied, with_stream(max_age=30 * DAY_NS, subjects=subjects))
 
-    before = f"[{', '.join(DECLARED.stream['subjects'])}]"
-    assert lines(changes)[0] == (
+    before = f"[{', '.join(EVENTS['subjects'])}]"
+    assert lines(changes)[1] == (
         f"~ stream {STREAM}: subjects {before} → {before[:-1]}, image-tagged], max_age 14d → 30d"
     )
     assert (await configs(applied))["stream"]["subjects"] == subjects
@@ -167,13 +178,12 @@ async def test_an_undeclared_consumer_is_reported_and_kept(applied: NatsConnecti
         ({"max_age": 7 * DAY_NS}, "max_age 14d → 7d may delete"),
         ({"max_bytes": 10**9}, "max_bytes none → 1000000000 may delete"),
         ({"max_msgs": 5}, "max_msgs none → 5 may delete"),
-        ({"max_msg_size": 1000}, "max_msg_size none → 1000 may delete or refuse"),
         ({"storage": "memory"}, "storage file → memory cannot be changed in place"),
         ({"retention": "workqueue"}, "retention limits → workqueue cannot be changed in place"),
         ({"retention": "interest"}, "retention limits → interest cannot be changed in place"),
         ({"discard": "new"}, "discard old → new cannot be changed in place"),
-        ({"allow_msg_schedules": False}, "allow_msg_schedules true → false cannot be changed in place"),
         ({"deny_delete": True}, "deny_delete false → true can never be undone"),
+        ({"sources": []}, "sources [keda-jobs-retries retry.fire.* as retry.due.{{wildcard(1)}}] → [] would leave"),
     ],
 )
 async def test_a_destructive_change_of_the_stream_is_refused(
@@ -191,7 +201,7 @@ async def test_a_destructive_change_of_the_stream_is_refused(
 
 async def test_a_subject_that_holds_messages_cannot_be_removed(applied: NatsConnection) -> None:
     await applied.jetstream.publish("image-downloaded", b"{}")
-    fewer = with_stream(subjects=["image-download", "dead-letter", "retry.>"])
+    fewer = with_stream(subjects=["image-download", "dead-letter"])
     alone = replace(fewer, consumers=DECLARED.consumers[:1])
 
     with pytest.raises(RefusedChange, match=r"image-downloaded holds 1 message .* run nats stream purge"):
@@ -203,12 +213,62 @@ async def test_a_subject_that_holds_messages_cannot_be_removed(applied: NatsConn
 
 
 async def test_a_subject_may_be_replaced_by_subjects_that_cover_its_messages(applied: NatsConnection) -> None:
-    await applied.jetstream.publish("retry.due.image-download", b"{}")
-    subjects = [subject for subject in DECLARED.stream["subjects"] if subject != "retry.>"]
+    await applied.jetstream.publish("retry.wait.image-download.1", b"{}")
 
-    with pytest.raises(RefusedChange, match=r"retry\.> holds 1 message"):
-        await apply(applied, with_stream(subjects=[*subjects, "retry.wait.>"]))
-    await apply(applied, with_stream(subjects=[*subjects, "retry.wait.>", "retry.due.*"]))
+    with pytest.raises(RefusedChange, match=r"stream keda-jobs-retries: retry\.wait\.> holds 1 message"):
+        await apply(applied, with_retries(subjects=["retry.wait.image-resize.*", "retry.fire.*"]))
+    await apply(applied, with_retries(subjects=["retry.wait.*.*", "retry.fire.*"]))
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"max_age": 7 * DAY_NS}, "max_age none → 7d may delete"),
+        ({"max_bytes": 10**9}, "max_bytes none → 1000000000 may delete"),
+        ({"retention": "limits"}, "retention workqueue → limits cannot be changed in place"),
+        ({"allow_msg_schedules": False}, "allow_msg_schedules true → false cannot be changed in place"),
+    ],
+)
+async def test_a_destructive_change_of_the_retries_is_refused_too(
+    applied: NatsConnection, changed: dict[str, Any], line: str
+) -> None:
+    before = await configs(applied)
+
+    with pytest.raises(RefusedChange) as refused:
+        await apply(applied, replace(with_retries(**changed), consumers=()))
+
+    assert f"stream {RETRY_STREAM}: {line}" in str(refused.value)
+    assert await configs(applied) == before
+
+
+@pytest.mark.parametrize("declaration", [with_stream, with_retries])
+@pytest.mark.parametrize("exists", [False, True], ids=["new", "existing"])
+async def test_a_size_limit_that_would_refuse_a_dead_letter_is_refused(
+    connection: NatsConnection, declaration: Callable[..., Declaration], exists: bool
+) -> None:
+    if exists:
+        await apply(connection, DECLARED)
+
+    with pytest.raises(RefusedChange, match="max_msg_size 1048575 is less than the server's max_payload of 1048576"):
+        await apply(connection, declaration(max_msg_size=2**20 - 1))
+    await apply(connection, with_stream(max_msg_size=2**20) if not exists else DECLARED)
+
+
+async def test_the_single_stream_of_former_versions_is_refused_with_the_way_out(connection: NatsConnection) -> None:
+    former = {**EVENTS, "subjects": [*EVENTS["subjects"], "retry.>"], "sources": []}
+    former |= {"allow_msg_schedules": True, "allow_rollup_hdrs": True}
+    await request(connection, f"STREAM.CREATE.{STREAM}", former)
+    await connection.jetstream.publish("retry.wait.image-download.1", b"{}")
+
+    with pytest.raises(RefusedChange) as refused:
+        await apply(connection, DECLARED)
+
+    assert str(refused.value) == (
+        f"nothing was applied: stream {STREAM}: allow_msg_schedules true → false cannot be changed in place: "
+        "docs/streams.md says how to move its messages to a new stream"
+    )
+    with pytest.raises(ApiError, match=f"no stream {RETRY_STREAM}"):
+        await request(connection, f"STREAM.INFO.{RETRY_STREAM}")
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_id_count_subject_headers_and_body_survive_a_retry() -> None:
     assert outgoing.subject == "retry.wait.image-download.image-download-7"
     assert outgoing.msg_id == "image-download-7:2"
     assert outgoing.headers["Nats-Schedule"] == "@at 2026-01-02T03:05:35.500000Z"
-    assert outgoing.headers["Nats-Schedule-Target"] == "retry.due.image-download"
+    assert outgoing.headers["Nats-Schedule-Target"] == "retry.fire.image-download"
 
     again = Message.from_delivery(
         received(subject="retry.due.image-download", headers=outgoing.headers, sequence=99), "image-download"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,35 @@ import pytest
 
 from keda_jobs.domain.message import STREAM_KEEPS
 from keda_jobs.errors import Misconfigured
+from keda_jobs.jetstream.declaration import find_jobs, read_declaration
 from keda_jobs.jetstream.stream_diff import differences, format_duration_ns, format_value, merge
-from keda_jobs.jetstream.streams import find_jobs, read_declaration
 
-STREAM = {"name": "keda-jobs-events", "subjects": ["image-download", "dead-letter", "retry.>"]}
+STREAM: dict[str, Any] = {
+    "name": "keda-jobs-events",
+    "subjects": ["image-download", "dead-letter"],
+    "sources": [
+        {
+            "name": "keda-jobs-retries",
+            "subject_transforms": [{"src": "retry.fire.*", "dest": "retry.due.{{wildcard(1)}}"}],
+        }
+    ],
+}
+RETRIES = {"name": "keda-jobs-retries", "subjects": ["retry.wait.>", "retry.fire.*"]}
 CONSUMER = {
     "durable_name": "image-download-consumer",
     "filter_subjects": ["image-download", "retry.due.image-download"],
 }
 
 
-def declared(folder: Path, stream: dict[str, Any] | None = None, consumer: dict[str, Any] | None = None) -> Path:
+def declared(
+    folder: Path,
+    stream: dict[str, Any] | None = None,
+    consumer: dict[str, Any] | None = None,
+    retries: dict[str, Any] | None = None,
+) -> Path:
     (folder / "image-download").mkdir()
     (folder / "stream.json").write_text(json.dumps(STREAM | (stream or {})))
+    (folder / "stream-retries.json").write_text(json.dumps(RETRIES | (retries or {})))
     (folder / "image-download" / "consumer.json").write_text(json.dumps(CONSUMER | (consumer or {})))
     return folder
 
@@ -30,7 +47,7 @@ def declared(folder: Path, stream: dict[str, Any] | None = None, consumer: dict[
 def test_a_valid_declaration_is_read(tmp_path: Path) -> None:
     found = read_declaration(declared(tmp_path))
 
-    assert found.stream == STREAM
+    assert found.streams == (RETRIES, STREAM), "a stream comes after those that it sources"
     assert found.consumers == (CONSUMER,)
 
 
@@ -41,7 +58,8 @@ def test_the_declaration_of_this_repository_is_valid() -> None:
         "image-download-consumer",
         "image-resize-consumer",
     }
-    assert found.stream["max_age"] == STREAM_KEEPS.total_seconds() * 1_000_000_000
+    _retries, events = found.streams
+    assert events["max_age"] == STREAM_KEEPS.total_seconds() * 1_000_000_000
 
 
 @pytest.mark.parametrize(
@@ -52,9 +70,10 @@ def test_the_declaration_of_this_repository_is_valid() -> None:
         ({"filter_subjects": []}, 'must hold "retry.due.image-download"'),
         ({"filter_subjects": ["retry.due.image-download", "image-dwonload"]}, "takes no subject image-dwonload"),
         ({"filter_subjects": ["retry.due.image-download", "image-*"]}, "takes no subject image-*"),
-        ({"filter_subjects": ["retry.due.image-download", "retry.>"]}, "would deliver retries that still wait"),
-        ({"filter_subjects": ["retry.due.image-download", "retry.wait.x.*"]}, "would deliver retries that still wait"),
-        ({"filter_subjects": ["retry.due.image-download", ">"]}, "would deliver retries that still wait"),
+        ({"filter_subjects": ["retry.due.image-download", "retry.>"]}, "takes no subject retry.>"),
+        ({"filter_subjects": ["retry.due.image-download", "retry.wait.x.*"]}, "takes no subject retry.wait.x.*"),
+        ({"filter_subjects": ["retry.due.image-download", "retry.fire.*"]}, "takes no subject retry.fire.*"),
+        ({"filter_subjects": ["retry.due.image-download", ">"]}, "takes no subject >"),
         ({"filter_subjects": ["retry.due.image-download", "retry.due.other"]}, "would take other jobs' retries"),
     ],
 )
@@ -74,6 +93,52 @@ def test_mistakes_in_a_stream_are_named(tmp_path: Path, stream: dict[str, Any]) 
         read_declaration(declared(tmp_path, stream=stream))
 
 
+@pytest.mark.parametrize(
+    ("stream", "mistake"),
+    [
+        ({"subjects": ["dead-letter", "retry.>"]}, "retry.> overlaps with retry.wait.> in stream-retries.json"),
+        ({"subjects": ["dead-letter", "retry.due.x"]}, "retry.due.* may only come through a source"),
+        ({"sources": ["keda-jobs-retries"]}, 'each of "sources" must have a "name"'),
+        ({"sources": [{"name": "keda-jobs-retries", "subject_transforms": [{"src": "a"}]}]}, 'each of "sources"'),
+        ({"sources": [{"name": "keda-jobs-retries"}]}, 'each of "sources"'),
+        ({"sources": [{"name": "keda-jobs-retries", "subject_transforms": []}]}, 'each of "sources"'),
+        ({"sources": 1}, 'each of "sources"'),
+        (
+            {"sources": [{"name": "gone", "subject_transforms": [{"src": "a", "dest": "b"}]}]},
+            "no file declares gone, which it sources",
+        ),
+        ({"sources": []}, "takes no subject retry.due.image-download"),
+    ],
+)
+def test_streams_that_do_not_fit_together_are_named(tmp_path: Path, stream: dict[str, Any], mistake: str) -> None:
+    with pytest.raises(Misconfigured, match=re.escape(mistake)):
+        read_declaration(declared(tmp_path, stream))
+
+
+def test_another_stream_needs_only_its_file_and_its_source(tmp_path: Path) -> None:
+    later = {"name": "keda-jobs-later", "subjects": ["later.fire.*"]}
+    source = {"name": "keda-jobs-later", "subject_transforms": [{"src": "later.fire.a", "dest": "image-download"}]}
+    (tmp_path / "stream-later.json").write_text(json.dumps(later))
+
+    found = read_declaration(declared(tmp_path, {"sources": [*STREAM["sources"], source]}))
+
+    assert [stream["name"] for stream in found.streams] == ["keda-jobs-later", "keda-jobs-retries", "keda-jobs-events"]
+
+
+@pytest.mark.parametrize("retries", [{"name": "retries"}, {"name": "keda-jobs-events"}, {"subjects": []}])
+def test_mistakes_in_another_stream_are_named(tmp_path: Path, retries: dict[str, Any]) -> None:
+    with pytest.raises(Misconfigured, match=r"stream-retries\.json: "):
+        read_declaration(declared(tmp_path, retries=retries))
+
+
+def test_the_stream_of_retries_is_required(tmp_path: Path) -> None:
+    declared(tmp_path)
+    (tmp_path / "stream-retries.json").unlink()
+
+    with pytest.raises(Misconfigured, match=r"stream-retries\.json is missing"):
+        read_declaration(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "\x00", "nonsense"])
 def test_a_file_without_a_json_object_is_named(tmp_path: Path, text: str) -> None:
     declared(tmp_path)
@@ -89,6 +154,7 @@ def test_a_file_without_a_json_object_is_named(tmp_path: Path, text: str) -> Non
         ({"max_age": 5}, {"max_age": 5, "storage": "file"}),
         ({"subjects": ["a", "b"]}, {"subjects": ["b", "a"]}),
         ({"description": "", "deny_delete": False, "sources": []}, {}),
+        ({"sources": [{"name": "a"}]}, {"sources": [{"name": "a", "external": {"api": "x"}}]}),
         ({"max_msgs": 0}, {"max_msgs": -1}),
         ({"ack_wait": 0, "max_ack_pending": 0}, {"ack_wait": 30, "max_ack_pending": 1000}),
         ({"filter_subject": "a"}, {"filter_subjects": ["a"]}),
@@ -108,6 +174,12 @@ def test_equivalent_configs_do_not_differ(declaration: dict[str, Any], server: d
         ({"filter_subject": "a"}, {"filter_subject": "b"}, "filter_subjects [b] → [a]"),
         ({"backoff": [10**9, 2 * 10**9]}, {"backoff": [2 * 10**9, 10**9]}, "backoff [2s, 1s] → [1s, 2s]"),
         ({"metadata": {"team": "x"}}, {}, "metadata none → {'team': 'x'}"),
+        ({"sources": [{"name": "a"}]}, {}, "sources none → [a]"),
+        (
+            {"sources": [{"name": "a", "subject_transforms": [{"src": "b", "dest": "c"}]}]},
+            {"sources": [{"name": "a", "subject_transforms": [{"src": "b", "dest": "d"}]}]},
+            "sources [a b as d] → [a b as c]",
+        ),
     ],
 )
 def test_differences_are_shown(declaration: dict[str, Any], server: dict[str, Any], line: str) -> None:

@@ -1,4 +1,4 @@
-"""A real server accepts the declared stream and consumers unchanged."""
+"""A real server accepts the declared streams and consumers unchanged."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from stack import NatsServer, job_names
 from stack.jobs import ROOT
 
 STREAM = json.loads((ROOT / "jobs/stream.json").read_text())
+STREAMS = {path.name: json.loads(path.read_text()) for path in ROOT.glob("jobs/stream*.json")}
 CONSUMERS = {job: json.loads((ROOT / "jobs" / job / "consumer.json").read_text()) for job in job_names(EventJob)}
 
 
@@ -22,13 +23,17 @@ async def test_the_server_keeps_every_declared_field(
 ) -> None:
     await declare()
     client = await nats.connect(nats_server.url)
-    found = {"stream": json.loads((await client.request(f"$JS.API.STREAM.INFO.{STREAM['name']}")).data)["config"]}
+    found = {}
+    for file, stream in STREAMS.items():
+        answer = await client.request(f"$JS.API.STREAM.INFO.{stream['name']}")
+        found[file] = json.loads(answer.data)["config"]
     for job in CONSUMERS:
         answer = await client.request(f"$JS.API.CONSUMER.INFO.{STREAM['name']}.{job}-consumer")
         found[job] = json.loads(answer.data)["config"]
     await client.close()
-    for name, declared in [("stream", STREAM), *CONSUMERS.items()]:
-        assert {field: found[name].get(field) for field in declared} == declared
+    for name, declared in [*STREAMS.items(), *CONSUMERS.items()]:
+        # The server leaves out what is false.
+        assert {field: found[name].get(field, False) for field in declared} == declared
 
 
 def test_the_stream_outlives_the_longest_chain_of_retries() -> None:

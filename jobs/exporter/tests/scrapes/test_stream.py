@@ -86,7 +86,7 @@ async def test_the_age_is_that_of_the_first_unacked_message(declare: Declare, st
     await declare()
     exporter = start()
     jetstream = client.jetstream()
-    for subject in ("image-download", "image-downloaded", "retry.due.image-download"):
+    for subject in ("image-download", "image-downloaded", "retry.fire.image-download"):
         await jetstream.publish(subject, b"{}")
     pull = await jetstream.pull_subscribe_bind(consumer="image-download-consumer", stream=STREAM)
     [first, _] = await pull.fetch(2)

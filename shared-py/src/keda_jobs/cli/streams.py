@@ -1,4 +1,4 @@
-"""`keda-jobs streams`: apply the repository's declaration of stream and consumers to a server."""
+"""`keda-jobs streams`: apply the repository's declaration of streams and consumers to a server."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.text import Text
 from keda_jobs.cli.connection import run
 from keda_jobs.cli.options import DryRunOption, JsonOption, ServerOption
 from keda_jobs.cli.terminal import print_json, print_out, sanitize
-from keda_jobs.jetstream import streams
+from keda_jobs.jetstream import declaration, streams
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.stream_diff import Action, Change
 from keda_jobs.jetstream.streams import Changes, RefusedChange
 
-app = typer.Typer(no_args_is_help=True, help="Stream and consumers.")
+app = typer.Typer(no_args_is_help=True, help="Streams and consumers.")
 JobsOption = Annotated[
     Path | None,
     typer.Option(
@@ -33,7 +33,7 @@ ReplicasOption = Annotated[
         metavar="N",
         min=1,
         max=5,
-        help="Replicas of the stream, each on its own server. Default: unchanged, or 1 for a new stream.",
+        help="Replicas of each stream, on different servers. Default: unchanged, or 1 for a new stream.",
     ),
 ]
 _STYLES = {Action.CREATE: "green", Action.UPDATE: "yellow", Action.SAME: "dim", Action.UNDECLARED: "magenta"}
@@ -47,7 +47,7 @@ def apply(
     as_json: JsonOption = False,
     server: ServerOption = None,
 ) -> None:
-    """Create and update stream and consumers from jobs/stream.json and jobs/*/consumer.json.
+    """Create and update streams and consumers from jobs/stream*.json and jobs/*/consumer.json.
 
     Only differences are changed, and each is shown: `+` created, `~` updated, `=` as declared, `?` on the server but
     not declared (left alone). A change that would lose messages is refused.
@@ -63,13 +63,13 @@ def apply(
     JSON: `{"dry_run", "changes": [{"action", "kind", "name", "fields": [{"key", "before", "after"}], "refusals"}]}`;
     `action` is create, update, same or undeclared.
     """
-    declaration = streams.read_declaration(jobs or streams.find_jobs(Path.cwd()))
+    declared = declaration.read_declaration(jobs or declaration.find_jobs(Path.cwd()))
     if replicas is not None:
-        declaration = streams.with_replicas(declaration, replicas)
+        declared = declaration.with_replicas(declared, replicas)
 
     async def work(connection: NatsConnection) -> Changes:
         try:
-            return await streams.apply(connection, declaration, dry_run=dry_run)
+            return await streams.apply(connection, declared, dry_run=dry_run)
         except RefusedChange as error:
             _print(error.changes, dry_run=True, as_json=as_json)
             raise

@@ -1,6 +1,7 @@
 """Retries as scheduled messages (ADR-51), so that a waiting retry holds neither a pod nor an ack-pending slot.
 
-The schedule waits at `retry.wait.<job>.<id>` and fires at `retry.due.<job>`, which only that job consumes.
+The schedule waits at `retry.wait.<job>.<id>` in a stream of its own and fires at `retry.fire.<job>`. The events stream
+sources it from there as `retry.due.<job>`, which only that job consumes.
 https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-51.md
 """
 
@@ -11,7 +12,7 @@ from datetime import datetime, timedelta
 from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.headers import Header
 from keda_jobs.domain.message import Message
-from keda_jobs.domain.subjects import due_subject, waiting_subject
+from keda_jobs.domain.subjects import fire_subject, waiting_subject
 
 
 def scheduled_retry(message: Message, job: str, delay_s: float, now: datetime) -> Outgoing:
@@ -22,7 +23,7 @@ def scheduled_retry(message: Message, job: str, delay_s: float, now: datetime) -
     due = now + timedelta(seconds=delay_s)
     headers = dict(message.headers) | {
         Header.SCHEDULE: f"@at {due.isoformat(timespec='microseconds').replace('+00:00', 'Z')}",
-        Header.SCHEDULE_TARGET: due_subject(job),
+        Header.SCHEDULE_TARGET: fire_subject(job),
         Header.ID: message.id,
         Header.ATTEMPT: str(message.attempt),
         Header.SUBJECT: message.subject,

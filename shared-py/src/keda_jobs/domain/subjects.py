@@ -1,10 +1,13 @@
-"""Names of the stream and its subjects, and which subjects a pattern matches."""
+"""Names of the streams and their subjects, and which subjects a pattern matches."""
 
 from __future__ import annotations
 
 import re
 
 STREAM = "keda-jobs-events"
+"""Stream of events, due retries and dead letters. All consumers of jobs read it."""
+RETRY_STREAM = "keda-jobs-retries"
+"""Stream of waiting retries. The events stream sources the due ones."""
 DEAD_LETTER = "dead-letter"
 RETRY_WAIT = "retry.wait"
 
@@ -38,6 +41,11 @@ def overlap(one: str, other: str) -> bool:
     return len(ones) == len(others)
 
 
+def stream_of(subject: str) -> str:
+    """Return the name of the stream in which a message on `subject` is stored."""
+    return RETRY_STREAM if subject.startswith((f"{RETRY_WAIT}.", fire_subject(""))) else STREAM
+
+
 def durable_name(job: str) -> str:
     """Return the name of a job's durable consumer."""
     return f"{job}-consumer"
@@ -46,6 +54,11 @@ def durable_name(job: str) -> str:
 def due_subject(job: str) -> str:
     """Return the subject on which `job`, and no other, receives its retries."""
     return f"retry.due.{job}"
+
+
+def fire_subject(job: str) -> str:
+    """Return the subject of the retries stream that reaches `job` at its `due_subject`."""
+    return f"retry.fire.{job}"
 
 
 def waiting_subject(job: str, message_id: str) -> str:

@@ -28,6 +28,7 @@ class ApiError(BrokerUnavailable):
 
     def __init__(self, verb: str, code: int, description: str) -> None:
         super().__init__(f"NATS refuses {verb}: {description}")
+        self.verb = verb
         self.code = code
         self.description = description
 
@@ -36,7 +37,8 @@ class StreamMissing(ApiError):
     """The stream does not exist."""
 
     def __str__(self) -> str:
-        return f"there is no stream {STREAM} on this server: make it with `keda-jobs streams apply`"
+        stream = next(part for part in self.verb.split(".") if not part.isupper())
+        return f"there is no stream {stream} on this server: make it with `keda-jobs streams apply`"
 
 
 async def request(connection: NatsConnection, verb: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -72,9 +74,9 @@ def _no_jetstream() -> Misconfigured:
     )
 
 
-async def stream_info(connection: NatsConnection) -> dict[str, Any]:
+async def stream_info(connection: NatsConnection, stream: str = STREAM) -> dict[str, Any]:
     """Return the stream's info, with `ts`, the server's own clock. Raises `StreamMissing`."""
-    return await request(connection, f"STREAM.INFO.{STREAM}")
+    return await request(connection, f"STREAM.INFO.{stream}")
 
 
 async def server_time(connection: NatsConnection) -> datetime:
@@ -82,12 +84,12 @@ async def server_time(connection: NatsConnection) -> datetime:
     return datetime.fromisoformat((await stream_info(connection))["ts"])
 
 
-async def count_by_subject(connection: NatsConnection, pattern: str) -> dict[str, int]:
+async def count_by_subject(connection: NatsConnection, pattern: str, stream: str = STREAM) -> dict[str, int]:
     """Count the stored messages of each subject that matches `pattern`. The server answers in pages."""
     counts: dict[str, int] = {}
     while True:
         body = {"subjects_filter": pattern, "offset": len(counts)}
-        page = await request(connection, f"STREAM.INFO.{STREAM}", body)
+        page = await request(connection, f"STREAM.INFO.{stream}", body)
         subjects: dict[str, int] = page["state"].get("subjects") or {}
         counts |= subjects
         if not subjects or len(counts) >= page.get("total", 0):
@@ -95,7 +97,7 @@ async def count_by_subject(connection: NatsConnection, pattern: str) -> dict[str
 
 
 async def durable_consumers(connection: NatsConnection) -> list[dict[str, Any]]:
-    """Return the info of every durable consumer of the stream, none where there is no stream.
+    """Return the info of every durable consumer of the events stream, none where there is no stream.
 
     Ephemeral consumers are left out: they are readers such as `nats stream view`.
     """

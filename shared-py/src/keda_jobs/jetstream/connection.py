@@ -19,7 +19,9 @@ from keda_jobs.errors import BrokerClosed, BrokerUnavailable, Misconfigured
 from keda_jobs.runtime.trouble import Part
 from keda_jobs.settings import NatsSettings
 
-MINIMUM_SERVER = (2, 14, 3)
+# Earlier servers lose retries. They source a work queue without acknowledgement (ADR-60), drop schedules of a
+# replicated one (nats-server#8423), and skip messages of a recreated one. They store a forged `Nats-Stream-Source` too.
+MINIMUM_SERVER = (2, 15, 0)
 ANSWER_TIMEOUT_S = 5.0
 """Seconds to wait for an answer of the server."""
 
@@ -49,7 +51,7 @@ class NatsConnection:
 
     @property
     def server_version(self) -> str:
-        """Server's version, such as `2.14.3`."""
+        """Server's version, such as `2.15.1`."""
         return ".".join(map(str, _version(self.client)))
 
     async def until_connected(self) -> None:

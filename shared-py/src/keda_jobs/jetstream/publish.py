@@ -8,7 +8,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError, NoStreamResponseError
 
 from keda_jobs.domain.broker import MessageTooLarge, Outgoing
-from keda_jobs.domain.subjects import STREAM
+from keda_jobs.domain.subjects import stream_of
 from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream.connection import NatsConnection
 
@@ -53,16 +53,16 @@ def _refusal(outgoing: Outgoing, error: APIError) -> MessageTooLarge | PublishRe
     if error.err_code == _MESSAGE_TOO_LARGE:
         return MessageTooLarge(f"{len(outgoing.data)} bytes for {subject}; the stream takes less")
     if error.err_code == _OTHER_STREAM:
-        return PublishRefused(f"the subject {subject} belongs to another stream than {STREAM}")
+        return PublishRefused(f"the subject {subject} belongs to another stream than {stream_of(subject)}")
     return PublishRefused(f"NATS refuses {subject}: {error.description}")
 
 
 async def publish_with_retry(connection: NatsConnection, outgoing: Outgoing) -> None:
-    """Store a message in our stream and in no other. Repeat it once when it is not confirmed.
+    """Store a message in our stream for its subject and in no other. Repeat it once when it is not confirmed.
 
     The server stores it once, because both have the same `msg_id`. Raises as `publish`.
     """
-    headers = {**outgoing.headers, "Nats-Expected-Stream": STREAM}
+    headers = {**outgoing.headers, "Nats-Expected-Stream": stream_of(outgoing.subject)}
     outgoing = replace(outgoing, headers=headers)
     try:
         await publish(connection, outgoing)

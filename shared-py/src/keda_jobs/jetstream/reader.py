@@ -45,7 +45,7 @@ class Page:
         return len(self.messages) + self.left
 
 
-async def read_page(connection: NatsConnection, pattern: str, first: int, limit: int) -> Page:
+async def read_page(connection: NatsConnection, pattern: str, first: int, limit: int, stream: str = STREAM) -> Page:
     """Read up to `limit` messages whose subject matches `pattern`, from sequence `first` on.
 
     A page has at most 4 MiB, but at least one message. Raises `BrokerUnavailable`.
@@ -56,7 +56,7 @@ async def read_page(connection: NatsConnection, pattern: str, first: int, limit:
     try:
         answers = await client.subscribe(inbox)
         try:
-            await client.publish(f"$JS.API.DIRECT.GET.{STREAM}", json.dumps(question).encode(), reply=inbox)
+            await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(question).encode(), reply=inbox)
             messages: list[StoredMessage] = []
             while "Nats-Sequence" in ((answer := await answers.next_msg(timeout=ANSWER_TIMEOUT_S)).headers or {}):
                 messages.append(_stored_message(answer))

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from keda_jobs.domain.broker import MessageTooLarge, Outgoing
 from keda_jobs.domain.dead_letter import TRUNCATED, DeadLetter
 from keda_jobs.domain.headers import Header
-from keda_jobs.domain.subjects import DEAD_LETTER, covers, due_subject, is_literal
+from keda_jobs.domain.subjects import DEAD_LETTER, covers, due_subject, fire_subject, is_literal
 from keda_jobs.errors import JobError
 from keda_jobs.jetstream.api import durable_consumers
 from keda_jobs.jetstream.connection import NatsConnection
@@ -81,8 +81,9 @@ class Replay:
     async def _copy(self, connection: NatsConnection, dead: DeadLetter, subjects: frozenset[str]) -> Outgoing:
         payload = await _original_payload(connection, dead)
         outgoing = replay_message(dead, payload, to_subject=self.to_subject)
-        if not any(covers(pattern, outgoing.subject) for pattern in subjects):
-            raise CannotReplay(f"no consumer reads {outgoing.subject}")
+        read_at = dead.subject if self.to_subject else due_subject(dead.job)
+        if not any(covers(pattern, read_at) for pattern in subjects):
+            raise CannotReplay(f"no consumer reads {read_at}")
         return outgoing
 
 
@@ -116,7 +117,7 @@ def replay_message(dead: DeadLetter, payload: bytes, *, to_subject: bool) -> Out
     if not dead.job:
         raise CannotReplay("it names no job: replay it to all consumers of its subject with --to-subject")
     headers = dead.original_headers | {Header.SUBJECT: dead.subject}
-    return Outgoing(due_subject(dead.job), payload, msg_id, headers)
+    return Outgoing(fire_subject(dead.job), payload, msg_id, headers)
 
 
 async def _original_payload(connection: NatsConnection, dead: DeadLetter) -> bytes:

@@ -26,7 +26,7 @@ _DEFAULTED = frozenset(
     ("max_ack_pending", "ack_wait", "max_waiting", "max_deliver", "duplicate_window", "num_replicas")
 )
 
-_LOWERED_LOSES = ("max_age", "max_msgs", "max_bytes", "max_msgs_per_subject", "max_msg_size", "max_consumers")
+_LOWERED_LOSES = ("max_age", "max_msgs", "max_bytes", "max_msgs_per_subject", "max_consumers")
 _STREAM_FIXED = frozenset(("storage", "retention", "discard"))
 _ONE_WAY_OFF = frozenset(("allow_msg_schedules", "allow_msg_ttl"))
 _ONE_WAY_ON = frozenset(("sealed", "deny_delete", "deny_purge"))
@@ -104,6 +104,8 @@ def _same(declared: Any, actual: Any) -> bool:
         return all(_same(value, (actual or {}).get(key)) for key, value in declared.items())
     if isinstance(declared, list) and all(isinstance(item, str) for item in declared):
         return sorted(declared) == sorted(actual or [])
+    if isinstance(declared, list):
+        return len(declared) == len(actual or []) and all(map(_same, declared, actual or []))
     # The server leaves empty values out of its answer.
     return bool(declared == actual) or (not declared and not actual)
 
@@ -125,20 +127,42 @@ def removed_subjects(declared: Mapping[str, Any], actual: Mapping[str, Any]) -> 
     ]
 
 
-def stream_refusals(fields: Iterable[FieldChange]) -> list[str]:
+def size_refusals(declared: Mapping[str, Any], max_payload: int) -> list[str]:
+    """Return a line where the stream would refuse a retry or a dead letter, which may be as large as `max_payload`."""
+    size = declared.get("max_msg_size")
+    if _bound(size) >= max_payload:
+        return []
+    reason = f"is less than the server's max_payload of {max_payload}, and a retry or dead letter may be as large"
+    return [f"stream {declared['name']}: max_msg_size {size} {reason}: declare -1"]
+
+
+def stream_refusals(stream: str, fields: Iterable[FieldChange]) -> list[str]:
     """Return one line for each change of the stream that would lose messages or cannot be undone."""
-    return [f"stream {STREAM}: {change} {reason}" for change in fields if (reason := _stream_reason(change))]
+    return [f"stream {stream}: {change} {reason}" for change in fields if (reason := _stream_reason(stream, change))]
 
 
-def _stream_reason(change: FieldChange) -> str | None:
+def _stream_reason(stream: str, change: FieldChange) -> str | None:
     key, before, after = change.key, change.before, change.after
+    if key == "allow_msg_schedules" and before and not after:
+        return "cannot be changed in place: docs/streams.md says how to move its messages to a new stream"
     if key in _STREAM_FIXED or (key in _ONE_WAY_OFF and before and not after):
-        return f"cannot be changed in place: back up the stream (nats stream backup {STREAM} …), delete it, apply again"
+        return f"cannot be changed in place: back up the stream (nats stream backup {stream} …), delete it, apply again"
     if key in _ONE_WAY_ON and after:
-        return f"can never be undone: to do it anyway, run nats stream edit {STREAM}"
+        return f"can never be undone: to do it anyway, run nats stream edit {stream}"
     if key in _LOWERED_LOSES and _bound(after) < _bound(before):
-        return f"may delete or refuse messages: to do it anyway, run nats stream edit {STREAM} first"
+        return f"may delete or refuse messages: to do it anyway, run nats stream edit {stream} first"
+    if key == "sources" and _sourced(before) - _sourced(after):
+        return f"would leave messages in the sourced stream for ever: to do it anyway, run nats stream edit {stream}"
     return None
+
+
+def _sourced(sources: Sequence[Mapping[str, Any]] | None) -> set[tuple[str, str]]:
+    """Return each sourced stream with each subject that is taken from it, `>` without a transform."""
+    return {
+        (source["name"], transform["src"])
+        for source in sources or []
+        for transform in source.get("subject_transforms") or [{"src": ">"}]
+    }
 
 
 def _bound(limit: Any) -> float:
@@ -171,9 +195,16 @@ def format_value(key: str, value: Any) -> str:
         return "none"
     if key in _DURATIONS and isinstance(value, int):
         return format_duration_ns(value)
+    if key == "sources":
+        return "[" + ", ".join(map(_format_source, value)) + "]"
     if isinstance(value, list):
         return "[" + ", ".join(format_duration_ns(item) if key == "backoff" else str(item) for item in value) + "]"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _format_source(source: Mapping[str, Any]) -> str:
+    transforms = source.get("subject_transforms") or []
+    return " ".join([source["name"], *(f"{transform['src']} as {transform['dest']}" for transform in transforms)])
 
 
 def format_duration_ns(ns: int) -> str:

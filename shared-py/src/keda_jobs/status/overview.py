@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from keda_jobs.domain.subjects import RETRY_WAIT
+from keda_jobs.domain.subjects import RETRY_STREAM, RETRY_WAIT
 from keda_jobs.jetstream.api import count_by_subject, durable_consumers, stream_info
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.status.dead_letters import DeadLetterCounter, DeadLetterCounts
@@ -28,7 +28,8 @@ async def read_overview(connection: NatsConnection) -> Overview:
     """Read the overview. Raises `StreamMissing`, `BrokerUnavailable`."""
     info = await stream_info(connection)
     # Also those without a consumer.
-    jobs = sorted({subject.split(".")[2] for subject in await count_by_subject(connection, f"{RETRY_WAIT}.>")})
+    waiting = await count_by_subject(connection, f"{RETRY_WAIT}.>", RETRY_STREAM)
+    jobs = sorted({subject.split(".")[2] for subject in waiting})
     return Overview(
         now=datetime.fromisoformat(info["ts"]),
         server_version=connection.server_version,

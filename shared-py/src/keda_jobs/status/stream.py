@@ -1,4 +1,4 @@
-"""Size of the stream, state of its consumers, and the retries that wait in it as scheduled messages."""
+"""Sizes of streams, state of the consumers, and the retries that wait as scheduled messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Self
 
 from keda_jobs.domain.headers import Header
-from keda_jobs.domain.subjects import waiting_subject
+from keda_jobs.domain.subjects import RETRY_STREAM, waiting_subject
 from keda_jobs.jetstream.api import Info
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.reader import read_page
@@ -89,7 +89,7 @@ async def oldest_unacked(connection: NatsConnection, info: Info) -> datetime | N
 
 async def read_waiting_retries(connection: NatsConnection, job: str) -> WaitingRetries:
     """Read the waiting retries of `job`. Raises `BrokerUnavailable`."""
-    page = await read_page(connection, waiting_subject(job, ">"), 1, MAX_SCHEDULES)
+    page = await read_page(connection, waiting_subject(job, ">"), 1, MAX_SCHEDULES, RETRY_STREAM)
     due: list[datetime] = []
     for schedule in page.messages:
         with suppress(ValueError):

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.headers import Header
 from keda_jobs.domain.message import Received
+from keda_jobs.domain.subjects import RETRY_STREAM, due_subject, fire_subject
 
 MAX_PAYLOAD = 1024 * 1024
 
@@ -37,9 +38,10 @@ class InMemoryDelivery:
 
 @dataclass
 class InMemoryBroker:
-    """Stream with one pull consumer on `filter_subjects`: deduplication, redelivery, scheduled messages.
+    """Streams with one pull consumer on `filter_subjects`: deduplication, redelivery, scheduled messages.
 
-    Timers use the event loop's clock. Schedules use the wall clock, as on the server.
+    A message on `retry.fire.<job>` arrives on `retry.due.<job>`. Timers use the event loop's clock. Schedules use the
+    wall clock, as on the server.
     """
 
     filter_subjects: Sequence[str]
@@ -102,6 +104,9 @@ class InMemoryBroker:
             self._unacked[sequence] = asyncio.get_running_loop().time() + self.ack_wait_s
 
     def _store(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
+        job = subject.removeprefix(fire_subject(""))
+        if job != subject:
+            subject, headers = due_subject(job), {**headers, "Nats-Stream-Source": f"{RETRY_STREAM} 1 {subject}"}
         sequence = next(self._numbers)
         self.messages[sequence] = Received(subject, data, headers, 0, sequence, datetime.now(UTC))
         if subject in self.filter_subjects:

@@ -105,10 +105,10 @@ def test_a_missing_right_is_distinguished_from_an_outage(cli: Cli, tmp_path: Pat
 
 
 class _OldServer(socketserver.StreamRequestHandler):
-    """Server of version 2.14.2 that sends only what a client needs to connect."""
+    """Server of version 2.14.9 that sends only what a client needs to connect."""
 
     def handle(self) -> None:
-        info = {"server_id": "old", "version": "2.14.2", "max_payload": 1024, "proto": 1, "headers": True}
+        info = {"server_id": "old", "version": "2.14.9", "max_payload": 1024, "proto": 1, "headers": True}
         self.wfile.write(f"INFO {json.dumps(info)}\r\n".encode())
         while line := self.rfile.readline():
             if line.startswith(b"PING"):
@@ -124,8 +124,8 @@ def test_a_server_below_the_minimum_is_refused(cli: Cli, command: tuple[str, ...
         old.shutdown()
 
     assert_one_line(done, 2)
-    assert "2.14.2" in done.stderr
-    assert "2.14.3 is needed" in done.stderr
+    assert "2.14.9" in done.stderr
+    assert "2.15.0 is needed" in done.stderr
 
 
 def test_help_and_version_need_no_server(cli: Cli) -> None:

@@ -11,7 +11,8 @@ from stack.jobs import ROOT
 
 from .conftest import STREAM, Cli, Server
 
-STREAM_JSON = {"name": STREAM, "subjects": ["image-download", "dead-letter", "retry.>"], "max_age": 1209600000000000}
+RETRIES_JSON = (ROOT / "jobs/stream-retries.json").read_text()
+STREAM_JSON = json.loads((ROOT / "jobs/stream.json").read_text()) | {"subjects": ["image-download", "dead-letter"]}
 CONSUMER_JSON = {
     "durable_name": "image-download-consumer",
     "ack_policy": "explicit",
@@ -24,6 +25,7 @@ def jobs(tmp_path: Path) -> Path:
     folder = tmp_path / "repository" / "jobs"
     (folder / "image-download").mkdir(parents=True)
     (folder / "stream.json").write_text(json.dumps(STREAM_JSON))
+    (folder / "stream-retries.json").write_text(RETRIES_JSON)
     (folder / "image-download" / "consumer.json").write_text(json.dumps(CONSUMER_JSON))
     return folder
 
@@ -32,8 +34,9 @@ def test_it_shows_its_changes_and_then_that_nothing_is_left(cli: Cli, bare_serve
     first = cli("streams", "apply", "--jobs", str(jobs))
     second = cli("streams", "apply", "--jobs", str(jobs))
 
-    assert (first.code, first.stdout) == (0, f"+ stream {STREAM}\n+ consumer image-download-consumer\n")
-    assert second.stdout == f"= stream {STREAM}\n= consumer image-download-consumer\nnothing to change\n"
+    names = ("stream keda-jobs-retries", f"stream {STREAM}", "consumer image-download-consumer")
+    assert (first.code, first.stdout) == (0, "".join(f"+ {name}\n" for name in names))
+    assert second.stdout == "".join(f"= {name}\n" for name in names) + "nothing to change\n"
     assert bare_server.count(">") == 0
 
 
@@ -74,8 +77,9 @@ def test_json_has_the_documented_keys(cli: Cli, server: Server, jobs: Path) -> N
         )
     )
 
-    stream, consumer, *undeclared = cli("streams", "apply", "--json", "--jobs", str(jobs)).json["changes"]
+    retries, stream, consumer, *undeclared = cli("streams", "apply", "--json", "--jobs", str(jobs)).json["changes"]
 
+    assert (retries["action"], retries["name"]) == ("same", "keda-jobs-retries")
     assert stream == {
         "action": "update",
         "kind": "stream",
@@ -125,7 +129,7 @@ def test_a_single_server_refuses_three_replicas_in_one_line(
 
     assert done.code == 1
     reason = "replicas > 1 not supported in non-clustered mode"
-    assert done.stderr == f"keda-jobs: NATS refuses STREAM.{verb}.{STREAM}: {reason}\n"
+    assert done.stderr == f"keda-jobs: NATS refuses STREAM.{verb}.keda-jobs-retries: {reason}\n"
 
 
 @pytest.mark.parametrize("number", ["0", "6", "three"])

@@ -35,6 +35,18 @@ async def put(connection: NatsConnection, subject: str, *, size: int = 2, job: s
     return ack.seq
 
 
+async def due_retry(connection: NatsConnection) -> int:
+    """Publish a retry that is due, and return its sequence in the events stream."""
+    await connection.jetstream.publish("retry.fire.image-download", b"{}")
+
+    async def arrived() -> int | None:
+        page = await read_page(connection, "retry.due.image-download", 1, 1)
+        return page.messages[0].sequence if page.messages else None
+
+    sequence: int = await until(arrived)
+    return sequence
+
+
 async def stored_at(connection: NatsConnection, sequence: int) -> datetime | None:
     return (await connection.jetstream.get_msg(STREAM, seq=sequence)).time
 
@@ -150,7 +162,7 @@ async def test_the_oldest_message_is_the_first_of_any_filter_after_the_ack_floor
         return await oldest_unacked(connection, info)
 
     assert await oldest() is None
-    sequences = [await put(connection, subject) for subject in ("image-downloaded", "retry.due.image-download")]
+    sequences = [await put(connection, "image-downloaded"), await due_retry(connection)]
     sequences += [await put(connection, "image-download") for _ in range(2)]
     assert await oldest() == await stored_at(connection, sequences[1])
     pull = await connection.jetstream.pull_subscribe_bind(consumer="image-download-consumer", stream=STREAM)

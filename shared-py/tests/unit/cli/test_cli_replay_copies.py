@@ -24,7 +24,9 @@ DEAD_LETTER = parse_dead_letter(
 def test_the_copy_is_a_new_first_attempt_for_the_job_that_failed() -> None:
     copy = replay_message(DEAD_LETTER, b"{}", to_subject=False)
 
-    message = Message.from_delivery(Received(copy.subject, copy.data, copy.headers, 1, 99, NOW), "image-download")
+    assert copy.subject == "retry.fire.image-download"
+    delivered = Received("retry.due.image-download", copy.data, copy.headers, 1, 99, NOW)
+    message = Message.from_delivery(delivered, "image-download")
     assert (message.subject, message.attempt, message.id) == ("image-download", 1, "image-download-99")
     assert message.headers == {"Trace": "t"}
 
