@@ -172,4 +172,7 @@ def _arguments(dsn: str) -> dict[str, Any]:
             raise Misconfigured(f"PG_DSN: {name}: there is no file {parameters[name]}")
     timeout = {} if "connect_timeout" not in parameters else {"timeout": float(parameters["connect_timeout"]) or None}
     query = urlencode({name: value for name, value in parameters.items() if name not in _LIBPQ_ONLY})
-    return timeout | {"dsn": url._replace(query=query).geturl()}
+    # asyncpg takes the first @ for the end of the password, libpq the last one.
+    login, at, hosts = url.netloc.rpartition("@")
+    netloc = f"{login.replace('@', '%40')}{at}{hosts}"
+    return timeout | {"dsn": url._replace(netloc=netloc, query=query).geturl()}

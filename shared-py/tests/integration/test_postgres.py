@@ -10,11 +10,10 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from pydantic import SecretStr
 
 from keda_jobs.errors import DatabaseUnavailable, Misconfigured
 from keda_jobs.postgres import open_connection, open_pool, transaction
-from keda_jobs.settings import PgSettings
+from keda_jobs.settings import PgSettings, load_settings
 from stack import PostgresServer, until
 from stack.ports import free_port
 
@@ -25,7 +24,7 @@ _SSL_MODES = "disable, allow, prefer, require, verify-ca, verify-full"
 
 
 def settings(dsn: str) -> PgSettings:
-    return PgSettings(pg_dsn=SecretStr(dsn))
+    return load_settings(PgSettings, pg_dsn=dsn)
 
 
 async def query(dsn: str, statement: str = "SELECT 1", *, call_s: float = 10) -> object:
@@ -101,7 +100,8 @@ async def test_an_unescaped_password_is_never_shown(postgres_server: PostgresSer
 async def test_the_error_of_a_malformed_url_says_how_to_write_it(postgres_server: PostgresServer) -> None:
     line = await line_of(query(f"postgresql://keda_jobs:{_SECRET}/x@127.0.0.1/keda_jobs"), Misconfigured)
     assert line == (
-        "PG_DSN cannot be read as a URL; write characters such as @ : / # ? % in user and password as %40 and so on"
+        "PG_DSN: must be a URL such as postgresql://user:password@host:5432/database; "
+        "write characters such as @ : / # ? % in user and password as %40 and so on"
     )
 
 

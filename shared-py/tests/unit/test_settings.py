@@ -1,12 +1,20 @@
 """Settings come from the environment, a wrong one is one line, and a secret is never shown."""
 
+import traceback
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from keda_jobs.errors import Misconfigured
-from keda_jobs.settings import JobSettings, StoreSettings, format_settings, load_settings
+from keda_jobs.settings import JobSettings, PgSettings, StoreSettings, format_settings, load_settings
 
 
 class Settings(JobSettings, StoreSettings):
+    pass
+
+
+class DatabaseToo(Settings, PgSettings):
     pass
 
 
@@ -54,6 +62,15 @@ def test_durations_are_read_with_and_without_unit(monkeypatch: pytest.MonkeyPatc
         ("LOG_LEVEL", "loud"),
         ("R2_ENDPOINT_URL", "localhost"),
         ("NATS_CREDS", "/no/such/file"),
+        ("NATS_CREDS", "/"),
+        ("NATS_TLS_CA", "/"),
+        ("NATS_TLS_CA", "/no/such/file"),
+        ("NATS_TLS_CA", __file__),
+        ("NATS_USER", "alone"),
+        ("NATS_PASSWORD", "alone"),
+        ("R2_ENDPOINT_URL", "https://"),
+        ("R2_ENDPOINT_URL", "http://[::1"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://host:99999"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -81,8 +98,144 @@ def test_the_account_stands_for_the_endpoint(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_secrets_are_masked_where_settings_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NATS_URL", "nats://me:secret@nats:4222,nats://me:secret@nats2:4222")
+    monkeypatch.setenv("NATS_USER", "me")
     monkeypatch.setenv("NATS_PASSWORD", "secret")
     line = format_settings(load_settings(Settings))
     assert "secret@" not in line
     assert "hush" not in line
     assert "NATS_URL=nats://***@nats:4222,nats://***@nats2:4222" in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nats://[::1",
+        "nats://",
+        "nats://:4222",
+        "nats:/host",
+        "http://host:4222",
+        "nats://host:99999",
+        "nats://host:0",
+        "nats://host:port",
+        "nats://my host",
+        "nats://a..b",
+        f"nats://{'a' * 64}",
+        ",",
+        "nats://a,http://b",
+        "nats://a,ws://b",
+        "nats://a:b@one,nats://c:d@two",
+        '"nats://host"',
+    ],
+)
+def test_a_wrong_address_of_nats_is_named(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("NATS_URL", url)
+    with pytest.raises(Misconfigured, match=r"^NATS_URL: must [^\n]*$"):
+        load_settings(Settings)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("host", "nats://host"),
+        ("host:4222, other:4222,", "nats://host:4222,nats://other:4222"),
+        ("tls://[::1]:4222", "tls://[::1]:4222"),
+        ("wss://host/nats", "wss://host/nats"),
+    ],
+)
+def test_addresses_of_nats_are_completed(monkeypatch: pytest.MonkeyPatch, written: str, read: str) -> None:
+    monkeypatch.setenv("NATS_URL", written)
+    assert load_settings(Settings).nats_url == read
+
+
+TEXTS = {
+    "NATS_URL": "nats://nats:4222",
+    "NATS_USER": "me",
+    "NATS_PASSWORD": "se cret",
+    "R2_ENDPOINT_URL": "http://store:9000",
+    "R2_ACCOUNT_ID": "abc",
+    "R2_ACCESS_KEY_ID": "key",
+    "R2_SECRET_ACCESS_KEY": "hush",
+    "R2_BUCKET": "pictures",
+    "PG_DSN": "postgresql://me:secret@db:5432/users",
+    "RETRY_STEP_S": "60",
+    "CONCURRENCY": "3",
+    "LOG_LEVEL": "INFO",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+}
+
+
+def with_texts(monkeypatch: pytest.MonkeyPatch, texts: dict[str, str]) -> DatabaseToo:
+    for name, value in texts.items():
+        monkeypatch.setenv(name, value)
+    return load_settings(DatabaseToo)
+
+
+@pytest.mark.parametrize("edge", ["\n", "\r\n", " ", "\t\n", "\ufeff", "\ufeff \n", "\xa0"])
+def test_blanks_line_ends_and_byte_order_marks_around_a_value_are_dropped(
+    monkeypatch: pytest.MonkeyPatch, edge: str
+) -> None:
+    plain = with_texts(monkeypatch, TEXTS)
+    assert with_texts(monkeypatch, {name: f"{value}{edge}" for name, value in TEXTS.items()}) == plain
+    assert with_texts(monkeypatch, {name: f"{edge}{value}" for name, value in TEXTS.items()}) == plain
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("bad", ["\n", "\r", "\t", "\x1b", "\x7f", "\x85", "\u2028", "\udcff"])
+def test_control_characters_and_bytes_that_are_no_text_are_refused_by_the_name_of_the_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, bad: str
+) -> None:
+    value = TEXTS[name]
+    with pytest.raises(Misconfigured) as caught:
+        with_texts(monkeypatch, TEXTS | {name: f"{value[:1]}{bad}{value[1:] or 'x'}"})
+    assert str(caught.value) == f"{name}: contains a control character or bytes that are not UTF-8"
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\n", "\ufeff\n"])
+@pytest.mark.parametrize("name", ["R2_SECRET_ACCESS_KEY", "R2_BUCKET", "NATS_PASSWORD", "NATS_USER", "PG_DSN"])
+def test_an_empty_secret_is_not_set_and_that_is_said(monkeypatch: pytest.MonkeyPatch, name: str, empty: str) -> None:
+    with pytest.raises(Misconfigured, match=f"{name} is not set"):
+        with_texts(monkeypatch, TEXTS | {name: empty})
+
+
+FRONT, BACK = "sesame", "opens"
+PLACES = {
+    "NATS_URL": [
+        "nats://me:{}@nats:4222",
+        "nats://{}@nats:4222",
+        "me:{}@nats",
+        "nats://nats,nats://me:{}@other",
+        "tls://me:{0}@a,tls://me:{0}@b",
+        "ws://me:{}@nats/path",
+    ],
+    "NATS_PASSWORD": ["{}"],
+    "R2_SECRET_ACCESS_KEY": ["{}"],
+    "R2_ENDPOINT_URL": ["https://me:{}@store"],
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ["https://me:{}@collector:4318"],
+    "PG_DSN": [
+        "postgresql://me:{}@db:5432/users",
+        "postgres://{}@db/users",
+        "postgresql://db/users?user=me&password={}",
+        "host=db password={} user=me",
+        "{}",
+    ],
+}
+
+
+@given(
+    middle=st.text("@/:?#%&=,;[]\\ +1é'\"", min_size=1, max_size=4),
+    place=st.sampled_from([(name, form) for name, forms in PLACES.items() for form in forms]),
+)
+@example(middle="@", place=("NATS_URL", "nats://me:{}@nats:4222"))
+@example(middle="1,", place=("NATS_URL", "nats://me:{}@nats:4222"))
+@example(middle="%40", place=("NATS_URL", "nats://nats,nats://me:{}@other"))
+def test_no_part_of_a_password_is_shown_whether_it_is_accepted_or_refused(middle: str, place: tuple[str, str]) -> None:
+    name, form = place
+    secret = f"{FRONT}{middle}{BACK}"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        texts = {other: value for other, value in TEXTS.items() if name != "NATS_URL" or "NATS_" not in other}
+        try:
+            shown = format_settings(with_texts(monkeypatch, texts | {name: form.format(secret)}))
+        except Misconfigured as error:
+            shown = "".join(traceback.format_exception(error))
+    assert FRONT not in shown
+    assert BACK not in shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr
 
-from keda_jobs.settings import NatsSettings, ProcessSettings
+from keda_jobs.settings import HttpUrl, NatsSettings, ProcessSettings
 
 
 class Settings(NatsSettings, ProcessSettings):
@@ -13,8 +13,7 @@ class Settings(NatsSettings, ProcessSettings):
     pg_dsn: SecretStr | None = Field(
         None, description="PostgreSQL, as `postgresql://user:password@host:port/database`. Without it no queue is read"
     )
-    nats_monitoring_url: str | None = Field(
+    nats_monitoring_url: HttpUrl | None = Field(
         None,
         description="monitoring of a NATS server, as `http://host:8222`. Without it JetStream's storage is unknown",
-        pattern=r"^https?://",
     )

@@ -31,8 +31,7 @@ def run(server: str | None, work: Callable[[NatsConnection], Coroutine[Any, Any,
 
 def nats_settings(server: str | None) -> NatsSettings:
     """Load the settings from the environment. `server` replaces `NATS_URL`."""
-    settings = load_settings(NatsSettings)
-    return settings if server is None else settings.model_copy(update={"nats_url": server})
+    return load_settings(NatsSettings) if server is None else load_settings(NatsSettings, nats_url=server)
 
 
 @contextmanager

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +14,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from keda_jobs.errors import BrokerClosed, BrokerUnavailable, Misconfigured
+from keda_jobs.jetstream.login import login, server_urls
 from keda_jobs.runtime.trouble import Part
 from keda_jobs.settings import NatsSettings
 
@@ -115,11 +114,11 @@ async def connect(
     """Connect to NATS, and close the connection at the end.
 
     With `wait` it waits for the server and reconnects forever, with a call of `on_reconnect` each time. Without,
-    `BrokerUnavailable` says within seconds what is wrong. Raises `Misconfigured` when the server is too old. `state` is
-    in trouble while there is no connection.
+    `BrokerUnavailable` says within seconds what is wrong. Raises `Misconfigured` when the server is too old or
+    NATS_CREDS cannot be used. `state` is in trouble while there is no connection.
     """
     state = state or Part()
-    address = re.sub(r"//[^/@]*@", "//", settings.nats_url)
+    address = ",".join(server_urls(settings))
     client = Client()
     # Without waiting the caller gets one exception, which says the same.
     errors = ErrorLog(address, level=logging.WARNING if wait else logging.DEBUG, state=state)
@@ -176,7 +175,7 @@ def _raise_if_cancelled() -> None:
 
 def _options(settings: NatsSettings, name: str, *, wait: bool) -> dict[str, Any]:
     options: dict[str, Any] = {
-        "servers": settings.nats_url.split(","),
+        "servers": server_urls(settings),
         "name": name,
         # A user may subscribe to no inbox but its own, or it could read the server's answers to others.
         "inbox_prefix": f"_INBOX_{settings.nats_user or name}",
@@ -188,15 +187,7 @@ def _options(settings: NatsSettings, name: str, *, wait: bool) -> dict[str, Any]
         # A half-open connection is noticed after two of these.
         "ping_interval": 10,
     }
-    if settings.nats_user is not None:
-        options["user"] = settings.nats_user
-    if settings.nats_password is not None:
-        options["password"] = settings.nats_password.get_secret_value()
-    if settings.nats_creds is not None:
-        options["user_credentials"] = str(settings.nats_creds)
-    if settings.nats_tls_ca is not None:
-        options["tls"] = ssl.create_default_context(cafile=str(settings.nats_tls_ca))
-    return options
+    return options | login(settings)
 
 
 def _check_version(client: Client, address: str) -> None:
