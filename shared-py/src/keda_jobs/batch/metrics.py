@@ -15,25 +15,25 @@ class BatchMetrics:
     """Metrics of one worker."""
 
     def __init__(self, job: str) -> None:
-        self.registry = made = JobRegistry(job)
-        self._rows = made.counters(
+        self.registry = registry = JobRegistry(job)
+        self._rows = registry.counters(
             "keda_jobs_rows_total", "Rows by outcome", "outcome", ("completed", "retried", "failed_permanently")
         )
-        self._batches = made.counters(
+        self._batches = registry.counters(
             "keda_jobs_batches_total",
             "Batches that were completed here, lost to another worker, or recovered from one",
             "outcome",
             ("completed", "lost", "recovered"),
         )
-        self.claim_duration = made.histogram(
+        self.claim_duration = registry.histogram(
             "keda_jobs_claim_duration_seconds", "Time of a claim that got rows", _CLAIM_S
         )
-        self.batch_duration = made.histogram(
+        self.batch_duration = registry.histogram(
             "keda_jobs_batch_duration_seconds", "From the claim of a batch to its end, for completed ones", _BATCH_S
         )
         self.renewed_at: float | None = None
         """Time of the last renewal of the running batch, by `time.monotonic`. None without a batch."""
-        made.gauge(
+        registry.gauge(
             "keda_jobs_heartbeat_age_seconds", "Since the running batch was last renewed; 0 without one"
         ).set_function(self._heartbeat_age_s)
 
