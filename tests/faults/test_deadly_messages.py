@@ -9,7 +9,7 @@ import pytest
 
 from stack import JobProcess, until
 
-from .processes import Declare, write_job
+from .processes import Declare, reported, write_job
 from .stream_view import NO_LAG, StreamView
 
 pytestmark = pytest.mark.slow
@@ -34,6 +34,62 @@ async def die(event: ImageDownloaded, job: Context[Settings]) -> None:
 if __name__ == "__main__":
     run(event_job(die, Settings))
 """
+
+
+QUITTING = """
+import asyncio
+import sys
+from keda_jobs import Context, Event, JobSettings, event_job, run
+
+class ImageDownloaded(Event, subject="image-downloaded"):
+    key: str
+
+async def quit_program() -> None:
+    sys.exit(0)
+
+async def press_ctrl_c() -> None:
+    raise KeyboardInterrupt
+
+async def handle(event: ImageDownloaded, job: Context[JobSettings]) -> None:
+    match event.key:
+        case "child":
+            await asyncio.gather(asyncio.sleep(60), quit_program())
+        case "group":
+            async with asyncio.TaskGroup() as group:
+                group.create_task(press_ctrl_c())
+        case "left behind":
+            asyncio.get_running_loop().call_soon(sys.exit, 0)
+            asyncio.create_task(quit_program())
+        case "worker":
+            await job.cpu(sys.exit, 0)
+        case "itself":
+            sys.exit(0)
+
+if __name__ == "__main__":
+    run(event_job(handle, JobSettings))
+"""
+
+
+async def test_no_handler_ends_the_process(
+    declare: Declare, stream: StreamView, stack_environment: dict[str, str], tmp_path: Path
+) -> None:
+    await declare()
+    await stream.add_consumer("quitting", "image-downloaded", ack_wait_s=60)
+    package = write_job(tmp_path / "packages", "quitting", QUITTING)
+    quitting = JobProcess(
+        "quitting", stack_environment | package | {"RETRY_MAX_DELIVERIES": "1"}, tmp_path / "quitting.log"
+    )
+    await asyncio.to_thread(quitting.start)
+    keys = ["itself", "child", "group", "left behind", "worker", "good"]
+    await stream.publish("image-downloaded", [{"key": key} for key in keys])
+    said = await reported(quitting, len(keys))
+    assert quitting.alive
+    assert quitting.stop() == 0
+    assert sorted(line["outcome"] for line in said) == ["acked"] * 2 + ["dead_lettered"] * 4
+    dead = {dead_letter.data["key"]: dead_letter for dead_letter in await stream.dead_letters()}
+    assert dead.keys() == {"itself", "child", "group", "worker"}
+    assert {dead_letter.num_delivered for dead_letter in dead.values()} == {1}
+    assert dead["itself"].reason == "HandlerQuit: the handler raised SystemExit: 0"
 
 
 async def test_a_message_whose_worker_is_killed_every_time_is_dead_at_the_16th_delivery_without_its_handler(

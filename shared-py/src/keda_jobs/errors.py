@@ -46,6 +46,8 @@ class Transient(JobError):
     `max_deliveries` lowers the limit for causes that deserve only a few tries, such as an unknown host.
     """
 
+    max_deliveries: int | None = None
+
     def __init__(self, message: str = "", *, max_deliveries: int | None = None) -> None:
         super().__init__(message)
         self.max_deliveries = max_deliveries
@@ -53,6 +55,8 @@ class Transient(JobError):
 
 class RetryAfter(Transient):
     """The other side asked for a pause of `delay_s` seconds (HTTP 429 or 503 with Retry-After)."""
+
+    delay_s: float = 0.0
 
     def __init__(self, message: str, *, delay_s: float) -> None:
         super().__init__(message)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +19,7 @@ from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.event import Event
 from keda_jobs.domain.message import Message
 from keda_jobs.errors import Permanent, StoreUnavailable, Transient
+from keda_jobs.event import runner as event_runner
 from keda_jobs.event.consumer import Consumer
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.event.runner import Runner
@@ -248,6 +251,51 @@ async def test_a_handler_that_hangs_is_tried_again(world: World) -> None:
         await until(lambda: settled(world))
 
 
+async def leak_cancellation(_event: Greet, _message: Message) -> None:
+    raise asyncio.CancelledError
+
+
+async def exit_with_0(_event: Greet, _message: Message) -> None:
+    sys.exit(0)
+
+
+async def press_ctrl_c(_event: Greet, _message: Message) -> None:
+    raise KeyboardInterrupt
+
+
+async def return_no_json(_event: Greet, _message: Message) -> Greeted:
+    return Greeted.model_construct(n=1, text="\ud800")
+
+
+async def return_an_undeclared_event(event: Greet, _message: Message) -> Greeted:
+    class Elsewhere(Greeted, subject="not in the stream"):
+        pass
+
+    return Elsewhere(n=event.n)
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+@pytest.mark.parametrize(
+    "handle", [leak_cancellation, exit_with_0, press_ctrl_c, return_no_json, return_an_undeclared_event]
+)
+async def test_misbehaviour_is_an_outcome_of_its_message_only(world: World, handle: Handle) -> None:
+    done = []
+
+    async def misbehave_once(event: Greet, message: Message) -> Greeted | None:
+        if event.n == 1:
+            return await handle(event, message)  # type: ignore[no-any-return]
+        done.append(event.n)
+        return None
+
+    await publish(world, 1, 2)
+    async with consuming(world, misbehave_once, retry_max_deliveries=2):
+        [dead_letter] = await all_dead(world)
+        await until(lambda: settled(world))
+    assert dead_letter["data"] == {"n": 1}
+    assert dead_letter["num_delivered"] <= 2
+    assert done == [2]
+
+
 async def test_a_stop_lets_running_work_end_and_takes_no_more(world: World) -> None:
     started, finish = asyncio.Event(), asyncio.Event()
 
@@ -278,6 +326,27 @@ async def test_what_does_not_end_within_the_grace_is_given_back(world: World) ->
         consumer._shutdown.request()
     [again] = await fetch_some(world.broker)
     assert again.received.num_delivered == 2
+
+
+async def test_a_handler_that_ignores_its_cancellation_holds_up_no_shutdown(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_runner, "_CANCEL_S", 0.01)
+    started, release = asyncio.Event(), asyncio.Event()
+
+    async def handle(_event: Greet, _message: Message) -> None:
+        started.set()
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+
+    await publish(world, 1)
+    async with consuming(world, handle, shutdown_grace_s=0.1) as consumer:
+        await started.wait()
+        consumer._shutdown.request()
+    [again] = await fetch_some(world.broker)
+    assert again.received.num_delivered == 2
+    release.set()
 
 
 async def test_a_stop_during_trouble_gives_back_at_once(world: World) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keda_jobs.domain.event import Event
+from keda_jobs.domain.event import EncodedEvent, Event
 from keda_jobs.domain.message import STREAM_KEEPS, Message, Received
 from keda_jobs.domain.policy import (
     LONGEST_DELAY_S,
@@ -47,7 +47,8 @@ def test_fifteen_deliveries_wait_seventy_one_and_three_quarter_hours() -> None:
 
 
 def test_success_acks_with_its_events() -> None:
-    assert RetryPolicy().decide(Succeeded((Made(),)), 3) == Ack((Made(),))
+    made = EncodedEvent(Made(), "made", b"{}")
+    assert RetryPolicy().decide(Succeeded((made,)), 3) == Ack((made,))
 
 
 @given(attempts)

@@ -11,8 +11,8 @@ from typing import Any
 from keda_jobs.batch.job import BatchContext, BatchJob
 from keda_jobs.batch.results import ResultBuffer
 from keda_jobs.claims.queue import ClaimedRow, CompletedRow, Failure
-from keda_jobs.domain.policy import RetryPolicy, describe
-from keda_jobs.errors import JobError, PlatformError, Transient
+from keda_jobs.domain.policy import HandlerQuit, RetryPolicy, class_name
+from keda_jobs.errors import JobError, PlatformError
 from keda_jobs.runtime.backoff import Backoff
 from keda_jobs.runtime.shutdown import Shutdown, is_cancelled
 
@@ -20,10 +20,6 @@ from keda_jobs.runtime.shutdown import Shutdown, is_cancelled
 _SLICE_S = 0.02
 
 log = logging.getLogger(__name__)
-
-
-class HandlerQuit(Transient):
-    """The handler raised `CancelledError` or `SystemExit` without a shutdown."""
 
 
 class TimeSlice:
@@ -80,12 +76,11 @@ class RowRunner:
                 waiting.appendleft(claimed)
                 await self._backoff.wait(str(error), self._shutdown)
             except Exception as error:
-                self._log_bug(error)
-                results.failures.append(self.failure(claimed, error))
-            except (asyncio.CancelledError, SystemExit) as error:
+                results.failures.append(self._failure_of_handler(claimed, error))
+            except BaseException as error:
                 if is_cancelled():
                     raise
-                results.failures.append(self.failure(claimed, HandlerQuit(f"the handler raised {describe(error)}")))
+                results.failures.append(self._failure_of_handler(claimed, HandlerQuit.because(error)))
             else:
                 results.completed.append(CompletedRow(claimed, result or ()))
                 if self._backoff.active:
@@ -95,7 +90,8 @@ class RowRunner:
         """Build the failure of a row by `error`, with the time of its retry."""
         return Failure.of(claimed, self._policy.after_failure(error, claimed.attempts + 1))
 
-    def _log_bug(self, error: Exception) -> None:
+    def _failure_of_handler(self, claimed: ClaimedRow, error: Exception) -> Failure:
         if not isinstance(error, JobError) and type(error) not in self._bugs:
             self._bugs.add(type(error))
-            log.error("the handler raised; later %s are not logged", type(error).__name__, exc_info=error)
+            log.error("the handler raised; later %s are not logged", class_name(error), exc_info=error)
+        return self.failure(claimed, error)

@@ -35,7 +35,7 @@ def dead_letter(message: Message, job: str, dead: Dead, max_payload: int, now: d
         "Nats-TTL": "never",
         Header.JOB: job,
         Header.REASON: dead.reason.encode("ascii", "backslashreplace").decode(),
-        Header.ERROR_CLASS: dead.error_class,
+        Header.ERROR_CLASS: dead.error_class.encode("ascii", "backslashreplace").decode(),
         Header.ID: message.id,
         Header.SEQUENCE: str(message.sequence),
         Header.PUBLISHED_AT: message.published_at.isoformat(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -11,7 +12,7 @@ from keda_jobs.errors import Permanent
 
 
 class InvalidEvent(Permanent):
-    """The message body is not the event its subject promises."""
+    """The message body is not the event its subject promises, or a returned event cannot be written as JSON."""
 
 
 class Event(BaseModel):
@@ -20,7 +21,8 @@ class Event(BaseModel):
     A subclass names its subject: `class ImageDownload(Event, subject="image-download")`.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+    # Written as constants, NaN and infinity are found when the event is encoded. The default is a silent null.
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, ser_json_inf_nan="constants")
 
     subject: ClassVar[str]
 
@@ -39,8 +41,22 @@ class Event(BaseModel):
             raise InvalidEvent(_first_reason(cls, error)) from error
 
     def encode(self) -> bytes:
-        """Return the event as UTF-8 JSON."""
-        return self.model_dump_json().encode()
+        """Return the event as UTF-8 JSON that `decode` reads. Raises `InvalidEvent` for values that are not JSON."""
+        try:
+            data = self.model_dump_json().encode()
+        except ValueError as error:
+            raise InvalidEvent(f"{type(self).__name__} cannot be written as JSON: {error}") from error
+        check_strict_json(data)
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedEvent:
+    """Event that a handler returned, with what is published."""
+
+    event: Event
+    subject: str
+    data: bytes
 
 
 def check_strict_json(data: bytes) -> None:

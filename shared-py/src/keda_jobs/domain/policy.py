@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, assert_never, get_args
+from typing import ClassVar, Self, assert_never, get_args
 
-from keda_jobs.domain.event import Event
+from keda_jobs.domain.event import EncodedEvent
 from keda_jobs.errors import Permanent, PlatformError, RetryAfter, Transient
 
 
@@ -13,7 +13,21 @@ from keda_jobs.errors import Permanent, PlatformError, RetryAfter, Transient
 class Succeeded:
     """Result of a handler that returned. Its events are to be published."""
 
-    events: tuple[Event, ...] = ()
+    events: tuple[EncodedEvent, ...] = ()
+
+
+class HandlerQuit(Exception):
+    """The handler raised what ends a task or a program, such as `CancelledError` or `SystemExit`.
+
+    Only a shutdown ends the process, so this is a bug like any other.
+    """
+
+    @classmethod
+    def because(cls, error: BaseException) -> Self:
+        """Build the failure of a handler that raised `error`."""
+        quit_ = cls(f"the handler raised {describe(error)}")
+        quit_.__cause__ = error
+        return quit_
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +49,7 @@ class Ack:
     reason: ClassVar[None] = None
     error_class: ClassVar[None] = None
 
-    events: tuple[Event, ...] = ()
+    events: tuple[EncodedEvent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +136,7 @@ class RetryPolicy:
 
     def after_failure(self, error: Exception, attempt: int) -> Retry | Dead:
         """Decide on attempt number `attempt` that failed with `error`, which is not a `PlatformError`."""
-        reason, error_class = describe(error), type(error).__name__
+        reason, error_class = describe(error), class_name(error)
         limit = self.max_deliveries
         if isinstance(error, Transient) and error.max_deliveries is not None:
             limit = min(limit, error.max_deliveries)
@@ -136,6 +150,22 @@ class RetryPolicy:
 
 def describe(error: BaseException) -> str:
     """Return one printable line of at most 500 characters: class and text of `error`."""
-    text = " ".join(str(error).split())
-    line = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return "".join(char if char.isprintable() else "?" for char in line)[:500]
+    text = " ".join(_text(error)[:2000].split())
+    return _printable(f"{class_name(error)}: {text}" if text else class_name(error))[:500]
+
+
+def class_name(error: BaseException) -> str:
+    """Return the printable name of the class of `error`, at most 100 characters."""
+    return _printable(type(error).__name__[:100])
+
+
+def _text(error: BaseException) -> str:
+    """Return the text of `error`. The class is the author's, and its `__str__` may fail."""
+    try:
+        return str(error)
+    except BaseException as failure:
+        return f"its text cannot be read ({class_name(failure)})"
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)

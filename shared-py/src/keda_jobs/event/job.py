@@ -13,6 +13,7 @@ from typing_extensions import TypeVar
 
 from keda_jobs.domain.event import Event
 from keda_jobs.domain.message import Message
+from keda_jobs.domain.subjects import is_literal
 from keda_jobs.runtime.cpu import Cpu
 from keda_jobs.runtime.job import Job, Resources, job_name
 from keda_jobs.settings import JobSettings
@@ -64,11 +65,7 @@ class EventJob(Job):
     @property
     def emitted(self) -> list[type[Event]]:
         """Events that the handler's return annotation names. Raises `TypeError` where it leaves open which."""
-        named = dict.fromkeys(_leaves(typing.get_type_hints(self.handler).get("return")))
-        for event in named:
-            if not (isinstance(event, type) and issubclass(event, Event) and hasattr(event, "subject")):
-                raise TypeError(f"the events that {self.handler.__qualname__} returns must be named in its annotation")
-        return list(named)
+        return emitted_events(self.handler)
 
     async def main(self, process: Process[Any]) -> None:
         """Consume messages until a shutdown is requested."""
@@ -99,6 +96,20 @@ def event_type(handler: Handler) -> type[Event]:
     if not (isinstance(event, type) and issubclass(event, Event)):
         raise TypeError(f"the first parameter of {handler.__qualname__} must be annotated with its Event")
     return event
+
+
+def emitted_events(handler: Handler) -> list[type[Event]]:
+    """List the events that the handler's return annotation names.
+
+    Raises `TypeError` where it leaves open which, and for a subject that cannot be published on.
+    """
+    named = dict.fromkeys(_leaves(typing.get_type_hints(handler).get("return")))
+    for event in named:
+        if not (isinstance(event, type) and issubclass(event, Event) and hasattr(event, "subject")):
+            raise TypeError(f"the events that {handler.__qualname__} returns must be named in its annotation")
+        if not is_literal(event.subject):
+            raise TypeError(f"the subject {event.subject!r} of {event.__name__} cannot be published on")
+    return list(named)
 
 
 def _leaves(annotation: Any) -> list[Any]:

@@ -24,6 +24,7 @@ from keda_jobs.domain.policy import (
     Retry,
     RetryPolicy,
     Settlement,
+    class_name,
     describe,
 )
 from keda_jobs.domain.retry import scheduled_retry
@@ -118,7 +119,7 @@ class Settler:
             for outgoing in self._outgoing(decision, message, span):
                 await retry_until(partial(self._broker.publish, outgoing), self._backoff, self._shutdown)
         except Permanent as error:
-            return await self._publish(Dead(describe(error), type(error).__name__), message, span)
+            return await self._publish(Dead(describe(error), class_name(error)), message, span)
         return decision
 
     def _outgoing(self, decision: Settlement, message: Message, span: Span) -> list[Outgoing]:
@@ -128,7 +129,7 @@ class Settler:
                 return [
                     Outgoing(
                         event.subject,
-                        event.encode(),
+                        event.data,
                         f"{message.id}:{event.subject}{f':{n}' if n else ''}",
                         span.inject({}),
                     )

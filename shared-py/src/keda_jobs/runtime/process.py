@@ -7,8 +7,8 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 from keda_jobs.errors import BrokerClosed, Misconfigured, PlatformError
 from keda_jobs.runtime import logs
@@ -32,15 +32,31 @@ def run_process(job: Job) -> int:
     try:
         settings = load_settings(job.settings)
         logging.getLogger().setLevel(settings.log_level)
-        with open_tracer(settings, job.name) as tracer:
-            asyncio.run(Process(job.name, settings, tracer).run(job))
+        with open_tracer(settings, job.name) as tracer, asyncio.Runner() as runner:
+            _run_to_end(runner.get_loop(), Process(job.name, settings, tracer).run(job))
     except (BrokerClosed, Misconfigured, PlatformError) as error:
         log.critical("%s", error)
         return 2 if isinstance(error, Misconfigured) else 1
-    except Exception:
+    except (Exception, asyncio.CancelledError, SystemExit):
         log.critical("stopped by a bug", exc_info=True)
         return 1
     return 0
+
+
+def _run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, None]) -> None:
+    """Run `main` to its end. Only its own exceptions end it.
+
+    The loop stops when any task or callback raises `SystemExit` or `KeyboardInterrupt`. Such a task is one that a
+    handler has started, because signals have handlers of their own. The loop goes on where it stopped.
+    """
+    task = loop.create_task(main)
+    while not task.done():
+        try:
+            loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt) as error:
+            if task.done():
+                raise
+            log.error("a task of a handler raised %s; the process goes on", type(error).__name__, exc_info=error)
 
 
 class Process(Generic[S]):
@@ -70,6 +86,8 @@ class Process(Generic[S]):
         try:
             await main
         except asyncio.CancelledError:
+            if not self.shutdown.requested:
+                raise
             log.info("stopped before it was connected")
         finally:
             hold.cancel()

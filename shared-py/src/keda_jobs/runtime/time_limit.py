@@ -19,11 +19,6 @@ class TimeLimit:
         self._suspended = 0
         self._left_s = 0.0
 
-    @property
-    def expired(self) -> bool:
-        """True once the time is over."""
-        return self._timeout.expired()
-
     def suspend(self) -> None:
         """Stop the clock. Calls may overlap."""
         if not self._suspended:
@@ -45,13 +40,12 @@ class TimeLimit:
 
 
 @asynccontextmanager
-async def limit_time(duration_s: float) -> AsyncIterator[TimeLimit]:
-    """Cancel the block after `duration_s`, and raise `TimeoutError`."""
+async def limit_time(duration_s: float) -> AsyncIterator[None]:
+    """Cancel the block after `duration_s`, and raise `TimeoutError`. Tasks started in it may stop the clock."""
     async with asyncio.timeout(duration_s) as timeout:
-        limit = TimeLimit(timeout)
-        token = _running.set(limit)
+        token = _running.set(TimeLimit(timeout))
         try:
-            yield limit
+            yield
         finally:
             _running.reset(token)
 

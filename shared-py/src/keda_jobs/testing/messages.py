@@ -32,7 +32,7 @@ class Result:
     @property
     def events(self) -> tuple[Event, ...]:
         """Events that are published."""
-        return self.decision.events if isinstance(self.decision, Ack) else ()
+        return tuple(encoded.event for encoded in self.decision.events) if isinstance(self.decision, Ack) else ()
 
 
 async def run_one(
