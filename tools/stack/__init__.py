@@ -5,6 +5,7 @@ from stack.local import FREE_PORTS, EventStack, LocalStack, Ports
 from stack.ports import free_port
 from stack.postgres import PostgresServer
 from stack.process import Process, StackError
+from stack.raw import publish_raw
 from stack.servers import NatsServer, S3Server
 from stack.waiting import until, wait_until
 
@@ -24,6 +25,7 @@ __all__ = [
     "free_port",
     "job_names",
     "jobs_of",
+    "publish_raw",
     "until",
     "wait_until",
 ]

@@ -1,11 +1,14 @@
-"""Names of the headers that the framework writes and reads, and the sizes of header blocks."""
+"""Header blocks: how they are read, the names of our own headers, and their sizes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Self
 
+_FIRST_LINE = re.compile(rb"NATS/1\.0(?: +([0-9]{3})(?: +(.*))?)? *", re.DOTALL)
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _RESERVED = ("nats-", "keda-jobs-")
 # A client may republish a header whose name HTTP would accept.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -27,6 +30,41 @@ class Header(StrEnum):
     SIZE = "Keda-Jobs-Size"
     SCHEDULE = "Nats-Schedule"
     SCHEDULE_TARGET = "Nats-Schedule-Target"
+
+
+class Headers(dict[str, str]):
+    """Header block as it was received: its fields by name, the last one of each name, and what its first line says.
+
+    Names are tokens of ASCII. Values are text on one line. `status` comes from the first line, where the server writes
+    one in some of its answers. A field `Status` is no status.
+    """
+
+    status: str = ""
+    description: str = ""
+    readable: bool = True
+    """False where the first line is none of a header block. The other lines may still have fields."""
+
+    @classmethod
+    def parse(cls, block: bytes) -> Self:
+        """Read any bytes that a server delivers as a header block. Leave out lines that are no field."""
+        headers = cls()
+        first, *lines = block.split(b"\r\n")
+        match = _FIRST_LINE.fullmatch(first)
+        if match is None or not lines:
+            headers.readable = False
+        else:
+            headers.status, headers.description = _text(match[1] or b""), _text(match[2] or b"")
+        for line in lines:
+            name, colon, value = line.partition(b":")
+            if colon and _HEADER_NAME.fullmatch(key := name.decode("latin-1")):
+                headers[key] = _text(value)
+        return headers
+
+
+def _text(value: bytes) -> str:
+    r"""Return `value` as text on one line. Other bytes than UTF-8 and control characters appear as `\xff`."""
+    text = value.strip(b" \t").decode(errors="backslashreplace")
+    return _CONTROL.sub(lambda character: ascii(character[0])[1:-1], text)
 
 
 def application_headers(headers: Mapping[str, str]) -> dict[str, str]:

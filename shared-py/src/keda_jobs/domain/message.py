@@ -29,6 +29,7 @@ class Received:
     num_delivered: int
     sequence: int
     published_at: datetime
+    has_readable_headers: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Message:
     attempt: int
     sequence: int
     published_at: datetime
+    has_readable_headers: bool = True
 
     @property
     def size(self) -> int:
@@ -77,4 +79,5 @@ class Message:
             attempt=received.num_delivered + (int(count) if re.fullmatch("[0-9]{1,6}", count) else 0),
             sequence=received.sequence,
             published_at=received.published_at,
+            has_readable_headers=received.has_readable_headers,
         )

@@ -24,6 +24,10 @@ class EventTooLarge(Permanent):
     """The event uses more than half of the server's max_payload, so its retry might not fit."""
 
 
+class UnreadableHeaders(Permanent):
+    """The header block of the event does not begin with the line `NATS/1.0`."""
+
+
 class HandlerTimeout(Transient):
     """The handler ran longer than HANDLER_TIMEOUT_S."""
 
@@ -72,6 +76,8 @@ class Runner:
         try:
             if message.size > max_bytes:
                 raise EventTooLarge(f"{message.size} bytes; at most {max_bytes} are read")
+            if not message.has_readable_headers:
+                raise UnreadableHeaders
             event = self._event.decode(message.data)
             returned = await self._handler(event, self._context(message))
             return Succeeded(encode_events(returned, self._subjects, max_bytes))

@@ -13,6 +13,8 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 
+from keda_jobs.jetstream.client import NO_RESPONDERS, received_headers
+
 
 class AckConfirmer:
     """Subscription on one inbox, to which the server confirms each ack."""
@@ -46,7 +48,7 @@ class AckConfirmer:
             del self._waiting[inbox]
 
     async def _receive(self, msg: Msg) -> None:
-        refused = msg.headers is not None and msg.headers.get("Status") == "503"
+        refused = received_headers(msg).status == NO_RESPONDERS
         self._resolve(msg.subject, NoRespondersError if refused else None)
 
     def _resolve(self, inbox: str, error: type[Exception] | None) -> None:

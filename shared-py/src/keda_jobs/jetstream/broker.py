@@ -13,6 +13,7 @@ from keda_jobs.domain.message import Received
 from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream.acks import AckConfirmer
+from keda_jobs.jetstream.client import received_headers
 from keda_jobs.jetstream.connection import ANSWER_TIMEOUT_S, NatsConnection
 from keda_jobs.jetstream.publish import publish
 from keda_jobs.jetstream.pull import Pull, PullRefused
@@ -29,16 +30,18 @@ class JetStreamDelivery:
 
     def __init__(self, connection: NatsConnection, confirmer: AckConfirmer, msg: Msg) -> None:
         metadata = msg.metadata
+        headers = received_headers(msg)
         self._connection = connection
         self._confirmer = confirmer
         self._msg = msg
         self.received = Received(
             subject=msg.subject,
             data=msg.data,
-            headers=msg.headers or {},
+            headers=headers,
             num_delivered=metadata.num_delivered,
             sequence=metadata.sequence.stream,
             published_at=metadata.timestamp,
+            has_readable_headers=headers.readable,
         )
 
     async def ack(self) -> None:

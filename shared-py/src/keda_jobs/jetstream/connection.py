@@ -14,7 +14,9 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from keda_jobs.errors import BrokerClosed, BrokerUnavailable, Misconfigured
+from keda_jobs.jetstream.client import TolerantClient
 from keda_jobs.jetstream.login import login, server_urls
+from keda_jobs.runtime.shutdown import is_cancelled
 from keda_jobs.runtime.trouble import Part
 from keda_jobs.settings import NatsSettings
 
@@ -119,7 +121,7 @@ async def connect(
     """
     state = state or Part()
     address = ",".join(server_urls(settings))
-    client = Client()
+    client = TolerantClient()
     # Without waiting the caller gets one exception, which says the same.
     errors = ErrorLog(address, level=logging.WARNING if wait else logging.DEBUG, state=state)
     connection = NatsConnection(client, errors)
@@ -168,8 +170,7 @@ def _raise_if_cancelled() -> None:
     On Python 3.11 its `asyncio.wait_for` drops one that comes together with the answer:
     https://github.com/python/cpython/issues/86296
     """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
+    if is_cancelled():
         raise asyncio.CancelledError
 
 

@@ -13,6 +13,8 @@ import json
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from keda_jobs.jetstream.client import received_headers, status_text
+
 # The server ends a request by itself. This is for a server that became unavailable meanwhile.
 _ANSWER_S = 0.5
 
@@ -69,10 +71,8 @@ class Pull:
             if len(self._arrived) >= self._wanted:
                 self._end()
         elif msg.subject == f"{self._inbox}.{self._number}":
-            headers = msg.headers or {}
-            status = headers.get("Status", "")
-            reason = headers.get("Description", "").strip() or status
-            self._end(None if status in _NOTHING_MORE else PullRefused(reason))
+            headers = received_headers(msg)
+            self._end(None if headers.status in _NOTHING_MORE else PullRefused(status_text(headers)))
 
     def _end(self, error: PullRefused | None = None) -> None:
         if self._ended is None or self._ended.done():

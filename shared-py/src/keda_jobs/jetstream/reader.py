@@ -10,9 +10,11 @@ from datetime import datetime
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from keda_jobs.domain.headers import Headers
 from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream.api import stream_info
+from keda_jobs.jetstream.client import received_headers, status_text
 from keda_jobs.jetstream.connection import ANSWER_TIMEOUT_S, NatsConnection
 
 # The server sends bodies as well, each of up to its max_payload (1 MB by default). This bounds the memory.
@@ -58,13 +60,14 @@ async def read_page(connection: NatsConnection, pattern: str, first: int, limit:
         try:
             await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(question).encode(), reply=inbox)
             messages: list[StoredMessage] = []
-            while "Nats-Sequence" in ((answer := await answers.next_msg(timeout=ANSWER_TIMEOUT_S)).headers or {}):
+            # The server adds it to each stored message, behind the sender's headers, and to no status.
+            while "Nats-Sequence" in received_headers(answer := await answers.next_msg(timeout=ANSWER_TIMEOUT_S)):
                 messages.append(_stored_message(answer))
         finally:
             await answers.unsubscribe()
     except NatsError as error:
         raise BrokerUnavailable(f"messages of {pattern} cannot be read: {connection.reason(error)}") from error
-    return Page(tuple(messages), _left(answer.headers or {}, pattern))
+    return Page(tuple(messages), _left(received_headers(answer), pattern))
 
 
 async def read_all(connection: NatsConnection, pattern: str) -> AsyncGenerator[StoredMessage]:
@@ -91,16 +94,16 @@ async def read_message(connection: NatsConnection, sequence: int) -> StoredMessa
 
 
 def _stored_message(answer: Msg) -> StoredMessage:
-    headers = answer.headers or {}
+    headers = received_headers(answer)
     stored_at = datetime.fromisoformat(headers["Nats-Time-Stamp"])
     return StoredMessage(headers["Nats-Subject"], int(headers["Nats-Sequence"]), stored_at, headers, answer.data)
 
 
-def _left(status_headers: Mapping[str, str], pattern: str) -> int:
-    match status_headers.get("Status"):
+def _left(answer: Headers, pattern: str) -> int:
+    match answer.status:
         case "204":
-            return int(status_headers["Nats-Num-Pending"])
+            return int(answer["Nats-Num-Pending"])
         case "404":
             return 0
-        case status:
-            raise BrokerUnavailable(f"messages of {pattern} cannot be read: the server answers {status}")
+        case _:
+            raise BrokerUnavailable(f"messages of {pattern} cannot be read: {status_text(answer)}")
