@@ -4,10 +4,10 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from keda_jobs.domain.dead_letter import dead_letter, parse_dead_letter
+from keda_jobs.domain.dead_letter import DeadLetter, dead_letter, parse_dead_letter
 from keda_jobs.domain.headers import header_bytes
 from keda_jobs.domain.message import Message, Received
 from keda_jobs.domain.policy import Dead
@@ -15,6 +15,18 @@ from keda_jobs.domain.retry import scheduled_retry
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MAX_PAYLOAD = 1024 * 1024
+EXACT = [
+    b'{"url": 1.00000000000000000001}',
+    b"[1, 1e400, 1.10, 1E5, -0]",
+    b" {\r\n}\t",
+    b'"text"',
+    b"null",
+    b"0",
+    b"9" * 4000,
+    b"[" * 300 + b"]" * 300,
+    b'{"a":"\\u00e9\\/"}',
+    '{"ü": "\U0001f600\u2028"}'.encode(),
+]
 
 
 def received(**changes: object) -> Received:
@@ -100,10 +112,7 @@ def test_the_body_of_a_dead_letter_is_exactly_subject_data_and_num_delivered() -
     assert stored.headers["Keda-Jobs-Reason"] == "no picture"
 
 
-@pytest.mark.parametrize(
-    "data",
-    [b'{"url": 1.00000000000000000001}', b"[1, 1e400]", b'"text"', b"null", b"0", '{"ü": "\U0001f600"}'.encode()],
-)
+@pytest.mark.parametrize("data", EXACT)
 def test_json_is_kept_exactly(data: bytes) -> None:
     stored = dead_letter(message(data), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
     assert stored.headers["Keda-Jobs-Data"] == "json"
@@ -115,7 +124,7 @@ def test_any_bytes_give_a_dead_letter_in_json(data: bytes) -> None:
     stored = dead_letter(message(data), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
     body = json.loads(stored.data)
     assert body.keys() == {"subject", "data", "num_delivered"}
-    if stored.headers["Keda-Jobs-Data"] == "text":
+    if stored.headers["Keda-Jobs-Data"] in ("text", "escaped"):
         assert isinstance(body["data"], str)
 
 
@@ -138,13 +147,44 @@ def test_a_truncated_dead_letter_says_where_the_original_is() -> None:
     assert json.loads(stored.data)["data"] == "x" * 64 * 1024
 
 
-@pytest.mark.parametrize("data", [b'{"url": "a"}', b"not json", b'{"a":1,"a":2}', b'"text"'])
-def test_a_replay_publishes_the_original_bytes(data: bytes) -> None:
-    outgoing = dead_letter(message(data, {"trace": "1"}), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
-    stored = parse_dead_letter(9, NOW + timedelta(seconds=1), outgoing.data, outgoing.headers)
-    assert stored.payload.replace(b" ", b"") == data.replace(b" ", b"")
+def buried(data: bytes, headers: dict[str, str] | None = None) -> DeadLetter:
+    """Return the dead letter of `data`, as it is read from the stream."""
+    outgoing = dead_letter(message(data, headers), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
+    return parse_dead_letter(9, NOW + timedelta(seconds=1), outgoing.data, outgoing.headers)
+
+
+def test_a_dead_letter_tells_job_subject_error_and_headers() -> None:
+    stored = buried(b"{}", {"trace": "1"})
     assert stored.original_headers == {"trace": "1"}
     assert (stored.job, stored.subject, stored.error_class) == ("image-download", "image-download", "E")
+
+
+@given(st.one_of(st.binary(max_size=300), st.text().map(str.encode), st.sampled_from(EXACT)))
+@example(b'{"a": "\\ud800"}')
+@example(b"\\xff and \xff \\\\")
+@example(b"\xef\xbb\xbf{}")
+@example(b' {"a":\t1.10}\r\n')
+@example(b'1,"num_delivered":3}')
+def test_a_dead_letter_holds_the_event_to_the_byte(data: bytes) -> None:
+    assert buried(data).original == data
+
+
+def test_a_dead_letter_that_somebody_changed_does_not_pass_for_the_event() -> None:
+    outgoing = dead_letter(message(b'{"n":1}'), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
+    changed = outgoing.data.replace(b'"n":1', b'"n":2')
+    assert parse_dead_letter(9, NOW, changed, outgoing.headers).original is None
+
+
+@pytest.mark.parametrize(
+    ("data", "original"), [(b' {"n": 1.10}', b'{"n": 1.10}'), (b'"text"', b'"text"'), (b"NaN", None), (b"{} {}", None)]
+)
+def test_of_a_dead_letter_from_elsewhere_only_json_is_taken(data: bytes, original: bytes | None) -> None:
+    body = b'{"subject": "image-download", "data":%s, "num_delivered": 3}' % data
+    assert parse_dead_letter(9, NOW, body, {}).original == original
+
+
+def test_headers_that_do_not_fit_make_it_truncated() -> None:
+    assert buried(b"{}", {"k": "v" * 40_000}).kind == "truncated"
 
 
 @pytest.mark.parametrize(
@@ -154,10 +194,10 @@ def test_a_foreign_dead_letter_can_be_shown(body: bytes) -> None:
     assert parse_dead_letter(9, NOW, body, {}).num_delivered == 0
 
 
-def test_text_is_kept_up_to_64_kib() -> None:
+def test_what_is_no_json_is_kept_whole_where_it_fits() -> None:
     def data_kind(size: int) -> tuple[str, int]:
         sent = dead_letter(message(b"\xff" * size), "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW)
         return sent.headers["Keda-Jobs-Data"], len(json.loads(sent.data)["data"])
 
-    assert data_kind(64 * 1024) == ("text", 4 * 64 * 1024)
-    assert data_kind(64 * 1024 + 1) == ("truncated", 4 * 64 * 1024)
+    assert data_kind(200 * 1024) == ("escaped", 4 * 200 * 1024)
+    assert data_kind(MAX_PAYLOAD // 2) == ("truncated", 4 * 64 * 1024)

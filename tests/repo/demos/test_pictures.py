@@ -22,7 +22,7 @@ from .runs import run_demo, run_make
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DEAD_LETTER = DeadLetter(
-    1, NOW, "image-download", {"url": "http://x/a.png"}, 4, "image-download", "Gone", "Gone: away", "json", {}
+    1, NOW, "image-download", '{"url": "http://x/a.png"}', 4, "image-download", "Gone", "Gone: away", "json", {}
 )
 EVENT = PictureEvent("a.png", "http://x/a.png")
 THUMBNAIL = StoredImage(Path("a.png"), "images_resized/a.png", "PNG", (1, 1), 1, NOW)

@@ -11,6 +11,9 @@ import typer
 from keda_jobs.errors import Misconfigured
 from keda_jobs.jetstream.dead_letters import DeadLetterFilter
 
+MAX_NUMBER = 2**63 - 1
+"""Largest number that a command takes: the servers count with 64 bits."""
+
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -30,7 +33,8 @@ SubjectOption = Annotated[str | None, typer.Option("--subject", help="Only event
 JobOption = Annotated[str | None, typer.Option("--job", help="Only dead letters of this job.")]
 ErrorClassOption = Annotated[str | None, typer.Option("--error-class", help="Only dead letters with this error class.")]
 SequencesArgument = Annotated[
-    list[int] | None, typer.Argument(metavar="SEQ", help="Numbers of dead letters, as in `dlq ls`.", min=1)
+    list[int] | None,
+    typer.Argument(metavar="SEQ", help="Numbers of dead letters, as in `dlq ls`.", min=1, max=MAX_NUMBER),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="All dead letters. Required without SEQ and filters.")]
 

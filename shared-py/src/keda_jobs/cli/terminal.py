@@ -55,6 +55,24 @@ def print_json(value: Any, *, in_one_line: bool = False) -> None:
     typer.echo(json.dumps(value, indent=None if in_one_line else 2))
 
 
+class JsonArray:
+    """Array on stdout that is printed as it grows, one item a line. One that is not closed is incomplete."""
+
+    def __init__(self) -> None:
+        self._is_empty = True
+
+    def add(self, items: Iterable[str]) -> None:
+        """Print the next items, each a JSON document in one line."""
+        text = ",\n".join(f"  {item}" for item in items)
+        if text:
+            typer.echo(("[\n" if self._is_empty else ",\n") + text, nl=False)
+            self._is_empty = False
+
+    def close(self, end: str = "\n") -> None:
+        """Print the end of the array."""
+        typer.echo(("[]" if self._is_empty else "\n]") + end, nl=False)
+
+
 def json_fields(value: DataclassInstance) -> dict[str, Any]:
     """Return the fields of a dataclass for JSON, with times in ISO format."""
     return {name: item.isoformat() if isinstance(item, datetime) else item for name, item in asdict(value).items()}

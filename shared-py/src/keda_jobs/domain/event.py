@@ -80,6 +80,15 @@ def check_strict_json(data: bytes) -> None:
         raise InvalidEvent(f"not JSON: {error}") from error
 
 
+def is_strict_json(data: bytes) -> bool:
+    """Return whether `check_strict_json` accepts `data`."""
+    try:
+        check_strict_json(data)
+    except InvalidEvent:
+        return False
+    return True
+
+
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in pairs:

@@ -28,6 +28,7 @@ class Header(StrEnum):
     DIED_AT = "Keda-Jobs-Died-At"
     DATA = "Keda-Jobs-Data"
     SIZE = "Keda-Jobs-Size"
+    SHA256 = "Keda-Jobs-Sha256"
     SCHEDULE = "Nats-Schedule"
     SCHEDULE_TARGET = "Nats-Schedule-Target"
 

@@ -18,7 +18,6 @@ Info = Mapping[str, Any]
 """Info of a stream or a consumer, as the server sends it."""
 
 CONSUMER_NOT_FOUND = 10014
-MESSAGE_NOT_FOUND = 10037
 STREAM_NOT_FOUND = 10059
 _DISABLED = (10039, 10076)
 

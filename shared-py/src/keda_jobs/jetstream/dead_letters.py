@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Self
 
 from keda_jobs.domain.dead_letter import DeadLetter, parse_dead_letter
 from keda_jobs.domain.subjects import DEAD_LETTER, STREAM
-from keda_jobs.jetstream.api import MESSAGE_NOT_FOUND, ApiError, count_by_subject, request, server_time
+from keda_jobs.jetstream.api import ApiError, count_by_subject, request, stream_info
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.reader import StoredMessage, read_all, read_message
 
 Group = tuple[str, str, str]
 """Job, error class and subject."""
+OnMissing = Callable[[int, str], None]
+
+NO_DEAD_LETTER = "there is no such dead letter (any more)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +52,50 @@ class DeadLetterFilter:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Moment of the stream: the server's time, which also stamps dead letters, and the last sequence."""
+
+    now: datetime
+    last: int
+
+    @classmethod
+    async def take(cls, connection: NatsConnection) -> Self:
+        """Take the snapshot. Raises `StreamMissing`, `BrokerUnavailable`."""
+        info = await stream_info(connection)
+        return cls(datetime.fromisoformat(info["ts"]), int(info["state"]["last_seq"]))
+
+
+def _ignore(_sequence: int, _reason: str) -> None:
+    """Ignore a selected number without a dead letter."""
+
+
 async def select_dead_letters(
     connection: NatsConnection,
     selection: DeadLetterFilter,
+    snapshot: Snapshot,
     *,
-    on_missing: Callable[[int], None] = lambda _sequence: None,
+    first: int = 1,
+    on_missing: OnMissing = _ignore,
 ) -> AsyncGenerator[DeadLetter]:
-    """Yield the selected dead letters, oldest first.
+    """Yield the selected dead letters of `snapshot`, oldest first, from sequence `first` on.
 
-    Call `on_missing` with each selected number that is no dead letter. Raises `StreamMissing`, `BrokerUnavailable`.
+    Call `on_missing` with each selected number without a dead letter, and the reason. Raises `BrokerUnavailable`.
     """
-    # The server's clock, because it also stamped the dead letters.
-    now = await server_time(connection)
     if selection.sequences:
         for sequence in sorted(selection.sequences):
             dead = await find_dead_letter(connection, sequence)
             if dead is None:
-                on_missing(sequence)
-            elif selection.matches(dead, now):
+                on_missing(sequence, NO_DEAD_LETTER)
+            elif not selection.matches(dead, snapshot.now):
+                on_missing(sequence, "a filter excludes it")
+            else:
                 yield dead
         return
-    async with aclosing(read_all(connection, DEAD_LETTER)) as messages:
+    async with aclosing(read_all(connection, DEAD_LETTER, first=first, last=snapshot.last)) as messages:
         async for message in messages:
             dead = parse_stored(message)
-            if selection.matches(dead, now):
+            if selection.matches(dead, snapshot.now):
                 yield dead
 
 
@@ -86,23 +110,32 @@ def parse_stored(message: StoredMessage) -> DeadLetter:
     return parse_dead_letter(message.sequence, message.stored_at, message.data, message.headers)
 
 
-async def newest_dead_letters(
-    connection: NatsConnection, selection: DeadLetterFilter, limit: int
-) -> tuple[list[DeadLetter], int]:
-    """Return the newest `limit` selected dead letters, oldest first, and how many are selected. 0 means no limit."""
-    newest: deque[DeadLetter] = deque(maxlen=limit or None)
+async def find_newest(
+    connection: NatsConnection, selection: DeadLetterFilter, snapshot: Snapshot, limit: int
+) -> tuple[int, int]:
+    """Return the number of the first of the newest `limit` selected dead letters, and how many are selected in all."""
+    newest: deque[int] = deque(maxlen=limit)
     total = 0
-    async with aclosing(select_dead_letters(connection, selection)) as selected:
+    async with aclosing(select_dead_letters(connection, selection, snapshot)) as selected:
         async for dead in selected:
-            newest.append(dead)
+            newest.append(dead.sequence)
             total += 1
-    return list(newest), total
+    return newest[0] if newest else snapshot.last + 1, total
 
 
-async def group_dead_letters(connection: NatsConnection, selection: DeadLetterFilter) -> dict[int, Group]:
-    """Return the group of each selected dead letter, by its number."""
-    async with aclosing(select_dead_letters(connection, selection)) as selected:
-        return {dead.sequence: (dead.job, dead.error_class, dead.subject) async for dead in selected}
+async def group_dead_letters(
+    connection: NatsConnection,
+    selection: DeadLetterFilter,
+    snapshot: Snapshot,
+    on_missing: OnMissing = _ignore,
+) -> Counter[Group]:
+    """Count the selected dead letters by group. `on_missing` is that of `select_dead_letters`."""
+    selected = select_dead_letters(connection, selection, snapshot, on_missing=on_missing)
+    groups: Counter[Group] = Counter()
+    async with aclosing(selected):
+        async for dead in selected:
+            groups[dead.job, dead.error_class, dead.subject] += 1
+    return groups
 
 
 async def expected_count(connection: NatsConnection, selection: DeadLetterFilter) -> int | None:
@@ -114,27 +147,37 @@ async def expected_count(connection: NatsConnection, selection: DeadLetterFilter
     return (await count_by_subject(connection, DEAD_LETTER)).get(DEAD_LETTER, 0)
 
 
-async def delete_dead_letter(connection: NatsConnection, sequence: int) -> None:
-    """Delete a dead letter, unless somebody else has deleted it already."""
+async def delete_dead_letter(connection: NatsConnection, sequence: int) -> bool:
+    """Delete a dead letter. Return False if somebody else has deleted it already."""
     try:
         await request(connection, f"STREAM.MSG.DELETE.{STREAM}", {"seq": sequence, "no_erase": True})
-    except ApiError as error:
-        if error.code != MESSAGE_NOT_FOUND and "no message found" not in error.description:
+    except ApiError:
+        # The server has several codes and texts for a message that is gone.
+        if await read_message(connection, sequence) is not None:
             raise
+        return False
+    return True
 
 
 async def delete_dead_letters(
-    connection: NatsConnection, sequences: Iterable[int], stop: asyncio.Event, progress: Callable[[int], None]
+    connection: NatsConnection,
+    selection: DeadLetterFilter,
+    snapshot: Snapshot,
+    stop: asyncio.Event,
+    progress: Callable[[int], None],
 ) -> int:
-    """Delete one by one until the end or until `stop`. Return the number deleted, and call `progress` with it.
+    """Delete the selected dead letters of `snapshot` until the end or until `stop`. Return the number deleted.
 
-    Raises `BrokerUnavailable`.
+    Call `progress` with it. All of them at once are one request to the server. Raises `BrokerUnavailable`.
     """
+    if selection.is_everything:
+        body = {"filter": DEAD_LETTER, "seq": snapshot.last + 1}
+        return int((await request(connection, f"STREAM.PURGE.{STREAM}", body))["purged"])
     deleted = 0
-    for sequence in sequences:
-        if stop.is_set():
-            break
-        await delete_dead_letter(connection, sequence)
-        deleted += 1
-        progress(deleted)
+    async with aclosing(select_dead_letters(connection, selection, snapshot)) as selected:
+        async for dead in selected:
+            if stop.is_set():
+                break
+            deleted += await delete_dead_letter(connection, dead.sequence)
+            progress(deleted)
     return deleted

@@ -70,13 +70,16 @@ async def read_page(connection: NatsConnection, pattern: str, first: int, limit:
     return Page(tuple(messages), _left(received_headers(answer), pattern))
 
 
-async def read_all(connection: NatsConnection, pattern: str) -> AsyncGenerator[StoredMessage]:
-    """Yield the messages that are stored now, oldest first. Those that arrive meanwhile are left out.
+async def read_all(
+    connection: NatsConnection, pattern: str, *, first: int = 1, last: int | None = None
+) -> AsyncGenerator[StoredMessage]:
+    """Yield the messages from sequence `first` to `last`, oldest first. Without `last`, up to those stored now.
 
     Raises `StreamMissing`, `BrokerUnavailable`.
     """
-    last = int((await stream_info(connection))["state"]["last_seq"])
-    position, left = 0, 1
+    if last is None:
+        last = int((await stream_info(connection))["state"]["last_seq"])
+    position, left = first - 1, 1
     while left and position < last:
         page = await read_page(connection, pattern, position + 1, _PAGE_SIZE)
         for message in page.messages:

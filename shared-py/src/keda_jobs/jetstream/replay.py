@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Callable
-from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
 
 from keda_jobs.domain.broker import MessageTooLarge, Outgoing
-from keda_jobs.domain.dead_letter import TRUNCATED, DeadLetter
-from keda_jobs.domain.headers import Header
+from keda_jobs.domain.dead_letter import DeadLetter, digest
+from keda_jobs.domain.headers import Header, application_headers
 from keda_jobs.domain.subjects import DEAD_LETTER, covers, due_subject, fire_subject, is_literal
 from keda_jobs.errors import JobError
 from keda_jobs.jetstream.api import durable_consumers
 from keda_jobs.jetstream.connection import NatsConnection
-from keda_jobs.jetstream.dead_letters import DeadLetterFilter, delete_dead_letter, select_dead_letters
+from keda_jobs.jetstream.dead_letters import (
+    NO_DEAD_LETTER,
+    DeadLetterFilter,
+    Snapshot,
+    delete_dead_letter,
+    find_dead_letter,
+    select_dead_letters,
+)
 from keda_jobs.jetstream.publish import publish_with_retry
-from keda_jobs.jetstream.reader import StoredMessage, read_message
+from keda_jobs.jetstream.reader import read_message
 from keda_jobs.jetstream.stream_diff import normalize
 from keda_jobs.runtime.shutdown import wait_for
 
-# nats-py stores times as float, so the job rounded the one it wrote.
-_CLOCK_PRECISION = timedelta(milliseconds=1)
-
 OnReplay = Callable[[DeadLetter, Outgoing], None]
 """Called with each dead letter and its copy, before the copy is published."""
+OnSkip = Callable[[int, str], None]
+"""Called with the number of each dead letter that is not replayed, and the reason."""
 
 
 class CannotReplay(JobError):
@@ -40,14 +46,15 @@ class Replay:
     to_subject: bool
     dry_run: bool
     per_second: float | None
+    on_skip: OnSkip
     replayed: int = 0
-    skipped: list[tuple[int, str]] = field(default_factory=list)
+    skipped: int = 0
     interrupted: bool = False
 
     @property
     def done(self) -> int:
         """Number of dead letters that were replayed or skipped."""
-        return self.replayed + len(self.skipped)
+        return self.replayed + self.skipped
 
     async def run(
         self, connection: NatsConnection, selection: DeadLetterFilter, stop: asyncio.Event, on_replay: OnReplay
@@ -59,32 +66,44 @@ class Replay:
         """
         subjects = await _read_subjects(connection)
         pace = _Pace(self.per_second, stop)
-        selected = select_dead_letters(connection, selection, on_missing=self._skip_missing)
+        snapshot = await Snapshot.take(connection)
+        selected = select_dead_letters(connection, selection, snapshot, on_missing=self._skip)
         async with aclosing(selected):
-            async for dead in selected:
+            async for selected_dead in selected:
                 if not await pace.next():
                     self.interrupted = True
                     return
-                try:
-                    outgoing = await self._copy(connection, dead, subjects)
-                    on_replay(dead, outgoing)
-                    if not self.dry_run:
-                        await publish_with_retry(connection, outgoing)
-                        await delete_dead_letter(connection, dead.sequence)
-                    self.replayed += 1
-                except (CannotReplay, MessageTooLarge) as error:
-                    self.skipped.append((dead.sequence, str(error)))
+                # It was read in a page, some time ago. Somebody else may have replayed or deleted it since.
+                dead = await find_dead_letter(connection, selected_dead.sequence)
+                if dead is not None:
+                    await self._replay(connection, dead, subjects, on_replay)
+                elif selection.sequences:
+                    self._skip(selected_dead.sequence, NO_DEAD_LETTER)
 
-    def _skip_missing(self, sequence: int) -> None:
-        self.skipped.append((sequence, "there is no such dead letter (any more)"))
+    async def _replay(
+        self, connection: NatsConnection, dead: DeadLetter, subjects: frozenset[str], on_replay: OnReplay
+    ) -> None:
+        try:
+            outgoing = await self._copy(connection, dead, subjects)
+            on_replay(dead, outgoing)
+            if not self.dry_run:
+                await publish_with_retry(connection, outgoing)
+                await delete_dead_letter(connection, dead.sequence)
+        except (CannotReplay, MessageTooLarge) as error:
+            self._skip(dead.sequence, str(error))
+        else:
+            self.replayed += 1
+
+    def _skip(self, sequence: int, reason: str) -> None:
+        self.skipped += 1
+        self.on_skip(sequence, reason)
 
     async def _copy(self, connection: NatsConnection, dead: DeadLetter, subjects: frozenset[str]) -> Outgoing:
-        payload = await _original_payload(connection, dead)
-        outgoing = replay_message(dead, payload, to_subject=self.to_subject)
-        read_at = dead.subject if self.to_subject else due_subject(dead.job)
+        read_at = replay_subject(dead, to_subject=self.to_subject)
         if not any(covers(pattern, read_at) for pattern in subjects):
             raise CannotReplay(f"no consumer reads {read_at}")
-        return outgoing
+        payload, headers = await _original(connection, dead)
+        return replay_message(dead, payload, headers, to_subject=self.to_subject)
 
 
 class _Pace:
@@ -102,46 +121,48 @@ class _Pace:
         return not self._stop.is_set()
 
 
-def replay_message(dead: DeadLetter, payload: bytes, *, to_subject: bool) -> Outgoing:
-    """Build the event of `dead` again: for the job that failed, or with `to_subject` for all consumers of its subject.
+def replay_subject(dead: DeadLetter, *, to_subject: bool) -> str:
+    """Return where the copy is read: by the job that failed, or with `to_subject` by all consumers of the event.
 
-    The copy carries neither the old id nor the old attempts, so it starts at attempt 1. Raises `CannotReplay`.
+    Raises `CannotReplay`.
     """
     if not dead.subject:
         raise CannotReplay("not a dead letter of keda-jobs: it names no subject")
     if not is_literal(dead.subject) or dead.subject == DEAD_LETTER or dead.subject.startswith(("retry.", "$")):
         raise CannotReplay(f"nothing can be replayed to the subject {dead.subject}")
-    msg_id = f"replay:{dead.sequence}"
     if to_subject:
-        return Outgoing(dead.subject, payload, msg_id, dead.original_headers)
+        return dead.subject
     if not dead.job:
         raise CannotReplay("it names no job: replay it to all consumers of its subject with --to-subject")
-    headers = dead.original_headers | {Header.SUBJECT: dead.subject}
-    return Outgoing(fire_subject(dead.job), payload, msg_id, headers)
+    return due_subject(dead.job)
 
 
-async def _original_payload(connection: NatsConnection, dead: DeadLetter) -> bytes:
-    if dead.kind != TRUNCATED:
-        return dead.payload
+def replay_message(dead: DeadLetter, payload: bytes, headers: Mapping[str, str], *, to_subject: bool) -> Outgoing:
+    """Build the event of `dead` again: for the job that failed, or with `to_subject` for all consumers of its subject.
+
+    The copy carries neither the old id nor the old attempts, so it starts at attempt 1. The server's time in its id
+    keeps that from being guessed, and from being used again after a stream was deleted.
+    """
+    target = dead.subject if to_subject else fire_subject(dead.job)
+    msg_id = f"replay:{dead.sequence}-{dead.died_at.isoformat()}:{target}"
+    return Outgoing(target, payload, msg_id, headers if to_subject else {**headers, Header.SUBJECT: dead.subject})
+
+
+async def _original(connection: NatsConnection, dead: DeadLetter) -> tuple[bytes, dict[str, str]]:
+    """Return body and headers of the event to the byte, from the dead letter or from the stream.
+
+    Raises `CannotReplay`.
+    """
+    if dead.original is not None:
+        return dead.original, dead.original_headers
     sequence = dead.headers.get(Header.SEQUENCE, "")
-    original = await read_message(connection, int(sequence)) if sequence.isdecimal() else None
-    if original is None or not is_original(dead, original):
+    stored = await read_message(connection, int(sequence)) if re.fullmatch("[0-9]{1,19}", sequence) else None
+    if stored is None or digest(stored.data) != dead.headers.get(Header.SHA256):
         raise CannotReplay(
-            f"its data is truncated, and the whole event (message {sequence}) is no longer in the stream"
+            f"it does not hold the exact event, and message {sequence or '-'} of the stream is another one or gone; "
+            "docs/dead-letters.md says how to publish what it holds"
         )
-    return original.data
-
-
-def is_original(dead: DeadLetter, stored: StoredMessage) -> bool:
-    """Return whether `stored` is the event of the truncated `dead`, and not another one with the same number."""
-    published_at = dead.headers.get(Header.PUBLISHED_AT, "")
-    with suppress(ValueError):
-        return (
-            stored.headers.get(Header.SUBJECT, stored.subject) == dead.subject
-            and str(len(stored.data)) == dead.headers.get(Header.SIZE)
-            and abs(stored.stored_at - datetime.fromisoformat(published_at)) < _CLOCK_PRECISION
-        )
-    return False
+    return stored.data, application_headers(stored.headers)
 
 
 async def _read_subjects(connection: NatsConnection) -> frozenset[str]:

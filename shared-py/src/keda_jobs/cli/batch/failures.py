@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Annotated
 
 import typer
 
-from keda_jobs.claims.failed_rows import FailedRow, FailedRows, RowFilter
+from keda_jobs.claims.failed_rows import FailedRows, RowFilter
 from keda_jobs.cli.batch.selection import parse_selection
 from keda_jobs.cli.batch.views import failure_json, failures_table
 from keda_jobs.cli.options import GivenUpOption, JsonOption, NameAndKeysArgument, ReasonOption, WaitingOption
-from keda_jobs.cli.terminal import pluralize, print_err, print_out, report_missing
+from keda_jobs.cli.terminal import JsonArray, pluralize, print_err, print_out, report_missing
 from keda_jobs.settings import PgSettings, load_settings
 from keda_jobs.status.batch import find_queue_and_time, open_database
 
@@ -53,21 +52,21 @@ def list_failures(
 
 async def _list(settings: PgSettings, name: str | None, row_filter: RowFilter, limit: int, *, as_json: bool) -> bool:
     """Print the rows. Return whether a selected key is missing, which is known only if all rows were read."""
-    rows, keys = 0, set[int]()
+    rows, keys, array = 0, set[int](), JsonArray()
     async with open_database(settings) as connection:
         table, now = await find_queue_and_time(connection, name)
         failed = FailedRows(connection, table)
         async with aclosing(failed.pages(row_filter, _PAGE, limit or None)) as pages:
             async for page in pages:
                 if as_json:
-                    _print_json(page, is_first=not rows)
+                    array.add(json.dumps(failure_json(row)) for row in page)
                 else:
                     print_out(failures_table(page, table.key, now))
                 rows += len(page)
                 keys |= row_filter.keys.intersection(row.key for row in page)
         is_all = rows < limit or not limit
         if as_json:
-            typer.echo("\n]" if rows else "[]")
+            array.close()
         elif is_all:
             print_err(f"{pluralize(rows, 'row')} failed")
         else:
@@ -76,9 +75,3 @@ async def _list(settings: PgSettings, name: str | None, row_filter: RowFilter, l
                 f"{pluralize(total, 'row')} failed" + f", the first {limit:,} shown (--limit 0: all)" * (total > limit)
             )
     return is_all and report_missing(row_filter.keys, keys, "failed rows")
-
-
-def _print_json(rows: Sequence[FailedRow], *, is_first: bool) -> None:
-    """Print the next items of an array, one a line."""
-    text = ",\n".join(f"  {json.dumps(failure_json(row))}" for row in rows)
-    typer.echo(("[\n" if is_first else ",\n") + text, nl=False)

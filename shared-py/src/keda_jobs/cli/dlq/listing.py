@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
 import typer
 
 from keda_jobs.cli import options
 from keda_jobs.cli.connection import run
-from keda_jobs.cli.dlq.views import as_json, data_text, dead_letters_table, facts_table, groups_table
-from keda_jobs.cli.terminal import console, pluralize, print_err, print_json, print_out
+from keda_jobs.cli.dlq.views import data_text, dead_letter_json, dead_letters_table, facts_table, groups_table
+from keda_jobs.cli.terminal import JsonArray, console, pluralize, print_err, print_json, print_out
 from keda_jobs.domain.dead_letter import DeadLetter
 from keda_jobs.errors import JobError
-from keda_jobs.jetstream.api import server_time
 from keda_jobs.jetstream.connection import NatsConnection
-from keda_jobs.jetstream.dead_letters import DeadLetterFilter, find_dead_letter, group_dead_letters, newest_dead_letters
+from keda_jobs.jetstream.dead_letters import (
+    DeadLetterFilter,
+    Group,
+    Snapshot,
+    find_dead_letter,
+    find_newest,
+    group_dead_letters,
+    select_dead_letters,
+)
+
+# Dead letters are printed in pages of this size, because there may be millions.
+_PAGE = 1000
 
 
 def list_dead_letters(
@@ -25,7 +36,9 @@ def list_dead_letters(
     error_class: options.ErrorClassOption = None,
     older_than: options.OlderThanOption = None,
     newer_than: options.NewerThanOption = None,
-    limit: Annotated[int, typer.Option(help="Show only the newest N; 0 shows all.", metavar="N", min=0)] = 50,
+    limit: Annotated[
+        int, typer.Option(help="Show only the newest N; 0 shows all.", metavar="N", min=0, max=options.MAX_NUMBER)
+    ] = 50,
     json_: options.JsonOption = False,
     server: options.ServerOption = None,
 ) -> None:
@@ -38,29 +51,48 @@ def list_dead_letters(
     - `keda-jobs dlq ls --json --limit 0 | jq -r '.[].data.url'`
 
     JSON: `[{"sequence", "died_at", "published_at", "job", "subject", "num_delivered", "error_class", "reason",
-    "data_kind", "data", "headers"}]`; `data_kind` is json, text or truncated.
+    "data_kind", "data", "headers"}]`; `data_kind` is json, text, escaped or truncated,
+    and `data` is what was published, to the digit.
     """
     selection = DeadLetterFilter(frozenset(), subject, job, error_class, older_than, newer_than)
-    newest, total, now = run(server, lambda connection: _newest(connection, selection, limit))
-    if json_:
-        print_json([as_json(dead) for dead in newest])
+    run(server, lambda connection: _list(connection, selection, limit, as_json=json_))
+
+
+async def _list(connection: NatsConnection, selection: DeadLetterFilter, limit: int, *, as_json: bool) -> None:
+    """Print the newest `limit` dead letters in pages. They are read twice, so that no number fills the memory."""
+    snapshot = await Snapshot.take(connection)
+    first, total = await find_newest(connection, selection, snapshot, limit) if limit else (1, 0)
+    shown, array = 0, JsonArray()
+    async with aclosing(select_dead_letters(connection, selection, snapshot, first=first)) as selected:
+        async for page in _pages(selected):
+            if as_json:
+                array.add(map(dead_letter_json, page))
+            else:
+                print_out(dead_letters_table(page, snapshot.now, console().width))
+            shown += len(page)
+    if as_json:
+        array.close()
         return
-    if newest:
-        print_out(dead_letters_table(newest, now, console().width))
     cut = f", the newest {limit} shown (--limit 0: all)" if total > limit > 0 else ""
-    print_err(pluralize(total, "dead letter") + cut)
+    print_err(pluralize(max(total, shown), "dead letter") + cut)
 
 
-async def _newest(
-    connection: NatsConnection, selection: DeadLetterFilter, limit: int
-) -> tuple[list[DeadLetter], int, datetime]:
-    now = await server_time(connection)
-    newest, total = await newest_dead_letters(connection, selection, limit)
-    return newest, total, now
+async def _pages(dead_letters: AsyncIterator[DeadLetter]) -> AsyncIterator[list[DeadLetter]]:
+    page: list[DeadLetter] = []
+    async for dead in dead_letters:
+        page.append(dead)
+        if len(page) == _PAGE:
+            yield page
+            page = []
+    if page:
+        yield page
 
 
 def show_dead_letter(
-    sequence: Annotated[int, typer.Argument(metavar="SEQ", help="Number of the dead letter, as in `dlq ls`.", min=1)],
+    sequence: Annotated[
+        int,
+        typer.Argument(metavar="SEQ", help="Number of the dead letter, as in `dlq ls`.", min=1, max=options.MAX_NUMBER),
+    ],
     json_: options.JsonOption = False,
     server: options.ServerOption = None,
 ) -> None:
@@ -74,7 +106,7 @@ def show_dead_letter(
     if dead is None:
         raise JobError(f"there is no dead letter {sequence}; see `keda-jobs dlq ls`")
     if json_:
-        print_json(as_json(dead))
+        typer.echo(dead_letter_json(dead))
         return
     print_out(facts_table(dead))
     print_out(data_text(dead))
@@ -96,7 +128,7 @@ def count_dead_letters(
     JSON: `{"total", "groups": [{"job", "error_class", "subject", "count"}]}`, the largest group first.
     """
     selection = DeadLetterFilter(frozenset(), subject, job, error_class, older_than, newer_than)
-    groups = Counter(run(server, lambda connection: group_dead_letters(connection, selection)).values())
+    groups = run(server, lambda connection: _count(connection, selection))
     if json_:
         keys = ("job", "error_class", "subject")
         listed = [dict(zip(keys, group, strict=True)) | {"count": count} for group, count in groups.most_common()]
@@ -105,3 +137,7 @@ def count_dead_letters(
     if groups:
         print_out(groups_table(groups))
     print_err(pluralize(groups.total(), "dead letter"))
+
+
+async def _count(connection: NatsConnection, selection: DeadLetterFilter) -> Counter[Group]:
+    return await group_dead_letters(connection, selection, await Snapshot.take(connection))

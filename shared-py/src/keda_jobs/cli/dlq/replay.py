@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
 
 from keda_jobs.cli import options
 from keda_jobs.cli.connection import INTERRUPTED, interruptible, run
-from keda_jobs.cli.terminal import pluralize, print_err, print_json, progress_meter
+from keda_jobs.cli.terminal import JsonArray, pluralize, print_err, progress_meter
 from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.dead_letter import DeadLetter
 from keda_jobs.jetstream.connection import NatsConnection
@@ -35,8 +36,10 @@ def replay(
 ) -> None:
     """Return dead letters to the job that failed, as new messages that start at attempt 1.
 
-    A dead letter is deleted once its copy is confirmed. Ctrl-C stops between two dead letters. Run it again to
-    continue. Even after a crash no dead letter is lost, and none is doubled if you run it again within two minutes.
+    The job gets the very bytes that were published. A dead letter that cannot give them back is skipped with the
+    reason, and stays. The others are deleted once their copy is confirmed. Ctrl-C stops between two of them. Run it
+    again to continue. Even after a crash no dead letter is lost, and none is doubled if you run it again within two
+    minutes. Two operators at once double none.
 
     Examples:
 
@@ -46,19 +49,48 @@ def replay(
 
     - `keda-jobs dlq replay --all --dry-run`
 
-    JSON: `{"dry_run", "replayed", "skipped": [{"sequence", "reason"}], "interrupted"}`
+    JSON: `{"dry_run", "skipped": [{"sequence", "reason"}], "replayed", "interrupted"}`
     """
     selection = DeadLetterFilter(frozenset(sequences or ()), subject, job, error_class, older_than, newer_than)
     options.require_selection(selection, everything)
-    work = Replay(to_subject, dry_run, per_second)
-    run(server, lambda connection: _replay(connection, selection, work, as_json=json_))
+    output = _Output(dry_run=dry_run, as_json=json_)
+    work = Replay(to_subject, dry_run, per_second, output.skip)
+    run(server, lambda connection: _replay(connection, selection, work, output))
     if work.interrupted:
         raise typer.Exit(INTERRUPTED)
     if work.skipped:
         raise typer.Exit(1)
 
 
-async def _replay(connection: NatsConnection, selection: DeadLetterFilter, work: Replay, *, as_json: bool) -> None:
+class _Output:
+    """Output of a replay. It prints what is skipped at once, because there may be millions."""
+
+    def __init__(self, *, dry_run: bool, as_json: bool) -> None:
+        self._as_json = as_json
+        self._skipped = JsonArray()
+        if as_json:
+            typer.echo(f'{{"dry_run": {json.dumps(dry_run)}, "skipped": ', nl=False)
+
+    def skip(self, sequence: int, reason: str) -> None:
+        """Print the number of a dead letter that is skipped, and the reason."""
+        print_err(f"skipped {sequence}: {reason}")
+        if self._as_json:
+            self._skipped.add([json.dumps({"sequence": sequence, "reason": reason})])
+
+    def summarize(self, work: Replay) -> None:
+        """Print the counts."""
+        if self._as_json:
+            self._skipped.close(end="")
+            interrupted = json.dumps(work.interrupted)
+            typer.echo(f', "replayed": {work.replayed}, "interrupted": {interrupted}}}')
+            return
+        verb = "would be replayed" if work.dry_run else "replayed"
+        rest = f", {work.skipped} skipped" if work.skipped else ""
+        end = "; interrupted, run it again to continue" if work.interrupted else ""
+        print_err(f"{pluralize(work.replayed, 'dead letter')} {verb}{rest}{end}")
+
+
+async def _replay(connection: NatsConnection, selection: DeadLetterFilter, work: Replay, output: _Output) -> None:
     try:
         with interruptible() as stop, progress_meter("replay", await expected_count(connection, selection)) as progress:
 
@@ -69,18 +101,4 @@ async def _replay(connection: NatsConnection, selection: DeadLetterFilter, work:
 
             await work.run(connection, selection, stop, announce)
     finally:
-        _report(work, as_json=as_json)
-
-
-def _report(work: Replay, *, as_json: bool) -> None:
-    for sequence, reason in work.skipped:
-        print_err(f"skipped {sequence}: {reason}")
-    if as_json:
-        skipped = [{"sequence": sequence, "reason": reason} for sequence, reason in work.skipped]
-        counts = {"dry_run": work.dry_run, "replayed": work.replayed}
-        print_json(counts | {"skipped": skipped, "interrupted": work.interrupted})
-        return
-    verb = "would be replayed" if work.dry_run else "replayed"
-    rest = f", {len(work.skipped)} skipped" if work.skipped else ""
-    end = "; interrupted, run it again to continue" if work.interrupted else ""
-    print_err(f"{pluralize(work.replayed, 'dead letter')} {verb}{rest}{end}")
+        output.summarize(work)

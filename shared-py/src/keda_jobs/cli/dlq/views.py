@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from datetime import datetime
 from typing import Any
@@ -11,18 +12,20 @@ from rich.table import Table
 from rich.text import Text
 
 from keda_jobs.cli.terminal import add_row, cell, format_age, new_table, sanitize
-from keda_jobs.domain.dead_letter import TRUNCATED, DeadLetter
+from keda_jobs.domain.dead_letter import DeadLetter
+from keda_jobs.domain.event import is_strict_json
 from keda_jobs.domain.headers import Header
 from keda_jobs.jetstream.dead_letters import Group
 
 _EXCERPT = 200
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 # In a narrower terminal eight columns leave no room for reason and data.
 _WIDE = 120
 
 
-def as_json(dead: DeadLetter) -> dict[str, Any]:
-    """Build the JSON of a dead letter. Scripts rely on its keys."""
-    return {
+def dead_letter_json(dead: DeadLetter) -> str:
+    """Build the JSON of a dead letter in one line. Scripts rely on its keys."""
+    fields: dict[str, Any] = {
         "sequence": dead.sequence,
         "died_at": dead.died_at.isoformat(),
         "published_at": dead.headers.get(Header.PUBLISHED_AT),
@@ -32,9 +35,19 @@ def as_json(dead: DeadLetter) -> dict[str, Any]:
         "error_class": dead.error_class,
         "reason": dead.reason,
         "data_kind": dead.kind,
-        "data": dead.data,
-        "headers": dead.original_headers,
     }
+    documents = {name: json.dumps(value) for name, value in fields.items()}
+    documents |= {"data": _data_json(dead), "headers": json.dumps(dead.original_headers)}
+    return "{" + ", ".join(f'"{name}": {document}' for name, document in documents.items()) + "}"
+
+
+def _data_json(dead: DeadLetter) -> str:
+    """Return the data as it is, in one line of ASCII. A parser would change numbers such as 1.10 and 1e400."""
+    if not is_strict_json(dead.raw_data.encode()):
+        return json.dumps(dead.raw_data)
+    # JSON has line ends between values only, and other characters than ASCII in strings only.
+    line = dead.raw_data.replace("\r", " ").replace("\n", " ").strip()
+    return _NOT_ASCII.sub(lambda match: json.dumps(match[0])[1:-1], line)
 
 
 def dead_letters_table(dead_letters: list[DeadLetter], now: datetime, width: int) -> Table:
@@ -76,8 +89,7 @@ def _narrow_table(dead_letters: list[DeadLetter], now: datetime) -> Table:
 
 
 def _excerpt(dead: DeadLetter) -> str:
-    text = dead.data if isinstance(dead.data, str) else json.dumps(dead.data, ensure_ascii=False)
-    return text[:_EXCERPT]
+    return dead.text[:_EXCERPT]
 
 
 def groups_table(groups: Counter[Group]) -> Table:
@@ -102,13 +114,12 @@ def facts_table(dead: DeadLetter) -> Table:
         ("error", dead.error_class or "-"),
         ("reason", dead.reason or "-"),
         *((f"header {name}", value) for name, value in dead.original_headers.items()),
-        ("data", "truncated" if dead.kind == TRUNCATED else dead.kind),
+        ("data", dead.kind),
     ):
         add_row(table, cell(name, style="bold"), value)
     return table
 
 
 def data_text(dead: DeadLetter) -> Text:
-    """Format the data, JSON indented, without control characters."""
-    data = dead.data if isinstance(dead.data, str) else json.dumps(dead.data, indent=2, ensure_ascii=False)
-    return Text("\n".join(sanitize(line, keep_blanks=True) for line in data.split("\n")))
+    """Format the data as it was published, without control characters."""
+    return Text("\n".join(sanitize(line, keep_blanks=True) for line in dead.text.split("\n")))
