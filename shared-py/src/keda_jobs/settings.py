@@ -217,7 +217,7 @@ class WorkSettings(ProcessSettings, TraceSettings):
     hold_timeout_s: Seconds = Field(
         600,
         gt=0,
-        description="how long to wait for NATS or the store, then give back what is in flight and exit 1",
+        description="how long to wait for an unavailable server, then give back what is in flight and exit 1",
     )
 
 

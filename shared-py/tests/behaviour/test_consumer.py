@@ -22,10 +22,14 @@ from keda_jobs.errors import Permanent, StoreUnavailable, Transient
 from keda_jobs.event import runner as event_runner
 from keda_jobs.event.consumer import Consumer
 from keda_jobs.event.metrics import EventMetrics
+from keda_jobs.event.retrying import RetryingBucket
 from keda_jobs.event.runner import Runner
+from keda_jobs.runtime.backoff import Backoff
 from keda_jobs.runtime.process import Process
+from keda_jobs.runtime.shutdown import Shutdown
 from keda_jobs.runtime.tracing import OFF, Tracer
 from keda_jobs.settings import JobSettings
+from keda_jobs.testing import InMemoryBucket
 from stack import until
 
 from .conftest import ACK_WAIT_S, JOB, World, decode_all, fetch_some
@@ -204,6 +208,56 @@ async def test_trouble_of_the_platform_costs_no_delivery_and_stops_the_fetching(
         await until(lambda: settled(world))
     assert set(attempts) == {1}
     assert len(await world.bodies("greeted")) == 6
+
+
+class AwayBucket(InMemoryBucket):
+    """Bucket whose store is away until `well` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.well = asyncio.Event()
+        self.tries = 0
+
+    async def put(self, key: str, data: bytes | bytearray, *, content_type: str) -> None:
+        self.tries += 1
+        if not self.well.is_set():
+            raise StoreUnavailable("the store is away")
+        await super().put(key, data, content_type=content_type)
+
+
+async def test_only_the_call_that_the_store_failed_is_repeated(world: World) -> None:
+    bucket, shutdown = AwayBucket(), Shutdown(0)
+    store = RetryingBucket(bucket, Backoff(), shutdown)
+    attempts: list[int] = []
+
+    async def handle(event: Greet, message: Message) -> None:
+        attempts.append(message.attempt)
+        await store.put(f"greetings/{event.n}", b"hello", content_type="text/plain")
+
+    await publish(world, 1)
+    # The handler's time limit is shorter than the wait for the store.
+    async with consuming(world, handle, handler_timeout_s=0.2):
+        await until(lambda: bucket.tries == 3)
+        bucket.well.set()
+        await until(lambda: settled(world))
+    assert attempts == [1]
+    assert list(bucket.objects) == ["greetings/1"]
+
+
+async def test_a_stop_ends_the_wait_for_the_store(world: World) -> None:
+    bucket, shutdown = AwayBucket(), Shutdown(3600)
+    store = RetryingBucket(bucket, Backoff(), shutdown)
+
+    async def handle(_event: Greet, _message: Message) -> None:
+        await store.put("greetings/1", b"hello", content_type="text/plain")
+
+    await publish(world, 1)
+    async with consuming(world, handle, shutdown_grace_s=3600) as consumer:
+        await until(lambda: bucket.tries == 2)
+        shutdown.request()
+        consumer._shutdown.request()
+    [again] = await fetch_some(world.broker)
+    assert again.received.num_delivered == 2
 
 
 async def test_never_more_messages_in_hand_than_slots(world: World) -> None:

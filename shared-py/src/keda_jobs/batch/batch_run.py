@@ -16,7 +16,7 @@ from keda_jobs.batch.row_runner import RowRunner
 from keda_jobs.claims.queue import Batch, ClaimQueue, CompletedRow, Failure, LeaseLost, SettledRows, ValuesRefused
 from keda_jobs.domain.policy import describe
 from keda_jobs.errors import DatabaseUnavailable
-from keda_jobs.runtime.backoff import SHORT_S, Backoff, retry_until
+from keda_jobs.runtime.backoff import Backoff, retry_until
 from keda_jobs.runtime.shutdown import Shutdown
 from keda_jobs.runtime.tracing import Span
 from keda_jobs.settings import BatchSettings
@@ -38,7 +38,7 @@ class BatchRun:
     settings: BatchSettings
     metrics: BatchMetrics
     shutdown: Shutdown
-    _backoff: Backoff = field(init=False, default_factory=lambda: Backoff(SHORT_S))
+    backoff: Backoff
     _results: ResultBuffer = field(init=False, default_factory=ResultBuffer)
     _lease_until: float = field(init=False, default=0.0)
     _settled: SettledRows = field(init=False, default=SettledRows())
@@ -129,7 +129,7 @@ class BatchRun:
 
         try:
             return await retry_until(
-                attempt, self._backoff, self.shutdown, lambda: min(self._lease_until, self.shutdown.deadline)
+                attempt, self.backoff, self.shutdown, lambda: min(self._lease_until, self.shutdown.deadline)
             )
         except DatabaseUnavailable as error:
             raise LeaseLost(f"batch {self.batch.batch_id}: {error}") from error

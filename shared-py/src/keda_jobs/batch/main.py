@@ -38,7 +38,7 @@ async def work(job: BatchJob, process: Process[BatchSettings]) -> None:
     def ready() -> str | None:
         if worker is None or not worker.has_claimed:
             return "nothing claimed yet"
-        return "stopping" if process.shutdown.requested else None
+        return "stopping" if process.shutdown.requested else process.trouble.reason
 
     async with AsyncExitStack() as stack:
         # An answer to the liveness probe shows that the loop turns.
@@ -64,13 +64,15 @@ async def _connect(
     process.hang_up = connections.terminate
     policy = RetryPolicy(settings.max_attempts, settings.retry_step_s)
     give_up = time.monotonic() + settings.claim_timeout_s
+    backoff = process.trouble.watch(Backoff(SHORT_S))
     queue = await retry_until(
         lambda: ClaimQueue.bind(
             connections, job.table, pod_name=settings.pod_name, lease_s=settings.lease_s, policy=policy
         ),
-        Backoff(SHORT_S),
+        backoff,
         shutdown,
         lambda: give_up,
     )
     runner = RowRunner(job, BatchContext(settings, CpuPool(), resources), policy, shutdown)
-    return Worker(queue, runner, settings, metrics, shutdown, process.tracer)
+    process.trouble.watch(runner.backoff)
+    return Worker(queue, runner, settings, metrics, shutdown, process.tracer, backoff)

@@ -51,7 +51,8 @@ class RowRunner:
         self._context = context
         self._policy = policy
         self._shutdown = shutdown
-        self._backoff = Backoff()
+        self.backoff = Backoff()
+        """Pause of all rows while a part of the platform that the handler needs is unavailable."""
         self._slice = TimeSlice()
         self._bugs: set[type[BaseException]] = set()
 
@@ -74,7 +75,7 @@ class RowRunner:
                     raise TypeError(f"the handler returned {type(result).__name__}, not {result_type.__name__}")
             except PlatformError as error:
                 waiting.appendleft(claimed)
-                await self._backoff.wait(str(error), self._shutdown)
+                await self.backoff.wait(str(error), self._shutdown)
             except Exception as error:
                 results.failures.append(self._failure_of_handler(claimed, error))
             except BaseException as error:
@@ -83,14 +84,15 @@ class RowRunner:
                 results.failures.append(self._failure_of_handler(claimed, HandlerQuit.because(error)))
             else:
                 results.completed.append(CompletedRow(claimed, result or ()))
-                if self._backoff.active:
-                    self._backoff.reset()
+                if self.backoff.active:
+                    self.backoff.reset()
 
     def failure(self, claimed: ClaimedRow, error: Exception) -> Failure:
         """Build the failure of a row by `error`, with the time of its retry."""
         return Failure.of(claimed, self._policy.after_failure(error, claimed.attempts + 1))
 
     def _failure_of_handler(self, claimed: ClaimedRow, error: Exception) -> Failure:
+        self.backoff.reset()  # the platform let the handler come to an end
         if not isinstance(error, JobError) and type(error) not in self._bugs:
             self._bugs.add(type(error))
             log.error("the handler raised; later %s are not logged", class_name(error), exc_info=error)

@@ -36,14 +36,16 @@ class Worker:
     metrics: BatchMetrics
     shutdown: Shutdown
     tracer: Tracer = OFF
+    backoff: Backoff = field(default_factory=lambda: Backoff(SHORT_S))
     has_claimed: bool = False
-    _backoff: Backoff = field(init=False, default_factory=lambda: Backoff(SHORT_S))
 
     async def run(self) -> None:
         """Run batches until nothing is claimable. Raises `DatabaseUnavailable`, `Misconfigured`."""
         while (batch := await self._claim()) is not None:
             self.has_claimed = True
-            batch_run = BatchRun(self.queue, batch, self.runner, self.settings, self.metrics, self.shutdown)
+            batch_run = BatchRun(
+                self.queue, batch, self.runner, self.settings, self.metrics, self.shutdown, self.backoff
+            )
             with self.tracer.batch(batch.batch_id, len(batch.rows)) as span:
                 await batch_run.run(span)
 
@@ -66,7 +68,7 @@ class Worker:
 
     async def _retry(self, call: Callable[[], Awaitable[T]], deadline: float) -> T:
         return await retry_until(
-            call, self._backoff, self.shutdown, lambda: 0.0 if self.shutdown.requested else deadline
+            call, self.backoff, self.shutdown, lambda: 0.0 if self.shutdown.requested else deadline
         )
 
     async def _recover_and_claim(self) -> Batch | None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from keda_jobs.errors import PlatformError
+from keda_jobs.errors import JobError, PlatformError
 from keda_jobs.runtime.shutdown import Shutdown, is_cancelled
 from keda_jobs.runtime.trouble import Part
 
@@ -96,6 +96,9 @@ async def retry_until(
             if time.monotonic() >= deadline():
                 raise
             await backoff.wait(str(error), shutdown, deadline())
+        except JobError:  # an answer too
+            backoff.reset()
+            raise
         else:
             backoff.reset()
             return result

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from stack import until
 
 from .parcels import ROLE, Parcels
-from .workers import Control, Start
+from .workers import Control, Start, get
 
 
 async def begun(control: Control, rows: int) -> None:
@@ -91,3 +93,48 @@ async def test_an_outage_longer_than_the_claim_timeout_ends_the_worker_with_1(
     await until(own_parcels.claimable)
     assert await start().finish() == 0
     assert await own_parcels.statuses() == {"completed": 3}
+
+
+async def test_rows_that_wait_too_long_for_the_platform_are_given_back(
+    parcels: Parcels, start: Start, control: Control
+) -> None:
+    await parcels.insert(needs_the_store=5)
+    worker = start(HOLD_TIMEOUT_S="2")
+    await until(lambda: get(f"{worker.http_url}/readyz") == (503, "the store is away\n"))
+    assert await worker.finish() == 1
+    assert worker.lines[-1]["level"] == "CRITICAL"
+    assert worker.lines[-1]["message"].startswith("the store is away; exiting after 2 s (HOLD_TIMEOUT_S)")
+    assert await parcels.statuses() == {"pending": 5}
+    control.open_gate()
+    assert await start().finish() == 0
+    assert (await parcels.all("SELECT DISTINCT batch_status, attempts, error FROM parcels")) == [
+        {"batch_status": "completed", "attempts": 1, "error": None}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("refuse", "reason"),
+    [
+        (f"ALTER ROLE {ROLE} NOLOGIN", "is not permitted to log in"),  # 28000, as 28P01 for a password
+        (f"REVOKE ALL ON parcels FROM {ROLE}", "permission denied"),  # 42501
+    ],
+)
+async def test_a_role_that_is_refused_meanwhile_ends_the_worker_with_2(
+    own_parcels: Parcels, start: Start, control: Control, refuse: str, reason: str
+) -> None:
+    await own_parcels.insert(waits=3)
+    worker = start(LEASE_S="1")
+    await until(lambda: len(control.runs) == 3)
+    await own_parcels.owner.execute(refuse)
+    await own_parcels.owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", ROLE)
+    control.open_gate()
+    assert await worker.finish() == 2
+    [said] = worker.messages("CRITICAL")
+    assert reason in said
+    assert not any("exception" in line for line in worker.lines)
+    await own_parcels.owner.execute(f"ALTER ROLE {ROLE} LOGIN")
+    await own_parcels.apply_schema()
+    await until(own_parcels.claimable)
+    assert await start().finish() == 0
+    assert await own_parcels.statuses() == {"completed": 3}
+    assert await own_parcels.written_twice() == []

@@ -1,0 +1,84 @@
+"""Trouble with the platform: one notion of it for readiness, metrics and the end of a hold."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from keda_jobs.errors import PlatformError, StoreUnavailable, Transient
+from keda_jobs.runtime.backoff import Backoff, retry_until
+from keda_jobs.runtime.job import Service
+from keda_jobs.runtime.process import _TICK_S, Process
+from keda_jobs.runtime.shutdown import Shutdown
+from keda_jobs.runtime.trouble import Part, Trouble
+from keda_jobs.settings import WorkSettings
+
+
+def test_the_oldest_trouble_counts_until_it_ends() -> None:
+    trouble = Trouble()
+    nats, store = trouble.watch(Part()), trouble.watch(Part())
+    assert (trouble.reason, trouble.lasted_s) == (None, 0.0)
+    store.began("the store is away")
+    nats.began("NATS is away")
+    store.since -= 100
+    assert trouble.reason == "the store is away"
+    assert trouble.lasted_s >= 100
+    store.began("the store refuses the key")
+    assert trouble.reason == "the store refuses the key"
+    assert trouble.lasted_s >= 100
+    assert trouble.oldest(besides=store) is nats
+    store.ended()
+    assert trouble.reason == "NATS is away"
+    assert trouble.lasted_s < 100
+
+
+async def test_a_backoff_is_trouble_until_the_platform_answers() -> None:
+    trouble = Trouble()
+    backoff = trouble.watch(Backoff(max_s=0.01))
+    answers: list[Exception] = [StoreUnavailable("away"), StoreUnavailable("away"), Transient("this object")]
+
+    async def call() -> None:
+        if not isinstance(answers[0], StoreUnavailable):
+            assert trouble.reason == "away"
+        raise answers.pop(0)
+
+    with pytest.raises(Transient):
+        await retry_until(call, backoff, Shutdown(0))
+    assert trouble.reason is None
+
+
+def process_of(hold_timeout_s: float) -> Process[WorkSettings]:
+    return Process("held", WorkSettings(hold_timeout_s=hold_timeout_s))
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+async def test_trouble_that_lasts_ends_the_process(is_connected: bool) -> None:
+    process = process_of(5.0)
+
+    async def hold(_process: object) -> None:
+        process.connected = is_connected
+        part = process.trouble.watch(Part())
+        part.began("the key is refused")
+        part.since -= 6
+        await process.shutdown.wait()
+        if not is_connected:
+            await asyncio.Event().wait()
+
+    with pytest.raises(PlatformError, match=r"^the key is refused; exiting after 5 s \(HOLD_TIMEOUT_S\)"):
+        await process.run(Service("held", WorkSettings, hold))
+
+
+async def test_trouble_that_ends_in_time_ends_nothing() -> None:
+    process = process_of(5.0)
+
+    async def hold(_process: object) -> None:
+        part = process.trouble.watch(Part())
+        part.began("away")
+        part.since -= 4.9
+        part.ended()
+        part.began("away once more")
+        await asyncio.sleep(2 * _TICK_S)
+
+    await process.run(Service("held", WorkSettings, hold))
+    assert not process.shutdown.requested

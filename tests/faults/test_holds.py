@@ -1,0 +1,145 @@
+"""Trouble that does not end: the pod is not ready, gives its messages back and exits, to start with present secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from stack import JobProcess, NatsServer, S3Server, until
+
+from .faulty_store import FaultyStore, answering
+from .origin import Origin
+from .processes import Declare, StartJob, outcomes
+from .stream_view import StreamView
+from .traffic import Traffic
+
+pytestmark = pytest.mark.slow
+
+HOLD_TIMEOUT_S = "3"
+
+
+@pytest.fixture
+def launch(stack_environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., JobProcess]]:
+    """Return a function that starts image-resize without waiting for it: `launch(NATS_USER="job")`."""
+    launched: list[JobProcess] = []
+
+    def launch_with(**changes: str) -> JobProcess:
+        environment = stack_environment | {"HOLD_TIMEOUT_S": HOLD_TIMEOUT_S} | changes
+        job = JobProcess("image-resize", environment, tmp_path / "launched.log")
+        launched.append(job)
+        job.launch()
+        return job
+
+    yield launch_with
+    for job in launched:
+        job.kill()
+
+
+async def probe(job: JobProcess, name: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(f"{job.http_url}/{name}") as response:
+        return response.status, await response.text()
+
+
+async def exited(job: JobProcess) -> str:
+    """Wait until `job` has exited with 1, and return its only critical line."""
+    await until(lambda: not job.alive)
+    assert job.exit_code == 1
+    lines: list[dict[str, Any]] = [json.loads(line) for line in job.log.read_text().splitlines()]
+    assert not any("exception" in line for line in lines)
+    [said] = [line["message"] for line in lines if line["level"] == "CRITICAL"]
+    assert said == lines[-1]["message"]
+    return str(said)
+
+
+async def test_a_pod_whose_key_is_refused_leaves_its_messages_to_a_healthy_one(
+    declare: Declare, start: StartJob, faulty_store: FaultyStore, stream: StreamView, traffic: Traffic
+) -> None:
+    await declare()
+    resize = await start("image-resize")
+    ill = await start("image-download", R2_ENDPOINT_URL=faulty_store.url, HOLD_TIMEOUT_S=HOLD_TIMEOUT_S)
+    faulty_store.fault = answering(403, "AccessDenied")
+    await traffic.publish(20)
+
+    async def is_unready() -> bool:
+        status, text = await probe(ill, "readyz")
+        return status == 503 and "refuses the credentials (AccessDenied)" in text
+
+    await until(is_unready)
+    assert (await probe(ill, "healthz"))[0] == 200
+    healthy = await start("image-download")
+    said = await exited(ill)
+    assert "refuses the credentials (AccessDenied): check R2_ACCESS_KEY_ID" in said
+    assert "HOLD_TIMEOUT_S" in said
+    await until(traffic.settled)
+    await traffic.balances()
+    assert max(line["attempt"] for line in outcomes(healthy)) <= 2
+    assert resize.alive
+
+
+async def test_a_restart_in_everybodys_trouble_does_no_harm(
+    declare: Declare, start: StartJob, s3_server: S3Server, stream: StreamView, traffic: Traffic, origin: Origin
+) -> None:
+    await declare()
+    resize = await start("image-resize")
+    first = await start("image-download", HOLD_TIMEOUT_S=HOLD_TIMEOUT_S)
+    await asyncio.to_thread(s3_server.stop)
+    await traffic.publish(20)
+    assert "is unreachable" in await exited(first)
+    second = JobProcess("image-download", first._environment, first.log.with_name("second.log"))
+    second.launch()
+    try:
+        assert "is unreachable" in await exited(second)
+        assert outcomes(second) == []
+        second.launch()
+        await asyncio.to_thread(s3_server.start)
+        await until(traffic.settled)
+        await traffic.balances()
+        assert max(line["attempt"] for line in outcomes(second)) <= 2
+        assert resize.alive
+    finally:
+        second.kill()
+
+
+async def test_a_key_that_is_refused_at_the_start_ends_the_process(launch: Callable[..., JobProcess]) -> None:
+    job = launch(R2_SECRET_ACCESS_KEY="revoked-secret-key")
+    said = await exited(job)
+    assert "check R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY" in said
+    assert "revoked-secret-key" not in job.log.read_text()
+
+
+async def test_nats_credentials_that_are_refused_at_the_start_end_the_process(
+    nats_server: NatsServer, launch: Callable[..., JobProcess]
+) -> None:
+    await asyncio.to_thread(nats_server.stop)
+    nats_server._extra = "authorization { user: job, password: present }"
+    await asyncio.to_thread(nats_server.start)
+    job = launch(NATS_USER="job", NATS_PASSWORD="revoked")
+
+    async def is_unready() -> bool:
+        status, text = await probe(job, "readyz")
+        return status == 503 and "Authorization" in text
+
+    await until(job.log.exists)
+    await until(lambda: "Authorization" in job.log.read_text())
+    await until(is_unready)
+    said = await exited(job)
+    assert "Authorization" in said
+    assert "HOLD_TIMEOUT_S" in said
+    assert "revoked" not in job.log.read_text()
+
+
+async def test_nats_credentials_that_are_refused_at_a_reconnect_end_the_process(
+    declare: Declare, nats_server: NatsServer, start: StartJob
+) -> None:
+    await declare()
+    job = await start("image-resize", HOLD_TIMEOUT_S=HOLD_TIMEOUT_S)
+    await asyncio.to_thread(nats_server.stop)
+    nats_server._extra = "authorization { user: job, password: present }"
+    await asyncio.to_thread(nats_server.start)
+    assert "Authorization" in await exited(job)
