@@ -15,6 +15,14 @@ from typing import Any
 
 import pytest
 
+from keda_jobs.domain.event import Event
+from keda_jobs.event.consumer import Consumer
+from keda_jobs.event.main import State
+from keda_jobs.event.metrics import EventMetrics
+from keda_jobs.event.runner import Runner
+from keda_jobs.runtime.process import Process
+from keda_jobs.settings import JobSettings
+from keda_jobs.testing import InMemoryBroker
 from stack import JobProcess, NatsServer, S3Server, free_port, wait_until
 
 StartJob = Callable[..., JobProcess]
@@ -128,15 +136,6 @@ async def test_with_a_store_that_refuses_no_message_is_taken(
 
 
 async def test_a_frozen_loop_fails_the_liveness_probe_of_its_consumer() -> None:
-    from keda_jobs.domain.event import Event
-    from keda_jobs.event.consumer import Consumer
-    from keda_jobs.event.main import State
-    from keda_jobs.event.metrics import EventMetrics
-    from keda_jobs.event.runner import Runner
-    from keda_jobs.runtime.process import Process
-    from keda_jobs.settings import JobSettings
-    from keda_jobs.testing import InMemoryBroker
-
     async def handle(_event: Event, _context: object) -> None:
         return None
 

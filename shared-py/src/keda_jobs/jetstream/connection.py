@@ -94,7 +94,7 @@ class ErrorLog:
             self._last, self._last_at = error, time.monotonic()
         line = _error_text(error)
         if self._state.active:
-            self._state.began(f"NATS at {self.address}: {line}")
+            self._state.began(f"NATS at {self.address}: {_error_text(self._last)}")
         if line not in self._logged:
             self._logged.add(line)
             log.log(self._level, "NATS at %s: %s", self.address, line)
