@@ -9,6 +9,7 @@ from io import BytesIO
 from PIL import Image, ImageCms
 
 from image_resize.errors import BrokenPicture
+from image_resize.strip.stripped import MAX_PROFILE
 
 Levels = tuple[float, float]
 """Values that become black and white."""
@@ -74,6 +75,8 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 def _opaque_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     if image.mode == "YCbCr":
         image = image.convert("RGB")
+    if profile is not None and len(profile) > MAX_PROFILE:
+        profile = None
     transform = _to_srgb_transform(profile, image.mode) if profile or image.mode == "LAB" else None
     if transform is not None:
         colours = transform.apply(image)
@@ -81,7 +84,7 @@ def _opaque_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def _to_srgb_transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Build the transform from `profile`, or from Lab for mode LAB. Return None when the profile is unusable."""
     try:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-import struct
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
+from PIL import AvifImagePlugin, ExifTags, Image, ImageChops, UnidentifiedImageError
 
 from image_resize import colour
 from image_resize.errors import BrokenPicture, NotAPicture, TooCostly, TooManyPixels
 from image_resize.limits import resource_limits
+from image_resize.strip import begins_like, strip
 from keda_jobs.errors import Permanent
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
-"""Formats that are opened. EPS would start Ghostscript. "JPEG" opens MPO too: naming MPO raises KeyError."""
+"""Formats that are opened. EPS would start Ghostscript. An MPO without its metadata is a JPEG."""
 
 BYTES_PER_PIXEL = 10
 """Memory for each of `max_pixels`. Most decoders use 2 to 6 bytes, AVIF 9, and WebP 17, so WebP may have fewer."""
@@ -35,6 +35,7 @@ MAX_SCANS = 100
 _GAP = 2
 _BAND_PIXELS = 1 << 20
 
+_ORIENTATION = ExifTags.Base.Orientation
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -76,7 +77,6 @@ _AVIF = _Encoding("avif", "image/avif", {"format": "AVIF", "quality": 60, "speed
 
 _ENCODINGS = {
     "JPEG": _JPEG,
-    "MPO": _JPEG,
     "WEBP": _WEBP,
     "AVIF": _AVIF,
     # Lossless formats stay lossless. GIF has no partial transparency, so resized edges would fray.
@@ -104,6 +104,8 @@ def make_thumbnail(data: bytes, max_px: int, max_pixels: int) -> Thumbnail:
         limit = BYTES_PER_PIXEL * max_pixels // 1_000_000
         raise TooCostly(f"decoding needs more than {limit} MB ({BYTES_PER_PIXEL} x RESIZE_MAX_PIXELS)") from error
     except UnidentifiedImageError as error:
+        if name := begins_like(data):
+            raise BrokenPicture(f"it begins as {name}, but is cut off or broken") from error
         raise NotAPicture(f"no readable picture in one of {', '.join(FORMATS)}") from error
     # Decoders raise a dozen kinds of errors (OSError, SyntaxError, KeyError, struct.error ...). All depend only on
     # the bytes, so a retry would fail again.
@@ -127,16 +129,38 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
 
 
 def _thumbnail(data: bytes, max_px: int) -> Thumbnail:
-    image = Image.open(BytesIO(data), formats=FORMATS)
+    original = strip(data)
+    image = Image.open(BytesIO(original.data), formats=FORMATS)
     encoding = _ENCODINGS[image.format or ""]
-    _refuse_endless_scans(image, data)
+    _refuse_endless_scans(image, original.data)
     width, height = fitted(image.width, image.height, max_px)
     # Only JPEG supports this: it skips fine detail while decoding.
     drafted = image.draft(None, (_GAP * width, _GAP * height))
+    opacity = None if original.transparent is None else _opacity(original.data, image.size, original.transparent)
     image.load()
+    if opacity is not None:
+        image.putalpha(opacity)
     small = _shrink(image, drafted[1][2:] if drafted else image.size, max_px)
-    upright = _turn_upright(colour.to_srgb(small, image.info.get("icc_profile")), _orientation(image))
-    return _encode(upright, encoding)
+    # Of an AVIF, profile and orientation are properties of the picture.
+    in_srgb = colour.to_srgb(small, original.profile or image.info.get("icc_profile"))
+    orientation = original.orientation if original.orientation > 1 else image.getexif().get(_ORIENTATION, 1)
+    return _encode(_turn_upright(in_srgb, orientation), encoding)
+
+
+def _opacity(png: bytes, size: tuple[int, int], transparent: Sequence[int]) -> Image.Image:
+    """Return the alpha channel of a PNG with 16 bits per channel and a `transparent` colour.
+
+    Pillow keeps the high byte of each channel. Read as little-endian, it keeps the low one.
+    """
+    alpha = Image.new("L", size)
+    for rawmode, shift in (("RGB;16B", 8), ("RGB;16L", 0)):
+        image = Image.open(BytesIO(png), formats=("PNG",))
+        image.tile = [tile._replace(args=rawmode) for tile in image.tile]
+        for number, level in enumerate(transparent):
+            byte = level >> shift & 0xFF
+            differs = image.getchannel(number).point([255 * (value != byte) for value in range(256)])
+            alpha = ImageChops.lighter(alpha, differs)
+    return alpha
 
 
 def _refuse_endless_scans(image: Image.Image, data: bytes) -> None:
@@ -178,14 +202,6 @@ def _reduce(image: Image.Image, factor: tuple[int, int]) -> Image.Image:
         band = image.crop((0, top, image.width, min(image.height, top + rows)))
         reduced.paste(colour.for_averaging(band, deep).reduce(factor), (0, top // down))
     return reduced
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, or 1 (upright) when it is absent or invalid. A loaded TIFF is upright."""
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except (SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OSError, struct.error):
-        return 1
 
 
 def _turn_upright(image: Image.Image, orientation: int) -> Image.Image:
