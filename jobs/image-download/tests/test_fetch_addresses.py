@@ -15,7 +15,7 @@ from aiohttp.test_utils import unused_port
 from origin_server import PNG, Names, Origin, answer, dials, fetch, fetching, redirect, settings
 
 from image_download.fetch import Fetcher, NetworkTrouble, _job_error
-from image_download.guard import ForbiddenAddress
+from image_download.guard import Dials, ForbiddenAddress
 from image_download.url import BadUrl
 from keda_jobs import Permanent
 
@@ -94,12 +94,15 @@ async def test_only_the_allowed_address_of_a_name_is_connected_to() -> None:
             assert dialled == [("127.0.0.1", origin.port)]
 
 
-async def test_a_refusal_alongside_a_network_failure_is_still_a_refusal() -> None:
+@pytest.mark.parametrize("addresses", [["127.0.0.1", "10.0.0.1"], ["10.0.0.1", "::1", "127.0.0.1"]])
+async def test_a_refused_address_alongside_one_that_is_down_is_a_retry(addresses: list[str]) -> None:
     closed = unused_port()
     fields = {"download_allow_addresses": f"127.0.0.1:{closed}"}
-    async with fetching(names=Names(mixed=[["127.0.0.1", "10.0.0.1"]]), **fields) as fetcher:
-        with pytest.raises(ForbiddenAddress, match=r"10\.0\.0\.1 is not a public address"):
+    async with fetching(names=Names(mixed=[addresses]), **fields) as fetcher:
+        with dials() as dialled, pytest.raises(NetworkTrouble) as failed:
             await fetcher.fetch(f"http://mixed.test:{closed}/")
+    assert failed.value.max_deliveries is None
+    assert set(dialled) == {("127.0.0.1", closed)}
 
 
 async def test_a_refusal_at_one_redirect_does_not_change_the_failure_of_the_next() -> None:
@@ -184,7 +187,7 @@ async def test_a_refused_connection_gets_all_attempts() -> None:
 def test_an_invalid_certificate_gets_a_few_attempts() -> None:
     key = ConnectionKey("h", 443, True, True, None, None, None, None)
     expired = ClientConnectorCertificateError(key, ssl.SSLCertVerificationError("certificate has expired"))
-    failed = _job_error(expired, "https://h/", [])
+    failed = _job_error(expired, "https://h/", Dials(refusals=["10.0.0.1 is not a public address"], allowed=1))
     assert isinstance(failed, NetworkTrouble)
     assert failed.max_deliveries == 3
 

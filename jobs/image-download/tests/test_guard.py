@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from image_download.guard import Guard, is_public, parse_endpoints, refusals
+from image_download.guard import Dials, Guard, is_public, observed_dials, parse_endpoints
 
 FORBIDDEN = [
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.100.100.200", "100.127.255.255",
@@ -85,14 +85,21 @@ def test_an_allowed_endpoint_is_one_address_on_one_port_in_no_other_form() -> No
 
 
 def test_a_refused_connection_gets_no_socket_and_is_recorded() -> None:
-    with refusals() as refused, pytest.raises(OSError, match="not a public address"):
+    with observed_dials() as dials, pytest.raises(OSError, match="not a public address"):
         Guard().socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80)))
-    assert refused == ["127.0.0.1 is not a public address"]
+    assert dials == Dials(refusals=["127.0.0.1 is not a public address"], allowed=0)
 
 
-def test_outside_a_fetch_the_guard_fails_closed() -> None:
+def test_an_allowed_connection_gets_a_socket_and_is_counted() -> None:
+    with observed_dials() as dials, Guard().socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 80))):
+        pass  # a socket that connects to nothing
+    assert dials == Dials(allowed=1)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "8.8.8.8"])
+def test_outside_a_fetch_the_guard_fails_closed(host: str) -> None:
     with pytest.raises(LookupError):
-        Guard().socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80)))
+        Guard().socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 80)))
 
 
 @pytest.mark.parametrize("text", ["", " ", ","])

@@ -31,7 +31,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from image_download import __version__
-from image_download.guard import ForbiddenAddress, Guard, refusals
+from image_download.guard import Dials, ForbiddenAddress, Guard, observed_dials
 from image_download.settings import Settings
 from image_download.status import REDIRECTS, failure
 from image_download.url import BadUrl, display, parse_url, resolve
@@ -112,7 +112,7 @@ class Fetcher:
     @asynccontextmanager
     async def _request(self, url: URL) -> AsyncIterator[ClientResponse]:
         """Yield the response to one request, and turn every failure until the block ends into a job error."""
-        with refusals() as refused:
+        with observed_dials() as dials:
             try:
                 async with self._session.get(url, allow_redirects=False) as response:
                     yield response
@@ -120,7 +120,7 @@ class Fetcher:
                 error.args = (f"{display(url)}: {error}",)
                 raise
             except (ClientError, OSError) as error:
-                raise _job_error(error, display(url), refused) from error
+                raise _job_error(error, display(url), dials) from error
 
     async def _read(self, response: ClientResponse) -> bytearray:
         if response.status != 200:
@@ -148,11 +148,11 @@ def _target(url: URL, location: str | None) -> URL:
     return target
 
 
-def _job_error(error: Exception, where: str, refused: list[str]) -> JobError:
-    """Build the job error for a failed request. `refused` holds the guard's reasons."""
+def _job_error(error: Exception, where: str, dials: Dials) -> JobError:
+    """Build the job error for a failed request. It is a refusal only if the guard refused every address."""
     match error:
-        case ConnectionTimeoutError() | ClientConnectorError() if refused:
-            return ForbiddenAddress(f"{where}: {refused[0]}")
+        case ClientConnectorError() if dials.refusals and not dials.allowed:
+            return ForbiddenAddress(f"{where}: {dials.refusals[0]}")
         case ConnectionTimeoutError():
             return NetworkTrouble(f"{where}: connecting timed out")
         case InvalidURL():

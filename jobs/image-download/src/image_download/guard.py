@@ -11,6 +11,7 @@ import socket
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from aiohttp import AddrInfoType
@@ -59,7 +60,17 @@ _DENIED_V6 = tuple(
     )
 )
 
-_refusals: ContextVar[list[str]] = ContextVar("refusals")
+
+@dataclass(slots=True)
+class Dials:
+    """What a guard decided about the connections of one request."""
+
+    refusals: list[str] = field(default_factory=list)
+    """Reasons for which connections were refused."""
+    allowed: int = 0
+
+
+_dials: ContextVar[Dials] = ContextVar("dials")
 
 
 class ForbiddenAddress(Permanent):
@@ -73,12 +84,14 @@ class Guard:
         self._allowed = allowed
 
     def socket(self, info: AddrInfoType) -> socket.socket:
-        """Create the socket for one connection. Call it inside `refusals()`. Raises `OSError` when refused."""
+        """Create the socket for one connection. Call it inside `observed_dials()`. Raises `OSError` when refused."""
         family, kind, proto, _, address = info
+        dials = _dials.get()
         reason = self.refusal(str(address[0]), address[1])
         if reason is not None:
-            _refusals.get().append(reason)
+            dials.refusals.append(reason)
             raise OSError(errno.EACCES, reason)
+        dials.allowed += 1
         return socket.socket(family, kind, proto)
 
     def refusal(self, host: str, port: int) -> str | None:
@@ -95,18 +108,18 @@ class Guard:
 
 
 @contextmanager
-def refusals() -> Iterator[list[str]]:
-    """Collect the reasons for which a guard refuses connections in this task and in those it starts.
+def observed_dials() -> Iterator[Dials]:
+    """Collect what a guard decides in this task and in those it starts.
 
     The HTTP client tries a host's addresses in parallel and merges their errors into one `OSError`, which hides
     whether the guard or the network failed.
     """
-    reasons: list[str] = []
-    token = _refusals.set(reasons)
+    dials = Dials()
+    token = _dials.set(dials)
     try:
-        yield reasons
+        yield dials
     finally:
-        _refusals.reset(token)
+        _dials.reset(token)
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
