@@ -54,6 +54,13 @@ async def test_the_request_identifies_the_client_and_nothing_else() -> None:
     assert lines[3] == common | {"GET /other HTTP/1.1"}
 
 
+async def test_the_user_agent_is_a_setting() -> None:
+    contact = "pictures/1.0 (https://example.com/bot; bot@example.com)"
+    async with Origin(image=redirect("/other"), other=answer(PNG)) as origin:
+        await fetch(origin, download_user_agent=contact)
+    assert all(f"\r\nUser-Agent: {contact}\r\n".encode() in request for request in origin.requests)
+
+
 async def test_redirects_are_followed_up_to_the_limit() -> None:
     async with Origin(image=redirect("/a"), a=redirect("b"), b=answer(PNG)) as origin:
         assert await fetch(origin, download_max_redirects=2) == PNG

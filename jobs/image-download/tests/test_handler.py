@@ -87,6 +87,7 @@ def test_the_settings_have_the_documented_defaults() -> None:
     assert fields["download_max_bytes"].default == 52_428_800
     assert fields["download_timeout_s"].default == 60
     assert fields["download_max_redirects"].default == 5
+    assert fields["download_user_agent"].default == f"keda-jobs-image-download/{__version__}"
     assert fields["download_allow_addresses"].default == ""
 
 
@@ -100,6 +101,13 @@ def test_a_size_may_have_a_unit() -> None:
         ("download_max_bytes", "0"),
         ("download_timeout_s", "0"),
         ("download_max_redirects", "-1"),
+        ("download_user_agent", "a\r\nHost: b"),
+        ("download_user_agent", "a\tb"),
+        ("download_user_agent", "a\x7f"),
+        ("download_user_agent", "böt/1.0"),
+        ("download_user_agent", ""),
+        ("download_user_agent", " "),
+        ("download_user_agent", "a" * 513),
         ("download_allow_addresses", "127.0.0.1"),
         ("download_allow_addresses", "10.0.0.0/8:80"),
     ],

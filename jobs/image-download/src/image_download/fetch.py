@@ -30,7 +30,6 @@ from aiohttp import (
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from image_download import __version__
 from image_download.guard import Dials, ForbiddenAddress, Guard, observed_dials
 from image_download.settings import Settings
 from image_download.status import REDIRECTS, failure
@@ -79,7 +78,7 @@ class Fetcher:
             connector=TCPConnector(
                 limit=0, resolver=self._resolver or ThreadedResolver(), socket_factory=Guard(allowed).socket
             ),
-            headers={"User-Agent": f"keda-jobs-image-download/{__version__}", "Accept-Encoding": "identity"},
+            headers={"User-Agent": self._settings.download_user_agent, "Accept-Encoding": "identity"},
             timeout=ClientTimeout(total=None, sock_connect=timeout_s / 6, sock_read=timeout_s / 3),
             cookie_jar=DummyCookieJar(),
             auto_decompress=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import ByteSize, Field, field_validator
 
+from image_download import __version__
 from image_download.guard import Endpoint, parse_endpoints
 from keda_jobs import JobSettings, StoreSettings
 from keda_jobs.settings import Seconds
@@ -19,6 +20,12 @@ class Settings(JobSettings, StoreSettings):
     )
     download_timeout_s: Seconds = Field(60, gt=0, description="time limit of one download, redirects and body included")
     download_max_redirects: int = Field(5, ge=0, le=20, description="redirects followed for one URL")
+    download_user_agent: str = Field(
+        f"keda-jobs-image-download/{__version__}",
+        max_length=512,
+        pattern=r"^[!-~]([ -~]*[!-~])?$",
+        description="User-Agent of the requests, in printable ASCII. Some sites want one with a contact",
+    )
     download_allow_addresses: str = Field(
         "", description="exact `IP:port` pairs, separated by commas, that are allowed although they are not public"
     )
