@@ -25,12 +25,12 @@ from aiohttp import (
     InvalidURL,
     ServerDisconnectedError,
     TCPConnector,
-    ThreadedResolver,
 )
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from image_download.guard import Dials, ForbiddenAddress, Guard, observed_dials
+from image_download.names import Resolver
 from image_download.settings import Settings
 from image_download.status import REDIRECTS, failure
 from image_download.url import BadUrl, display, parse_url, resolve
@@ -65,7 +65,7 @@ class Fetcher:
 
     def __init__(self, settings: Settings, *, resolver: AbstractResolver | None = None) -> None:
         self._settings = settings
-        self._resolver = resolver
+        self._resolver = resolver or Resolver(settings.concurrency)
 
     async def __aenter__(self) -> Self:
         allowed = self._settings.allowed_endpoints
@@ -75,9 +75,7 @@ class Fetcher:
         timeout_s = self._settings.download_timeout_s
         self._session = ClientSession(
             # CONCURRENCY limits the connections. A limit here would let downloads wait inside their own time limit.
-            connector=TCPConnector(
-                limit=0, resolver=self._resolver or ThreadedResolver(), socket_factory=Guard(allowed).socket
-            ),
+            connector=TCPConnector(limit=0, resolver=self._resolver, socket_factory=Guard(allowed).socket),
             headers={"User-Agent": self._settings.download_user_agent, "Accept-Encoding": "identity"},
             timeout=ClientTimeout(total=None, sock_connect=timeout_s / 6, sock_read=timeout_s / 3),
             cookie_jar=DummyCookieJar(),
