@@ -105,15 +105,13 @@ def test_a_size_may_have_a_unit() -> None:
         ("download_user_agent", "a\tb"),
         ("download_user_agent", "a\x7f"),
         ("download_user_agent", "böt/1.0"),
-        ("download_user_agent", ""),
-        ("download_user_agent", " "),
         ("download_user_agent", "a" * 513),
         ("download_allow_addresses", "127.0.0.1"),
         ("download_allow_addresses", "10.0.0.0/8:80"),
     ],
 )
 def test_a_wrong_setting_is_refused(field: str, value: str) -> None:
-    with pytest.raises(ValidationError, match=field):
+    with pytest.raises(ValidationError, match=f"(?i){field}"):
         settings(**{field: value})
 
 

@@ -23,7 +23,7 @@ class Settings(JobSettings, StoreSettings):
     download_user_agent: str = Field(
         f"keda-jobs-image-download/{__version__}",
         max_length=512,
-        pattern=r"^[!-~]([ -~]*[!-~])?$",
+        pattern=r"^[ -~]+$",
         description="User-Agent of the requests, in printable ASCII. Some sites want one with a contact",
     )
     download_allow_addresses: str = Field(
