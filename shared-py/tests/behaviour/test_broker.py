@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from keda_jobs.domain.broker import MessageTooLarge, Outgoing
+from keda_jobs.domain.headers import header_bytes
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.event.heartbeat import Heartbeat
@@ -136,6 +137,28 @@ async def test_a_message_has_one_waiting_retry_however_often_it_is_scheduled(wor
     assert not await world.broker.publish(first)
     assert await world.broker.publish(second)
     assert len(await world.bodies(first.subject)) == 1
+
+
+async def test_what_is_published_to_fire_comes_as_a_due_retry(world: World) -> None:
+    await world.broker.publish(Outgoing("retry.fire.greeter", b"{}", "replay", {"trace": "1"}))
+    [delivery] = await fetch_some(world.broker)
+    message = Message.from_delivery(delivery.received, JOB)
+    assert (delivery.received.subject, message.headers) == ("retry.due.greeter", {"trace": "1"})
+    assert delivery.received.headers["Nats-Stream-Source"].startswith("keda-jobs-retries ")
+
+
+async def test_a_retry_with_the_largest_headers_holds_up_no_other(world: World) -> None:
+    def retry(number: int, size: int) -> Outgoing:
+        message = Message("greet", b"{}", {"x": "x" * size}, f"greeter-{number}-{'1' * 240}", 1, 1, datetime.now(UTC))
+        return scheduled_retry(message, JOB, 0, datetime.now(UTC))
+
+    room = 48 * 1024 - header_bytes(retry(0, 0).wire_headers(world.broker.max_payload))
+    with pytest.raises(MessageTooLarge):
+        await world.broker.publish(retry(0, room + 1))
+    await world.broker.publish(retry(1, room))
+    await world.broker.publish(retry(2, 1))
+    deliveries = [*await fetch_some(world.broker), *await fetch_some(world.broker)]
+    assert {len(delivery.received.headers["x"]) for delivery in deliveries} == {room, 1}
 
 
 async def test_a_message_over_the_limit_is_refused_before_it_is_sent(world: World) -> None:

@@ -10,12 +10,15 @@ from keda_jobs.domain.headers import header_bytes
 from keda_jobs.domain.message import Received
 from keda_jobs.errors import Permanent
 
-_MAX_HEADER_BYTES = 65_535
-"""JetStream refuses more, whatever max_payload is."""
+_MAX_HEADER_BYTES = 48 * 1024
+"""JetStream takes 64 KiB. The rest is room for what the server adds when a retry is due.
+
+Above its limit the events stream could not take the retry, and every retry behind it would wait forever.
+"""
 
 
 class MessageTooLarge(Permanent):
-    """The message is larger than the server's max_payload, or its headers than 64 KiB."""
+    """The message is larger than the server's max_payload, or its headers than 48 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +31,12 @@ class Outgoing:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def wire_headers(self, max_payload: int) -> dict[str, str]:
-        """Return all headers to send. Raises `MessageTooLarge` above `max_payload` bytes, or 64 KiB of headers."""
+        """Return all headers to send. Raises `MessageTooLarge` above `max_payload` bytes, or 48 KiB of headers."""
         headers = {"Nats-Msg-Id": self.msg_id, **self.headers}
         in_headers = header_bytes(headers)
         if in_headers > _MAX_HEADER_BYTES:
             raise MessageTooLarge(
-                f"{in_headers} bytes of headers for {self.subject}; JetStream takes {_MAX_HEADER_BYTES}"
+                f"{in_headers} bytes of headers for {self.subject}; at most {_MAX_HEADER_BYTES} can be stored"
             )
         size = len(self.data) + in_headers
         if size > max_payload:

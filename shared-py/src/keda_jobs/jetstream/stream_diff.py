@@ -27,6 +27,8 @@ _DEFAULTED = frozenset(
 )
 
 _LOWERED_LOSES = ("max_age", "max_msgs", "max_bytes", "max_msgs_per_subject", "max_consumers")
+# All that JetStream allows. One retry that the events stream cannot take holds up those behind it.
+_ADDED_HEADERS = 64 * 1024
 _STREAM_FIXED = frozenset(("storage", "retention", "discard"))
 _ONE_WAY_OFF = frozenset(("allow_msg_schedules", "allow_msg_ttl"))
 _ONE_WAY_ON = frozenset(("sealed", "deny_delete", "deny_purge"))
@@ -128,11 +130,11 @@ def removed_subjects(declared: Mapping[str, Any], actual: Mapping[str, Any]) -> 
 
 
 def size_refusals(declared: Mapping[str, Any], max_payload: int) -> list[str]:
-    """Return a line where the stream would refuse a retry or a dead letter, which may be as large as `max_payload`."""
-    size = declared.get("max_msg_size")
-    if _bound(size) >= max_payload:
+    """Return a line where the stream might refuse a dead letter, or a retry with the headers that the server adds."""
+    size, largest = declared.get("max_msg_size"), max_payload + _ADDED_HEADERS
+    if _bound(size) >= largest:
         return []
-    reason = f"is less than the server's max_payload of {max_payload}, and a retry or dead letter may be as large"
+    reason = f"is less than the {largest} bytes that a dead letter or a due retry may have"
     return [f"stream {declared['name']}: max_msg_size {size} {reason}: declare -1"]
 
 
