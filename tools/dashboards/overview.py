@@ -202,15 +202,15 @@ def _capacity() -> Panels:
             width=7,
         ),
         curves(
-            "Stream, bytes",
-            "Size of the stream: 14 days of messages, waiting retries, dead letters.",
-            Query("max(keda_jobs_stream_bytes)", "bytes"),
+            "Streams, bytes",
+            "Size of each stream: 14 days of messages and the dead letters, and the waiting retries.",
+            Query("max by (stream) (keda_jobs_stream_bytes)", "{{stream}}"),
             width=7,
         ),
         curves(
-            "Stream, messages",
-            "Number of messages in the stream.",
-            Query("max(keda_jobs_stream_messages)", "messages"),
+            "Streams, messages",
+            "Number of messages in each stream.",
+            Query("max by (stream) (keda_jobs_stream_messages)", "{{stream}}"),
             width=7,
         ),
     )

@@ -20,10 +20,11 @@ UNKNOWN_JOB = "unknown"
 _JOB = ("job",)
 _CONSUMER = ("job", "consumer")
 _SOURCE = ("source",)
+_STREAM = ("stream",)
 
 GAUGES = (
-    ("keda_jobs_stream_messages", "Messages in the stream", ()),
-    ("keda_jobs_stream_bytes", "Size of the stream", ()),
+    ("keda_jobs_stream_messages", "Messages in the stream", _STREAM),
+    ("keda_jobs_stream_bytes", "Size of the stream", _STREAM),
     ("keda_jobs_jetstream_storage_bytes", "JetStream's storage in use", ()),
     ("keda_jobs_jetstream_storage_max_bytes", "Limit of JetStream's storage", ()),
     ("keda_jobs_consumer_pending", "Messages not yet delivered", _CONSUMER),
@@ -32,7 +33,7 @@ GAUGES = (
     ("keda_jobs_consumer_redelivered", "Messages in flight that were delivered more than once", _CONSUMER),
     ("keda_jobs_consumer_waiting_pulls", "Pull requests that wait for messages", _CONSUMER),
     ("keda_jobs_consumer_oldest_age_seconds", "Age of the oldest unacked message, 0 without one", _CONSUMER),
-    ("keda_jobs_waiting_retries", "Scheduled retries that have not fired yet", _JOB),
+    ("keda_jobs_waiting_retries", "Retries that are not in the events stream yet", _JOB),
     ("keda_jobs_waiting_retry_next_due_timestamp_seconds", "Due time of the next retry, absent without one", _JOB),
     ("keda_jobs_dead_letters_stored", "Dead letters in the stream", _JOB),
     ("keda_jobs_dead_letter_oldest_age_seconds", "Age of the oldest dead letter, 0 without one", _JOB),
@@ -93,9 +94,10 @@ def source_samples(source: str, *, is_ok: bool, duration_s: float) -> Iterator[S
 
 
 def stream_samples(snapshot: StreamSnapshot) -> Iterator[Sample]:
-    """Yield the samples of the stream, its consumers, retries and dead letters."""
-    yield Sample("keda_jobs_stream_messages", snapshot.stream.messages)
-    yield Sample("keda_jobs_stream_bytes", snapshot.stream.bytes)
+    """Yield the samples of the streams, their consumers, retries and dead letters."""
+    for stream in snapshot.streams:
+        yield Sample("keda_jobs_stream_messages", stream.messages, (stream.name,))
+        yield Sample("keda_jobs_stream_bytes", stream.bytes, (stream.name,))
     if snapshot.storage:
         yield Sample("keda_jobs_jetstream_storage_bytes", snapshot.storage.used)
         yield Sample("keda_jobs_jetstream_storage_max_bytes", snapshot.storage.limit)

@@ -1,4 +1,4 @@
-"""Snapshots that one scrape takes of the stream and of the claim queues."""
+"""Snapshots that one scrape takes of the streams and of the claim queues."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class ConsumerSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class StreamSnapshot:
-    """Stream at the NATS server's time `now`."""
+    """Streams at the NATS server's time `now`."""
 
     now: datetime
-    stream: StreamState
+    streams: tuple[StreamState, ...]
     storage: Storage | None
     consumers: tuple[ConsumerSnapshot, ...]
     retries: tuple[WaitingRetries, ...]

@@ -1,4 +1,4 @@
-"""Snapshots of JetStream: three requests, and one or two more for each consumer. None changes anything."""
+"""Snapshots of JetStream: a few requests, and up to four more for each consumer. None changes anything."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import aiohttp
 
 from exporter.settings import Settings
 from exporter.snapshots import ConsumerSnapshot, Storage, StreamSnapshot
+from keda_jobs.domain.subjects import STREAMS
 from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream.api import durable_consumers, stream_info
 from keda_jobs.jetstream.connection import NatsConnection, connect
@@ -24,7 +25,7 @@ CONNECT_TIMEOUT_S = 3.0
 
 
 class StreamReader:
-    """Reader of the stream, which keeps one connection."""
+    """Reader of the streams, which keeps one connection."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -46,13 +47,13 @@ class StreamReader:
         connection = self._connection
         if connection is None or not connection.is_connected:
             raise BrokerUnavailable("not connected to NATS")
-        info = await stream_info(connection)
+        infos = [await stream_info(connection, name) for name in STREAMS]
         consumers = await durable_consumers(connection)
         jobs = sorted({ConsumerState.from_info(consumer).job for consumer in consumers})
         return StreamSnapshot(
-            now=datetime.fromisoformat(info["ts"]),
-            stream=StreamState.from_info(info),
-            storage=await self._storage(info),
+            now=datetime.fromisoformat(infos[0]["ts"]),
+            streams=tuple(map(StreamState.from_info, infos)),
+            storage=await self._storage(infos[0]),
             consumers=tuple(
                 [
                     ConsumerSnapshot(ConsumerState.from_info(one), await oldest_unacked(connection, one))
@@ -64,7 +65,7 @@ class StreamReader:
         )
 
     async def _storage(self, info: Mapping[str, Any]) -> Storage | None:
-        """Return the storage that fills up first: the stream's where it has a limit, else the server's.
+        """Return the storage that fills up first: the events stream's where it has a limit, else the server's.
 
         For an account without limits `$JS.API.INFO` reports none. Only monitoring knows max_file_store.
         """

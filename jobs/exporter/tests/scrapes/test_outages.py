@@ -113,7 +113,7 @@ async def test_concurrent_scrapes_share_a_reading_that_a_cancelled_scrape_does_n
         nonlocal readings
         readings += 1
         await gate.wait()
-        return [Sample("keda_jobs_stream_messages", readings)]
+        return [Sample("keda_jobs_stream_messages", readings, ("events",))]
 
     collector = SampleCollector()
     scraper = Scraper({"nats": source}, collector)
@@ -123,7 +123,7 @@ async def test_concurrent_scrapes_share_a_reading_that_a_cancelled_scrape_does_n
     gate.set()
     await second
     assert readings == 1
-    assert collector.registry.get_sample_value("keda_jobs_stream_messages") == 1
+    assert collector.registry.get_sample_value("keda_jobs_stream_messages", {"stream": "events"}) == 1
     await scraper.refresh()
     assert readings == 2
 

@@ -18,7 +18,7 @@ from exporter.stream import StreamReader
 from keda_jobs.domain.headers import Header
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
-from keda_jobs.domain.subjects import STREAM
+from keda_jobs.domain.subjects import STREAM, STREAMS
 from keda_jobs.jetstream.api import request
 from keda_jobs.jetstream.connection import NatsConnection
 from stack import NatsServer, until
@@ -28,6 +28,7 @@ from .scraping import Scraped, page, scrape
 
 Declare = Callable[[], Awaitable[None]]
 
+MESSAGES, BYTES = (f'stream_{unit}{{stream="{STREAM}"}}' for unit in ("messages", "bytes"))
 IDLE = {
     "consumer_pending": 0,
     "consumer_ack_pending": 0,
@@ -45,7 +46,8 @@ async def test_an_empty_stream_has_every_job_at_zero(declare: Declare, start: St
     await declare()
     numbers = await scrape(start())
     assert numbers["image-download"] == numbers["image-resize"] == IDLE
-    assert numbers.shared == {"stream_messages": 0, "stream_bytes": 0, 'scrape_ok{source="nats"}': 1}
+    sizes = [f'stream_{unit}{{stream="{stream}"}}' for stream in STREAMS for unit in ("messages", "bytes")]
+    assert numbers.shared == {**dict.fromkeys(sizes, 0), 'scrape_ok{source="nats"}': 1}
 
 
 async def test_pending_messages_and_messages_in_flight_are_counted(
@@ -61,8 +63,8 @@ async def test_pending_messages_and_messages_in_flight_are_counted(
     [message] = await pull.fetch(1)
 
     numbers = await scrape(exporter)
-    assert numbers.shared["stream_messages"] == 3
-    assert numbers.shared["stream_bytes"] > 0
+    assert numbers.shared[MESSAGES] == 3
+    assert numbers.shared[BYTES] > 0
     found = numbers["image-download"]
     assert 0 < found.pop("consumer_oldest_age_seconds") <= time.time() - published
     assert {name: value for name, value in found.items() if value} == {
@@ -162,7 +164,7 @@ async def test_the_storage_is_that_of_the_server_when_the_stream_has_no_limit(
     config = (await request(connection, f"STREAM.INFO.{STREAM}"))["config"]
     await request(connection, f"STREAM.UPDATE.{STREAM}", {**config, "max_bytes": 5_000_000})
     numbers = await scrape(exporter)
-    assert numbers.shared["jetstream_storage_bytes"] == numbers.shared["stream_bytes"]
+    assert numbers.shared["jetstream_storage_bytes"] == numbers.shared[BYTES]
     assert numbers.shared["jetstream_storage_max_bytes"] == 5_000_000
 
 
@@ -183,7 +185,7 @@ async def test_a_reading_right_after_the_start_waits_for_the_connection(
     reading = asyncio.create_task(reader.read())
     await asyncio.sleep(0)
     async with reader.connected():
-        assert (await reading).stream.messages == 0
+        assert (await reading).streams[0].messages == 0
 
 
 async def test_it_logs_a_missing_stream(start: Start, declare: Declare) -> None:
@@ -191,7 +193,7 @@ async def test_it_logs_a_missing_stream(start: Start, declare: Declare) -> None:
     assert await scrape(exporter) == Scraped({'scrape_ok{source="nats"}': 0}, {})
     assert exporter.last_line().endswith("make it with `keda-jobs streams apply`")
     await declare()
-    assert (await scrape(exporter)).shared["stream_messages"] == 0
+    assert (await scrape(exporter)).shared[MESSAGES] == 0
     await until(lambda: exporter.last_line() == "can read nats again")
 
 

@@ -1,4 +1,4 @@
-"""`keda-jobs status`: stream, consumers, waiting retries and dead letters."""
+"""`keda-jobs status`: streams, consumers, waiting retries and dead letters."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from keda_jobs.cli.options import JsonOption, ServerOption
 from keda_jobs.cli.terminal import add_row, format_age, format_due, json_fields, new_table
 from keda_jobs.cli.watch import WatchOption, show
 from keda_jobs.cli.watch import watch as repeat
-from keda_jobs.domain.subjects import STREAM
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.status.overview import Overview, read_overview
-from keda_jobs.status.stream import WaitingRetries
+from keda_jobs.status.stream import StreamState, WaitingRetries
 
 
 def status(
@@ -27,13 +26,13 @@ def status(
     json_: JsonOption = False,
     server: ServerOption = None,
 ) -> None:
-    """Show the stream, each durable consumer's lag, the waiting retries and the dead letters.
+    """Show the streams, each durable consumer's lag, the waiting retries and the dead letters.
 
     lag = pending + in flight, and KEDA scales on it. A waiting retry counts in neither.
 
     Example: `keda-jobs status --watch`
 
-    JSON: `{"time", "server_version", "stream": {"name", "messages", "bytes", "first_time", "last_time"},
+    JSON: `{"time", "server_version", "streams": [{"name", "messages", "bytes", "first_time", "last_time"}],
     "consumers": [{"name", "lag", "num_pending", "num_ack_pending", "num_waiting", "num_redelivered"}],
     "waiting_retries": [{"job", "count", "next_due", "is_exact"}],
     "dead_letters": {"total", "by_job", "is_exact"}}`; with --watch one object per line.
@@ -56,12 +55,12 @@ def status(
 
 def view(overview: Overview) -> Group:
     """Build the tables of the status."""
-    return Group(_stream_line(overview), Text(), _consumers_table(overview), Text(), _jobs_table(overview))
+    streams = [_stream_line(stream, overview) for stream in overview.streams]
+    return Group(*streams, Text(), _consumers_table(overview), Text(), _jobs_table(overview))
 
 
-def _stream_line(overview: Overview) -> Text:
-    stream = overview.stream
-    line = f"{STREAM}: {stream.messages:,} messages, {decimal(stream.bytes)}"
+def _stream_line(stream: StreamState, overview: Overview) -> Text:
+    line = f"{stream.name}: {stream.messages:,} messages, {decimal(stream.bytes)}"
     if stream.first_time and stream.last_time:
         oldest, newest = format_age(stream.first_time, overview.now), format_age(stream.last_time, overview.now)
         line += f", the oldest {oldest} old, the newest {newest}"
@@ -109,7 +108,7 @@ def status_json(overview: Overview) -> dict[str, Any]:
     return {
         "time": overview.now.isoformat(),
         "server_version": overview.server_version,
-        "stream": {"name": STREAM, **json_fields(overview.stream)},
+        "streams": [json_fields(one) for one in overview.streams],
         "consumers": [{"name": one.name, "lag": one.lag, **json_fields(one)} for one in overview.consumers],
         "waiting_retries": [json_fields(one) for one in overview.waiting_retries],
         "dead_letters": {"total": dead.total, "by_job": dead.by_job, "is_exact": dead.is_exact},

@@ -8,6 +8,7 @@ STREAM = "keda-jobs-events"
 """Stream of events, due retries and dead letters. All consumers of jobs read it."""
 RETRY_STREAM = "keda-jobs-retries"
 """Stream of waiting retries. The events stream sources the due ones."""
+STREAMS = (STREAM, RETRY_STREAM)
 DEAD_LETTER = "dead-letter"
 RETRY_WAIT = "retry.wait"
 

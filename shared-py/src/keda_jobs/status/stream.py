@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Self
 
 from keda_jobs.domain.headers import Header
-from keda_jobs.domain.subjects import RETRY_STREAM, waiting_subject
+from keda_jobs.domain.subjects import RETRY_STREAM, fire_subject, waiting_subject
 from keda_jobs.jetstream.api import Info
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.reader import read_page
@@ -21,8 +21,9 @@ MAX_SCHEDULES = 1000
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """Size of the stream. The times are empty where it holds no message."""
+    """Size of a stream. The times are empty where it holds no message."""
 
+    name: str
     messages: int
     bytes: int
     first_time: datetime | None
@@ -34,7 +35,7 @@ class StreamState:
         state = info["state"]
         has_messages = state["messages"] > 0
         first, last = (datetime.fromisoformat(state[key]) if has_messages else None for key in ("first_ts", "last_ts"))
-        return cls(state["messages"], state["bytes"], first, last)
+        return cls(info["config"]["name"], state["messages"], state["bytes"], first, last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,11 @@ class ConsumerState:
 
 @dataclass(frozen=True, slots=True)
 class WaitingRetries:
-    """A job's scheduled retries. Where `is_exact` is false, one of them may be due before `next_due`."""
+    """A job's retries that its consumer cannot read yet.
+
+    One whose schedule has fired waits until the events stream has taken it. Where `is_exact` is false, a retry may be
+    due before `next_due`.
+    """
 
     job: str
     count: int
@@ -89,9 +94,10 @@ async def oldest_unacked(connection: NatsConnection, info: Info) -> datetime | N
 
 async def read_waiting_retries(connection: NatsConnection, job: str) -> WaitingRetries:
     """Read the waiting retries of `job`. Raises `BrokerUnavailable`."""
-    page = await read_page(connection, waiting_subject(job, ">"), 1, MAX_SCHEDULES, RETRY_STREAM)
-    due: list[datetime] = []
-    for schedule in page.messages:
+    waiting = await read_page(connection, waiting_subject(job, ">"), 1, MAX_SCHEDULES, RETRY_STREAM)
+    fired = await read_page(connection, fire_subject(job), 1, 1, RETRY_STREAM)
+    due = [message.stored_at for message in fired.messages]
+    for schedule in waiting.messages:
         with suppress(ValueError):
             due.append(datetime.fromisoformat(schedule.headers.get(Header.SCHEDULE, "").removeprefix("@at ")))
-    return WaitingRetries(job, page.count, min(due, default=None), is_exact=not page.left)
+    return WaitingRetries(job, waiting.count + fired.count, min(due, default=None), is_exact=not waiting.left)

@@ -15,6 +15,7 @@ from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.event.job import EventJob
 from keda_jobs.status import dead_letters, stream
 from stack import NatsServer, job_names
+from stack.jobs import ROOT
 
 from .conftest import STREAM, Cli, Server
 
@@ -31,7 +32,8 @@ def schedule(server: Server, job: str, *delays_s: float) -> None:
 def test_an_empty_stream(cli: Cli, server: Server) -> None:
     found = cli("status", "--json").json
 
-    assert found["stream"] == {"name": STREAM, "messages": 0, "bytes": 0, "first_time": None, "last_time": None}
+    empty = {"messages": 0, "bytes": 0, "first_time": None, "last_time": None}
+    assert found["streams"] == [{"name": name, **empty} for name in (STREAM, "keda-jobs-retries")]
     assert {one["name"]: one["lag"] for one in found["consumers"]} == dict.fromkeys(CONSUMERS, 0)
     assert found["waiting_retries"] == []
     assert found["dead_letters"] == {"total": 0, "by_job": {}, "is_exact": True}
@@ -129,3 +131,15 @@ def test_watch_survives_a_restart_and_ends_cleanly(cli: Cli, server: Server, nat
     done = cli.finish(watch)
     assert done.code == 0
     assert "Traceback" not in done.stderr
+
+
+def test_a_retry_that_the_events_stream_cannot_take_waits_and_is_due(cli: Cli, server: Server) -> None:
+    server.api(f"STREAM.DELETE.{STREAM}")
+    server.publish("retry.fire.image-download", b"{}")
+    config = json.loads((ROOT / "jobs/stream.json").read_text())
+    server.api(f"STREAM.CREATE.{STREAM}", config | {"sources": []})
+
+    [waiting] = cli("status", "--json").json["waiting_retries"]
+
+    assert (waiting["job"], waiting["count"]) == ("image-download", 1)
+    assert datetime.fromisoformat(waiting["next_due"]) < datetime.now(UTC)
