@@ -464,7 +464,7 @@ async def test_an_event_whose_headers_leave_no_room_for_a_retrys_is_a_dead_lette
     async def handle(_event: Greet, _message: Message) -> None:
         raise Transient("not today")
 
-    await world.broker.publish(Outgoing("greet", b'{"n":1}', "greet:1", {"big": "x" * 65_450}))
+    await world.broker.publish(Outgoing("greet", b'{"n":1}', "greet:1", {"big": "x" * (48 * 1024 - 100)}))
     async with consuming(world, handle):
         (dead_letter,) = await all_dead(world)
         await until(lambda: settled(world))

@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from functools import partial
 
-import nats
 import pytest
 
 from keda_jobs.domain.headers import Header
 from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream.api import durable_consumers
-from keda_jobs.jetstream.connection import NatsConnection
+from keda_jobs.jetstream.connection import NatsConnection, connect
 from keda_jobs.jetstream.reader import read_all, read_message, read_page
+from keda_jobs.settings import NatsSettings
 from keda_jobs.status import dead_letters
 from keda_jobs.status.dead_letters import DeadLetterCounter
 from keda_jobs.status.stream import oldest_unacked
@@ -25,9 +25,8 @@ from stack import NatsServer, until
 @pytest.fixture
 async def connection(nats_server: NatsServer, declare: Callable[[], Awaitable[None]]) -> AsyncIterator[NatsConnection]:
     await declare()
-    client = await nats.connect(nats_server.url)
-    yield NatsConnection(client)
-    await client.close()
+    async with connect(NatsSettings(nats_url=nats_server.url), name="test", wait=False) as made:
+        yield made
 
 
 async def put(connection: NatsConnection, subject: str, *, size: int = 2, job: str = "image-download") -> int:
