@@ -19,7 +19,7 @@ from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.event.runner import Runner
 from keda_jobs.jetstream.broker import JetStreamBroker
 from keda_jobs.jetstream.connection import NatsConnection, connect
-from keda_jobs.jetstream.dead_letters import DeadLetterFilter, select_dead_letters
+from keda_jobs.jetstream.dead_letters import DeadLetterFilter, Snapshot, select_dead_letters
 from keda_jobs.jetstream.reader import read_all
 from keda_jobs.runtime.process import Process
 from keda_jobs.settings import JobSettings, NatsSettings
@@ -125,7 +125,8 @@ async def test_each_is_an_event_or_a_dead_letter_at_delivery_1(nats_server: Nats
 
             await until(settled)
         assert Counter(greeted) == Counter(range(len(UNREADABLE), len(sent)))
-        dead = [dead async for dead in select_dead_letters(connection, DeadLetterFilter())]
+        snapshot = await Snapshot.take(connection)
+        dead = [dead async for dead in select_dead_letters(connection, DeadLetterFilter(), snapshot)]
         assert [(letter.data, letter.num_delivered, letter.error_class) for letter in dead] == [
             ({"n": n}, 1, "UnreadableHeaders") for n in range(len(UNREADABLE))
         ]
