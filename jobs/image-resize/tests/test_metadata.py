@@ -193,6 +193,19 @@ def test_broken_metadata_changes_nothing(file_format: str, data: st.DataObject) 
     assert thumbnail(data.draw(RICH[file_format]())) == thumbnail(PLAIN[file_format])
 
 
+def box(kind: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def test_items_of_metadata_in_the_tracks_of_an_avif_are_removed_too() -> None:
+    item = box(b"infe", bytes([2, 0, 0, 0, 0, 7, 0, 0]), b"Exif\0")
+    picture_item = box(b"infe", bytes([2, 0, 0, 0, 0, 1, 0, 0]), b"av01\0")
+    listed = box(b"meta", bytes(4), box(b"iinf", bytes(4), b"\0\2", picture_item, item))
+    data = box(b"ftyp", b"avis", bytes(4), b"avifavis") + box(b"moov", box(b"mvhd", bytes(20)), box(b"trak", listed))
+    assert strip(data).data == data.replace(b"Exif", b"skip")
+
+
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
 def test_orientation_that_only_xmp_tells_is_ignored(file_format: str) -> None:
     if file_format == "PNG":

@@ -74,8 +74,9 @@ def _nats_server(text: str) -> SplitResult | None:
 
 
 def _is_http_url(text: str) -> str:
-    if not _names_a_host(_split_url(text, "http", "https")):
-        raise ValueError("must be a URL such as https://host:443")
+    url = _split_url(text, "http", "https")
+    if not _names_a_host(url) or "@" in text:
+        raise ValueError("must be a URL such as https://host:443, without user and password")
     return text
 
 

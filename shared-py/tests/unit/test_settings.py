@@ -70,6 +70,7 @@ def test_durations_are_read_with_and_without_unit(monkeypatch: pytest.MonkeyPatc
         ("NATS_PASSWORD", "alone"),
         ("R2_ENDPOINT_URL", "https://"),
         ("R2_ENDPOINT_URL", "http://[::1"),
+        ("R2_ENDPOINT_URL", "https://me:hush@store"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://host:99999"),
     ],
 )

@@ -15,7 +15,7 @@ from nats.errors import Error as NatsError
 
 from keda_jobs.errors import BrokerClosed, BrokerUnavailable, Misconfigured
 from keda_jobs.jetstream.client import TolerantClient
-from keda_jobs.jetstream.login import login, server_urls
+from keda_jobs.jetstream.login import inbox_prefix, login, server_urls
 from keda_jobs.runtime.shutdown import is_cancelled
 from keda_jobs.runtime.trouble import Part
 from keda_jobs.settings import NatsSettings
@@ -179,7 +179,7 @@ def _options(settings: NatsSettings, name: str, *, wait: bool) -> dict[str, Any]
         "servers": server_urls(settings),
         "name": name,
         # A user may subscribe to no inbox but its own, or it could read the server's answers to others.
-        "inbox_prefix": f"_INBOX_{settings.nats_user or name}",
+        "inbox_prefix": inbox_prefix(settings.nats_user or name),
         "allow_reconnect": wait,
         # nats-py tries a server that refuses once more than this, and forever with -1 or 0.
         "max_reconnect_attempts": -1 if wait else 1,

@@ -23,6 +23,11 @@ def server_urls(settings: NatsSettings) -> list[str]:
     return [re.sub(r"//[^/]*@", "//", url) for url in settings.nats_url.split(",")]
 
 
+def inbox_prefix(user: str) -> str:
+    """Return the inbox of a user. Characters that a subject cannot have become `_`."""
+    return "_INBOX_" + re.sub(r"[\s*>]", "_", user)
+
+
 def login(settings: NatsSettings) -> dict[str, Any]:
     """Build the options that prove who connects, and to whom. Raises `Misconfigured`.
 

@@ -5,6 +5,7 @@ Traces are on if OTEL_EXPORTER_OTLP_ENDPOINT is set. Otherwise OpenTelemetry is 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -62,6 +63,7 @@ def open_tracer(settings: Settings, service: str) -> Iterator[Tracer]:
     if not isinstance(settings, TraceSettings) or settings.otel_exporter_otlp_endpoint is None:
         yield OFF
         return
+    os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = settings.otel_exporter_otlp_endpoint  # OpenTelemetry strips nothing
     try:
         from keda_jobs.runtime.otel import otlp_tracer
     except ImportError as error:

@@ -14,7 +14,7 @@ from .workers import Control, Start
 async def test_a_batch_is_one_span_with_its_counts(parcels: Parcels, start: Start) -> None:
     await parcels.insert(fine=50, fails=2, is_refused=1)
     async with Collector() as collector:
-        worker = start(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+        worker = start(OTEL_EXPORTER_OTLP_ENDPOINT=f"{collector.url}\n")
         assert await worker.finish() == 0
     (span,) = collector.spans
     (line,) = [line for line in worker.lines if "batch_id" in line]

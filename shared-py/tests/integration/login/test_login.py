@@ -41,7 +41,8 @@ async def account(**fields: object) -> int:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    extra = f'authorization {{ users: [{{ user: "m@e", password: "{PASSWORD}" }}] }}'
+    users = f'{{ user: "m@e", password: "{PASSWORD}" }}, {{ user: "a b.*", password: x }}'
+    extra = f"authorization {{ users: [{users}] }}"
     server = NatsServer(tmp_path_factory.mktemp("guarded"), extra=extra)
     server.start()
     yield server
@@ -57,6 +58,10 @@ async def test_a_password_of_any_characters_logs_in(guarded: NatsServer, login: 
     assert await account(nats_url=f"{url}\n", **user) == -1
     one_is_away = url.replace(str(guarded.port), str(free_port()))
     assert await account(nats_url=f"{one_is_away},{url}", **user) == -1
+
+
+async def test_a_user_whose_name_is_no_part_of_a_subject_hears_its_answers(guarded: NatsServer) -> None:
+    assert await account(nats_url=guarded.url, nats_user="a b.*", nats_password="x") == -1
 
 
 async def test_a_token_logs_in(tmp_path: Path) -> None:
