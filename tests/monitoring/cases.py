@@ -50,6 +50,7 @@ DUE = 'keda_jobs_waiting_retry_next_due_timestamp_seconds{job="a"}'
 FETCH_AGE = 'keda_jobs_fetch_age_seconds{job="a", instance="p"}'
 IN_FLIGHT = 'keda_jobs_messages_in_flight{job="a", instance="p"}'
 CONCURRENCY = 'keda_jobs_concurrency_limit{job="a", instance="p"}'
+NATS_TROUBLE = 'keda_jobs_nats_trouble{job="a", instance="p"}'
 PAUSED = 'keda_jobs_paused{job="a", instance="p"}'
 UP = 'up{job="a", instance="p"}'
 STORED = 'keda_jobs_store_operation_duration_seconds_count{job="a", operation="put", outcome="ok"}'
@@ -114,6 +115,10 @@ ALERTS: dict[str, list[AlertCase]] = {
         AlertCase("two outcomes add up", {STORED: "0+50x20", REFUSED: "0+4x20", BROKEN: "0+4x20"}, (12,), (A,)),
         AlertCase("for two minutes", {STORED: "0+50x20", REFUSED: "0+10x2 20x20"}, (2, 4, 9)),
         AlertCase("nothing is stored", {STORED: "0x20", REFUSED: "0x20"}, (12, 20)),
+    ],
+    "KedaJobsNatsTrouble": [
+        AlertCase("nobody answers", {NATS_TROUBLE: "0 1x20"}, (3,), (A,)),
+        AlertCase("a new leader is elected", {NATS_TROUBLE: "0 1 0x20"}, (1, 3, 12)),
     ],
     "KedaJobsPaused": [
         AlertCase("a long pause", {PAUSED: "0 1x20"}, (7,), (A,)),

@@ -167,6 +167,7 @@ DRILLS: dict[str, Drill] = {
     "KedaJobsRetryOverdue": overdue_retry,
     "KedaJobsLoopDoesNotPoll": frozen_loop,
     "KedaJobsStoreFailing": store_down,
+    "KedaJobsNatsTrouble": consumer_deleted,
     "KedaJobsPaused": nats_down,
     "KedaJobsBatchesStale": worker_killed,
     "KedaJobsQueueNotWorkedOff": no_worker,
@@ -179,6 +180,7 @@ DRILLS: dict[str, Drill] = {
 RELATED: dict[str, set[str]] = {
     "KedaJobsRetryOverdue": {"KedaJobsStorageFull"},
     "KedaJobsStoreFailing": {"KedaJobsPaused"},
-    "KedaJobsPaused": {"KedaJobsExporterDown"},
-    "KedaJobsConsumerMissing": {"KedaJobsPaused"},
+    "KedaJobsNatsTrouble": {"KedaJobsConsumerMissing", "KedaJobsPaused"},
+    "KedaJobsPaused": {"KedaJobsExporterDown", "KedaJobsNatsTrouble"},
+    "KedaJobsConsumerMissing": {"KedaJobsNatsTrouble", "KedaJobsPaused"},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -82,3 +83,18 @@ async def test_trouble_that_ends_in_time_ends_nothing() -> None:
 
     await process.run(Service("held", WorkSettings, hold))
     assert not process.shutdown.requested
+
+
+def test_trouble_that_is_not_noted_again_fades(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    part = Part(fades_s=10)
+    part.began("no ack")
+    now = 109.0
+    part.began("still none")
+    now = 118.0
+    assert (part.active, part.since) == (True, 100.0)
+    now = 119.0
+    assert not part.active
+    part.began("again")
+    assert (part.active, part.since) == (True, 119.0)

@@ -40,6 +40,7 @@ class Consumer:
         self._ticked_at = time.monotonic()
         metrics.concurrency_limit.set(self._limit)
         metrics.in_flight.set_function(lambda: len(self._running))
+        metrics.nats_trouble.set_function(lambda: self._fetch_backoff.active or self._settler.acks.active)
 
     @property
     def idle_s(self) -> float:
@@ -71,13 +72,14 @@ class Consumer:
         return len(self._running) < self._limit and not waiting
 
     async def _fetch(self) -> Sequence[Delivery]:
+        # While acks are not confirmed, one message is enough to see whether they are again.
+        most = 1 if self._settler.acks.active else self._limit - len(self._running)
         try:
-            deliveries = await self._broker.fetch(self._limit - len(self._running))
+            deliveries = await self._broker.fetch(most)
         except BrokerUnavailable as error:
             self._fetch_backoff.failed(str(error))
             return []
-        finally:
-            self._metrics.fetched_at = time.monotonic()
+        self._metrics.fetched_at = time.monotonic()
         self._fetch_backoff.reset()
         return deliveries
 

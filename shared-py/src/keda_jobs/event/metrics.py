@@ -38,9 +38,10 @@ class EventMetrics:
         )
         self.fetched_at = time.monotonic()
         registry.gauge(
-            "keda_jobs_fetch_age_seconds", "Time since a fetch last ended, with messages or without"
+            "keda_jobs_fetch_age_seconds", "Time since NATS last answered a fetch, with messages or without"
         ).set_function(lambda: time.monotonic() - self.fetched_at)
         self.reconnects = registry.counter("keda_jobs_reconnects_total", "Reconnections to NATS")
+        self.nats_trouble = registry.gauge("keda_jobs_nats_trouble", "1 while fetches fail or acks are not confirmed")
         self.paused = registry.gauge(
             "keda_jobs_paused", "1 while the job waits because NATS or the store is unavailable or not yet reached"
         )

@@ -28,13 +28,14 @@ from keda_jobs.domain.policy import (
     describe,
 )
 from keda_jobs.domain.retry import scheduled_retry
-from keda_jobs.errors import BrokerUnavailable, JobError, Permanent
+from keda_jobs.errors import BrokerUnavailable, JobError, Permanent, PlatformError
 from keda_jobs.event.heartbeat import Heartbeat
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.event.runner import Runner
 from keda_jobs.runtime.backoff import Backoff, retry_until
 from keda_jobs.runtime.process import Process
 from keda_jobs.runtime.tracing import Span
+from keda_jobs.runtime.trouble import Part
 from keda_jobs.settings import JobSettings
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,10 @@ log = logging.getLogger(__name__)
 # A server that crashed may have forgotten that it delivered a message. It never answers the ack, and delivers the
 # message again, to a handler whose effects are safe to repeat.
 _ACK_TRIES = 2
+
+
+class DeadLetterRefused(PlatformError):
+    """The broker refuses the dead letter. One about the refusal would be refused too, so the message waits."""
 
 
 class _GivenBack(Exception):
@@ -70,6 +75,9 @@ class Settler:
         self._policy = RetryPolicy(settings.retry_max_deliveries, settings.retry_step_s)
         self.heartbeat = Heartbeat(settings.ack_wait_s / 3)
         self._backoff = backoff
+        # A message that was not acked comes again after its ack_wait. If none does, nothing is left to confirm.
+        self.acks = process.trouble.watch(Part(fades_s=2 * settings.ack_wait_s))
+        """In trouble while NATS does not confirm acks."""
         self.fetch_ended = asyncio.Event()
         """Set once no fetch is open any more."""
 
@@ -117,10 +125,21 @@ class Settler:
         """Have the decision's messages stored. One that the broker refuses makes it a dead letter."""
         try:
             for outgoing in self._outgoing(decision, message, span):
-                await retry_until(partial(self._broker.publish, outgoing), self._backoff, self._shutdown)
+                store = partial(self._store, outgoing, is_dead=isinstance(decision, Dead))
+                await retry_until(store, self._backoff, self._shutdown)
         except Permanent as error:
             return await self._publish(Dead(describe(error), class_name(error)), message, span)
         return decision
+
+    async def _store(self, outgoing: Outgoing, *, is_dead: bool) -> None:
+        try:
+            await self._broker.publish(outgoing)
+        except Permanent as error:
+            if not is_dead:
+                raise
+            raise DeadLetterRefused(
+                f"the dead letter cannot be stored: {error}; apply the streams (keda-jobs streams apply)"
+            ) from error
 
     def _outgoing(self, decision: Settlement, message: Message, span: Span) -> list[Outgoing]:
         now = message.server_time(datetime.now(UTC))
@@ -151,7 +170,9 @@ class Settler:
                 await delivery.ack()
             except BrokerUnavailable as error:
                 log.warning("%s", error)
+                self.acks.began(str(error))
             else:
+                self.acks.ended()
                 return decision.outcome
         return ACK_UNCONFIRMED
 

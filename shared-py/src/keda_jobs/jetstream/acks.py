@@ -7,10 +7,11 @@ that a loop without any other work spends on a message.
 from __future__ import annotations
 
 import asyncio
+import time
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import NoRespondersError
+from nats.errors import ConnectionClosedError, NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from keda_jobs.jetstream.client import NO_RESPONDERS, received_headers
@@ -24,6 +25,8 @@ class AckConfirmer:
         self._inbox = inbox
         self._timeout_s = timeout_s
         self._number = 0
+        self.confirmed_at = 0.0
+        """When the server last confirmed an ack, by `time.monotonic`."""
         self._waiting: dict[str, asyncio.Future[None]] = {}
 
     @classmethod
@@ -47,6 +50,11 @@ class AckConfirmer:
             timer.cancel()
             del self._waiting[inbox]
 
+    def interrupt(self) -> None:
+        """End all waits, because the connection was lost and nobody confirms the acks."""
+        for inbox in tuple(self._waiting):
+            self._resolve(inbox, ConnectionClosedError)
+
     async def _receive(self, msg: Msg) -> None:
         refused = received_headers(msg).status == NO_RESPONDERS
         self._resolve(msg.subject, NoRespondersError if refused else None)
@@ -56,6 +64,7 @@ class AckConfirmer:
         if confirmed is None or confirmed.done():
             return
         if error is None:
+            self.confirmed_at = time.monotonic()
             confirmed.set_result(None)
         else:
             confirmed.set_exception(error)

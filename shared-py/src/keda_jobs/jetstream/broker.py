@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from nats.aio.msg import Msg
@@ -47,9 +48,13 @@ class JetStreamDelivery:
     async def ack(self) -> None:
         """Acknowledge, and wait for the server's confirmation. Raises `BrokerUnavailable`, `BrokerClosed`."""
         await self._connection.until_connected()
+        began = time.monotonic()
         try:
             await self._confirmer.ack(self._msg.reply)
         except NatsError as error:
+            # A server that crashed confirms no ack of a delivery that it has forgotten, but it confirms others.
+            if isinstance(error, TimeoutError) and self._confirmer.confirmed_at < began:
+                await self._connection.reconnect(since=began)
             raise BrokerUnavailable(f"the ack was not confirmed: {self._connection.reason(error)}") from error
 
     async def nak(self) -> None:
@@ -88,6 +93,7 @@ class JetStreamBroker:
             confirmer = await AckConfirmer.open(connection.client, ANSWER_TIMEOUT_S)
         except NatsError as error:
             raise BrokerUnavailable(f"{consumer} cannot be used: {connection.reason(error)}") from error
+        connection.on_disconnect += pull.interrupt, confirmer.interrupt
         return cls(connection, pull, confirmer, fetch_s)
 
     @property
@@ -102,8 +108,16 @@ class JetStreamBroker:
                 await self._connection.until_connected()
         except TimeoutError:
             return []
+        began = time.monotonic()
         try:
             messages = await self._pull.fetch(most, self._fetch_s)
+        except TimeoutError as error:
+            reason = self._connection.reason(error)
+            await self._connection.reconnect(since=began)
+            raise BrokerUnavailable(
+                f"NATS does not answer a pull: {reason}; reconnecting. If this goes on, check the user's right to "
+                f"subscribe to its inbox and look at the server's log"
+            ) from error
         except (PullRefused, NatsError) as error:
             reason = self._connection.reason(error)
             raise BrokerUnavailable(

@@ -43,5 +43,5 @@ def received_headers(msg: Msg) -> Headers:
 def status_text(headers: Headers) -> str:
     """Return what the server says in the first line of an answer."""
     if headers.status == NO_RESPONDERS and not headers.description:
-        return "no responders: no such stream or consumer, or JetStream is away"
+        return "no responders: no such consumer, or JetStream is away"
     return headers.description or headers.status or "an answer without a status"

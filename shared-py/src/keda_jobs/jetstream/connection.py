@@ -38,6 +38,9 @@ class NatsConnection:
     def __init__(self, client: Client, errors: ErrorLog | None = None) -> None:
         self.client = client
         self.jetstream = client.jetstream(timeout=ANSWER_TIMEOUT_S)
+        self.on_disconnect: tuple[Callable[[], None], ...] = ()
+        """Called when the connection is lost, since nobody answers what was asked on it."""
+        self.connected_at = time.monotonic()
         self._errors = errors or ErrorLog("")
 
     @property
@@ -66,9 +69,14 @@ class NatsConnection:
                 raise BrokerClosed(f"the connection to NATS is closed: {reason}")
             await asyncio.sleep(_RECONNECTED_S)
 
+    async def reconnect(self, since: float) -> None:
+        """Connect again, unless it was done `since`. A server forgets subscriptions that its user has no right to."""
+        if self.connected_at < since:
+            await self.client.force_reconnect()
+
     def reason(self, error: Exception) -> str:
         """Say why `error` was raised. A missing right shows as a timeout after the server has reported it."""
-        return _error_text(self._errors.recent or error)
+        return _error_text(self._errors.recent or self._errors.deaf or error)
 
 
 class ErrorLog:
@@ -81,6 +89,8 @@ class ErrorLog:
         self._logged: set[str] = set()
         self._last: Exception | None = None
         self._last_at = 0.0
+        self.deaf: Exception | None = None
+        """Refusal of a subscription, which holds as long as the connection."""
 
     @property
     def recent(self) -> Exception | None:
@@ -93,6 +103,8 @@ class ErrorLog:
         if isinstance(error, NatsError) or not isinstance(self.recent, NatsError):
             self._last, self._last_at = error, time.monotonic()
         line = _error_text(error)
+        if "permissions violation for subscription" in line:
+            self.deaf = error
         if self._state.active:
             self._state.began(f"NATS at {self.address}: {_error_text(self._last)}")
         if line not in self._logged:
@@ -130,9 +142,13 @@ async def connect(
         if wait and not client.is_closed:
             log.warning("disconnected from NATS at %s, reconnecting", address)
             state.began(f"NATS at {address}: disconnected")
+        errors.deaf = None
+        for lost in connection.on_disconnect:
+            lost()
 
     async def reconnected() -> None:
         errors.clear()
+        connection.connected_at = time.monotonic()
         state.ended()
         log.info("reconnected to NATS at %s", address)
         on_reconnect()

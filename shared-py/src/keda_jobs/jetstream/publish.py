@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from nats.errors import Error as NatsError
@@ -33,6 +34,7 @@ async def publish(connection: NatsConnection, outgoing: Outgoing) -> bool:
     subject = outgoing.subject
     headers = outgoing.wire_headers(connection.max_payload)
     await connection.until_connected()
+    began = time.monotonic()
     try:
         ack = await connection.jetstream.publish(subject, outgoing.data, headers=headers)
     except NoStreamResponseError as error:
@@ -42,6 +44,7 @@ async def publish(connection: NatsConnection, outgoing: Outgoing) -> bool:
     except APIError as error:
         raise _refusal(outgoing, error) from error
     except TimeoutError as error:
+        await connection.reconnect(since=began)
         raise NotConfirmed(f"NATS did not confirm {subject}: {connection.reason(error)}") from error
     except NatsError as error:
         raise BrokerUnavailable(f"{subject} was not published: {connection.reason(error)}") from error

@@ -7,16 +7,17 @@ https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-13.md
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeoutError
 
 from keda_jobs.jetstream.client import received_headers, status_text
 
-# The server ends a request by itself. This is for a server that became unavailable meanwhile.
-_ANSWER_S = 0.5
+# The server ends each request by itself, with a status at the latest. No answer for this long means trouble.
+_ANSWER_S = 2.0
+_PING_S = 2
 
 _NOTHING_MORE = ("404", "408")
 
@@ -47,22 +48,32 @@ class Pull:
     async def fetch(self, most: int, expires_s: float) -> list[Msg]:
         """Return up to `most` messages: those waiting, else the first that arrives, else none after `expires_s`.
 
-        Raises `PullRefused`, and `nats.errors.Error` when the request cannot be sent.
+        Messages beyond `most`, because an earlier request was answered late, are kept for the next fetch. Raises
+        `PullRefused`, and `nats.errors.Error` when the request cannot be sent or the server does not answer it.
         """
         if not self._arrived:
             await self._request(most, expires_s)
-        arrived, self._arrived = self._arrived, []
-        return arrived
+        taken, self._arrived = self._arrived[:most], self._arrived[most:]
+        return taken
+
+    def interrupt(self) -> None:
+        """End the open request, because the connection was lost and nobody answers it."""
+        self._end()
 
     async def _request(self, most: int, expires_s: float) -> None:
         self._number += 1
         self._wanted = most
-        self._ended = asyncio.get_running_loop().create_future()
+        self._ended = ended = asyncio.get_running_loop().create_future()
         request = {"batch": most, "expires": int(expires_s * 1e9), "no_wait": True}
         await self._client.publish(self._subject, json.dumps(request).encode(), reply=f"{self._inbox}.{self._number}")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(expires_s + _ANSWER_S):
-                await self._ended
+        await asyncio.wait((ended,), timeout=expires_s + _ANSWER_S)
+        if not ended.done():
+            # This process may have been too busy to read the answer, which is ahead of the one to a ping.
+            await self._client.flush(timeout=_PING_S)
+        if ended.done():
+            ended.result()
+        elif not self._arrived:
+            raise NatsTimeoutError
 
     async def _receive(self, msg: Msg) -> None:
         # A message keeps the subject it was published on. A message on the inbox's own subject is a status.

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TypeVar
 
 
 class Part:
-    """Part of the platform that the process needs, such as the store. `reason` says why it is unavailable."""
+    """Part of the platform that the process needs, such as the store. `reason` says why it is unavailable.
 
-    def __init__(self) -> None:
+    Trouble that is not noted again ends after `fades_s`, for a part that the process may have no cause to try again.
+    """
+
+    def __init__(self, fades_s: float = math.inf) -> None:
         self.reason: str | None = None
         self.since = 0.0
+        self._fades_s = fades_s
+        self._noted_at = 0.0
 
     @property
     def active(self) -> bool:
         """True while the part is unavailable."""
-        return self.reason is not None
+        return self.reason is not None and time.monotonic() - self._noted_at < self._fades_s
 
     def began(self, reason: str) -> None:
         """Note that the part is unavailable, or a newer reason for it."""
-        if self.reason is None:
-            self.since = time.monotonic()
-        self.reason = reason
+        now = time.monotonic()
+        if not self.active:
+            self.since = now
+        self.reason, self._noted_at = reason, now
 
     def ended(self) -> None:
         """Note that the part is available."""
