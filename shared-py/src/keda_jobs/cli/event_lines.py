@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import typer
 
+from keda_jobs.cli.line_ranges import LineRanges
 from keda_jobs.domain.event import InvalidEvent, check_strict_json
 from keda_jobs.errors import JobError, Misconfigured
 
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
 _MAX_MISTAKES = 20
+_BREATH = 1000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -35,25 +38,39 @@ def parse_event(text: bytes) -> bytes:
 @contextmanager
 def open_lines(name: str) -> Iterator[BinaryIO]:
     """Open the file `name`, or stdin for `-`, so that it can be read twice. Raises `Misconfigured`."""
-    try:
-        with typer.get_binary_stream("stdin") if name == "-" else Path(name).open("rb") as source:
-            if name != "-" and source.seekable():
-                yield source
-                return
-            with tempfile.TemporaryFile() as copy:
-                while chunk := source.read(1 << 20):
-                    copy.write(chunk)
-                yield copy
-    except OSError as error:
-        raise Misconfigured(f"{name}: {error.strerror or error}") from error
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(_open(name))
+            if name == "-" or not file.seekable():
+                file = _copy(file, stack.enter_context(tempfile.TemporaryFile()))
+        except OSError as error:
+            raise Misconfigured(f"{name}: {error.strerror or error}") from error
+        yield file
 
 
-def read_events(file: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | InvalidEvent]]:
-    """Yield the number of each line, with its event or its mistake. A line has at most `max_bytes`."""
+def _open(name: str) -> BinaryIO:
+    return typer.get_binary_stream("stdin") if name == "-" else Path(name).open("rb")
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> BinaryIO:
+    while chunk := source.read(1 << 20):
+        target.write(chunk)
+    return target
+
+
+async def read_events(
+    file: BinaryIO, lines: LineRanges, max_bytes: int
+) -> AsyncIterator[tuple[int, bytes | InvalidEvent]]:
+    """Yield the number of each of `lines`, with its event or its mistake. A line has at most `max_bytes`.
+
+    In between other tasks may run, so that a signal is noticed in a file of any size.
+    """
     file.seek(0)
     for number, line in enumerate(_lines(file, max_bytes), 1):
+        if number % _BREATH == 0:
+            await asyncio.sleep(0)
         text = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
-        if not text.strip() or text.lstrip().startswith(b"#"):
+        if number not in lines or not text.strip() or text.lstrip().startswith(b"#"):
             continue
         try:
             if len(text) > max_bytes:
@@ -72,10 +89,10 @@ def _lines(file: BinaryIO, max_bytes: int) -> Iterator[bytes]:
         yield line.rstrip(b"\r\n")
 
 
-def check_lines(file: BinaryIO, max_bytes: int) -> int:
-    """Count the events of the file. Raises `JobError`, which names the lines that are none."""
+async def check_lines(file: BinaryIO, lines: LineRanges, max_bytes: int) -> int:
+    """Count the events of these lines. Raises `JobError`, which names the lines that are none."""
     count, wrong = 0, []
-    for number, event in read_events(file, max_bytes):
+    async for number, event in read_events(file, lines, max_bytes):
         if isinstance(event, InvalidEvent):
             wrong.append(f"line {number}: {event}")
         else:

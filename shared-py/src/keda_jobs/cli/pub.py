@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
-from collections.abc import Iterable
-from typing import Annotated, BinaryIO
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
 from keda_jobs.cli.connection import INTERRUPTED, interruptible, run
 from keda_jobs.cli.event_lines import check_lines, open_lines, parse_event, read_events
+from keda_jobs.cli.line_ranges import ALL_LINES, LineRanges
 from keda_jobs.cli.options import JsonOption, ServerOption
 from keda_jobs.cli.terminal import print_err, print_json, progress_meter
 from keda_jobs.domain.subjects import is_literal
@@ -33,6 +35,15 @@ def pub(
         str | None,
         typer.Option("--file", "-f", metavar="FILE", help="File with one event per line: JSON or URL; - reads stdin."),
     ] = None,
+    lines: Annotated[
+        LineRanges | None,
+        typer.Option(
+            "--lines",
+            parser=LineRanges.parse,
+            metavar="57,129-",
+            help="Only these lines of FILE, to go on after a stop.",
+        ),
+    ] = None,
     json_: JsonOption = False,
     server: ServerOption = None,
 ) -> None:
@@ -40,6 +51,9 @@ def pub(
 
     A line of a file is a JSON object, or a plain URL, which means `{"url": "…"}`. Empty lines and lines that begin
     with # are ignored. The whole file is checked first. If one line is wrong, nothing is published.
+
+    After Ctrl-C or a refused line the command says which lines are not published, with the command that publishes
+    exactly those. A line that the server did not confirm is one of them, although it may be stored.
 
     Examples:
 
@@ -49,10 +63,14 @@ def pub(
 
     - `grep jpg urls.txt | keda-jobs pub image-download --file -`
 
-    JSON: `{"subject", "published", "seconds", "interrupted"}`
+    - `keda-jobs pub image-download --file urls.txt --lines 57,129-`
+
+    JSON: `{"subject", "published", "seconds", "interrupted"}`, with --file also `"lines_left"`, such as `57,129-`.
     """
     if (event is None) == (file is None):
         raise Misconfigured("pass one event or --file")
+    if lines is not None and file is None:
+        raise Misconfigured("--lines needs --file")
     if not is_literal(subject):
         raise Misconfigured(f"{subject!r} is not a subject for publishing")
     with open_tracer(load_settings(TraceSettings), "keda-jobs") as tracer:
@@ -60,36 +78,87 @@ def pub(
         if event is not None:
             text = typer.get_binary_stream("stdin").read() if event == "-" else os.fsencode(event)
             body = parse_event(text)
-            run(server, lambda connection: _publish(connection, pipeline, [body], 1, as_json=json_))
+            run(server, lambda connection: _publish_one(connection, pipeline, body, as_json=json_))
         else:
-            with open_lines(str(file)) as lines:
-                run(server, lambda connection: _publish_lines(connection, pipeline, lines, as_json=json_))
+            _publish_file(server, pipeline, _File(str(file), lines or ALL_LINES, as_json=json_))
     if pipeline.interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
-async def _publish_lines(connection: NatsConnection, pipeline: Pipeline, lines: BinaryIO, *, as_json: bool) -> None:
-    max_bytes = connection.max_payload - _HEADERS
-    total = check_lines(lines, max_bytes)
-    events = (event for _, event in read_events(lines, max_bytes) if isinstance(event, bytes))
-    await _publish(connection, pipeline, events, total, as_json=as_json)
+async def _publish_one(connection: NatsConnection, pipeline: Pipeline, event: bytes, *, as_json: bool) -> None:
+    async def events() -> AsyncIterator[tuple[int, bytes]]:
+        yield 1, event
 
-
-async def _publish(
-    connection: NatsConnection, pipeline: Pipeline, events: Iterable[bytes], total: int, *, as_json: bool
-) -> None:
     began = time.monotonic()
     try:
-        with interruptible() as stop, progress_meter("pub", total) as progress:
-            await pipeline.run(connection, events, stop, progress)
+        with interruptible() as stop:
+            await pipeline.run(connection, events(), stop, lambda _done: None)
     finally:
-        _report(pipeline, total, time.monotonic() - began, as_json=as_json)
+        if as_json:
+            print_json(_counts(pipeline, time.monotonic() - began))
+        elif pipeline.confirmed:
+            print_err(f"1 of 1 published to {pipeline.subject} in {time.monotonic() - began:.1f} s")
+        elif pipeline.interrupted:
+            print_err("interrupted: the event was not confirmed, and may be stored or not")
 
 
-def _report(pipeline: Pipeline, total: int, seconds: float, *, as_json: bool) -> None:
-    if as_json:
-        counts = {"subject": pipeline.subject, "published": pipeline.confirmed, "seconds": round(seconds, 3)}
-        print_json(counts | {"interrupted": pipeline.interrupted})
-    elif pipeline.confirmed or not total:
+def _publish_file(server: str | None, pipeline: Pipeline, file: _File) -> None:
+    try:
+        with open_lines(file.name) as stream:
+            run(server, lambda connection: file.publish(connection, pipeline, stream))
+    except KeyboardInterrupt:
+        if not file.is_reported:
+            pipeline.interrupted = True
+            file.report(pipeline, 0.0)
+        raise
+
+
+class _File:
+    """File whose events are published, and the report of it."""
+
+    def __init__(self, name: str, lines: LineRanges, *, as_json: bool) -> None:
+        self.name = name
+        self.is_reported = False
+        self._lines = lines
+        self._as_json = as_json
+        self._total: int | None = None
+
+    async def publish(self, connection: NatsConnection, pipeline: Pipeline, stream: BinaryIO) -> None:
+        """Check the lines, publish them, and report."""
+        max_bytes = connection.max_payload - _HEADERS
+        self._total = await check_lines(stream, self._lines, max_bytes)
+        checked = read_events(stream, self._lines, max_bytes)
+        events = ((number, event) async for number, event in checked if isinstance(event, bytes))
+        began = time.monotonic()
+        try:
+            with interruptible() as stop, progress_meter("pub", self._total) as progress:
+                await pipeline.run(connection, events, stop, progress)
+        finally:
+            self.report(pipeline, time.monotonic() - began)
+
+    def report(self, pipeline: Pipeline, seconds: float) -> None:
+        """Say what was published, and which lines were not."""
+        self.is_reported = True
+        left = self._lines.left(pipeline.unconfirmed, pipeline.rest_from)
+        if self._as_json:
+            print_json(_counts(pipeline, seconds) | {"lines_left": str(left)})
+            return
+        total = self._total if self._total is not None else "the events"
+        done = f"{pipeline.confirmed} of {total} published to {pipeline.subject} in {seconds:.1f} s"
+        print_err(done + (self._rest(pipeline, left) if left.ranges else ""))
+
+    def _rest(self, pipeline: Pipeline, left: LineRanges) -> str:
+        first = left.ranges[0][0]
+        done = f", all up to line {first - 1}" if first > 1 and pipeline.confirmed else ""
         end = "; interrupted" if pipeline.interrupted else ""
-        print_err(f"{pipeline.confirmed} of {total} published to {pipeline.subject} in {seconds:.1f} s{end}")
+        command = shlex.join(["keda-jobs", "pub", pipeline.subject, "--file", self.name, "--lines", str(left)])
+        return f"{done}{end}; to publish the rest: {command}"
+
+
+def _counts(pipeline: Pipeline, seconds: float) -> dict[str, Any]:
+    return {
+        "subject": pipeline.subject,
+        "published": pipeline.confirmed,
+        "seconds": round(seconds, 3),
+        "interrupted": pipeline.interrupted,
+    }

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 import re
+import shlex
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from keda_jobs.jetstream.connection import connect
+from keda_jobs.jetstream.reader import read_all
+from keda_jobs.settings import NatsSettings
 from stack import NatsServer
 
-from .conftest import STREAM, Cli, Server
+from .conftest import STREAM, Cli, Outcome, Server
 
 
 def stored(server: Server) -> list[bytes | None]:
@@ -165,14 +173,109 @@ def test_a_full_stream(cli: Cli, tmp_path: Path) -> None:
     assert error == "keda-jobs: NATS refuses image-download: maximum messages exceeded"
 
 
-def test_ctrl_c_reports_what_is_stored(cli: Cli, server: Server, tmp_path: Path) -> None:
-    (tmp_path / "urls.txt").write_text("".join(f"https://a/{number}.jpg\n" for number in range(200_000)))
-    pub = cli.start("pub", "image-download", "--file", str(tmp_path / "urls.txt"), "--json")
-    server.wait_for(lambda: server.count("image-download") >= 500)
+def urls(path: Path, count: int) -> Path:
+    path.write_text("# pictures\n" + "".join(f"https://a/{number}.jpg\n" for number in range(count)))
+    return path
 
-    pub.send_signal(signal.SIGINT)
+
+def all_bodies(server: Server) -> set[bytes]:
+    async def read() -> set[bytes]:
+        async with connect(NatsSettings(nats_url=server.url), name="test", wait=False) as connection:
+            return {message.data async for message in read_all(connection, "image-download")}
+
+    return asyncio.run(read())
+
+
+def go_on(cli: Cli, done: Outcome) -> Outcome:
+    """Run the command that the summary names."""
+    summary = next(line for line in done.stderr.splitlines() if "to publish the rest: " in line)
+    keda_jobs, *arguments = shlex.split(summary.partition("to publish the rest: ")[2])
+    assert keda_jobs == "keda-jobs"
+    return cli(*arguments, "--json")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_after_a_signal_a_second_run_publishes_the_rest(
+    cli: Cli, server: Server, tmp_path: Path, number: signal.Signals
+) -> None:
+    pub = cli.start("pub", "image-download", "--file", str(urls(tmp_path / "the urls.txt", 5_000)))
+    server.wait_for(lambda: server.count("image-download") >= 100)
+
+    pub.send_signal(number)
     done = cli.finish(pub)
 
     assert done.code == 130
-    assert done.json["interrupted"] is True
-    assert done.json["published"] == server.count("image-download")
+    published = int(done.stderr.splitlines()[-1].split()[0])
+    assert published == server.count("image-download") < 5_000
+    assert f", all up to line {published + 1}; interrupted; to publish the rest: " in done.stderr
+
+    assert go_on(cli, done).json["lines_left"] == ""
+    assert server.count("image-download") == 5_000
+
+
+def test_a_signal_ends_it_while_the_server_does_not_answer(
+    cli: Cli, server: Server, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    pub = cli.start("pub", "image-download", "--file", str(urls(tmp_path / "urls.txt", 5_000)), "--json")
+    server.wait_for(lambda: server.count("image-download") >= 100)
+    nats_server.signal(signal.SIGSTOP)
+    try:
+        pub.send_signal(signal.SIGINT)
+        assert pub.stdout is not None
+        counts = json.loads("".join(iter(pub.stdout.readline, "}\n")) + "}")
+    finally:
+        nats_server.signal(signal.SIGCONT)
+    assert cli.finish(pub).code == 130
+
+    assert counts["interrupted"] is True
+    done = cli("pub", "image-download", "--file", str(tmp_path / "urls.txt"), "--lines", counts["lines_left"])
+    assert done.code == 0
+    assert all_bodies(server) == {b'{"url": "https://a/%d.jpg"}' % number for number in range(5_000)}
+
+
+def test_a_signal_before_the_first_event_says_that_none_is_published(cli: Cli, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    pub = cli.start("pub", "image-download", "--file", str(tmp_path / "fifo"))
+    with (tmp_path / "fifo").open("wb"):
+        pub.send_signal(signal.SIGINT)
+        done = cli.finish(pub)
+
+    assert done.code == 130
+    assert done.stderr.startswith("0 of the events published to image-download in 0.0 s; interrupted; to publish ")
+    assert done.stderr.endswith(f"keda-jobs pub image-download --file {tmp_path / 'fifo'} --lines 1-\n")
+
+
+def test_after_a_refused_line_a_second_run_publishes_the_rest(cli: Cli, tmp_path: Path) -> None:
+    small = NatsServer(tmp_path / "small", extra="")
+    small.start()
+    try:
+        server = Server(small.url)
+        cli.environment["NATS_URL"] = small.url
+        config = {"name": STREAM, "subjects": ["image-download"], "max_msg_size": 300}
+        server.api(f"STREAM.CREATE.{STREAM}", config)
+        lines = [f"https://a/{number}.jpg" for number in range(1000)]
+        lines[456] += "x" * 300
+        (tmp_path / "urls.txt").write_text("\n".join(lines))
+
+        done = cli("pub", "image-download", "--file", str(tmp_path / "urls.txt"))
+        assert done.code == 1
+        assert ", all up to line 456; to publish the rest: " in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("keda-jobs: ")
+
+        lines[456] = "https://a/456.jpg"
+        (tmp_path / "urls.txt").write_text("\n".join(lines))
+        assert go_on(cli, done).code == 0
+        assert Counter(stored(server)) == Counter(b'{"url": "https://a/%d.jpg"}' % number for number in range(1000))
+    finally:
+        small.kill()
+
+
+@pytest.mark.parametrize(
+    ("lines", "numbers"), [("1", [1]), ("2-3", [2, 3]), ("1,3-", [1, 3, 4]), ("3-,1-2", [1, 2, 3, 4]), ("9-", [])]
+)
+def test_only_some_lines(cli: Cli, server: Server, lines: str, numbers: list[int]) -> None:
+    text = "".join(f"https://a/{number}.jpg\n" for number in (1, 2, 3, 4))
+
+    assert cli("pub", "image-download", "--file", "-", "--lines", lines, input=text).code == 0
+
+    assert stored(server) == [BODIES[number - 1] for number in numbers]

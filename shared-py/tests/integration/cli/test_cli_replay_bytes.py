@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections import Counter
-from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -21,12 +19,13 @@ from keda_jobs.jetstream.broker import JetStreamBroker
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.runtime.process import Process
 from keda_jobs.settings import JobSettings, NatsSettings
-from stack import NatsServer, until
+from stack import NatsServer, publish_raw, until
 
 from .conftest import STREAM, Cli, Server
 
 JOB = "image-download"
 DUE = f"retry.due.{JOB}"
+EMPTY = b"NATS/1.0\r\n\r\n"
 EXACT = [
     b"1e400",
     b'{"url": 1.10}',
@@ -66,20 +65,8 @@ async def refuse(_event: Refused, _job: object) -> None:
     raise Permanent("refused")
 
 
-def publish_raw(url: str, blocks: list[tuple[bytes, bytes]]) -> None:
-    """Publish bodies with their header blocks as they are, over a socket, and wait until the server has read them."""
-    parts = urlsplit(url)
-    with socket.create_connection((parts.hostname, parts.port)) as wire:
-        wire.sendall(b'CONNECT {"verbose":false,"headers":true}\r\n')
-        for headers, body in blocks:
-            sizes = (len(headers), len(headers) + len(body)) if headers else (len(body),)
-            verb = "HPUB" if headers else "PUB"
-            wire.sendall(f"{verb} {JOB} {' '.join(map(str, sizes))}\r\n".encode() + headers + body + b"\r\n")
-        wire.sendall(b"PING\r\n")
-        answer = b""
-        while b"PONG" not in answer:
-            assert b"-ERR" not in answer, answer
-            answer += wire.recv(4096)
+def publish(nats_server: NatsServer, *events: bytes) -> None:
+    assert asyncio.run(publish_raw(nats_server, JOB, [(EMPTY, body) for body in events])) == []
 
 
 def die(server: Server, count: int) -> None:
@@ -112,10 +99,10 @@ def bodies(server: Server, subject: str, count: int) -> Counter[bytes]:
 @example(EXACT, False)
 @example(EXACT, True)
 def test_a_replay_gives_back_the_bytes_that_were_published(
-    cli: Cli, server: Server, published: list[bytes], to_subject: bool
+    cli: Cli, server: Server, nats_server: NatsServer, published: list[bytes], to_subject: bool
 ) -> None:
     server.api(f"STREAM.PURGE.{STREAM}", {})
-    publish_raw(server.url, [(b"", body) for body in published])
+    publish(nats_server, *published)
     die(server, len(published))
     server.api(f"STREAM.PURGE.{STREAM}", {"filter": JOB})
 
@@ -129,16 +116,18 @@ def test_a_replay_gives_back_the_bytes_that_were_published(
 LARGE = b"\xff" * 400_000
 
 
-def test_what_does_not_fit_is_taken_from_the_stream(cli: Cli, server: Server) -> None:
-    publish_raw(server.url, [(b"", LARGE)])
+def test_what_does_not_fit_is_taken_from_the_stream(cli: Cli, server: Server, nats_server: NatsServer) -> None:
+    publish(nats_server, LARGE)
     die(server, 1)
 
     assert cli("dlq", "replay", "--all").code == 0
     assert bodies(server, DUE, 1) == Counter([LARGE])
 
 
-def test_what_is_in_the_stream_no_more_is_refused_with_the_reason(cli: Cli, server: Server) -> None:
-    publish_raw(server.url, [(b"", LARGE)])
+def test_what_is_in_the_stream_no_more_is_refused_with_the_reason(
+    cli: Cli, server: Server, nats_server: NatsServer
+) -> None:
+    publish(nats_server, LARGE)
     die(server, 1)
     server.api(f"STREAM.PURGE.{STREAM}", {"filter": JOB})
 
@@ -164,9 +153,8 @@ HEADERS = [
 
 @pytest.mark.parametrize("header", HEADERS)
 def test_every_command_takes_any_header(cli: Cli, server: Server, nats_server: NatsServer, header: bytes) -> None:
-    del nats_server
     block = b"NATS/1.0\r\n" + header + b"\r\n\r\n"
-    publish_raw(server.url, [(block, b"{}"), (b"", b"{}")])
+    assert asyncio.run(publish_raw(nats_server, JOB, [(block, b"{}"), (EMPTY, b"{}")])) == []
     die(server, 2)
     first, second = sorted(dead["sequence"] for dead in cli("dlq", "ls", "--json").json)
 
