@@ -20,4 +20,4 @@ class TooManyPixels(Permanent):
 
 
 class TooCostly(Permanent):
-    """Decoding exceeds the limit of memory, CPU time or scans."""
+    """The picture is built to be decoded again and again."""

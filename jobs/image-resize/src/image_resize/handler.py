@@ -7,12 +7,14 @@ import re
 
 from image_resize.errors import ForeignKey
 from image_resize.events import ImageDownloaded
-from image_resize.resize import make_thumbnail
+from image_resize.resize import BYTES_PER_PIXEL, CPU_S, make_thumbnail
 from image_resize.settings import Settings
 from keda_jobs import Context
 
 # Excludes the job's own output (`images_resized/`) and names that a path would resolve, such as `..`.
 _ORIGINAL = re.compile(r"images/([0-9a-z_-][0-9a-z._-]*)")
+# What decoders use whatever the size of the picture.
+_LEAST_MEMORY = 64 * 1024 * 1024
 _CONTENT_HASH = re.compile(r"([0-9a-f]{64})\.[0-9a-z]+")
 
 
@@ -21,7 +23,14 @@ async def resize(event: ImageDownloaded, job: Context[Settings]) -> None:
     name = _original_name(event.key)
     settings = job.settings
     original = await job.store.get(event.key, max_bytes=settings.resize_max_bytes)
-    thumbnail = await job.cpu(make_thumbnail, original, settings.resize_max_px, settings.resize_max_pixels)
+    thumbnail = await job.cpu(
+        make_thumbnail,
+        original,
+        settings.resize_max_px,
+        settings.resize_max_pixels,
+        memory=max(_LEAST_MEMORY, BYTES_PER_PIXEL * settings.resize_max_pixels),
+        cpu_s=CPU_S,
+    )
     key = f"images_resized/{_content_hash(name, original)}.{thumbnail.ext}"
     await job.store.put(key, thumbnail.data, content_type=thumbnail.content_type)
 

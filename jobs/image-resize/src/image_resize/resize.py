@@ -14,7 +14,6 @@ from PIL import AvifImagePlugin, ExifTags, Image, ImageChops, UnidentifiedImageE
 
 from image_resize import colour
 from image_resize.errors import BrokenPicture, NotAPicture, TooCostly, TooManyPixels
-from image_resize.limits import resource_limits
 from image_resize.strip import begins_like, strip
 from keda_jobs.errors import Permanent
 
@@ -22,9 +21,9 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 """Formats that are opened. EPS would start Ghostscript. An MPO without its metadata is a JPEG."""
 
 BYTES_PER_PIXEL = 10
-"""Memory for each of `max_pixels`. Most decoders use 2 to 6 bytes, AVIF 9, and WebP 17, so WebP may have fewer."""
+"""Memory for each pixel. Most decoders use 2 to 6 bytes, AVIF 9, and WebP 17, so WebP may have fewer."""
 
-CPU_LIMIT_S = 10.0
+CPU_S = 10.0
 """48 megapixels take 0.1 to 2 s, 100 of lossless WebP take 4."""
 
 MAX_SCANS = 100
@@ -90,19 +89,16 @@ _ENCODINGS = {
 def make_thumbnail(data: bytes, max_px: int, max_pixels: int) -> Thumbnail:
     """Make a thumbnail of the picture in `data`: fitted into `max_px`, upright, in sRGB, without metadata.
 
-    It is never enlarged. An animation gives its first frame. Run it in the main thread of a worker process. Raises
-    only `Permanent`, for data that is not a good picture of at most `max_pixels`.
+    It is never enlarged. An animation gives its first frame. Raises `Permanent` for data that is not a good picture of
+    at most `max_pixels`, and `MemoryError` where memory is limited.
     """
     try:
-        with resource_limits(memory_bytes=BYTES_PER_PIXEL * max_pixels, cpu_s=CPU_LIMIT_S), _pixel_limit(max_pixels):
+        with _pixel_limit(max_pixels):
             return _thumbnail(data, max_px)
-    except Permanent:
+    except (Permanent, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooManyPixels(f"the picture has more than the {max_pixels} pixels of RESIZE_MAX_PIXELS") from error
-    except MemoryError as error:
-        limit = BYTES_PER_PIXEL * max_pixels // 1_000_000
-        raise TooCostly(f"decoding needs more than {limit} MB ({BYTES_PER_PIXEL} x RESIZE_MAX_PIXELS)") from error
     except UnidentifiedImageError as error:
         if name := begins_like(data):
             raise BrokenPicture(f"it begins as {name}, but is cut off or broken") from error

@@ -73,6 +73,7 @@ async def _connect(
         shutdown,
         lambda: give_up,
     )
-    runner = RowRunner(job, BatchContext(settings, CpuPool(), resources), policy, shutdown)
+    cpu = await stack.enter_async_context(CpuPool())
+    runner = RowRunner(job, BatchContext(settings, cpu, resources), policy, shutdown)
     process.trouble.watch(runner.backoff)
     return Worker(queue, runner, settings, metrics, shutdown, process.tracer, backoff)

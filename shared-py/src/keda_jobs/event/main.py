@@ -52,7 +52,7 @@ async def consume(job: EventJob, process: Process[JobSettings]) -> None:
             )
         )
         broker = await JetStreamBroker.bind(nats, durable_name(job.name))
-        cpu = CpuPool()
+        cpu = await stack.enter_async_context(CpuPool())
 
         def context(message: Message) -> Context[Any, Any]:
             return Context(settings, message, cpu, resources, store)

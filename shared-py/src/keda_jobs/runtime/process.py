@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
@@ -22,6 +24,8 @@ from keda_jobs.settings import ProcessSettings, WorkSettings, format_settings, l
 _CLOSING_S = 5.0
 _TICK_S = 0.5
 
+_PR_SET_DUMPABLE = 4
+
 S = TypeVar("S", bound=ProcessSettings)
 log = logging.getLogger(__name__)
 
@@ -29,6 +33,7 @@ log = logging.getLogger(__name__)
 def run_process(job: Job) -> int:
     """Run `job` to its end and return the exit code."""
     logs.setup(job.name)
+    _hide_memory()
     try:
         settings = load_settings(job.settings)
         logging.getLogger().setLevel(settings.log_level)
@@ -41,6 +46,12 @@ def run_process(job: Job) -> int:
         log.critical("stopped by a bug", exc_info=True)
         return 1
     return 0
+
+
+def _hide_memory() -> None:
+    """Let no process of the same user read the memory and the environment of this one, such as a worker of `cpu`."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, None]) -> None:

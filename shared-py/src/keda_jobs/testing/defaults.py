@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import Callable
 from typing import Any, TypeVar, TypeVarTuple, get_args, get_type_hints
 
+from keda_jobs.runtime.cpu import CPU_S, MEMORY
 from keda_jobs.settings import PgSettings, Settings, StoreSettings
 
 Args = TypeVarTuple("Args")
@@ -22,8 +24,9 @@ _STORE = {
 _PG = {"pg_dsn": "postgresql://localhost/test"}
 
 
-async def in_thread(function: Callable[[*Args], T], *args: *Args) -> T:
-    """Run `function(*args)` in a thread: the context's `cpu` in tests."""
+async def in_thread(function: Callable[[*Args], T], *args: *Args, memory: int = MEMORY, cpu_s: float = CPU_S) -> T:
+    """Run `function(*args)` in a thread, without limits: the context's `cpu` in tests. Both must be picklable."""
+    pickle.dumps((function, args, memory, cpu_s))
     return await asyncio.to_thread(function, *args)
 
 
