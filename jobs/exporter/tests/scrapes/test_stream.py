@@ -21,7 +21,7 @@ from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.domain.subjects import STREAM, STREAMS
 from keda_jobs.jetstream.api import request
 from keda_jobs.jetstream.connection import NatsConnection
-from stack import NatsServer, until
+from stack import NatsServer, publish_raw, until
 
 from .conftest import Start
 from .scraping import Scraped, page, scrape
@@ -147,6 +147,30 @@ async def test_dead_letters_are_counted_by_job_and_no_label_comes_from_a_message
     assert dead_letters(await scrape(exporter)) == {"image-download": 2, "image-resize": 1, "unknown": 2}
     await client.jetstream().purge_stream(STREAM)
     assert (await scrape(exporter))["image-resize"] == IDLE
+
+
+async def test_header_blocks_that_no_parser_takes_cost_no_metric(
+    declare: Declare, start: Start, nats_server: NatsServer
+) -> None:
+    await declare()
+    exporter = start()
+    blocks = [
+        b"NATS/1.0",
+        b"N",
+        b"\xff\xfe",
+        b"NATS/1.0\r\nStatus: 404\r\n\r\n",
+        b"NATS/1.0\r\nNats-Sequence: x\r\n\r\n",
+    ]
+    for subject in ("image-download", "image-downloaded", "dead-letter"):
+        for block in blocks:
+            # The first message of a consumer is the one that is read.
+            assert await publish_raw(nats_server, subject, [(block, b"{}")]) == []
+            numbers = await scrape(exporter)
+            assert numbers.shared['scrape_ok{source="nats"}'] == 1
+    for job in ("image-download", "image-resize"):
+        assert numbers[job]["consumer_lag"] == len(blocks)
+        assert numbers[job]["consumer_oldest_age_seconds"] > 0
+    assert numbers["unknown"]["dead_letters_stored"] == len(blocks)
 
 
 async def test_the_storage_is_that_of_the_server_when_the_stream_has_no_limit(

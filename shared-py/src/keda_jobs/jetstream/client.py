@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ProtocolError
@@ -36,8 +38,8 @@ class TolerantClient(Client):
 
 
 def received_headers(msg: Msg) -> Headers:
-    """Return the headers of a received message, also of one without any."""
-    return msg.headers if isinstance(msg.headers, Headers) else Headers()
+    """Return the headers of a message that a `TolerantClient` received, also of one without any."""
+    return Headers() if msg.headers is None else cast("Headers", msg.headers)
 
 
 def status_text(headers: Headers) -> str:
