@@ -87,6 +87,13 @@ def test_mistakes_in_a_consumer_are_named_with_their_file(
     assert mistake in str(error.value)
 
 
+def test_a_filter_names_one_subject(tmp_path: Path) -> None:
+    filters = ["retry.due.image-download", "orders.*"]
+    folder = declared(tmp_path, {"subjects": ["orders.*", "dead-letter"]}, {"filter_subjects": filters})
+    with pytest.raises(Misconfigured, match=r"the filter orders\.\* is a pattern: name each subject"):
+        read_declaration(folder)
+
+
 @pytest.mark.parametrize("stream", [{"name": "events"}, {"subjects": []}, {"subjects": None}])
 def test_mistakes_in_a_stream_are_named(tmp_path: Path, stream: dict[str, Any]) -> None:
     with pytest.raises(Misconfigured, match=r"stream\.json: "):

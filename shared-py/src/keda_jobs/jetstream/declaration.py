@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from keda_jobs.domain.subjects import RETRY_STREAM, STREAM, covers, due_subject, durable_name, overlap
+from keda_jobs.domain.subjects import RETRY_STREAM, STREAM, covers, due_subject, durable_name, is_literal, overlap
 from keda_jobs.errors import Misconfigured
 from keda_jobs.jetstream.stream_diff import normalize
 
@@ -131,6 +131,9 @@ def _consumer_mistakes(job: str, consumer: Config, events: Config) -> Iterator[s
             yield f"the stream takes no subject {subject}"
         elif subject != due and overlap(subject, due_subject("*")):
             yield f"the filter {subject} would take other jobs' retries"
+        elif not is_literal(subject):
+            # nats-py cannot read a subject with a vertical tab, and servers take one.
+            yield f"the filter {subject} is a pattern: name each subject, so that no sender can choose one"
 
 
 def _covered(subject: str, patterns: Iterable[str]) -> bool:
