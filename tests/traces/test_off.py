@@ -79,7 +79,7 @@ COMMANDS = {
     ("endpoint", "says"),
     [
         ("http://127.0.0.1:4318", "traces need keda-jobs[tracing], which is not installed"),
-        ("127.0.0.1:4318", "String should match pattern"),
+        ("127.0.0.1:4318", "must be a URL such as https://host:443"),
     ],
 )
 def test_an_endpoint_that_leads_nowhere_is_one_line_and_exit_2(
