@@ -86,6 +86,22 @@ class NatsServer(Process):
         return self._folder / "nats.conf"
 
 
+def nats_cluster(folder: Path, size: int = 3) -> list[NatsServer]:
+    """Start servers `nats-0`, `nats-1`, … that form one cluster. Raises `StackError`."""
+    ports = [free_port() for _ in range(size)]
+    routes = ", ".join(f"nats://{HOST}:{port}" for port in ports)
+    servers = []
+    for number, port in enumerate(ports):
+        cluster = f'cluster {{ name: local, listen: "{HOST}:{port}", routes: [{routes}] }}'
+        name = f"nats-{number}"
+        servers.append(NatsServer(folder / name, extra=f"server_name: {name}\n{cluster}"))
+    for server in servers:
+        server.launch()
+    for server in servers:
+        server.wait_until_it_answers()
+    return servers
+
+
 class S3Server(Process):
     """`rclone serve s3` over `folder`/s3: a folder for each bucket, a file for each object.
 

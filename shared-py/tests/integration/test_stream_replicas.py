@@ -16,7 +16,8 @@ from keda_jobs.jetstream.api import ApiError, request
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.declaration import read_declaration, with_replicas
 from keda_jobs.jetstream.streams import Changes, apply
-from stack import NatsServer, free_port, until
+from stack import NatsServer, until
+from stack.servers import nats_cluster
 
 STREAM = "keda-jobs-events"
 DECLARED = read_declaration(Path(__file__).parents[3] / "jobs")
@@ -25,18 +26,9 @@ DECLARED = read_declaration(Path(__file__).parents[3] / "jobs")
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[list[NatsServer]]:
     """Start three servers in one cluster."""
-    ports = [free_port() for _ in range(3)]
-    routes = ", ".join(f"nats://127.0.0.1:{port}" for port in ports)
-    made = []
-    for number, port in enumerate(ports):
-        cluster = f'cluster {{ name: test, listen: "127.0.0.1:{port}", routes: [{routes}] }}'
-        made.append(NatsServer(tmp_path / f"nats-{number}", extra=f"server_name: nats-{number}\n{cluster}"))
-    for server in made:
-        server.launch()
-    for server in made:
-        server.wait_until_it_answers()
-    yield made
-    for server in made:
+    cluster = nats_cluster(tmp_path)
+    yield cluster
+    for server in cluster:
         server.kill()
 
 

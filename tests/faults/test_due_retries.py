@@ -1,0 +1,197 @@
+"""Retries that are due at once, while NATS dies again and again: all arrive, none twice, none is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from keda_jobs.domain.broker import Outgoing
+from keda_jobs.domain.headers import Header
+from keda_jobs.domain.message import Message
+from keda_jobs.domain.retry import scheduled_retry
+from keda_jobs.domain.subjects import RETRY_STREAM, STREAM, STREAMS, due_subject, fire_subject
+from keda_jobs.errors import BrokerUnavailable
+from keda_jobs.jetstream.api import request, stream_info
+from keda_jobs.jetstream.broker import JetStreamBroker
+from keda_jobs.jetstream.connection import NatsConnection, connect
+from keda_jobs.jetstream.declaration import with_replicas
+from keda_jobs.jetstream.publish import publish
+from keda_jobs.jetstream.reader import read_all
+from keda_jobs.jetstream.streams import apply
+from keda_jobs.settings import NatsSettings
+from stack import NatsServer, until
+from stack.servers import nats_cluster
+from stack.streams import declaration_for
+
+pytestmark = pytest.mark.slow
+
+T = TypeVar("T")
+
+JOB = "greeter"
+DECLARED = declaration_for({JOB: "greet"})
+KILLS = 4
+# Time to publish them all. One that is published late is due at once.
+LEAD = timedelta(seconds=6)
+# More than a cluster takes to elect leaders, and a source to be set up again.
+DEADLINE_S = 120
+
+
+@pytest.fixture
+def retries(full_size: bool) -> int:
+    """Return how many retries are due at once."""
+    return 5000 if full_size else 300
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[list[NatsServer]]:
+    """Start three servers that know each other."""
+    servers = nats_cluster(tmp_path)
+    yield servers
+    for server in servers:
+        server.kill()
+
+
+async def test_none_is_lost_while_the_server_is_killed(nats_server: NatsServer, retries: int) -> None:
+    async with connected(nats_server) as connection:
+        await apply(connection, DECLARED)
+        await schedule_and_wait(connection, retries)
+        for _ in range(KILLS):
+            await asyncio.to_thread(nats_server.kill)
+            await asyncio.to_thread(nats_server.start)
+        await all_arrived_once(connection, retries)
+
+
+async def test_none_is_lost_while_the_leaders_of_three_servers_are_killed(
+    cluster: list[NatsServer], retries: int
+) -> None:
+    async with replicated(cluster) as connection:
+        await schedule_and_wait(connection, retries)
+        for turn in range(KILLS):
+            leader = await leader_of(connection, STREAMS[turn % 2], cluster)
+            await asyncio.to_thread(leader.kill)
+            await asyncio.to_thread(leader.start)
+        await all_arrived_once(connection, retries)
+
+
+async def test_none_is_lost_when_three_servers_are_killed_at_once(cluster: list[NatsServer], retries: int) -> None:
+    async with replicated(cluster) as connection:
+        await schedule_and_wait(connection, retries)
+        for _ in range(2):
+            for server in cluster:
+                await asyncio.to_thread(server.kill)
+            for server in cluster:
+                server.launch()
+        await all_arrived_once(connection, retries)
+
+
+async def test_a_retry_that_is_due_first_takes_no_other_with_it(cluster: list[NatsServer]) -> None:
+    # Servers before 2.15 drop the schedules that were stored before the one that fires (nats-server#8423).
+    async with replicated(cluster) as connection:
+        now = datetime.now(UTC)
+        await schedule(connection, [now + timedelta(seconds=seconds) for seconds in (6, 5, 4, 3)])
+        await all_arrived_once(connection, 4)
+
+
+async def test_a_source_that_was_deleted_and_made_again_goes_on(nats_server: NatsServer) -> None:
+    # Its numbers begin again at 1. Servers before 2.15 would skip those that they have seen.
+    async with connected(nats_server) as connection:
+        await apply(connection, DECLARED)
+        for numbers in (range(20), range(20, 23)):
+            await request(connection, f"STREAM.DELETE.{RETRY_STREAM}")
+            await apply(connection, DECLARED)
+            await fire(connection, numbers)
+            await all_arrived_once(connection, numbers.stop)
+
+
+async def test_retries_wait_for_an_events_stream_that_was_deleted(nats_server: NatsServer) -> None:
+    async with connected(nats_server) as connection:
+        await apply(connection, DECLARED)
+        await fire(connection, range(3))
+        await all_arrived_once(connection, 3)
+        await request(connection, f"STREAM.DELETE.{STREAM}")
+        await fire(connection, range(2))
+        await apply(connection, DECLARED)
+        await all_arrived_once(connection, 2)
+
+
+@asynccontextmanager
+async def connected(*servers: NatsServer) -> AsyncIterator[NatsConnection]:
+    url = ",".join(server.url for server in servers)
+    async with connect(NatsSettings(nats_url=url), name="faults", wait=True) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def replicated(cluster: list[NatsServer]) -> AsyncIterator[NatsConnection]:
+    """Connect to a cluster, and give it the streams with three replicas."""
+    async with connected(*cluster) as connection:
+        # A new cluster treats a server as offline until it has heard from it.
+        await until(lambda: answered(apply(connection, with_replicas(DECLARED, 3))))
+        yield connection
+
+
+async def answered(request: Awaitable[T]) -> T | None:
+    """Return the answer to `request`, None while there is none."""
+    try:
+        return await request
+    except BrokerUnavailable:
+        return None
+
+
+async def schedule_and_wait(connection: NatsConnection, count: int) -> None:
+    """Schedule `count` retries that are due at once, and wait until shortly before."""
+    due = datetime.now(UTC) + LEAD
+    await schedule(connection, [due] * count)
+    await until(lambda: datetime.now(UTC) > due - timedelta(seconds=0.5))
+
+
+async def schedule(connection: NatsConnection, dues: list[datetime]) -> None:
+    """Schedule a retry for each time, as a job does."""
+    broker = await JetStreamBroker.bind(connection, f"{JOB}-consumer")
+    slots = asyncio.Semaphore(100)
+
+    async def schedule_one(number: int, due: datetime) -> None:
+        message = Message("greet", b"{}", {}, str(number), 1, number, due)
+        async with slots:
+            await until(lambda: answered(broker.publish(scheduled_retry(message, JOB, 0, due))))
+
+    await asyncio.gather(*(schedule_one(number, due) for number, due in enumerate(dues)))
+
+
+async def fire(connection: NatsConnection, numbers: range) -> None:
+    """Publish retries that are due."""
+    for number in numbers:
+        headers = {Header.ID: str(number)}
+        await publish(connection, Outgoing(fire_subject(JOB), b"{}", f"fired:{uuid.uuid4()}", headers))
+
+
+async def leader_of(connection: NatsConnection, stream: str, cluster: list[NatsServer]) -> NatsServer:
+    async def leader() -> str | None:
+        info = await answered(stream_info(connection, stream))
+        return info["cluster"].get("leader") if info else None
+
+    name: str = await until(leader, DEADLINE_S)
+    return cluster[int(name.removeprefix("nats-"))]
+
+
+async def all_arrived_once(connection: NatsConnection, count: int) -> None:
+    """Wait until no retry is left behind. Fail unless each is in the events stream once."""
+
+    async def none_is_left() -> bool:
+        info = await answered(stream_info(connection, RETRY_STREAM))
+        return info is not None and info["state"]["messages"] == 0
+
+    async def ids() -> Counter[str]:
+        return Counter([message.headers[Header.ID] async for message in read_all(connection, due_subject(JOB))])
+
+    await until(none_is_left, DEADLINE_S)
+    found: Counter[str] = await until(lambda: answered(ids()), DEADLINE_S)
+    assert found == Counter(map(str, range(count)))
