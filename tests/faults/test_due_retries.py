@@ -169,7 +169,7 @@ async def schedule(connection: NatsConnection, dues: list[datetime]) -> None:
 async def fire(connection: NatsConnection, numbers: range) -> None:
     """Publish retries that are due."""
     for number in numbers:
-        headers = {Header.ID: str(number)}
+        headers: dict[str, str] = {Header.ID: str(number)}
         await publish(connection, Outgoing(fire_subject(JOB), b"{}", f"fired:{uuid.uuid4()}", headers))
 
 
