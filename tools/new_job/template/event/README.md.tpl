@@ -27,5 +27,6 @@ tail .stack/<job>.log
 | what | what happens |
 |---|---|
 | the event is not JSON, or has no text `<field>` | dead letter (`InvalidEvent`) |
+| the header block does not begin with the line `NATS/1.0` | dead letter (`UnreadableHeaders`) |
 | `<field>` empty or over 1024 characters | dead letter (`Unusable`) |
 | any other error, or no result within `HANDLER_TIMEOUT_S` | retry, up to `RETRY_MAX_DELIVERIES` deliveries, then dead letter |
