@@ -208,18 +208,18 @@ class ProcessSettings(Settings):
     http_port: int = Field(
         8080, ge=0, le=65535, description="port of `/healthz`, `/readyz` and `/metrics`, 0 takes a free one"
     )
-
-
-class WorkSettings(ProcessSettings, TraceSettings):
-    """Settings of processes that work on messages or rows: traces and shutdown."""
-
-    shutdown_grace_s: Seconds = Field(30, ge=0, description="time to finish running work after SIGTERM")
     # Above ten minutes of running, Kubernetes restarts a container within seconds, however often it has exited.
     hold_timeout_s: Seconds = Field(
         600,
         gt=0,
         description="how long to wait for an unavailable server, then give back what is in flight and exit 1",
     )
+
+
+class WorkSettings(ProcessSettings, TraceSettings):
+    """Settings of processes that work on messages or rows: traces and shutdown."""
+
+    shutdown_grace_s: Seconds = Field(30, ge=0, description="time to finish running work after SIGTERM")
 
 
 class BatchSettings(PgSettings, WorkSettings):

@@ -19,19 +19,24 @@ from keda_jobs.settings import WorkSettings
 def test_the_oldest_trouble_counts_until_it_ends() -> None:
     trouble = Trouble()
     nats, store = trouble.watch(Part()), trouble.watch(Part())
-    assert (trouble.reason, trouble.lasted_s) == (None, 0.0)
+    assert (trouble.reason, trouble.outlasting(0)) == (None, None)
     store.began("the store is away")
     nats.began("NATS is away")
     store.since -= 100
-    assert trouble.reason == "the store is away"
-    assert trouble.lasted_s >= 100
+    assert trouble.reason == trouble.outlasting(100) == "the store is away"
     store.began("the store refuses the key")
-    assert trouble.reason == "the store refuses the key"
-    assert trouble.lasted_s >= 100
+    assert trouble.reason == trouble.outlasting(100) == "the store refuses the key"
     assert trouble.oldest(besides=store) is nats
     store.ended()
-    assert trouble.reason == "NATS is away"
-    assert trouble.lasted_s < 100
+    assert (trouble.reason, trouble.outlasting(100)) == ("NATS is away", None)
+
+
+def test_trouble_that_every_process_has_is_shown_and_ends_none() -> None:
+    trouble = Trouble()
+    stream = trouble.watch(Part(), is_everybodys=True)
+    stream.began("the stream is full")
+    stream.since -= 100
+    assert (trouble.reason, trouble.outlasting(100)) == ("the stream is full", None)
 
 
 async def test_a_backoff_is_trouble_until_the_platform_answers() -> None:

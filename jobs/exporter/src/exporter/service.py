@@ -11,13 +11,14 @@ from exporter.settings import Settings
 from exporter.stream import StreamReader
 from keda_jobs.runtime.health import serve_probes
 from keda_jobs.runtime.process import Process
+from keda_jobs.runtime.trouble import Part
 from keda_jobs.settings import PgSettings, load_settings
 
 
 async def serve(process: Process[Settings]) -> None:
     """Answer scrapes until a shutdown is requested."""
     settings = process.settings
-    stream = StreamReader(settings)
+    stream = StreamReader(settings, process.trouble.watch(Part()))
     collector = SampleCollector()
     scraper = Scraper(_sources(stream, load_settings(PgSettings) if settings.pg_dsn else None), collector)
     # The exporter is alive and ready without its sources: the numbers say which of them cannot be read.

@@ -17,6 +17,7 @@ from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream.api import durable_consumers, stream_info
 from keda_jobs.jetstream.connection import NatsConnection, connect
 from keda_jobs.runtime.shutdown import wait_for
+from keda_jobs.runtime.trouble import Part
 from keda_jobs.status.dead_letters import DeadLetterCounter
 from keda_jobs.status.stream import ConsumerState, StreamState, oldest_unacked, read_waiting_retries
 
@@ -27,8 +28,10 @@ CONNECT_TIMEOUT_S = 3.0
 class StreamReader:
     """Reader of the streams, which keeps one connection."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, state: Part) -> None:
+        """`state` is in trouble while there is no connection."""
         self._settings = settings
+        self._state = state
         self._connection: NatsConnection | None = None
         self._connected = asyncio.Event()
         self._dead_letters = DeadLetterCounter()
@@ -36,7 +39,7 @@ class StreamReader:
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[Self]:
         """Connect, and wait for NATS. While it is unavailable, `read` raises."""
-        async with connect(self._settings, name="exporter", wait=True) as connection:
+        async with connect(self._settings, name="exporter", wait=True, state=self._state) as connection:
             self._connection = connection
             self._connected.set()
             yield self

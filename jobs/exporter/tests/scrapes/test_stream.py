@@ -21,6 +21,7 @@ from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.domain.subjects import STREAM, STREAMS
 from keda_jobs.jetstream.api import request
 from keda_jobs.jetstream.connection import NatsConnection
+from keda_jobs.runtime.trouble import Part
 from stack import NatsServer, publish_raw, until
 
 from .conftest import Start
@@ -205,7 +206,7 @@ async def test_a_reading_right_after_the_start_waits_for_the_connection(
     declare: Declare, nats_server: NatsServer
 ) -> None:
     await declare()
-    reader = StreamReader(Settings(nats_url=nats_server.url))
+    reader = StreamReader(Settings(nats_url=nats_server.url), Part())
     reading = asyncio.create_task(reader.read())
     await asyncio.sleep(0)
     async with reader.connected():

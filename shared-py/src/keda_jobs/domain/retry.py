@@ -14,6 +14,8 @@ from keda_jobs.domain.headers import Header
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.subjects import fire_subject, waiting_subject
 
+_RETURN_DELAY = timedelta(seconds=1)
+
 
 def scheduled_retry(message: Message, job: str, delay_s: float, now: datetime) -> Outgoing:
     """Build the next delivery of `message`, due `delay_s` seconds after `now` (UTC).
@@ -21,11 +23,24 @@ def scheduled_retry(message: Message, job: str, delay_s: float, now: datetime) -
     The server strips `Nats-Msg-Id` when the schedule fires, so id and attempt travel in our own headers.
     """
     due = now + timedelta(seconds=delay_s)
+    return _scheduled(message, job, due, message.attempt, f"{message.id}:{message.attempt}")
+
+
+def scheduled_return(message: Message, job: str, now: datetime) -> Outgoing:
+    """Build the delivery of `message` to another pod, at once. The delivery that ends here is not counted.
+
+    Its `msg_id` is that of no retry: the server would take one for the other, and drop it.
+    """
+    msg_id = f"{message.id}:returned:{message.sequence}"
+    return _scheduled(message, job, now + _RETURN_DELAY, message.attempt - 1, msg_id)
+
+
+def _scheduled(message: Message, job: str, due: datetime, deliveries: int, msg_id: str) -> Outgoing:
     headers = dict(message.headers) | {
         Header.SCHEDULE: f"@at {due.isoformat(timespec='microseconds').replace('+00:00', 'Z')}",
         Header.SCHEDULE_TARGET: fire_subject(job),
         Header.ID: message.id,
-        Header.ATTEMPT: str(message.attempt),
+        Header.ATTEMPT: str(deliveries),
         Header.SUBJECT: message.subject,
     }
-    return Outgoing(waiting_subject(job, message.id), message.data, f"{message.id}:{message.attempt}", headers)
+    return Outgoing(waiting_subject(job, message.id), message.data, msg_id, headers)

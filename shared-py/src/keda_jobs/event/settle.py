@@ -27,7 +27,7 @@ from keda_jobs.domain.policy import (
     class_name,
     describe,
 )
-from keda_jobs.domain.retry import scheduled_retry
+from keda_jobs.domain.retry import scheduled_retry, scheduled_return
 from keda_jobs.errors import BrokerUnavailable, JobError, Permanent, PlatformError
 from keda_jobs.event.heartbeat import Heartbeat
 from keda_jobs.event.metrics import EventMetrics
@@ -49,8 +49,8 @@ class DeadLetterRefused(PlatformError):
     """The broker refuses the dead letter. One about the refusal would be refused too, so the message waits."""
 
 
-class _GivenBack(Exception):
-    """The message returns to the broker, because the process stops."""
+class _StillHeld(Exception):
+    """The process stops while the message waits for the platform."""
 
 
 class Settler:
@@ -64,7 +64,7 @@ class Settler:
         metrics: EventMetrics,
         backoff: Backoff,
     ) -> None:
-        """`backoff` pauses all deliveries while NATS or the store is unavailable."""
+        """`backoff` pauses all deliveries while a part of the platform that the handler needs is unavailable."""
         settings = process.settings
         self._job = process.name
         self._tracer = process.tracer
@@ -78,6 +78,7 @@ class Settler:
         # A message that was not acked comes again after its ack_wait. If none does, nothing is left to confirm.
         self.acks = process.trouble.watch(Part(fades_s=2 * settings.ack_wait_s))
         """In trouble while NATS does not confirm acks."""
+        self._publish_backoff = process.trouble.watch(Backoff(), is_everybodys=True)
         self.fetch_ended = asyncio.Event()
         """Set once no fetch is open any more."""
 
@@ -94,9 +95,11 @@ class Settler:
         try:
             decision = await self._decide_and_publish(message, delivery, span)
             return decision, await self._acknowledge(delivery, decision)
-        except (asyncio.CancelledError, _GivenBack):
+        except _StillHeld:
+            await self._return_uncounted(message, delivery)
+        except asyncio.CancelledError:
             await self._give_back(delivery)
-            return Hold("the process stops"), Hold.outcome
+        return Hold("the process stops"), Hold.outcome
 
     async def _decide_and_publish(self, message: Message, delivery: Delivery, span: Span) -> Settlement:
         self.heartbeat.begin(delivery)
@@ -119,14 +122,14 @@ class Settler:
             await self._backoff.wait(decision.reason, self._shutdown)
         # An open fetch of ours would receive the message at once, which costs a delivery.
         await self.fetch_ended.wait()
-        raise _GivenBack
+        raise _StillHeld
 
     async def _publish(self, decision: Settlement, message: Message, span: Span) -> Settlement:
         """Have the decision's messages stored. One that the broker refuses makes it a dead letter."""
         try:
             for outgoing in self._outgoing(decision, message, span):
                 store = partial(self._store, outgoing, is_dead=isinstance(decision, Dead))
-                await retry_until(store, self._backoff, self._shutdown)
+                await retry_until(store, self._publish_backoff, self._shutdown)
         except Permanent as error:
             return await self._publish(Dead(describe(error), class_name(error)), message, span)
         return decision
@@ -163,7 +166,7 @@ class Settler:
             case _:
                 assert_never(decision)
 
-    async def _acknowledge(self, delivery: Delivery, decision: Settlement) -> str:
+    async def _acknowledge(self, delivery: Delivery, decision: Decision) -> str:
         """Acknowledge the delivery and return its outcome."""
         for _ in range(_ACK_TRIES):
             try:
@@ -175,6 +178,17 @@ class Settler:
                 self.acks.ended()
                 return decision.outcome
         return ACK_UNCONFIRMED
+
+    async def _return_uncounted(self, message: Message, delivery: Delivery) -> None:
+        """Give a message back that waited for the platform. A nak would cost it a delivery."""
+        returned = scheduled_return(message, self._job, message.server_time(datetime.now(UTC)))
+        try:
+            await self._broker.publish(returned)
+        except (BrokerUnavailable, Permanent) as error:
+            log.warning("%s; giving the message back by a nak", error)
+            await self._give_back(delivery)
+        else:
+            await self._acknowledge(delivery, Hold("the process stops"))
 
     async def _give_back(self, delivery: Delivery) -> None:
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
-import math
 import signal
 import sys
 import time
@@ -107,15 +106,15 @@ class Process(Generic[S]):
 
     async def _end_hold(self, main: asyncio.Task[None]) -> str:
         """Stop the job, as a signal does, once trouble has lasted for too long. Return the reason."""
-        limit_s = self.settings.hold_timeout_s if isinstance(self.settings, WorkSettings) else math.inf
+        limit_s = self.settings.hold_timeout_s
         while True:
             await asyncio.sleep(_TICK_S)
-            if self.trouble.lasted_s >= limit_s:
+            if reason := self.trouble.outlasting(limit_s):
                 break
-        reason = f"{self.trouble.reason}; exiting after {limit_s:g} s (HOLD_TIMEOUT_S), to start with today's secrets"
+        end = f"{reason}; exiting after {limit_s:g} s (HOLD_TIMEOUT_S), to start with today's secrets"
         log.warning("HOLD_TIMEOUT_S elapsed, giving back what is in flight")
         self._stop(main)
-        return reason
+        return end
 
     def _stop(self, main: asyncio.Task[None]) -> None:
         self.shutdown.request()

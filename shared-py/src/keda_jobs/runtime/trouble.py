@@ -44,16 +44,20 @@ class Trouble:
 
     def __init__(self) -> None:
         self._parts: list[Part] = []
+        self._everybodys: list[Part] = []
 
-    def watch(self, part: P) -> P:
-        """Count `part` from now on, and return it."""
-        self._parts.append(part)
+    def watch(self, part: P, *, is_everybodys: bool = False) -> P:
+        """Count `part` from now on, and return it. Trouble that is everybody's does not end the process.
+
+        Where every process has the same trouble, such as a full stream, a restart would help none and cost deliveries.
+        """
+        (self._everybodys if is_everybodys else self._parts).append(part)
         return part
 
     def oldest(self, besides: Part | None = None) -> Part | None:
         """Return the part that has been unavailable for the longest time, if one is."""
-        active = [part for part in self._parts if part.active and part is not besides]
-        return min(active, key=lambda part: part.since, default=None)
+        parts = [part for part in self._parts + self._everybodys if part is not besides]
+        return _oldest(parts)
 
     @property
     def reason(self) -> str | None:
@@ -61,8 +65,11 @@ class Trouble:
         oldest = self.oldest()
         return oldest.reason if oldest else None
 
-    @property
-    def lasted_s(self) -> float:
-        """Seconds since the oldest trouble began, 0 without any."""
-        oldest = self.oldest()
-        return time.monotonic() - oldest.since if oldest else 0.0
+    def outlasting(self, limit_s: float) -> str | None:
+        """Return the reason of trouble that has lasted for `limit_s` and is not everybody's, if there is one."""
+        oldest = _oldest(self._parts)
+        return oldest.reason if oldest and time.monotonic() - oldest.since >= limit_s else None
+
+
+def _oldest(parts: list[Part]) -> Part | None:
+    return min((part for part in parts if part.active), key=lambda part: part.since, default=None)
