@@ -14,7 +14,8 @@ from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.test_utils import unused_port
 from origin_server import PNG, Names, Origin, answer, dials, fetch, fetching, redirect, settings
 
-from image_download.fetch import Fetcher, NetworkTrouble, _job_error
+from image_download.errors import NetworkTrouble
+from image_download.fetch import Fetcher, _job_error
 from image_download.guard import Dials, ForbiddenAddress
 from image_download.url import BadUrl
 from keda_jobs import Permanent

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -11,7 +10,8 @@ from origin_server import PNG, Names, Origin, Reply, answer, fetch, fetching, re
 from yarl import URL
 
 from image_download import __version__
-from image_download.fetch import BadAnswer, NetworkTrouble, ResponseTooLarge, _target
+from image_download.errors import BadAnswer, NetworkTrouble, ResponseTooLarge
+from image_download.fetch import _target
 from image_download.url import BadUrl
 from keda_jobs import Permanent, RetryAfter, Transient
 
@@ -104,8 +104,8 @@ async def test_a_busy_server_is_retried(status: str) -> None:
             await fetch(origin, origin.url() + "?token=secret")
 
 
-@pytest.mark.parametrize("status", ["201 C", "206 P", "300 M", "400 B", "401 U", "403 F", "404 N", "410 G"])
-async def test_any_status_other_than_200_is_permanent_whatever_its_body(status: str) -> None:
+@pytest.mark.parametrize("status", ["300 M", "400 B", "401 U", "403 F", "404 N", "410 G"])
+async def test_a_status_that_is_no_success_is_permanent_whatever_its_body(status: str) -> None:
     async with Origin(image=answer(PNG, status=status)) as origin:
         with pytest.raises(Permanent, match=f"the server answered {status[:3]}"):
             await fetch(origin)
@@ -145,21 +145,6 @@ async def test_a_body_of_exactly_the_limit_is_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    "encoding", ["gzip", "deflate", "br", "zstd", "GZIP", "gzip, identity", "x\r\nContent-Encoding: gzip"]
-)
-async def test_an_encoded_body_is_refused_and_never_unpacked(encoding: str) -> None:
-    bomb = gzip.compress(bytes(10_000_000))
-    async with Origin(image=answer(bomb, f"Content-Encoding: {encoding}")) as origin:
-        with pytest.raises(BadAnswer, match="the body is encoded"):
-            await fetch(origin, download_max_bytes=100_000)
-
-
-async def test_identity_is_not_an_encoding() -> None:
-    async with Origin(image=answer(PNG, "Content-Encoding: identity")) as origin:
-        assert await fetch(origin) == PNG
-
-
-@pytest.mark.parametrize(
     "reply",
     [answer(PNG, length=len(PNG) + 1), CHUNKED + b"ff\r\nabc", CHUNKED + b"3\r\nabc\r\n"],
     ids=["shorter than declared", "inside a chunk", "without the last chunk"],
@@ -180,15 +165,16 @@ async def test_a_body_longer_than_declared_is_not_accepted() -> None:
 @pytest.mark.parametrize(
     "reply",
     [
-        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 41_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 321 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\n" + (b"X: " + b"a" * 40_000 + b"\r\n") * 7 + b"\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 100 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
         CHUNKED + b"xyz\r\n",
         b"SSH-2.0-OpenSSH_9.2\r\n",
     ],
-    ids=["long header", "many headers", "negative", "huge", "two lengths", "bad chunk", "no HTTP"],
+    ids=["long header", "many headers", "large headers", "negative", "huge", "two lengths", "bad chunk", "no HTTP"],
 )
 async def test_a_response_that_is_not_http_is_network_trouble_and_the_client_stays_usable(reply: bytes) -> None:
     async with Origin(image=reply, good=answer(PNG)) as origin, fetching(origin) as fetcher:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from origin_server import PNG, Origin, answer, fetching
 
-from image_download.fetch import NetworkTrouble
+from image_download.errors import NetworkTrouble
 from image_download.names import Resolver
 
 # More than asyncio's own threads on any machine.

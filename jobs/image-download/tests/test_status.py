@@ -8,29 +8,68 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from image_download.status import failure, retry_after_s
+from image_download.status import failure, is_whole, requested_delay_s, retry_after_s
 from keda_jobs import Permanent, RetryAfter, Transient
 
 NOW = datetime(1994, 11, 6, 8, 49, 0, tzinfo=UTC)
 YEAR_S = 366 * 24 * 3600
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 507, 520, 599])
+@pytest.mark.parametrize("status", [202, 408, 421, 423, 425, 429, 500, 501, 502, 503, 504, 507, 520, 599])
 def test_a_temporary_status_is_retried(status: int) -> None:
-    assert type(failure(status, None, NOW)).__mro__[1] is Transient
-    asked = failure(status, "7", NOW)
+    assert type(failure(status, None)).__mro__[1] is Transient
+    asked = failure(status, 7)
     assert isinstance(asked, RetryAfter)
     assert asked.delay_s == 7
 
 
+@pytest.mark.parametrize("status", [101, 204, 205, 300, 304, 305, 306, 404, 410])
+def test_a_final_status_is_permanent_whatever_retry_after_says(status: int) -> None:
+    for error in (failure(status, None), failure(status, 7)):
+        assert isinstance(error, Permanent)
+        assert str(error) == f"the server answered {status}"
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 405, 413, 416, 451, 499, 600, 999])
+def test_every_other_status_is_permanent_unless_the_server_asks_to_come_again(status: int) -> None:
+    assert isinstance(failure(status, None), Permanent)
+    assert isinstance(failure(status, 7), RetryAfter)
+
+
 @pytest.mark.parametrize(
-    "status",
-    [101, 201, 202, 203, 204, 205, 206, 300, 304, 305, 306, 400, 401, 403, 404, 405, 410, 416, 451, 499, 600, 999],
+    ("headers", "delay_s"),
+    [
+        ({"Retry-After": "7"}, 7),
+        ({"Refresh": "5"}, 5),
+        ({"Retry-After": "7", "Refresh": "5"}, 7),
+        ({"Retry-After": "soon", "Refresh": "5"}, 5),
+        ({"Retry-After": "0", "Refresh": "5"}, 0),
+        ({"Refresh": "0; url=/login"}, None),
+        ({}, None),
+    ],
 )
-def test_every_other_status_is_permanent_whatever_retry_after_says(status: int) -> None:
-    error = failure(status, "7", NOW)
-    assert isinstance(error, Permanent)
-    assert str(error) == f"the server answered {status}"
+def test_a_server_asks_to_come_again_with_retry_after_or_refresh(headers: dict[str, str], delay_s: int | None) -> None:
+    assert requested_delay_s(headers, NOW) == delay_s
+
+
+@pytest.mark.parametrize(
+    ("status", "content_range", "whole"),
+    [
+        (200, None, True),
+        (203, "bytes 0-4/10", True),
+        (206, "bytes 0-9/10", True),
+        (206, " Bytes 0-0/1 ", True),
+        (206, "bytes 0-8/10", False),
+        (206, "bytes 1-9/10", False),
+        (206, "bytes 0-9/*", False),
+        (206, "bytes */10", False),
+        (206, "bytes 0-" + "9" * 5000 + "/1", False),
+        (206, "", False),
+        (206, None, False),
+    ],
+)
+def test_a_part_is_whole_only_if_it_says_so(status: int, content_range: str | None, whole: bool) -> None:
+    assert is_whole(status, content_range) is whole
 
 
 @pytest.mark.parametrize(

@@ -29,31 +29,23 @@ from aiohttp import (
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from image_download.body import read_body
+from image_download.errors import FEW_DELIVERIES, BadAnswer, NetworkTrouble
 from image_download.guard import Dials, ForbiddenAddress, Guard, observed_dials
 from image_download.names import Resolver
 from image_download.settings import Settings
-from image_download.status import REDIRECTS, failure
+from image_download.sniff import find_image
+from image_download.status import REDIRECTS, failure, has_body, is_whole, requested_delay_s
 from image_download.url import BadUrl, display, parse_url, resolve
-from keda_jobs import Permanent, Transient
 from keda_jobs.errors import JobError
 
-# These causes rarely go away, so they get a few attempts and not the full three days.
-_FEW_DELIVERIES = 3
+# Browsers take 256 KiB of header fields. Until they are refused, the parser holds up to 13 MB, in Python 65 MB.
+_MAX_FIELD = 40 * 1024
+_MAX_FIELDS = 320
+_MAX_HEADER = 256 * 1024
 _UNKNOWN_HOST = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 log = logging.getLogger(__name__)
-
-
-class ResponseTooLarge(Permanent):
-    """The response body is larger than DOWNLOAD_MAX_BYTES."""
-
-
-class BadAnswer(Permanent):
-    """The response is a redirect that is not followed or a body that is not read."""
-
-
-class NetworkTrouble(Transient):
-    """The host was not found or not reached, or its response was incomplete or late."""
 
 
 class Fetcher:
@@ -78,6 +70,9 @@ class Fetcher:
             connector=TCPConnector(limit=0, resolver=self._resolver, socket_factory=Guard(allowed).socket),
             headers={"User-Agent": self._settings.download_user_agent, "Accept-Encoding": "identity"},
             timeout=ClientTimeout(total=None, sock_connect=timeout_s / 6, sock_read=timeout_s / 3),
+            max_line_size=_MAX_FIELD,
+            max_field_size=_MAX_FIELD,
+            max_headers=_MAX_FIELDS,
             cookie_jar=DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -103,7 +98,7 @@ class Fetcher:
             async with self._request(url) as response:
                 if response.status not in REDIRECTS:
                     return await self._read(response)
-                url = _target(url, response.headers.get("Location"))
+                url = _target(url, next(filter(None, response.headers.getall("Location", ())), None))
         raise BadAnswer(f"more than {self._settings.download_max_redirects} redirects, the last to {display(url)}")
 
     @asynccontextmanager
@@ -112,6 +107,7 @@ class Fetcher:
         with observed_dials() as dials:
             try:
                 async with self._session.get(url, allow_redirects=False) as response:
+                    _check_header(response)
                     yield response
             except JobError as error:
                 error.args = (f"{display(url)}: {error}",)
@@ -120,20 +116,21 @@ class Fetcher:
                 raise _job_error(error, display(url), dials) from error
 
     async def _read(self, response: ClientResponse) -> bytearray:
-        if response.status != 200:
-            raise failure(response.status, response.headers.get("Retry-After"), datetime.now(UTC))
-        encodings = ", ".join(response.headers.getall("Content-Encoding", ())).lower()
-        if encodings.strip() not in ("", "identity"):
-            raise BadAnswer(f"the body is encoded ({encodings[:40]}) although the request accepts only identity")
-        max_bytes = self._settings.download_max_bytes
-        if (response.content_length or 0) > max_bytes:
-            raise ResponseTooLarge(f"the body has {response.content_length} bytes, more than {max_bytes}")
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > max_bytes:
-                raise ResponseTooLarge(f"the body has more than {max_bytes} bytes")
+        status, delay_s = response.status, requested_delay_s(response.headers, datetime.now(UTC))
+        if not has_body(status) or (status == 202 and delay_s is not None):
+            raise failure(status, delay_s)
+        if not is_whole(status, response.headers.get("Content-Range")):
+            raise NetworkTrouble("the server sent only a part of the body", max_deliveries=FEW_DELIVERIES)
+        body = await read_body(response, self._settings.download_max_bytes)
+        if (status == 202 or delay_s is not None) and not find_image(body):
+            raise failure(status, delay_s)
         return body
+
+
+def _check_header(response: ClientResponse) -> None:
+    size = sum(len(name) + len(value) for name, value in response.raw_headers)
+    if size > _MAX_HEADER:
+        raise NetworkTrouble(f"the header has {size} bytes, more than {_MAX_HEADER}", max_deliveries=FEW_DELIVERIES)
 
 
 def _target(url: URL, location: str | None) -> URL:
@@ -155,12 +152,12 @@ def _job_error(error: Exception, where: str, dials: Dials) -> JobError:
         case InvalidURL():
             return BadUrl(f"{where}: the URL has no valid host")
         case ClientConnectorDNSError(os_error=socket.gaierror(errno=code)) if code in _UNKNOWN_HOST:
-            return NetworkTrouble(f"{where}: the host is unknown", max_deliveries=_FEW_DELIVERIES)
+            return NetworkTrouble(f"{where}: the host is unknown", max_deliveries=FEW_DELIVERIES)
         case ClientConnectorCertificateError():
-            return NetworkTrouble(f"{where}: the certificate is not valid", max_deliveries=_FEW_DELIVERIES)
+            return NetworkTrouble(f"{where}: the certificate is not valid", max_deliveries=FEW_DELIVERIES)
         case ClientResponseError():
             return NetworkTrouble(
-                f"{where}: the answer is not HTTP ({error.message.partition(':')[0]})", max_deliveries=_FEW_DELIVERIES
+                f"{where}: the answer is not HTTP ({error.message.partition(':')[0]})", max_deliveries=FEW_DELIVERIES
             )
         case ServerDisconnectedError():
             return NetworkTrouble(f"{where}: the server closed the connection")

@@ -60,14 +60,20 @@ _OTHERS = tuple(
 )
 
 
-def sniff(body: bytes | bytearray) -> ImageFormat:
-    """Detect the format of the image in `body`. Raises `NotAnImage`, which says what the body looks like."""
+def find_image(body: bytes | bytearray) -> ImageFormat | None:
+    """Return the format of the image in `body`, or None when it is no image of an accepted format."""
     head = bytes(body[:_HEAD])
     for image, magic in _IMAGES:
         if magic.match(head):
             return image
-    if _AVIF_BRANDS & _brands(head):
-        return _AVIF
+    return _AVIF if _AVIF_BRANDS & _brands(head) else None
+
+
+def sniff(body: bytes | bytearray) -> ImageFormat:
+    """Detect the format of the image in `body`. Raises `NotAnImage`, which says what the body looks like."""
+    if image := find_image(body):
+        return image
+    head = bytes(body[:_HEAD])
     for text, magic in _OTHERS:
         if magic.match(head):
             raise NotAnImage(text)

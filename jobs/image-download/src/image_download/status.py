@@ -1,8 +1,9 @@
-"""Mapping of HTTP statuses other than 200 to job errors."""
+"""Statuses of HTTP: which answers may carry a picture, and the job errors for the others."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -10,9 +11,12 @@ from keda_jobs import Permanent, RetryAfter, Transient
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
-_RETRYABLE = frozenset({408, 425, 429, *range(500, 600)})
+_WITHOUT_BODY = frozenset({204, 205})
+_RETRYABLE = frozenset({202, 408, 421, 423, 425, 429, *range(500, 600)})
+_GONE = frozenset({404, 410})
 _SECONDS = re.compile(r"[0-9]+")
 _A_YEAR_S = 366 * 24 * 3600.0
+_WHOLE = re.compile(r"bytes 0-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
 
 
 class HttpRefused(Permanent):
@@ -20,18 +24,33 @@ class HttpRefused(Permanent):
 
 
 class HttpUnavailable(Transient):
-    """The server answered that it is unavailable: 408, 425, 429 or 5xx."""
+    """The server answered that it is unavailable, such as 429 or 503, or that the picture is not there yet (202)."""
 
 
-def failure(status: int, retry_after: str | None, now: datetime) -> Permanent | Transient:
-    """Build the error for a final `status` other than 200. `retry_after` is the header as received."""
+def has_body(status: int) -> bool:
+    """Return whether an answer with `status` may carry the picture."""
+    return 200 <= status < 300 and status not in _WITHOUT_BODY
+
+
+def is_whole(status: int, content_range: str | None) -> bool:
+    """Return whether the body is the whole picture: a part (206) says that it begins at 0 and ends at the end."""
+    match = _WHOLE.fullmatch((content_range or "").strip())
+    return status != 206 or (match is not None and int(match[1]) + 1 == int(match[2]))
+
+
+def failure(status: int, delay_s: float | None) -> Permanent | Transient:
+    """Build the error for an answer without a picture, whose server asked for a delay of `delay_s` seconds or none."""
     text = f"the server answered {status}"
-    if status not in _RETRYABLE:
-        return HttpRefused(text)
-    delay_s = retry_after_s(retry_after, now)
-    if delay_s is None:
-        return HttpUnavailable(text)
-    return RetryAfter(f"{text} with Retry-After {delay_s:.0f} s", delay_s=delay_s)
+    if delay_s is not None and (status >= 400 or has_body(status)) and status not in _GONE:
+        return RetryAfter(f"{text} with Retry-After {delay_s:.0f} s", delay_s=delay_s)
+    return HttpUnavailable(text) if status in _RETRYABLE else HttpRefused(text)
+
+
+def requested_delay_s(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Return the seconds after which the server asks to come again, or None."""
+    delay_s = retry_after_s(headers.get("Retry-After"), now)
+    # A Refresh with a URL leads elsewhere.
+    return delay_s if delay_s is not None else retry_after_s(headers.get("Refresh"), now)
 
 
 def retry_after_s(header: str | None, now: datetime) -> float | None:
