@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -168,7 +168,7 @@ def _arguments(dsn: str) -> dict[str, Any]:
     if parameters.get("sslrootcert") == "system":
         parameters["sslrootcert"] = ssl.get_default_verify_paths().cafile or "with the system's certificates"
     for name in _FILES:
-        if name in parameters and not Path(parameters[name]).is_file():
+        if name in parameters and not os.path.isfile(parameters[name]):  # noqa: PTH113 (a name may be too long)
             raise Misconfigured(f"PG_DSN: {name}: there is no file {parameters[name]}")
     timeout = {} if "connect_timeout" not in parameters else {"timeout": float(parameters["connect_timeout"]) or None}
     query = urlencode({name: value for name, value in parameters.items() if name not in _LIBPQ_ONLY})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
@@ -134,8 +135,9 @@ class NatsSettings(Settings):
     @field_validator("nats_creds", "nats_tls_ca")
     @classmethod
     def _file_exists(cls, path: Path | None) -> Path | None:
-        if path is not None and not path.is_file():
-            raise ValueError(f"there is no file {path}")
+        # The value is not shown: it may be the credentials themselves. Its name may be too long for a file.
+        if path is not None and not os.path.isfile(path):  # noqa: PTH113
+            raise ValueError("there is no file of that name; set a path such as /etc/nats/user.creds")
         return path
 
     @field_validator("nats_tls_ca")
@@ -165,7 +167,7 @@ class StoreSettings(Settings):
     )
     r2_access_key_id: str = Field(description="access key")
     r2_secret_access_key: SecretStr = Field(description="secret of the access key")
-    r2_bucket: str = Field(description="bucket", min_length=3, max_length=63)
+    r2_bucket: str = Field(description="bucket", min_length=3, max_length=63, pattern=r"^[0-9A-Za-z._-]+$")
 
     @model_validator(mode="after")
     def _some_endpoint(self) -> Self:

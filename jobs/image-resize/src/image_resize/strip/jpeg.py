@@ -16,11 +16,12 @@ _EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
 
 def strip(data: bytes) -> Stripped:
     """Keep tables, frame and scans, and of JFIF and Adobe's segment what names the colours."""
-    kept, pieces, exif, scans = [b"\xff\xd8"], [], b"", b""
+    kept: list[bytes | memoryview] = [b"\xff\xd8"]
+    pieces, exif = [], b""
     for marker, start, end in _segments(data):
         body = data[start:end]
         if marker == _SCAN:
-            scans = data[start - 4 :]
+            kept.append(memoryview(data)[start - 4 :])
             break
         if marker == _APP0 and body.startswith(b"JFIF\0"):
             kept.append(b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0")
@@ -32,7 +33,7 @@ def strip(data: bytes) -> Stripped:
             pieces.append(body[len(_PROFILE) :])
         elif marker not in _OTHER_METADATA:
             kept.append(data[start - 4 : end])
-    return Stripped(b"".join([*kept, scans]), _joined(pieces), orientation(exif))
+    return Stripped(b"".join(kept), _joined(pieces), orientation(exif))
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -11,7 +11,6 @@ from image_resize.strip.stripped import MAX_PROFILE, Stripped
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _COLOUR, _PALETTE = 0, 2, 3
-Chunk = tuple[bytes, bytes]
 
 
 def strip(data: bytes) -> Stripped:
@@ -40,7 +39,7 @@ def strip(data: bytes) -> Stripped:
     declared, transparent = _transparency(transparency, depth, colour)
     parts = [_SIGNATURE, header, palette if colour == _PALETTE else b"", declared]
     return Stripped(
-        b"".join([*parts, _chunk(b"IDAT", b"".join(pixels)), _chunk(b"IEND", b"")]),
+        b"".join([*parts, *_joined(b"IDAT", pixels), _chunk(b"IEND", b"")]),
         _inflated(profile),
         orientation(exif),
         transparent,
@@ -67,6 +66,14 @@ def _with_crc(kind: bytes, body: bytes, crc: bytes) -> bytes:
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
     return _with_crc(kind, body, _crc(kind, body))
+
+
+def _joined(kind: bytes, bodies: list[bytes]) -> list[bytes]:
+    """Return the parts of one chunk with all `bodies`, which may be large."""
+    crc = zlib.crc32(kind)
+    for body in bodies:
+        crc = zlib.crc32(body, crc)
+    return [struct.pack(">I4s", sum(map(len, bodies)), kind), *bodies, struct.pack(">I", crc)]
 
 
 def _transparency(body: bytes, depth: int, colour: int) -> tuple[bytes, tuple[int, int, int] | None]:

@@ -16,7 +16,7 @@ _BYTES = (1, 7)
 
 
 def strip(data: bytes) -> Stripped:
-    """Remove the other tags of the first directory in place, so that pixels stay where tags point to."""
+    """Remove the other tags of the first directory, and leave the pixels where tags point to."""
     order = "<" if data.startswith(b"II") else ">"
     is_big = 43 in data[2:4]
     # Formats of an offset, of the number of entries, and of an entry: tag, type, count, value.
@@ -31,8 +31,7 @@ def strip(data: bytes) -> Stripped:
             kept.append(data[at : at + size])
         elif tag == _PROFILE and kind in _BYTES and length <= MAX_PROFILE:
             profile = data[where : where + length]
-    stripped = bytearray(data)
     directory = struct.pack(order + number, len(kept)) + b"".join(kept) + bytes(struct.calcsize(order + offset))
     at = start - struct.calcsize(order + number)
-    stripped[at : at + len(directory)] = directory
-    return Stripped(bytes(stripped), profile)
+    view = memoryview(data)
+    return Stripped(b"".join([view[:at], directory, view[at + len(directory) :]]), profile)
