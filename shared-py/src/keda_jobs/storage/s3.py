@@ -64,7 +64,7 @@ class S3Bucket:
         self._connections = connections
         self._metrics = metrics
         self._timeouts = timeouts
-        self._name = f"bucket {self._bucket} at {urlsplit(settings.endpoint_url).netloc.rpartition('@')[2]}"
+        self._name = f"bucket {self._bucket} at {urlsplit(settings.endpoint_url).netloc}"
         self._uploads = Uploads()
         self._exit_stack = AsyncExitStack()
         self._client: S3Client
