@@ -169,6 +169,26 @@ async def test_a_missing_right_is_trouble_until_it_is_granted(users: Users, righ
         assert set(job.greeted) == {1}
 
 
+async def test_a_server_that_hangs_is_trouble_until_it_goes_on(users: Users) -> None:
+    await users.grant()
+    async with admin(users.server) as client, greeting(users.server) as job:
+        await client.publish("greet", b'{"n": 1}')
+        await until(lambda: returned(job.greeted == [1]))
+        users.server.signal(signal.SIGSTOP)
+        await until(lambda: returned(job.in_nats_trouble))
+        users.server.signal(signal.SIGCONT)
+        await until(lambda: returned(job.process.trouble.reason is None))
+        for n in range(2, 30):
+            await client.jetstream().publish("greet", b'{"n":%d}' % n)
+
+        async def done() -> bool:
+            return await lag(client) == (0, 0)
+
+        await until(done)
+        assert set(job.greeted) == set(range(1, 30))
+        assert job.client.stats["reconnects"] > 0
+
+
 async def test_while_no_ack_is_confirmed_one_message_runs_at_a_time(users: Users) -> None:
     publish, subscribe, _ = WITHOUT_A_RIGHT["ack"]
     await users.grant(publish, subscribe)

@@ -53,8 +53,8 @@ class Headers(dict[str, str]):
         match = _FIRST_LINE.fullmatch(first)
         if match is None or not lines:
             headers.readable = False
-        else:
-            headers.status, headers.description = _text(match[1] or b""), _text(match[2] or b"")
+        elif match[1] is not None:
+            headers.status, headers.description = match[1].decode(), _text(match[2] or b"")
         for line in lines:
             name, colon, value = line.partition(b":")
             if colon and _HEADER_NAME.fullmatch(key := name.decode("latin-1")):
@@ -65,7 +65,7 @@ class Headers(dict[str, str]):
 def _text(value: bytes) -> str:
     r"""Return `value` as text on one line. Other bytes than UTF-8 and control characters appear as `\xff`."""
     text = value.strip(b" \t").decode(errors="backslashreplace")
-    return _CONTROL.sub(lambda character: ascii(character[0])[1:-1], text)
+    return text if text.isprintable() else _CONTROL.sub(lambda character: ascii(character[0])[1:-1], text)
 
 
 def application_headers(headers: Mapping[str, str]) -> dict[str, str]:
