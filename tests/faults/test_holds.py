@@ -26,12 +26,12 @@ HOLD_TIMEOUT_S = "3"
 
 @pytest.fixture
 def launch(stack_environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., JobProcess]]:
-    """Return a function that starts image-resize without waiting for it: `launch(NATS_USER="job")`."""
+    """Return a function that starts a job without waiting for it: `launch("exporter", NATS_USER="job")`."""
     launched: list[JobProcess] = []
 
-    def launch_with(**changes: str) -> JobProcess:
+    def launch_with(name: str, **changes: str) -> JobProcess:
         environment = stack_environment | {"HOLD_TIMEOUT_S": HOLD_TIMEOUT_S} | changes
-        job = JobProcess("image-resize", environment, tmp_path / "launched.log")
+        job = JobProcess(name, environment, tmp_path / "launched.log")
         launched.append(job)
         job.launch()
         return job
@@ -121,19 +121,20 @@ async def test_a_restart_in_everybodys_trouble_does_no_harm(
 
 
 async def test_a_key_that_is_refused_at_the_start_ends_the_process(launch: Callable[..., JobProcess]) -> None:
-    job = launch(R2_SECRET_ACCESS_KEY="revoked-secret-key")
+    job = launch("image-resize", R2_SECRET_ACCESS_KEY="revoked-secret-key")
     said = await exited(job)
     assert "check R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY" in said
     assert "revoked-secret-key" not in job.log.read_text()
 
 
+@pytest.mark.parametrize("name", ["image-resize", "exporter"])
 async def test_nats_credentials_that_are_refused_at_the_start_end_the_process(
-    nats_server: NatsServer, launch: Callable[..., JobProcess]
+    nats_server: NatsServer, launch: Callable[..., JobProcess], name: str
 ) -> None:
     await asyncio.to_thread(nats_server.stop)
     nats_server._extra = "authorization { user: job, password: present }"
     await asyncio.to_thread(nats_server.start)
-    job = launch(NATS_USER="job", NATS_PASSWORD="revoked")
+    job = launch(name, NATS_USER="job", NATS_PASSWORD="revoked")
     said = await exited(job)
     assert "Authorization" in said
     assert "HOLD_TIMEOUT_S" in said

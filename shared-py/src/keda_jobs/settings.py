@@ -247,7 +247,9 @@ class JobSettings(NatsSettings, WorkSettings):
 
     concurrency: int = Field(8, ge=1, le=1024, description="messages in flight at once")
     handler_timeout_s: Seconds = Field(
-        120, gt=0, description="time for one attempt of the handler, then it counts as failed"
+        120,
+        gt=0,
+        description="time for one attempt of the handler without its calls of the store, then it counts as failed",
     )
     retry_max_deliveries: int = Field(
         15, ge=1, le=10_000, description="deliveries before a message becomes a dead letter"

@@ -89,7 +89,7 @@ spec:
             allowPrivilegeEscalation: false
             readOnlyRootFilesystem: true
             capabilities: {drop: [ALL]}
-          # Only readiness checks NATS: a restart would not repair it.
+          # Only readiness checks NATS. A job in trouble exits after HOLD_TIMEOUT_S.
           livenessProbe:
             httpGet: {path: /healthz, port: http}
             periodSeconds: 10
@@ -113,6 +113,7 @@ metadata:
   labels: {app: <job>, app.kubernetes.io/part-of: keda-jobs}
 spec:
   maxUnavailable: 50% # an evicted pod loses nothing, and half of them work on through a node's upgrade
+  unhealthyPodEvictionPolicy: AlwaysAllow # while the store is away no pod is ready, and a node must drain all the same
   selector:
     matchLabels: {app: <job>}
 ---
