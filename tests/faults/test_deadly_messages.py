@@ -92,6 +92,43 @@ async def test_no_handler_ends_the_process(
     assert dead["itself"].reason == "HandlerQuit: the handler raised SystemExit: 0"
 
 
+DEAF = """
+import asyncio
+from keda_jobs import Context, Event, JobSettings, event_job, run
+
+class ImageDownloaded(Event, subject="image-downloaded"):
+    key: str
+
+async def handle(event: ImageDownloaded, job: Context[JobSettings]) -> None:
+    while event.key == "deaf":
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass
+
+if __name__ == "__main__":
+    run(event_job(handle, JobSettings))
+"""
+
+
+async def test_a_handler_that_ignores_its_cancellation_holds_up_neither_its_slot_nor_the_exit(
+    declare: Declare, stream: StreamView, stack_environment: dict[str, str], tmp_path: Path
+) -> None:
+    await declare()
+    await stream.add_consumer("deaf", "image-downloaded", ack_wait_s=60)
+    package = write_job(tmp_path / "packages", "deaf", DEAF)
+    limits = {"RETRY_MAX_DELIVERIES": "1", "HANDLER_TIMEOUT_S": "0.5", "CONCURRENCY": "1"}
+    deaf = JobProcess("deaf", stack_environment | package | limits, tmp_path / "deaf.log")
+    await asyncio.to_thread(deaf.start)
+    await stream.publish("image-downloaded", [{"key": "deaf"}, {"key": "good"}])
+    said = await reported(deaf, 2)
+    assert [line["outcome"] for line in said] == ["dead_lettered", "acked"]
+    [dead_letter] = await stream.dead_letters()
+    assert dead_letter.error_class == "HandlerTimeout"
+    assert deaf.stop() == 1
+    assert "does not end, exiting without it" in deaf.log.read_text()
+
+
 async def test_a_message_whose_worker_is_killed_every_time_is_dead_at_the_16th_delivery_without_its_handler(
     declare: Declare, stream: StreamView, stack_environment: dict[str, str], tmp_path: Path
 ) -> None:

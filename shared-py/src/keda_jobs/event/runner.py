@@ -12,7 +12,7 @@ from keda_jobs.domain.message import Message
 from keda_jobs.domain.policy import Failed, HandlerQuit, HandlerResult, Succeeded
 from keda_jobs.errors import Permanent, Transient
 from keda_jobs.event.job import Handler, emitted_events
-from keda_jobs.runtime.time_limit import limit_time
+from keda_jobs.runtime.time_limit import TimeLimit
 
 _CANCEL_S = 5.0
 """Time for a cancelled handler to clean up. Then it is left behind, because no coroutine can be killed."""
@@ -57,16 +57,18 @@ class Runner:
         The handler has a task of its own. So its own `CancelledError` is none of the loop's, and one that ignores its
         cancellation holds up neither the loop nor its shutdown.
         """
+        limit = TimeLimit(self._timeout_s)
+        attempt = limit.start(self._attempt(message, max_bytes))
         try:
-            async with limit_time(self._timeout_s):
-                attempt = asyncio.create_task(self._attempt(message, max_bytes))
-                await asyncio.wait((attempt,))
-        except TimeoutError:
-            await _end(attempt, message)
-            return Failed(HandlerTimeout(f"no result after {self._timeout_s:g} s"))
+            await limit.over
         except asyncio.CancelledError:
             await _end(attempt, message)
             raise
+        finally:
+            limit.stop()
+        if not attempt.done():
+            await _end(attempt, message)
+            return Failed(HandlerTimeout(f"no result after {self._timeout_s:g} s"))
         if attempt.cancelled():
             return Failed(HandlerQuit("the handler cancelled its own task"))
         return attempt.result()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
@@ -36,8 +38,8 @@ def run_process(job: Job) -> int:
     try:
         settings = load_settings(job.settings)
         logging.getLogger().setLevel(settings.log_level)
-        with open_tracer(settings, job.name) as tracer, asyncio.Runner() as runner:
-            _run_to_end(runner.get_loop(), Process(job.name, settings, tracer).run(job))
+        with open_tracer(settings, job.name) as tracer:
+            _run_to_end(Process(job.name, settings, tracer).run(job))
     except (BrokerClosed, Misconfigured, PlatformError) as error:
         log.critical("%s", error)
         return 2 if isinstance(error, Misconfigured) else 1
@@ -53,20 +55,41 @@ def _hide_memory() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def _run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, None]) -> None:
+def _run_to_end(main: Coroutine[Any, Any, None]) -> None:
     """Run `main` to its end. Only its own exceptions end it.
 
     The loop stops when any task or callback raises `SystemExit` or `KeyboardInterrupt`. Such a task is one that a
     handler has started, because signals have handlers of their own. The loop goes on where it stopped.
     """
-    task = loop.create_task(main)
-    while not task.done():
-        try:
-            loop.run_until_complete(task)
-        except (SystemExit, KeyboardInterrupt) as error:
-            if task.done():
-                raise
-            log.error("a task of a handler raised %s; the process goes on", type(error).__name__, exc_info=error)
+    runner = asyncio.Runner()
+    try:
+        task = runner.get_loop().create_task(main)
+        while not task.done():
+            _run_on(runner.get_loop(), task)
+        task.result()
+    finally:
+        _close(runner)
+
+
+def _run_on(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+    try:
+        loop.run_until_complete(asyncio.wait((task,)))
+    except (SystemExit, KeyboardInterrupt) as error:
+        log.error("a task of a handler raised %s; the process goes on", type(error).__name__, exc_info=error)
+
+
+def _close(runner: asyncio.Runner) -> None:
+    """Cancel what handlers have left behind. Tasks and threads that ignore it do not hold up the exit."""
+    exit_anyway = threading.Timer(_CLOSING_S, _exit_anyway)
+    exit_anyway.daemon = True
+    exit_anyway.start()
+    runner.close()
+    exit_anyway.cancel()
+
+
+def _exit_anyway() -> None:
+    log.error("a task or a thread of a handler does not end, exiting without it")
+    os._exit(1)
 
 
 class Process(Generic[S]):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _running: ContextVar[TimeLimit | None] = ContextVar("time_limit", default=None)
 
@@ -14,40 +16,52 @@ _running: ContextVar[TimeLimit | None] = ContextVar("time_limit", default=None)
 class TimeLimit:
     """Limit of one handler, shared by all tasks that the handler starts."""
 
-    def __init__(self, timeout: asyncio.Timeout) -> None:
-        self._timeout = timeout
+    def __init__(self, duration_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        # A timer and a future cost half of asyncio.timeout and asyncio.wait, for each message.
+        self.over: asyncio.Future[None] = self._loop.create_future()
+        """Done once the work has ended or its time is over."""
+        self._timer = self._loop.call_later(duration_s, self._end)
         self._suspended = 0
         self._left_s = 0.0
+
+    @property
+    def ends_at(self) -> float | None:
+        """When the time is over, by the clock of the loop. None while the clock stands still."""
+        return None if self._timer.cancelled() else self._timer.when()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `work` in a task of its own, which may stop the clock."""
+        token = _running.set(self)
+        try:
+            task = self._loop.create_task(work)
+        finally:
+            _running.reset(token)
+        task.add_done_callback(self._end)
+        return task
+
+    def stop(self) -> None:
+        """Stop the clock for good."""
+        self._end()
+        self._timer.cancel()
+
+    def _end(self, *_task: object) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
 
     def suspend(self) -> None:
         """Stop the clock. Calls may overlap."""
         if not self._suspended:
-            now = asyncio.get_running_loop().time()
-            self._left_s = (self._timeout.when() or now) - now
-            self._reschedule(None)
+            self._left_s = self._timer.when() - self._loop.time()
+            self._timer.cancel()
         self._suspended += 1
 
     def resume(self) -> None:
         """Undo one `suspend`. The clock runs again after the last one."""
         self._suspended -= 1
-        if not self._suspended:
-            self._reschedule(asyncio.get_running_loop().time() + self._left_s)
-
-    def _reschedule(self, when: float | None) -> None:
-        # A task that outlives its handler, or handles its cancellation, has no clock to stop.
-        with contextlib.suppress(RuntimeError):
-            self._timeout.reschedule(when)
-
-
-@asynccontextmanager
-async def limit_time(duration_s: float) -> AsyncIterator[None]:
-    """Cancel the block after `duration_s`, and raise `TimeoutError`. Tasks started in it may stop the clock."""
-    async with asyncio.timeout(duration_s) as timeout:
-        token = _running.set(TimeLimit(timeout))
-        try:
-            yield
-        finally:
-            _running.reset(token)
+        # A task may outlive its handler.
+        if not self._suspended and not self.over.done():
+            self._timer = self._loop.call_later(self._left_s, self._end)
 
 
 @contextmanager
