@@ -196,6 +196,12 @@ async def test_a_sloppy_location_is_followed(location: str) -> None:
         assert await fetch(origin, origin.url("start")) == PNG
 
 
+async def test_the_bytes_of_a_location_that_is_not_utf_8_are_kept() -> None:
+    async with Origin(start=redirect("/found?é").decode().encode("latin-1"), found=answer(PNG)) as origin:
+        assert await fetch(origin, origin.url("start")) == PNG
+        assert origin.requests[1].startswith(b"GET /found?%E9 HTTP/1.1\r\n")
+
+
 async def test_a_sloppy_location_passes_the_guard() -> None:
     for location in (
         "\\\\10.0.0.1\\x",

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,26 +20,36 @@ from image_download.names import Resolver
 MANY = 40
 
 
-@pytest.fixture
-def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """Replace the system's resolver. Names that begin with "slow" have no answer until the function is called."""
-    released = threading.Event()
+class Lookups:
+    """Fake of the system's resolver. Names that begin with "slow" have no answer until `release`."""
 
-    def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+    def __init__(self) -> None:
+        self.stuck = threading.Semaphore(0)
+        self._released = threading.Event()
+        self.release = self._released.set
+
+    def getaddrinfo(self, host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        """Answer for `host` as `socket.getaddrinfo` does."""
         if host.startswith("slow"):
-            released.wait()
+            self.stuck.release()
+            self._released.wait()
         if host.startswith("unknown"):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         v6 = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0))
         return [v6, (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    yield released.set
-    released.set()
+
+@pytest.fixture
+def lookups(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lookups]:
+    """Replace the system's resolver, and answer everything at the end."""
+    fake = Lookups()
+    monkeypatch.setattr(socket, "getaddrinfo", fake.getaddrinfo)
+    yield fake
+    fake.release()
 
 
 async def test_names_without_an_answer_delay_neither_other_downloads_nor_other_threads(
-    release: Callable[[], None],
+    lookups: Lookups,
 ) -> None:
     async with (
         Origin(image=answer(PNG)) as origin,
@@ -51,32 +61,33 @@ async def test_names_without_an_answer_delay_neither_other_downloads_nor_other_t
             assert await asyncio.wait_for(asyncio.to_thread(int), 30) == 0
             assert not any(task.done() for task in slow)
         finally:
-            release()
+            lookups.release()
         assert await asyncio.gather(*slow) == [PNG] * MANY
 
 
-async def test_a_name_without_an_answer_ends_with_the_time_limit(release: Callable[[], None]) -> None:
+async def test_a_name_without_an_answer_ends_with_the_time_limit(lookups: Lookups) -> None:
     async with fetching(download_timeout_s=0.2) as fetcher:
         with pytest.raises(NetworkTrouble, match=r"not complete after 0\.2 s"):
             await fetcher.fetch("http://slow.test/")
-    release()
+    lookups.release()
 
 
-async def test_an_unknown_name_gets_a_few_attempts(release: Callable[[], None]) -> None:
+async def test_an_unknown_name_gets_a_few_attempts(lookups: Lookups) -> None:
     async with fetching() as fetcher:
         with pytest.raises(NetworkTrouble, match="the host is unknown") as failed:
             await fetcher.fetch("http://unknown.test/")
     assert failed.value.max_deliveries == 3
 
 
-async def test_the_threads_of_lookups_are_limited_and_come_back(release: Callable[[], None]) -> None:
+async def test_the_threads_of_lookups_are_limited_and_come_back(lookups: Lookups) -> None:
     resolver = Resolver(concurrency=1)
     stuck = [asyncio.create_task(resolver.resolve(f"slow{number}.test")) for number in range(8)]
-    await asyncio.sleep(0)
+    for _ in stuck:
+        assert await asyncio.to_thread(lookups.stuck.acquire, timeout=60)
     with pytest.raises(OSError, match="too many lookups of host names have no answer yet"):
         await resolver.resolve("quick.test")
     stuck.pop().cancel()
-    release()
+    lookups.release()
     for found in await asyncio.gather(*stuck):
         assert [address["host"] for address in found] == ["::1", "127.0.0.1"]
     for thread in threading.enumerate():

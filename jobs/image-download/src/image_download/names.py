@@ -29,8 +29,6 @@ class Resolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """Return the addresses of `host`. Raises `OSError`."""
-        if not self._free.acquire(blocking=False):
-            raise OSError(errno.EAGAIN, "too many lookups of host names have no answer yet")
         answer: Future[list[Any]] = Future()
         answer.set_running_or_notify_cancel()
         Thread(target=self._look_up, args=(answer, host, port, family), name="lookup", daemon=True).start()
@@ -45,6 +43,9 @@ class Resolver(AbstractResolver):
         """Do nothing: lookups end by themselves."""
 
     def _look_up(self, answer: Future[list[Any]], host: str, port: int, family: int) -> None:
+        if not self._free.acquire(blocking=False):
+            answer.set_exception(OSError(errno.EAGAIN, "too many lookups of host names have no answer yet"))
+            return
         try:
             answer.set_result(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG))
         except (OSError, UnicodeError) as error:
