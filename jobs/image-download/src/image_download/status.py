@@ -42,7 +42,7 @@ def failure(status: int, delay_s: float | None) -> Permanent | Transient:
     """Build the error for an answer without a picture, whose server asked for a delay of `delay_s` seconds or none."""
     text = f"the server answered {status}"
     if delay_s is not None and (status >= 400 or has_body(status)) and status not in _GONE:
-        return RetryAfter(f"{text} with Retry-After {delay_s:.0f} s", delay_s=delay_s)
+        return RetryAfter(f"{text} and asks for a pause of {delay_s:.0f} s", delay_s=delay_s)
     return HttpUnavailable(text) if status in _RETRYABLE else HttpRefused(text)
 
 
