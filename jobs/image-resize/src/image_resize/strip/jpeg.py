@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from image_resize.strip.exif import orientation
 from image_resize.strip.stripped import MAX_PROFILE, Stripped
 
-_START, _SCAN = 0xD8, 0xDA
+_MARKER = re.compile(rb"\xff([\x01-\xfe])")
+_SCAN = 0xDA
 _ALONE = frozenset({0x01, *range(0xD0, 0xDA)})
 _APP0, _APP1, _APP2, _APP14 = 0xE0, 0xE1, 0xE2, 0xEE
 _OTHER_METADATA = frozenset(range(0xE0, 0xFF))
@@ -39,16 +41,14 @@ def strip(data: bytes) -> Stripped:
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start and end of each segment's body, up to the first scan. Bytes between segments are skipped."""
     at = 2
-    while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data):
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-        elif marker == 0 or marker in _ALONE:
-            at += 2
+    while (match := _MARKER.search(data, at)) and match.end() + 2 <= len(data):
+        marker, at = match[1][0], match.end() + 2
+        if marker in _ALONE:
+            at = match.end()
         else:
-            end = at + 2 + int.from_bytes(data[at + 2 : at + 4])
-            yield marker, at + 4, end
-            at = max(end, at + 4)
+            end = match.end() + int.from_bytes(data[match.end() : at])
+            yield marker, at, end
+            at = max(end, at)
 
 
 def _joined(pieces: list[bytes]) -> bytes | None:
