@@ -15,6 +15,7 @@ import pytest
 
 from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.headers import Header
+from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.domain.subjects import RETRY_STREAM, STREAM, STREAMS, due_subject, fire_subject
@@ -153,13 +154,17 @@ async def schedule_and_wait(connection: NatsConnection, count: int) -> None:
     await until(lambda: datetime.now(UTC) > due - timedelta(seconds=0.5))
 
 
+def identity(number: int) -> Identity:
+    return Identity(JOB, number + 1, 1)
+
+
 async def schedule(connection: NatsConnection, dues: list[datetime]) -> None:
     """Schedule a retry for each time, as a job does."""
     broker = await JetStreamBroker.bind(connection, f"{JOB}-consumer")
     slots = asyncio.Semaphore(100)
 
     async def schedule_one(number: int, due: datetime) -> None:
-        message = Message("greet", b"{}", {}, str(number), 1, number, due)
+        message = Message("greet", b"{}", {}, identity(number), 1, number, due)
         async with slots:
             await until(lambda: answered(broker.publish(scheduled_retry(message, JOB, 0, due))))
 
@@ -169,7 +174,7 @@ async def schedule(connection: NatsConnection, dues: list[datetime]) -> None:
 async def fire(connection: NatsConnection, numbers: range) -> None:
     """Publish retries that are due."""
     for number in numbers:
-        headers: dict[str, str] = {Header.ID: str(number)}
+        headers: dict[str, str] = {Header.ID: str(identity(number))}
         await publish(connection, Outgoing(fire_subject(JOB), b"{}", f"fired:{uuid.uuid4()}", headers))
 
 
@@ -194,4 +199,4 @@ async def all_arrived_once(connection: NatsConnection, count: int) -> None:
 
     await until(none_is_left, DEADLINE_S)
     found: Counter[str] = await until(lambda: answered(ids()), DEADLINE_S)
-    assert found == Counter(map(str, range(count)))
+    assert found == Counter(str(identity(number)) for number in range(count))

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from nats.aio.client import Client
 
+from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.domain.subjects import STREAM
@@ -71,7 +72,9 @@ def overdue_retry(platform: Platform) -> Iterator[None]:
 
     NATS does not fire it, not even once there is room again. Seen with nats-server 2.15.1. A restart fires it.
     """
-    message = Message("image-download", _download(platform), {}, "drill", 1, 1, datetime.now(UTC))
+    message = Message(
+        "image-download", _download(platform), {}, Identity("image-download", 1, 1), 1, 1, datetime.now(UTC)
+    )
     retry = scheduled_retry(message, "image-download", 2, datetime.now(UTC))
 
     async def schedule(client: Client) -> None:

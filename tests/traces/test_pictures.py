@@ -147,13 +147,16 @@ async def test_a_picture_is_one_trace_through_both_jobs(pictures: Pictures) -> N
     assert published.parent is None
     assert (parent_of(downloaded), linked(downloaded)) == (id_of(published), [id_of(published)])
     assert (parent_of(resized), linked(resized)) == (id_of(downloaded), [id_of(downloaded)])
+    message_id = (downloaded.attributes or {})["messaging.message.id"]
+    assert isinstance(message_id, str)
+    assert message_id.startswith("image-download-1-")
     assert dict(downloaded.attributes or {}) == {
         "messaging.system": "nats",
         "messaging.destination.name": "image-download",
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
         "messaging.consumer.group.name": "image-download-consumer",
-        "messaging.message.id": "image-download-1",
+        "messaging.message.id": message_id,
         "keda_jobs.attempt": 1,
         "keda_jobs.outcome": "acked",
     }

@@ -9,6 +9,7 @@ import pytest
 
 from keda_jobs.domain.broker import MessageTooLarge, Outgoing
 from keda_jobs.domain.headers import header_bytes
+from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.event.heartbeat import Heartbeat
@@ -22,7 +23,7 @@ def greet(number: int = 0, **headers: str) -> Outgoing:
 
 
 def waiting(delay_s: float, attempt: int = 1) -> Outgoing:
-    message = Message("greet", b"{}", {"trace": "1"}, "greeter-1", attempt, 1, datetime.now(UTC))
+    message = Message("greet", b"{}", {"trace": "1"}, Identity(JOB, 1, 1), attempt, 1, datetime.now(UTC))
     return scheduled_retry(message, JOB, delay_s, datetime.now(UTC))
 
 
@@ -118,7 +119,7 @@ async def test_a_waiting_retry_is_no_lag_and_comes_back_when_due(world: World) -
     assert datetime.now(UTC) >= datetime.fromisoformat(retry.headers["Nats-Schedule"].removeprefix("@at "))
     received = delivery.received
     assert (received.subject, received.data, received.num_delivered) == ("retry.due.greeter", b"{}", 1)
-    assert received.headers["Keda-Jobs-Id"] == "greeter-1"
+    assert received.headers["Keda-Jobs-Id"] == "greeter-1-1"
     assert received.headers["Keda-Jobs-Attempt"] == "1"
     assert received.headers["Keda-Jobs-Subject"] == "greet"
     assert received.headers["trace"] == "1"
@@ -149,7 +150,7 @@ async def test_what_is_published_to_fire_comes_as_a_due_retry(world: World) -> N
 
 async def test_a_retry_with_the_largest_headers_holds_up_no_other(world: World) -> None:
     def retry(number: int, size: int) -> Outgoing:
-        message = Message("greet", b"{}", {"x": "x" * size}, f"greeter-{number}-{'1' * 240}", 1, 1, datetime.now(UTC))
+        message = Message("greet", b"{}", {"x": "x" * size}, Identity(JOB, 10 + number, 2**63), 1, 1, datetime.now(UTC))
         return scheduled_retry(message, JOB, 0, datetime.now(UTC))
 
     room = 48 * 1024 - header_bytes(retry(0, 0).wire_headers(world.broker.max_payload))

@@ -15,7 +15,9 @@ from nats.aio.client import Client
 from nats.js.api import ConsumerConfig
 
 from keda_jobs.domain.broker import Delivery, Outgoing
+from keda_jobs.domain.dead_letter import dead_letter
 from keda_jobs.domain.message import Message
+from keda_jobs.domain.policy import Dead
 from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerClosed, BrokerUnavailable, Misconfigured
@@ -104,6 +106,28 @@ async def test_two_jobs_may_retry_the_same_message_at_the_same_time(nats_server:
             await delivery.ack()
         for broker in (resize, classify):
             assert (await next_delivery(broker)).received.headers["Keda-Jobs-Attempt"] == "1"
+
+
+async def test_a_stream_made_anew_with_a_message_in_flight_loses_none(nats_server: NatsServer) -> None:
+    """The numbers of the new stream begin at 1 again, while outcomes of the old one's messages are still published."""
+    async with broker_of(nats_server, "resize") as (client, resize):
+        messages = []
+        for _ in range(2):
+            await make_stream(client, "resize")
+            await client.jetstream().publish("pictures", b"{}")
+            delivery = await next_delivery(resize)
+            messages.append(Message.from_delivery(delivery.received, "resize"))
+            if len(messages) == 1:
+                await client.jetstream().delete_stream(STREAM)
+        assert [message.sequence for message in messages] == [1, 1]
+        await delivery.ack()
+        for message in messages:
+            dead = dead_letter(message, "resize", Dead("no", "No"), resize.max_payload, datetime.now(UTC))
+            assert await resize.publish(Outgoing("pictures", b"{}", message.id.msg_id("pictures")))
+            assert await resize.publish(dead)
+            assert await resize.publish(scheduled_retry(message, "resize", 1.0, datetime.now(UTC)))
+        back = [Message.from_delivery((await next_delivery(resize)).received, "resize") for _ in range(4)]
+        assert {message.id for message in back if message.attempt == 2} == {message.id for message in messages}
 
 
 async def test_a_dead_letter_outlives_the_max_age_of_the_stream(nats_server: NatsServer) -> None:

@@ -13,6 +13,7 @@ import pytest
 from nats.aio.client import Client
 
 from keda_jobs.domain.dead_letter import dead_letter
+from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.policy import Dead
 from stack import NatsServer
@@ -36,7 +37,7 @@ async def ask(client: Client, verb: str, body: dict[str, Any]) -> dict[str, Any]
 
 
 async def bury(client: Client, data: bytes, *, max_payload: int = 1024 * 1024) -> int:
-    message = Message("image-download", data, {}, "image-download-1", 15, 1, datetime.now(UTC))
+    message = Message("image-download", data, {}, Identity("image-download", 1, 1), 15, 1, datetime.now(UTC))
     stored = dead_letter(message, "image-download", Dead("NotFound: 404", "NotFound"), max_payload, datetime.now(UTC))
     ack = await client.jetstream().publish(stored.subject, stored.data, headers=dict(stored.headers))
     return ack.seq

@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 
 from keda_jobs.domain.dead_letter import DeadLetter, dead_letter, parse_dead_letter
 from keda_jobs.domain.headers import header_bytes
+from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message, Received
 from keda_jobs.domain.policy import Dead
 from keda_jobs.domain.retry import scheduled_retry
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+NOW_NS = 1_767_323_045_000_000_000
+ID = Identity("image-download", 7, NOW_NS)
 MAX_PAYLOAD = 1024 * 1024
 EXACT = [
     b'{"url": 1.00000000000000000001}',
@@ -36,7 +39,7 @@ def received(**changes: object) -> Received:
         "headers": {"trace": "1"},
         "num_delivered": 1,
         "sequence": 7,
-        "published_at": NOW,
+        "timestamp_ns": NOW_NS,
     }
     return Received(**(fields | changes))  # type: ignore[arg-type]
 
@@ -45,9 +48,9 @@ def message(data: bytes = b'{"url":"a"}', headers: dict[str, str] | None = None)
     return Message.from_delivery(received(data=data, headers=headers or {}), "image-download")
 
 
-def test_a_new_message_is_identified_by_job_and_sequence() -> None:
+def test_a_new_message_is_identified_by_job_sequence_and_time() -> None:
     new = Message.from_delivery(received(num_delivered=2), "image-download")
-    assert (new.id, new.attempt, new.subject) == ("image-download-7", 2, "image-download")
+    assert (new.id, new.attempt, new.subject) == (ID, 2, "image-download")
 
 
 def test_two_jobs_on_one_subject_never_share_an_id() -> None:
@@ -57,8 +60,8 @@ def test_two_jobs_on_one_subject_never_share_an_id() -> None:
 def test_id_count_subject_headers_and_body_survive_a_retry() -> None:
     first = Message.from_delivery(received(num_delivered=2), "image-download")
     outgoing = scheduled_retry(first, "image-download", 90.5, NOW)
-    assert outgoing.subject == "retry.wait.image-download.image-download-7"
-    assert outgoing.msg_id == "image-download-7:2"
+    assert outgoing.subject == "retry.wait.image-download.image-download-7-1767323045000000000"
+    assert outgoing.msg_id == "image-download-7-1767323045000000000:retry:2"
     assert outgoing.headers["Nats-Schedule"] == "@at 2026-01-02T03:05:35.500000Z"
     assert outgoing.headers["Nats-Schedule-Target"] == "retry.fire.image-download"
 
@@ -73,7 +76,7 @@ def test_id_count_subject_headers_and_body_survive_a_retry() -> None:
 def test_library_headers_are_not_trusted_on_an_open_subject() -> None:
     forged = {"Keda-Jobs-Attempt": "14", "Keda-Jobs-Id": "x", "Keda-Jobs-Subject": "other"}
     new = Message.from_delivery(received(headers=forged), "image-download")
-    assert (new.id, new.attempt, new.subject) == ("image-download-7", 1, "image-download")
+    assert (new.id, new.attempt, new.subject) == (ID, 1, "image-download")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ def test_library_headers_are_not_trusted_on_an_open_subject() -> None:
 )
 def test_invalid_library_headers_are_not_trusted_anywhere(headers: dict[str, str]) -> None:
     due = Message.from_delivery(received(subject="retry.due.image-download", headers=headers), "image-download")
-    assert (due.id, due.attempt, due.subject) == ("image-download-7", 1, "retry.due.image-download")
+    assert (due.id, due.attempt, due.subject) == (ID, 1, "retry.due.image-download")
 
 
 def test_a_header_that_clients_may_not_publish_is_dropped() -> None:

@@ -89,6 +89,7 @@ def test_a_long_step_is_not_shortened_by_retry_after() -> None:
 
 
 STAMP = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+STAMP_NS = int(STAMP.timestamp()) * 10**9
 
 
 @given(
@@ -100,7 +101,7 @@ STAMP = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 def test_no_step_header_or_clock_schedules_a_retry_beyond_what_the_stream_keeps(
     step_s: float, attempt: int, error: Exception, clock: datetime
 ) -> None:
-    received = Received("made", b"{}", {}, attempt, 7, STAMP)
+    received = Received("made", b"{}", {}, attempt, 7, STAMP_NS)
     message = Message.from_delivery(received, "maker")
     decision = RetryPolicy(10_000, step_s).decide(Failed(error), attempt)
     assert isinstance(decision, Retry)

@@ -17,6 +17,7 @@ from pydantic import field_serializer
 
 from keda_jobs.domain.dead_letter import dead_letter
 from keda_jobs.domain.event import Event
+from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.policy import Ack, Dead, Decision, Failed, HandlerResult, Hold, Retry, RetryPolicy, Succeeded
 from keda_jobs.errors import Permanent, RetryAfter, StoreUnavailable, Transient
@@ -52,7 +53,7 @@ class Unwritable(Answered):
 
 Handle = Callable[[Asked, Any], Awaitable[Any]]
 
-MESSAGE = Message("asked", b'{"n":1}', {}, "job-1", 1, 1, datetime.now(UTC))
+MESSAGE = Message("asked", b'{"n":1}', {}, Identity("job", 1, 1), 1, 1, datetime.now(UTC))
 
 
 def runner_of(handle: Callable[[], Awaitable[Any]], timeout_s: float = 60) -> Runner:

@@ -14,6 +14,7 @@ import nats
 import pytest
 
 from keda_jobs.domain.dead_letter import dead_letter
+from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.policy import Dead
 from keda_jobs.event.job import EventJob
@@ -63,7 +64,9 @@ def stored_dead_letter(nats_server: NatsServer, environment: dict[str, str]) -> 
 async def store_dead_letter(url: str) -> int:
     """Store a dead letter and return its number."""
     client = await nats.connect(url)
-    message = Message("image-download", b'{"url": "https://a/1.png"}', {}, "id", 15, 1, datetime.now(UTC))
+    message = Message(
+        "image-download", b'{"url": "https://a/1.png"}', {}, Identity("image-download", 1, 1), 15, 1, datetime.now(UTC)
+    )
     dead = Dead("the server answered 503", "HttpUnavailable")
     outgoing = dead_letter(message, "image-download", dead, 1024 * 1024, datetime.now(UTC))
     stored = await client.jetstream().publish(outgoing.subject, outgoing.data, headers=dict(outgoing.headers))

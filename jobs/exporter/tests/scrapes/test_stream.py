@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from exporter.settings import Settings
 from exporter.stream import StreamReader
 from keda_jobs.domain.headers import Header
+from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.domain.subjects import STREAM, STREAMS
@@ -115,7 +116,7 @@ async def test_waiting_retries_and_the_next_due_time_are_reported(
     await declare()
     now = datetime.now(UTC)
     for number, delay_s in enumerate((7200, 600, 3600)):
-        message = Message("image-download", b"{}", {}, str(number), 1, number, now)
+        message = Message("image-download", b"{}", {}, Identity("image-download", number + 1, 1), 1, number, now)
         retry = scheduled_retry(message, "image-download", delay_s, now)
         await client.jetstream().publish(retry.subject, retry.data, headers=dict(retry.headers))
 

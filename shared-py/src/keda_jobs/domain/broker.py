@@ -8,7 +8,7 @@ from typing import Protocol
 
 from keda_jobs.domain.headers import header_bytes
 from keda_jobs.domain.message import Received
-from keda_jobs.errors import Permanent
+from keda_jobs.errors import BrokerUnavailable, Permanent
 
 _MAX_HEADER_BYTES = 48 * 1024
 """JetStream takes 64 KiB. The rest is room for what the server adds when a retry is due.
@@ -19,6 +19,10 @@ Above its limit the events stream could not take the retry, and every retry behi
 
 class MessageTooLarge(Permanent):
     """The message is larger than the server's max_payload, or its headers than 48 KiB."""
+
+
+class NotConfirmed(BrokerUnavailable):
+    """The server did not confirm in time: the message may be stored or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,5 +78,6 @@ class Broker(Protocol):
     async def publish(self, outgoing: Outgoing) -> bool:
         """Store a message, wait for the confirmation, and return whether its `msg_id` is new.
 
-        Raises `BrokerUnavailable`, or `MessageTooLarge` before anything is sent.
+        Raises `NotConfirmed` when it may be stored or not, `BrokerUnavailable` when it is not, or `MessageTooLarge`
+        before anything is sent.
         """

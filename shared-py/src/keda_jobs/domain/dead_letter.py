@@ -57,7 +57,7 @@ def dead_letter(message: Message, job: str, dead: Dead, max_payload: int, now: d
         Header.JOB: job,
         Header.REASON: dead.reason.encode("ascii", "backslashreplace").decode(),
         Header.ERROR_CLASS: dead.error_class.encode("ascii", "backslashreplace").decode(),
-        Header.ID: message.id,
+        Header.ID: str(message.id),
         Header.SEQUENCE: str(message.sequence),
         Header.PUBLISHED_AT: message.published_at.isoformat(),
         Header.DIED_AT: now.isoformat(),
@@ -68,7 +68,7 @@ def dead_letter(message: Message, job: str, dead: Dead, max_payload: int, now: d
     headers[Header.DATA] = kind if has_headers else DataKind.TRUNCATED
     if headers[Header.DATA] == DataKind.TRUNCATED:
         headers[Header.SIZE] = str(len(message.data))
-    return Outgoing(DEAD_LETTER, _body(message, data), f"{message.id}:{DEAD_LETTER}", headers)
+    return Outgoing(DEAD_LETTER, _body(message, data), message.id.msg_id(DEAD_LETTER), headers)
 
 
 def digest(data: bytes) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from keda_jobs.domain.headers import Header, application_headers, header_bytes
+from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.subjects import due_subject, is_literal
 
-# An id is one part of a subject.
-_ID = re.compile(r"[0-9A-Za-z_-]{1,255}")
 _LONGEST_SUBJECT = 255
 
 STREAM_KEEPS = timedelta(days=14)
@@ -21,34 +20,43 @@ STREAM_KEEPS = timedelta(days=14)
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """Message as the broker delivers it, before anything in it is trusted."""
+    """Message as the broker delivers it, before anything in it is trusted.
+
+    `timestamp_ns` is the server's time at which the stream stored it, in nanoseconds since 1970.
+    """
 
     subject: str
     data: bytes
     headers: Mapping[str, str]
     num_delivered: int
     sequence: int
-    published_at: datetime
+    timestamp_ns: int
     has_readable_headers: bool = True
+
+    @property
+    def published_at(self) -> datetime:
+        """Time at which the stream stored the message, cut to microseconds."""
+        seconds, nanoseconds = divmod(self.timestamp_ns, 10**9)
+        return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=nanoseconds // 1000)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """One event on its way through one job.
 
-    `id` is the same for all attempts of the job at this event. It names the job, because two jobs that read one subject
-    must not share an id: the broker would drop one's retry as a duplicate of the other's. `attempt` counts deliveries
-    over all retries, including this one.
+    `id` is the same for all attempts of the job at this event. `attempt` counts deliveries over all retries, including
+    this one. `redelivered` says that an earlier delivery may have had its outcome stored already.
     """
 
     subject: str
     data: bytes
     headers: Mapping[str, str]
-    id: str
+    id: Identity
     attempt: int
     sequence: int
     published_at: datetime
     has_readable_headers: bool = True
+    redelivered: bool = False
 
     @property
     def size(self) -> int:
@@ -75,9 +83,10 @@ class Message:
             subject=subject if is_literal(subject) and len(subject) <= _LONGEST_SUBJECT else received.subject,
             data=received.data,
             headers=application_headers(received.headers),
-            id=carried_id if _ID.fullmatch(carried_id) else f"{job}-{received.sequence}",
+            id=Identity.parse(carried_id, job) or Identity(job, received.sequence, received.timestamp_ns),
             attempt=received.num_delivered + (int(count) if re.fullmatch("[0-9]{1,6}", count) else 0),
             sequence=received.sequence,
             published_at=received.published_at,
             has_readable_headers=received.has_readable_headers,
+            redelivered=received.num_delivered > 1,
         )

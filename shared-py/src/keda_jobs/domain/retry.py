@@ -23,7 +23,7 @@ def scheduled_retry(message: Message, job: str, delay_s: float, now: datetime) -
     The server strips `Nats-Msg-Id` when the schedule fires, so id and attempt travel in our own headers.
     """
     due = now + timedelta(seconds=delay_s)
-    return _scheduled(message, job, due, message.attempt, f"{message.id}:{message.attempt}")
+    return _scheduled(message, job, due, message.attempt, message.id.msg_id(f"retry:{message.attempt}"))
 
 
 def scheduled_return(message: Message, job: str, now: datetime) -> Outgoing:
@@ -31,7 +31,7 @@ def scheduled_return(message: Message, job: str, now: datetime) -> Outgoing:
 
     Its `msg_id` is that of no retry: the server would take one for the other, and drop it.
     """
-    msg_id = f"{message.id}:returned:{message.sequence}"
+    msg_id = message.id.msg_id(f"returned:{message.sequence}")
     return _scheduled(message, job, now + _RETURN_DELAY, message.attempt - 1, msg_id)
 
 
@@ -39,8 +39,8 @@ def _scheduled(message: Message, job: str, due: datetime, deliveries: int, msg_i
     headers = dict(message.headers) | {
         Header.SCHEDULE: f"@at {due.isoformat(timespec='microseconds').replace('+00:00', 'Z')}",
         Header.SCHEDULE_TARGET: fire_subject(job),
-        Header.ID: message.id,
+        Header.ID: str(message.id),
         Header.ATTEMPT: str(deliveries),
         Header.SUBJECT: message.subject,
     }
-    return Outgoing(waiting_subject(job, message.id), message.data, msg_id, headers)
+    return Outgoing(waiting_subject(job, str(message.id)), message.data, msg_id, headers)

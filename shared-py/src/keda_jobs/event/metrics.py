@@ -36,6 +36,9 @@ class EventMetrics:
         self._dead_letters = Counter(
             "keda_jobs_dead_letters_total", "Dead letters by error class", ["job", "error_class"], registry=registry
         )
+        self.duplicate_ids = registry.counter(
+            "keda_jobs_duplicate_ids_total", "Messages stored under a new id because another one had theirs"
+        )
         self.fetched_at = time.monotonic()
         registry.gauge(
             "keda_jobs_fetch_age_seconds", "Time since NATS last answered a fetch, with messages or without"

@@ -117,4 +117,4 @@ async def _end(attempt: asyncio.Task[HandlerResult], message: Message) -> None:
     attempt.cancel()
     await asyncio.wait((attempt,), timeout=_CANCEL_S)
     if not attempt.done():
-        log.error("the handler ignores its cancellation and is left behind", extra={"msg_id": message.id})
+        log.error("the handler ignores its cancellation and is left behind", extra={"msg_id": str(message.id)})

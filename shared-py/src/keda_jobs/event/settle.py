@@ -7,7 +7,6 @@ import dataclasses
 import logging
 import time
 from datetime import UTC, datetime
-from functools import partial
 from typing import assert_never
 
 from keda_jobs.domain.broker import Broker, Delivery, Outgoing
@@ -31,8 +30,9 @@ from keda_jobs.domain.retry import scheduled_retry, scheduled_return
 from keda_jobs.errors import BrokerUnavailable, JobError, Permanent, PlatformError
 from keda_jobs.event.heartbeat import Heartbeat
 from keda_jobs.event.metrics import EventMetrics
+from keda_jobs.event.publishing import Publisher
 from keda_jobs.event.runner import Runner
-from keda_jobs.runtime.backoff import Backoff, retry_until
+from keda_jobs.runtime.backoff import Backoff
 from keda_jobs.runtime.process import Process
 from keda_jobs.runtime.tracing import Span
 from keda_jobs.runtime.trouble import Part
@@ -43,10 +43,6 @@ log = logging.getLogger(__name__)
 # A server that crashed may have forgotten that it delivered a message. It never answers the ack, and delivers the
 # message again, to a handler whose effects are safe to repeat.
 _ACK_TRIES = 2
-
-
-class DeadLetterRefused(PlatformError):
-    """The broker refuses the dead letter. One about the refusal would be refused too, so the message waits."""
 
 
 class _StillHeld(Exception):
@@ -78,7 +74,8 @@ class Settler:
         # A message that was not acked comes again after its ack_wait. If none does, nothing is left to confirm.
         self.acks = process.trouble.watch(Part(fades_s=2 * settings.ack_wait_s))
         """In trouble while NATS does not confirm acks."""
-        self._publish_backoff = process.trouble.watch(Backoff(), is_everybodys=True)
+        publish_backoff = process.trouble.watch(Backoff(), is_everybodys=True)
+        self._publisher = Publisher(broker, metrics, publish_backoff, process.shutdown)
         self.fetch_ended = asyncio.Event()
         """Set once no fetch is open any more."""
 
@@ -128,21 +125,10 @@ class Settler:
         """Have the decision's messages stored. One that the broker refuses makes it a dead letter."""
         try:
             for outgoing in self._outgoing(decision, message, span):
-                store = partial(self._store, outgoing, is_dead=isinstance(decision, Dead))
-                await retry_until(store, self._publish_backoff, self._shutdown)
+                await self._publisher.store(outgoing, may_be_stored=message.redelivered)
         except Permanent as error:
             return await self._publish(Dead(describe(error), class_name(error)), message, span)
         return decision
-
-    async def _store(self, outgoing: Outgoing, *, is_dead: bool) -> None:
-        try:
-            await self._broker.publish(outgoing)
-        except Permanent as error:
-            if not is_dead:
-                raise
-            raise DeadLetterRefused(
-                f"the dead letter cannot be stored: {error}; apply the streams (keda-jobs streams apply)"
-            ) from error
 
     def _outgoing(self, decision: Settlement, message: Message, span: Span) -> list[Outgoing]:
         now = message.server_time(datetime.now(UTC))
@@ -152,7 +138,7 @@ class Settler:
                     Outgoing(
                         event.subject,
                         event.data,
-                        f"{message.id}:{event.subject}{f':{n}' if n else ''}",
+                        message.id.msg_id(f"{event.subject}:{n}" if n else event.subject),
                         span.inject({}),
                     )
                     for n, event in enumerate(events)
@@ -183,8 +169,8 @@ class Settler:
         """Give a message back that waited for the platform. A nak would cost it a delivery."""
         returned = scheduled_return(message, self._job, message.server_time(datetime.now(UTC)))
         try:
-            await self._broker.publish(returned)
-        except (BrokerUnavailable, Permanent) as error:
+            await self._publisher.store(returned, may_be_stored=message.redelivered, wait=False)
+        except (PlatformError, Permanent) as error:
             log.warning("%s; giving the message back by a nak", error)
             await self._give_back(delivery)
         else:
@@ -200,7 +186,7 @@ class Settler:
         self._metrics.record_settled(decision, outcome, duration_s, message.attempt, span.exemplar)
         span.end(outcome, decision.error_class)
         extra: dict[str, object] = {
-            "msg_id": message.id,
+            "msg_id": str(message.id),
             "subject": message.subject,
             "attempt": message.attempt,
             "outcome": outcome,
@@ -219,4 +205,4 @@ class Settler:
 
 def _log_bug(result: HandlerResult, message: Message) -> None:
     if isinstance(result, Failed) and not isinstance(result.error, JobError):
-        log.error("the handler raised", exc_info=result.error, extra={"msg_id": message.id})
+        log.error("the handler raised", exc_info=result.error, extra={"msg_id": str(message.id)})

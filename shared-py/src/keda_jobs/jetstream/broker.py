@@ -23,6 +23,8 @@ from keda_jobs.jetstream.pull import Pull, PullRefused
 # end: a cancelled one strands the next message until its ack_wait has expired.
 FETCH_S = 2.0
 
+_PARTS_WITHOUT_DOMAIN = 9
+
 
 class JetStreamDelivery:
     """Delivery by a JetStream pull consumer."""
@@ -41,7 +43,7 @@ class JetStreamDelivery:
             headers=headers,
             num_delivered=metadata.num_delivered,
             sequence=metadata.sequence.stream,
-            published_at=metadata.timestamp,
+            timestamp_ns=_timestamp_ns(msg.reply),
             has_readable_headers=headers.readable,
         )
 
@@ -71,6 +73,15 @@ class JetStreamDelivery:
         except NatsError as error:
             reason = self._connection.reason(error)
             raise BrokerUnavailable(f"the in-progress signal was not sent: {reason}") from error
+
+
+def _timestamp_ns(ack_subject: str) -> int:
+    """Return the stream's time of a message, which nats-py rounds to a float. Both forms of the subject have it.
+
+    https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-15.md
+    """
+    parts = ack_subject.split(".")
+    return int(parts[7 if len(parts) == _PARTS_WITHOUT_DOMAIN else 9])
 
 
 class JetStreamBroker:

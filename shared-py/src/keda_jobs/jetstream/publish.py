@@ -8,7 +8,7 @@ from dataclasses import replace
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, NoStreamResponseError
 
-from keda_jobs.domain.broker import MessageTooLarge, Outgoing
+from keda_jobs.domain.broker import MessageTooLarge, NotConfirmed, Outgoing
 from keda_jobs.domain.subjects import stream_of
 from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream.connection import NatsConnection
@@ -19,10 +19,6 @@ _OTHER_STREAM = 10060
 
 class PublishRefused(BrokerUnavailable):
     """The server refused to store the message, and would refuse the next one on this subject too."""
-
-
-class NotConfirmed(BrokerUnavailable):
-    """The server did not confirm in time: the message may be stored or not."""
 
 
 async def publish(connection: NatsConnection, outgoing: Outgoing) -> bool:

@@ -48,7 +48,7 @@ class OtlpTracer(Tracer):
         """Open the span of one delivery. Spans that the handler opens are its children."""
         attributes = _messaging(message.subject, "process", "process") | {
             "messaging.consumer.group.name": f"{self._service}-consumer",
-            "messaging.message.id": message.id,
+            "messaging.message.id": str(message.id),
             "keda_jobs.attempt": message.attempt,
         }
         carried = _read_context(message.headers)

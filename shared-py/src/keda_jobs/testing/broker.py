@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.headers import Header
 from keda_jobs.domain.message import Received
-from keda_jobs.domain.subjects import RETRY_STREAM, due_subject, fire_subject
+from keda_jobs.domain.subjects import RETRY_STREAM, due_subject, fire_subject, stream_of
 
 MAX_PAYLOAD = 1024 * 1024
 
@@ -52,7 +53,7 @@ class InMemoryBroker:
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._msg_ids: set[str] = set()
+        self._msg_ids: set[tuple[str, str]] = set()
         self._pending: list[int] = []
         self._unacked: dict[int, float] = {}
 
@@ -81,9 +82,10 @@ class InMemoryBroker:
     async def publish(self, outgoing: Outgoing) -> bool:
         """Store a message and return whether its `msg_id` is new. Raises `MessageTooLarge`."""
         headers = outgoing.wire_headers(self.max_payload)
-        if outgoing.msg_id in self._msg_ids:
+        msg_id = stream_of(outgoing.subject), outgoing.msg_id
+        if msg_id in self._msg_ids:
             return False
-        self._msg_ids.add(outgoing.msg_id)
+        self._msg_ids.add(msg_id)
         if Header.SCHEDULE in headers:
             for stored in [stored for stored in self.messages.values() if stored.subject == outgoing.subject]:
                 del self.messages[stored.sequence]
@@ -108,7 +110,7 @@ class InMemoryBroker:
         if job != subject:
             subject, headers = due_subject(job), {**headers, "Nats-Stream-Source": f"{RETRY_STREAM} 1 {subject}"}
         sequence = next(self._numbers)
-        self.messages[sequence] = Received(subject, data, headers, 0, sequence, datetime.now(UTC))
+        self.messages[sequence] = Received(subject, data, headers, 0, sequence, time.time_ns())
         if subject in self.filter_subjects:
             self._pending.append(sequence)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import Any
 
 from keda_jobs.domain.dead_letter import DeadLetter, dead_letter, parse_dead_letter
 from keda_jobs.domain.event import Event
+from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.policy import Ack, Dead, Decision, RetryPolicy
 from keda_jobs.event.job import Context, Handler, event_type
@@ -51,7 +53,9 @@ async def run_one(
     store = store or InMemoryBucket()
     event, job = event_type(handler), job_name(handler)
     data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    message = Message(event.subject, data, headers or {}, f"{job}-1", attempt, 1, datetime.now(UTC))
+    message = Message(
+        event.subject, data, headers or {}, Identity(job, 1, time.time_ns()), attempt, 1, datetime.now(UTC)
+    )
     context = Context(settings, message, in_thread, resources, store if has_store else None)
     runner = Runner(event, handler, lambda _message: context, settings.handler_timeout_s)
     policy = RetryPolicy(settings.retry_max_deliveries, settings.retry_step_s)

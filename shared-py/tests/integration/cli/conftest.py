@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from keda_jobs.cli import app
 from keda_jobs.domain.dead_letter import dead_letter
+from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.policy import Dead
 from stack import NatsServer, PostgresServer
@@ -123,7 +124,7 @@ class Server:
             sequence = (await jetstream.publish(subject, data, headers=headers)).seq
             stored = await jetstream.get_msg(STREAM, seq=sequence)
             assert stored.time is not None
-            message = Message(subject, data, headers or {}, f"{job}-{sequence}", 15, sequence, stored.time)
+            message = Message(subject, data, headers or {}, Identity(job, sequence, 1), 15, sequence, stored.time)
             dead = Dead(f"{error_class}: 404 for the picture", error_class)
             outgoing = dead_letter(message, job, dead, client.max_payload, datetime.now(UTC))
             ack = await jetstream.publish(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
+from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.event.job import EventJob
@@ -24,7 +25,7 @@ CONSUMERS = [f"{job}-consumer" for job in job_names(EventJob)]
 
 def schedule(server: Server, job: str, *delays_s: float) -> None:
     for number, delay_s in enumerate(delays_s):
-        message = Message("image-download", b"{}", {}, f"{job}-{number}", 1, number, datetime.now(UTC))
+        message = Message("image-download", b"{}", {}, Identity(job, number + 1, 1), 1, number, datetime.now(UTC))
         retry = scheduled_retry(message, job, delay_s, datetime.now(UTC))
         server.publish(retry.subject, retry.data, dict(retry.headers))
 

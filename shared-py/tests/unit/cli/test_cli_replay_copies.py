@@ -9,6 +9,7 @@ import pytest
 
 from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.dead_letter import DeadLetter, parse_dead_letter
+from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message, Received
 from keda_jobs.jetstream.replay import CannotReplay, replay_message, replay_subject
 
@@ -27,9 +28,9 @@ def test_the_copy_is_a_new_first_attempt_for_the_job_that_failed() -> None:
     made = copy(to_subject=False)
 
     assert made.subject == "retry.fire.image-download"
-    delivered = Received("retry.due.image-download", made.data, made.headers, 1, 99, NOW)
+    delivered = Received("retry.due.image-download", made.data, made.headers, 1, 99, 1)
     message = Message.from_delivery(delivered, "image-download")
-    assert (message.subject, message.attempt, message.id) == ("image-download", 1, "image-download-99")
+    assert (message.subject, message.attempt, message.id) == ("image-download", 1, Identity("image-download", 99, 1))
     assert message.headers == {"Trace": "t"}
 
 

@@ -1,0 +1,34 @@
+"""Identity of a message, from which every id that the broker sees derives."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Identity of one message for one job: `<job>-<sequence>-<server's time in ns>`.
+
+    The broker drops a message whose id it has seen. So an id must be unknown to publishers and differ once a stream is
+    recreated, which the time ensures. Two jobs that read one subject must not share one. It is one part of a subject.
+    """
+
+    job: str
+    sequence: int
+    timestamp_ns: int
+
+    def __str__(self) -> str:
+        """Return the text that `parse` reads."""
+        return f"{self.job}-{self.sequence}-{self.timestamp_ns}"
+
+    def msg_id(self, publication: str) -> str:
+        """Return the `Nats-Msg-Id` of what the job publishes for the message, such as its dead letter."""
+        return f"{self}:{publication}"
+
+    @classmethod
+    def parse(cls, text: str, job: str) -> Self | None:
+        """Return the identity that `text` names, if it is one of `job`."""
+        found = re.fullmatch(rf"{re.escape(job)}-([1-9][0-9]{{0,19}})-([1-9][0-9]{{0,19}})", text, re.ASCII)
+        return cls(job, int(found[1]), int(found[2])) if found else None
