@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import resource
 import signal
@@ -149,6 +150,17 @@ async def test_a_worker_that_keeps_much_memory_is_replaced(cpu: CpuPool) -> None
     assert await cpu(os.getpid) == worker
     await cpu(exec, "import builtins; builtins.kept2 = b'x' * 40_000_000")
     assert await cpu(os.getpid) != worker
+
+
+async def test_what_a_module_loads_is_not_left_behind(
+    cpu: CpuPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "large_model.py").write_text("MODEL = b'x' * 80_000_000\n\ndef size():\n    return len(MODEL)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    worker = await cpu(os.getpid)
+    size = importlib.import_module("large_model").size
+    assert await cpu(size) == 80_000_000
+    assert await cpu(os.getpid) == worker
 
 
 async def test_a_worker_is_replaced_after_a_thousand_calls(cpu: CpuPool) -> None:

@@ -37,7 +37,7 @@ MAX_CALLS = 1000
 """A worker is replaced after this many calls, because libraries leak."""
 
 MAX_KEPT_BYTES = 64 * 1024 * 1024
-"""A worker is replaced when it keeps this much more than it had before its first call."""
+"""A worker is replaced when its calls leave this much behind."""
 
 _MAX_FILES = 64
 _STATM = Path("/proc/self/statm")
@@ -88,7 +88,7 @@ class Calls:
         self._requests = requests
         self._main = main
         self._memory = memory
-        self._resident_at_first = 0
+        self._at_rest = memory.read()[1]
 
     def answer_next(self) -> tuple[bytes, bytes] | None:
         """Run the next function and return the kind of its answer and a pickle, or None when there is no next."""
@@ -108,24 +108,24 @@ class Calls:
             return QUIT, pickle.dumps(_describe(error))
 
     def _run(self, function_pickle: bytes, args_pickle: bytes, memory: int, cpu_s: float) -> bytes:
+        before = self._memory.read()[1]
         if b"__main__" in function_pickle or b"__main__" in args_pickle:
             _import_main(*self._main)
         function = pickle.loads(function_pickle)
-        if not self._resident_at_first:
-            self._resident_at_first = self._memory.read()[1]
+        self._at_rest += self._memory.read()[1] - before
         args = pickle.loads(args_pickle)
         mapped = self._memory.read()[0]
         with limited(mapped + memory if mapped else None, cpu_s):
             return pickle.dumps(function(*args), pickle.HIGHEST_PROTOCOL)
 
     def keeps_too_much(self) -> bool:
-        """Return whether calls left more behind than they may. Imports of the first function do not count."""
+        """Return whether calls left more behind than they may. What a function imports does not count."""
         if self._kept_bytes() > MAX_KEPT_BYTES:
             gc.collect()
         return self._kept_bytes() > MAX_KEPT_BYTES
 
     def _kept_bytes(self) -> int:
-        return self._memory.read()[1] - self._resident_at_first
+        return self._memory.read()[1] - self._at_rest
 
 
 @contextmanager
