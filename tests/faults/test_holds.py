@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from PIL import Image
 
 from stack import JobProcess, NatsServer, S3Server, until
 
-from .faulty_store import FaultyStore, answering, sound
+from .faulty_store import FaultyStore, answering, only, sound
 from .origin import Origin
 from .processes import Declare, StartJob, outcomes
 from .stream_view import StreamView
@@ -118,6 +120,33 @@ async def test_a_restart_in_everybodys_trouble_does_no_harm(
         assert resize.alive
     finally:
         second.kill()
+
+
+async def test_no_number_of_restarts_uses_up_deliveries(
+    declare: Declare,
+    launch: Callable[..., JobProcess],
+    faulty_store: FaultyStore,
+    s3_server: S3Server,
+    stream: StreamView,
+) -> None:
+    """A store that takes no writes passes the check at the start, so each new process takes messages and holds them."""
+    await declare()
+    faulty_store.fault = only(answering(403, "AccessDenied"), lambda asked: asked.method == "PUT")
+    original = BytesIO()
+    Image.new("RGB", (300, 300)).save(original, "PNG")
+    folder = s3_server.bucket_folder / "images"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(original.getvalue())
+    await stream.publish("image-downloaded", [{"key": "images/a.png"}])
+    job = launch("image-resize", R2_ENDPOINT_URL=faulty_store.url, RETRY_MAX_DELIVERIES="2")
+    for restarts in range(3):
+        await until(lambda: not job.alive)
+        assert [(line["outcome"], line["attempt"]) for line in outcomes(job)] == [("returned", 1)] * (restarts + 1)
+        job.launch()
+    faulty_store.fault = sound
+    await until(lambda: outcomes(job)[-1]["outcome"] == "acked")
+    assert {line["attempt"] for line in outcomes(job)} == {1}
+    assert await stream.dead_letters() == []
 
 
 async def test_a_key_that_is_refused_at_the_start_ends_the_process(launch: Callable[..., JobProcess]) -> None:
