@@ -168,8 +168,9 @@ def avifs(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def bmps(draw: st.DrawFn) -> bytes:
-    data = bytearray(encode(SMALL, "BMP"))
+    data = bytearray(PLAIN["BMP"])
     struct.pack_into("<I", data, 2, draw(st.integers(0, 0xFFFFFFFF)))
+    struct.pack_into("<II", data, 46, draw(st.sampled_from([0, 16, 17, 0xFFFFFFFF])), draw(st.integers(0, 0xFFFFFFFF)))
     struct.pack_into("<ii", data, 38, *draw(st.tuples(*[st.integers(-(2**31), 2**31 - 1)] * 2)))
     return bytes(data) + draw(st.binary(max_size=20))
 
@@ -181,7 +182,7 @@ PLAIN = {
     "WEBP": encode(SMALL, "WEBP"),
     "TIFF": encode(SMALL, "TIFF"),
     "AVIF": encode(SMALL, "AVIF"),
-    "BMP": encode(SMALL, "BMP"),
+    "BMP": encode(SMALL.quantize(16), "BMP"),
 }
 RICH = {"PNG": pngs, "JPEG": jpegs, "GIF": gifs, "WEBP": webps, "TIFF": tiffs, "AVIF": avifs, "BMP": bmps}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 
-from image_resize.strip import avif, gif, jpeg, png, tiff, webp
+from image_resize.strip import avif, bmp, gif, jpeg, png, tiff, webp
 from image_resize.strip.stripped import Stripped
 
 __all__ = ["Stripped", "begins_like", "strip"]
@@ -19,6 +19,7 @@ _FORMATS = (
     ("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), png.strip),
     ("GIF", re.compile(rb"GIF8[79]a"), gif.strip),
     ("WebP", re.compile(rb"(?s)RIFF.{4}WEBP"), webp.strip),
+    ("BMP", re.compile(rb"(?s)BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"), bmp.strip),
     ("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]"), tiff.strip),
     ("AVIF", re.compile(rb"(?s).{4}ftyp(?:.{4}){0,30}?avi[fs]"), avif.strip),
 )
