@@ -11,6 +11,7 @@
     ├── BrokerClosed           the process exits with 1, to be started again
     └── Misconfigured          one clear line for a person, exit 2
 
+A message waits in flight for HOLD_TIMEOUT_S at most. Then it returns to the broker and the process exits with 1.
 Any other exception counts as `Transient`: a bug is retried, and dead-lettered with its class name.
 """
 
