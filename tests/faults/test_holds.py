@@ -129,8 +129,8 @@ async def test_no_number_of_restarts_uses_up_deliveries(
     s3_server: S3Server,
     stream: StreamView,
 ) -> None:
-    """A store that takes no writes passes the check at the start, so each new process takes messages and holds them."""
     await declare()
+    # It passes the check at the start, so each new process takes messages and holds them.
     faulty_store.fault = only(answering(403, "AccessDenied"), lambda asked: asked.method == "PUT")
     original = BytesIO()
     Image.new("RGB", (300, 300)).save(original, "PNG")
