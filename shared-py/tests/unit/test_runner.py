@@ -279,6 +279,20 @@ async def test_an_event_that_the_annotation_does_not_name_is_a_bug() -> None:
     assert "Renamed with the subject 'no such subject', which its annotation does not name" in decision.reason
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"), [(Permanent("no"), Dead), (StoreUnavailable("away"), Hold), (ZeroDivisionError("0"), Retry)]
+)
+async def test_the_error_of_one_task_in_a_group_keeps_its_meaning(error: Exception, kind: type[Decision]) -> None:
+    async def handle() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(60))
+            group.create_task(raise_(error))
+
+    decision = decide(await result_of(handle), 1)
+    assert isinstance(decision, kind)
+    assert str(error) in (decision.reason or "")
+
+
 async def swallow_cancellation() -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.Event().wait()

@@ -11,7 +11,7 @@ from typing import Any
 from keda_jobs.batch.job import BatchContext, BatchJob
 from keda_jobs.batch.results import ResultBuffer
 from keda_jobs.claims.queue import ClaimedRow, CompletedRow, Failure
-from keda_jobs.domain.policy import HandlerQuit, RetryPolicy, class_name
+from keda_jobs.domain.policy import RetryPolicy, class_name, failure_of
 from keda_jobs.errors import JobError, PlatformError
 from keda_jobs.runtime.backoff import Backoff
 from keda_jobs.runtime.shutdown import Shutdown, is_cancelled
@@ -81,7 +81,7 @@ class RowRunner:
             except BaseException as error:
                 if is_cancelled():
                     raise
-                results.failures.append(self._failure_of_handler(claimed, HandlerQuit.because(error)))
+                results.failures.append(self._failure_of_handler(claimed, error))
             else:
                 results.completed.append(CompletedRow(claimed, result or ()))
                 if self.backoff.active:
@@ -91,7 +91,8 @@ class RowRunner:
         """Build the failure of a row by `error`, with the time of its retry."""
         return Failure.of(claimed, self._policy.after_failure(error, claimed.attempts + 1))
 
-    def _failure_of_handler(self, claimed: ClaimedRow, error: Exception) -> Failure:
+    def _failure_of_handler(self, claimed: ClaimedRow, raised: BaseException) -> Failure:
+        error = failure_of(raised)
         self.backoff.reset()  # the platform let the handler come to an end
         if not isinstance(error, JobError) and type(error) not in self._bugs:
             self._bugs.add(type(error))

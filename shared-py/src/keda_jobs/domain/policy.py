@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self, assert_never, get_args
+from typing import ClassVar, assert_never, get_args
 
 from keda_jobs.domain.event import EncodedEvent
 from keda_jobs.errors import Permanent, PlatformError, RetryAfter, Transient
@@ -22,12 +22,16 @@ class HandlerQuit(Exception):
     Only a shutdown ends the process, so this is a bug like any other.
     """
 
-    @classmethod
-    def because(cls, error: BaseException) -> Self:
-        """Build the failure of a handler that raised `error`."""
-        quit_ = cls(f"the handler raised {describe(error)}")
-        quit_.__cause__ = error
-        return quit_
+
+def failure_of(error: BaseException) -> Exception:
+    """Return the failure of a handler that raised `error`. One error in a group, as of a TaskGroup, is that error."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, Exception):
+        return error
+    failure = HandlerQuit(f"the handler raised {describe(error)}")
+    failure.__cause__ = error
+    return failure
 
 
 @dataclass(frozen=True, slots=True)

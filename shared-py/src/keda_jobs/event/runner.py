@@ -9,7 +9,7 @@ from typing import Any
 
 from keda_jobs.domain.event import EncodedEvent, Event
 from keda_jobs.domain.message import Message
-from keda_jobs.domain.policy import Failed, HandlerQuit, HandlerResult, Succeeded
+from keda_jobs.domain.policy import Failed, HandlerQuit, HandlerResult, Succeeded, failure_of
 from keda_jobs.errors import Permanent, Transient
 from keda_jobs.event.job import Handler, emitted_events
 from keda_jobs.runtime.time_limit import TimeLimit
@@ -83,10 +83,8 @@ class Runner:
             event = self._event.decode(message.data)
             returned = await self._handler(event, self._context(message))
             return Succeeded(encode_events(returned, self._subjects, max_bytes))
-        except Exception as error:
-            return Failed(error)
         except BaseException as error:
-            return Failed(HandlerQuit.because(error))
+            return Failed(failure_of(error))
 
 
 def encode_events(returned: object, subjects: Collection[str], max_bytes: int) -> tuple[EncodedEvent, ...]:
