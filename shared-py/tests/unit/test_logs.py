@@ -128,6 +128,17 @@ def test_a_traceback_is_one_key_of_its_line(stderr: Stderr) -> None:
     assert fields["exception"].endswith("ValueError: the cause\nin two lines")
 
 
+def test_a_huge_error_is_cut(stderr: Stderr) -> None:
+    logs.setup("job", for_terminal=False)
+    try:
+        raise ValueError("x" * 5_000_000)
+    except ValueError:
+        log.exception("the handler raised")
+    traceback = only(stderr)["exception"]
+    assert traceback.startswith("Traceback (most recent call last)")
+    assert len(traceback) < 25_000
+
+
 def test_a_wrongly_called_log_keeps_its_line(stderr: Stderr) -> None:
     logs.setup("image-resize")
     log.info("%d of them", "one")

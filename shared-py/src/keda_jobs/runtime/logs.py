@@ -10,6 +10,7 @@ import time
 
 _CHATTY = ("aiobotocore", "aiohttp", "asyncio", "boto3", "botocore", "nats")
 _DIM = "2"
+_MAX_TRACEBACK = 20_000
 _COLOURS = {"DEBUG": _DIM, "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
 
@@ -54,7 +55,13 @@ class _Formatter(logging.Formatter):
 
     def _traceback(self, record: logging.LogRecord) -> str:
         if record.exc_info and record.exc_info[0] is not None:
-            return self.formatException(record.exc_info)
+            text = self.formatException(record.exc_info)
+            # The text of an exception may hold all that a stranger sent.
+            return (
+                text
+                if len(text) <= _MAX_TRACEBACK
+                else f"{text[: _MAX_TRACEBACK // 2]}\n…\n{text[-_MAX_TRACEBACK // 2 :]}"
+            )
         return record.stack_info or ""
 
 
