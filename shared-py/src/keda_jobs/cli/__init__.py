@@ -12,6 +12,7 @@ from typing_extensions import override
 from keda_jobs.cli import batch, dlq, pub, status, streams
 from keda_jobs.cli.connection import INTERRUPTED
 from keda_jobs.cli.options import ServerOption
+from keda_jobs.cli.standard_streams import standard_streams
 from keda_jobs.cli.terminal import print_err
 from keda_jobs.errors import JobError, Misconfigured
 
@@ -23,7 +24,7 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, typer.Abort):
             raise typer.Exit(INTERRUPTED) from None
         except JobError as error:
             print_err(f"keda-jobs: {error}")
@@ -66,4 +67,5 @@ def keda_jobs(
 
 def main() -> None:
     """Run the console script."""
-    app(prog_name="keda-jobs")
+    with standard_streams():
+        app(prog_name="keda-jobs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import timedelta
 from typing import Annotated
@@ -15,6 +16,8 @@ MAX_NUMBER = 2**63 - 1
 """Largest number that a command takes: the servers count with 64 bits."""
 
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
+# One a day.
+_SLOWEST = 1 / 86_400
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -55,13 +58,16 @@ def duration(text: str) -> timedelta:
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise typer.BadParameter(f"{text!r} is not a duration such as 90s, 2h, 1d or 1h30m")
-    return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+    try:
+        return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+    except OverflowError:
+        raise typer.BadParameter("longer than any dead letter is old") from None
 
 
 def rate(text: str) -> float:
     """Parse a rate such as `20` or `20/s`, in messages per second."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/s)?", text)
-    if match is None or float(match[1]) == 0:
+    if match is None or not _SLOWEST <= float(match[1]) < math.inf:
         raise typer.BadParameter(f"{text!r} is not a rate such as 20/s or 0.5/s")
     return float(match[1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -44,10 +45,11 @@ def print_out(renderable: RenderableType) -> None:
 
 
 def print_err(line: str) -> None:
-    """Print one line on stderr."""
-    # Not typer.echo: it would bypass the progress bar, which replaces sys.stderr.
-    sys.stderr.write(sanitize(line) + "\n")
-    sys.stderr.flush()
+    """Print one line on stderr. Work goes on where that is closed or full."""
+    with contextlib.suppress(OSError):
+        # Not typer.echo: it would bypass the progress bar, which replaces sys.stderr.
+        sys.stderr.write(sanitize(line) + "\n")
+        sys.stderr.flush()
 
 
 def print_json(value: Any, *, in_one_line: bool = False) -> None:

@@ -12,7 +12,8 @@ STREAMS = (STREAM, RETRY_STREAM)
 DEAD_LETTER = "dead-letter"
 RETRY_WAIT = "retry.wait"
 
-_LITERAL = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(\.[^\s.*>\x00-\x1f\x7f]+)*")
+# Half a surrogate pair is a byte of the command line that is not UTF-8.
+_LITERAL = re.compile(r"[^\s.*>\x00-\x1f\x7f\ud800-\udfff]+(\.[^\s.*>\x00-\x1f\x7f\ud800-\udfff]+)*")
 
 
 def is_literal(subject: str) -> bool:
