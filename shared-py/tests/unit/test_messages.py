@@ -186,6 +186,16 @@ def test_of_a_dead_letter_from_elsewhere_only_json_is_taken(data: bytes, origina
     assert parse_dead_letter(9, NOW, body, {}).original == original
 
 
+def test_a_dead_letter_names_the_event_itself_after_retries() -> None:
+    first = Message.from_delivery(received(sequence=7), "image-download")
+    retry = scheduled_retry(first, "image-download", 1, NOW)
+    again = Message.from_delivery(
+        received(subject="retry.due.image-download", headers=retry.headers, sequence=99), "image-download"
+    )
+    headers = dead_letter(again, "image-download", Dead("r", "E"), MAX_PAYLOAD, NOW).headers
+    assert (headers["Keda-Jobs-Sequence"], headers["Keda-Jobs-Published-At"]) == ("7", NOW.isoformat())
+
+
 def test_headers_that_do_not_fit_make_it_truncated() -> None:
     assert buried(b"{}", {"k": "v" * 40_000}).kind == "truncated"
 

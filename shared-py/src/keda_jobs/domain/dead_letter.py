@@ -58,8 +58,9 @@ def dead_letter(message: Message, job: str, dead: Dead, max_payload: int, now: d
         Header.REASON: dead.reason.encode("ascii", "backslashreplace").decode(),
         Header.ERROR_CLASS: dead.error_class.encode("ascii", "backslashreplace").decode(),
         Header.ID: str(message.id),
-        Header.SEQUENCE: str(message.sequence),
-        Header.PUBLISHED_AT: message.published_at.isoformat(),
+        # Of the event itself, also after retries.
+        Header.SEQUENCE: str(message.id.sequence),
+        Header.PUBLISHED_AT: message.id.stored_at.isoformat(),
         Header.DIED_AT: now.isoformat(),
         Header.SHA256: digest(message.data),
     }

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Self
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def utc(timestamp_ns: int) -> datetime:
+    """Return the time of a timestamp in nanoseconds since 1970, cut to microseconds."""
+    return _EPOCH + timedelta(microseconds=timestamp_ns // 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +31,19 @@ class Identity:
         """Return the text that `parse` reads."""
         return f"{self.job}-{self.sequence}-{self.timestamp_ns}"
 
+    @property
+    def stored_at(self) -> datetime:
+        """Time at which the stream stored the message, cut to microseconds."""
+        return utc(self.timestamp_ns)
+
     def msg_id(self, publication: str) -> str:
         """Return the `Nats-Msg-Id` of what the job publishes for the message, such as its dead letter."""
         return f"{self}:{publication}"
+
+    @classmethod
+    def of(cls, job: str, sequence: int, stored_at: datetime) -> Self:
+        """Return the identity of a message of which only the microseconds are known."""
+        return cls(job, sequence, (stored_at - _EPOCH) // timedelta(microseconds=1) * 1000)
 
     @classmethod
     def parse(cls, text: str, job: str) -> Self | None:

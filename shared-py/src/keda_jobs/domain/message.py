@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Self
 
 from keda_jobs.domain.headers import Header, application_headers, header_bytes
-from keda_jobs.domain.identity import Identity
+from keda_jobs.domain.identity import Identity, utc
 from keda_jobs.domain.subjects import due_subject, is_literal
 
 _LONGEST_SUBJECT = 255
@@ -36,8 +36,7 @@ class Received:
     @property
     def published_at(self) -> datetime:
         """Time at which the stream stored the message, cut to microseconds."""
-        seconds, nanoseconds = divmod(self.timestamp_ns, 10**9)
-        return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=nanoseconds // 1000)
+        return utc(self.timestamp_ns)
 
 
 @dataclass(frozen=True, slots=True)

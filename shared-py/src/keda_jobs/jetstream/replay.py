@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from keda_jobs.domain.broker import MessageTooLarge, Outgoing
 from keda_jobs.domain.dead_letter import DeadLetter, digest
 from keda_jobs.domain.headers import Header, application_headers
+from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.subjects import DEAD_LETTER, covers, due_subject, fire_subject, is_literal
 from keda_jobs.errors import JobError
 from keda_jobs.jetstream.api import durable_consumers
@@ -144,7 +145,7 @@ def replay_message(dead: DeadLetter, payload: bytes, headers: Mapping[str, str],
     keeps that from being guessed, and from being used again after a stream was deleted.
     """
     target = dead.subject if to_subject else fire_subject(dead.job)
-    msg_id = f"replay:{dead.sequence}-{dead.died_at.isoformat()}:{target}"
+    msg_id = Identity.of("replay", dead.sequence, dead.died_at).msg_id(target)
     return Outgoing(target, payload, msg_id, headers if to_subject else {**headers, Header.SUBJECT: dead.subject})
 
 

@@ -58,7 +58,7 @@ def test_a_dead_letter_returns_to_the_job_that_failed_as_a_new_event(cli: Cli, s
     assert message.data == b'{"url": "http://a/1.jpg"}'
     headers = dict(message.headers or {})
     assert headers.pop("Nats-Stream-Source").startswith("keda-jobs-retries ")
-    assert headers.pop("Nats-Msg-Id").startswith(f"replay:{sequence}-")
+    assert headers.pop("Nats-Msg-Id").startswith(f"replay-{sequence}-")
     assert headers == {"Trace": "t1", "Keda-Jobs-Subject": "image-download"}
     assert (done.code, done.stderr) == (0, "1 dead letter replayed\n")
     assert server.count("dead-letter") == 0
