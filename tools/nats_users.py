@@ -7,8 +7,8 @@ The input is the existing Secrets, the output is all Secrets. Existing passwords
 nothing. To change a password, delete its Secret and run this again. All users except the admin may subscribe only to
 the inbox of their own name: a client that logs in as the publisher sets its inbox prefix to `_INBOX_publisher`.
 
-NATS checks the subject of a publish and not its headers. A job that may schedule a retry may name any subject of the
-stream as the schedule's target, so a malicious job can forge another job's events.
+NATS checks the subject of a publish and neither its headers nor its reply subject. SECURITY.md says what each user
+could do to others.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import pytest
 from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.event import Event
 from keda_jobs.domain.message import Message
+from keda_jobs.domain.subjects import due_subject, fire_subject
 from keda_jobs.errors import Permanent, StoreUnavailable, Transient
 from keda_jobs.event import runner as event_runner
 from keda_jobs.event.consumer import Consumer
@@ -473,3 +474,18 @@ async def test_an_event_whose_headers_leave_no_room_for_a_retrys_is_a_dead_lette
         (dead_letter,) = await all_dead(world)
         await until(lambda: settled(world))
     assert (dead_letter["data"], dead_letter["num_delivered"]) == ({"n": 1}, 1)
+
+
+async def test_what_neither_a_job_nor_a_replay_sent_is_no_retry(world: World) -> None:
+    """NATS stores its confirmation of a publish wherever the publisher asks for it, also among the due retries."""
+    done = []
+
+    async def handle(event: Greet, _message: Message) -> None:
+        done.append(event.n)
+
+    await publish(world, 7)
+    await world.broker.publish(Outgoing(fire_subject(JOB), b'{"n":1}', "confirmation"))
+    async with consuming(world, handle):
+        (dead_letter,) = await all_dead(world)
+        await until(lambda: settled(world))
+    assert (dead_letter["subject"], dead_letter["num_delivered"], done) == (due_subject(JOB), 1, [7])

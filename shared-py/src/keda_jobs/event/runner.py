@@ -10,6 +10,7 @@ from typing import Any
 from keda_jobs.domain.event import EncodedEvent, Event
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.policy import Failed, HandlerQuit, HandlerResult, Succeeded, failure_of
+from keda_jobs.domain.subjects import due_subject
 from keda_jobs.errors import Permanent, Transient
 from keda_jobs.event.job import Handler, emitted_events
 from keda_jobs.runtime.time_limit import TimeLimit
@@ -26,6 +27,10 @@ class EventTooLarge(Permanent):
 
 class UnreadableHeaders(Permanent):
     """The header block of the event does not begin with the line `NATS/1.0`."""
+
+
+class NotARetry(Permanent):
+    """The message is where retries arrive, but neither a job nor a replay sent it there."""
 
 
 class HandlerTimeout(Transient):
@@ -80,6 +85,8 @@ class Runner:
                 raise EventTooLarge(f"{message.size} bytes; at most {max_bytes} are read")
             if not message.has_readable_headers:
                 raise UnreadableHeaders
+            if message.subject.startswith(due_subject("")):
+                raise NotARetry
             event = self._event.decode(message.data)
             returned = await self._handler(event, self._context(message))
             return Succeeded(encode_events(returned, self._subjects, max_bytes))
