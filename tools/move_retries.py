@@ -11,6 +11,7 @@ from contextlib import aclosing
 
 from keda_jobs.domain.broker import MessageTooLarge, Outgoing
 from keda_jobs.domain.headers import Header
+from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.subjects import RETRY_WAIT, STREAM, fire_subject
 from keda_jobs.errors import JobError
 from keda_jobs.jetstream.api import request
@@ -61,7 +62,12 @@ def _schedule(stored: StoredMessage) -> Outgoing:
     kept = {name: value for name, value in stored.headers.items() if not name.lower().startswith("nats-")}
     job = stored.subject.split(".")[2]
     schedule = {Header.SCHEDULE: stored.headers[Header.SCHEDULE], Header.SCHEDULE_TARGET: fire_subject(job)}
-    return Outgoing(stored.subject, stored.data, f"moved:{stored.sequence}", kept | schedule)
+    return Outgoing(
+        stored.subject,
+        stored.data,
+        Identity.of("moved", stored.sequence, stored.stored_at).msg_id(stored.subject),
+        kept | schedule,
+    )
 
 
 if __name__ == "__main__":

@@ -138,4 +138,4 @@ class JetStreamBroker:
 
     async def publish(self, outgoing: Outgoing) -> bool:
         """Store a message, as `publish.publish` does."""
-        return await publish(self._connection, outgoing)
+        return (await publish(self._connection, outgoing)).is_new

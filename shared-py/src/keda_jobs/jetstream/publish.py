@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from dataclasses import replace
+import uuid
+from dataclasses import dataclass, replace
 
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, NoStreamResponseError
 
 from keda_jobs.domain.broker import MessageTooLarge, NotConfirmed, Outgoing
-from keda_jobs.domain.subjects import stream_of
+from keda_jobs.domain.subjects import STREAM, stream_of
 from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream.connection import NatsConnection
+from keda_jobs.jetstream.reader import read_message
+
+log = logging.getLogger(__name__)
 
 _MESSAGE_TOO_LARGE = 10054
 _OTHER_STREAM = 10060
@@ -21,8 +26,16 @@ class PublishRefused(BrokerUnavailable):
     """The server refused to store the message, and would refuse the next one on this subject too."""
 
 
-async def publish(connection: NatsConnection, outgoing: Outgoing) -> bool:
-    """Store a message, and wait for the confirmation. Return False when it was stored before (same `msg_id`).
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """Answer of the server: the number of the message, or of an earlier one with the same `msg_id`."""
+
+    sequence: int
+    is_new: bool
+
+
+async def publish(connection: NatsConnection, outgoing: Outgoing) -> Confirmation:
+    """Store a message, and wait for the confirmation.
 
     Raises `MessageTooLarge`, mostly before anything is sent, `PublishRefused`, `NotConfirmed`, `BrokerUnavailable` and
     `BrokerClosed`.
@@ -44,7 +57,7 @@ async def publish(connection: NatsConnection, outgoing: Outgoing) -> bool:
         raise NotConfirmed(f"NATS did not confirm {subject}: {connection.reason(error)}") from error
     except NatsError as error:
         raise BrokerUnavailable(f"{subject} was not published: {connection.reason(error)}") from error
-    return not ack.duplicate
+    return Confirmation(ack.seq, not ack.duplicate)
 
 
 def _refusal(outgoing: Outgoing, error: APIError) -> MessageTooLarge | PublishRefused:
@@ -59,11 +72,27 @@ def _refusal(outgoing: Outgoing, error: APIError) -> MessageTooLarge | PublishRe
 async def publish_with_retry(connection: NatsConnection, outgoing: Outgoing) -> None:
     """Store a message in our stream for its subject and in no other. Repeat it once when it is not confirmed.
 
-    The server stores it once, because both have the same `msg_id`. Raises as `publish`.
+    The server stores it once, because both have the same `msg_id`. If another message had that before the first try, it
+    is stored under a new one. Raises as `publish`.
     """
     headers = {**outgoing.headers, "Nats-Expected-Stream": stream_of(outgoing.subject)}
     outgoing = replace(outgoing, headers=headers)
     try:
-        await publish(connection, outgoing)
+        confirmation = await publish(connection, outgoing)
     except NotConfirmed:
         await publish(connection, outgoing)
+    else:
+        if not confirmation.is_new and not await _is_stored(connection, outgoing, confirmation.sequence):
+            log.warning("another message has the id %s; publishing under a new one", outgoing.msg_id)
+            await publish(connection, replace(outgoing, msg_id=f"{outgoing.msg_id}:{uuid.uuid4()}"))
+
+
+async def _is_stored(connection: NatsConnection, outgoing: Outgoing, sequence: int) -> bool:
+    """Return whether message `sequence` is this one, published by another operator or by an earlier run.
+
+    Publishers reach the events stream only, and a message may have left the other ones.
+    """
+    if stream_of(outgoing.subject) != STREAM:
+        return True
+    stored = await read_message(connection, sequence)
+    return stored is not None and (stored.subject, stored.data) == (outgoing.subject, outgoing.data)

@@ -245,6 +245,25 @@ def test_an_id_that_a_publisher_can_guess_keeps_no_copy_out(cli: Cli, server: Se
     assert bodies(server, "image-download") == Counter([b"{}", b"{}", b"forged"])
 
 
+@pytest.mark.parametrize("body", [b"forged", b"{}"])
+def test_an_id_that_a_publisher_knows_keeps_no_copy_out(cli: Cli, server: Server, body: bytes) -> None:
+    """Of the same event with the same id, one is enough."""
+    (sequence,) = server.bury([b"{}"])
+
+    async def msg_id() -> str:
+        async with connect(NatsSettings(nats_url=server.url), name="test", wait=False) as connection:
+            dead = await find_dead_letter(connection, sequence)
+            assert dead is not None
+            return replay_message(dead, b"{}", {}, to_subject=True).msg_id
+
+    server.publish("image-download", body, {"Nats-Msg-Id": asyncio.run(msg_id())})
+
+    assert cli("dlq", "replay", "--all", "--to-subject").code == 0
+
+    assert server.count("dead-letter") == 0
+    assert bodies(server, "image-download") == Counter([b"{}", b"{}"]) + Counter([body] if body != b"{}" else [])
+
+
 def test_two_operators_at_once_double_nothing(cli: Cli, server: Server) -> None:
     # The window in which the server drops a second copy is over when the slow one comes to it.
     for name in server.api("STREAM.NAMES")["streams"]:
