@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError
 
 from keda_jobs.domain.broker import Outgoing
+from keda_jobs.domain.headers import Header
 from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
@@ -77,10 +79,13 @@ async def everything(admin: NatsConnection) -> set[Stored]:
     return found
 
 
+def waiting_retry(identity: Identity, delay_s: float) -> Outgoing:
+    now = datetime.now(UTC)
+    return scheduled_retry(Message(OPEN, b"{}", {}, identity, 1, 1, now), OPEN, delay_s, now)
+
+
 async def fill(admin: NatsConnection) -> set[Stored]:
     """Store what belongs to others: a backlog, a dead letter and a waiting retry."""
-    now = datetime.now(UTC)
-    retry = scheduled_retry(Message(OPEN, b"{}", {}, Identity(OPEN, 1, 1), 1, 1, now), OPEN, 3600, now)
     for outgoing in (
         *(
             Outgoing(subject, b"of others", f"{subject} {n}")
@@ -88,7 +93,7 @@ async def fill(admin: NatsConnection) -> set[Stored]:
             for n in range(3)
         ),
         Outgoing("dead-letter", b"of others", "dead", {"Nats-TTL": "never"}),
-        retry,
+        waiting_retry(Identity(OPEN, 1, 1), 3600),
     ):
         await admin.jetstream.publish(outgoing.subject, outgoing.data, headers=outgoing.wire_headers(10**6))
     return await everything(admin)
@@ -123,7 +128,13 @@ REPLIES = [
     *(f"$JS.ACK.{STREAM}.{job}-consumer.1.1.1.1.1" for job in JOBS),
     "$SYS.REQ.USER.INFO",
 ]
-STORING = ["dead-letter", "retry.fire.image-download", "retry.wait.image-download.guessed", "retry.due.image-download"]
+# The sender knows job and number of an event, and not the server's time.
+STORING = [
+    "dead-letter",
+    "retry.due.image-download",
+    "retry.fire.image-download",
+    *(f"retry.wait.image-download.image-download-{known}" for known in ("2", "2-1", f"2-{time.time_ns()}")),
+]
 
 
 async def test_where_the_server_confirms_a_publish_it_takes_no_orders(login: Login) -> None:
@@ -131,17 +142,20 @@ async def test_where_the_server_confirms_a_publish_it_takes_no_orders(login: Log
     async with login("admin") as client, login("publisher") as publisher:
         admin = NatsConnection(client)
         before = await fill(admin)
+        retry = waiting_retry(Identity(OPEN, 2, time.time_ns()), 2)
+        await client.jetstream().publish(retry.subject, retry.data, headers=retry.wire_headers(10**6))
         for reply in (*REPLIES, *STORING):
             await publisher.publish(OPEN, b"mine", reply=reply)
         await publisher.flush()
 
         async def due() -> bool:
-            return bool((await read_page(admin, due_subject(OPEN), 1, 1)).messages)
+            arrived = (await read_page(admin, due_subject(OPEN), 1, 100)).messages
+            return {one.headers.get(Header.ID) for one in arrived} == {None, retry.headers[Header.ID]}
 
         await until(due)
         after = await everything(admin)
         assert before <= after
-        confirmations = {one for one in after - before if one.data != b"mine"}
+        confirmations = {one for one in after - before if one.data not in (b"mine", retry.data)}
         assert all(one.data.startswith(b'{"stream":"keda-jobs-events"') for one in confirmations)
         assert {one.subject for one in confirmations} <= {*STORING}
         assert {info["name"] for info in await durable_consumers(admin)} == {f"{job}-consumer" for job in JOBS}
