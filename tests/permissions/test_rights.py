@@ -179,7 +179,9 @@ def test_an_application_can_publish_as_the_publisher_with_our_cli(server: NatsSe
     assert ended.returncode == 0, ended.stderr
 
 
-@pytest.mark.parametrize("login", [{}, {"nats_user": "admin"}, {"nats_user": "admin", "nats_password": "guessed"}])
+@pytest.mark.parametrize(
+    "login", [{}, *({"nats_user": user, "nats_password": "guessed"} for user in ("admin", "root"))]
+)
 async def test_nobody_logs_in_without_the_password(server: NatsServer, login: dict[str, Any]) -> None:
     with pytest.raises(BrokerUnavailable, match="Authorization Violation"):
         async with connect(NatsSettings(nats_url=server.url, **login), name="stranger", wait=False):
