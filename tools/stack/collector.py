@@ -33,7 +33,8 @@ class Collected:
 
 
 class Collector:
-    """OTLP server on a free local port. `spans` holds all received spans, in the order of their ends."""
+    """OTLP server on a free local port. `spans` holds all received spans, those of one process in
+    the order of their ends."""
 
     def __init__(self) -> None:
         self.spans: list[Collected] = []
