@@ -33,8 +33,7 @@ class Collected:
 
 
 class Collector:
-    """OTLP server on a free local port. `spans` holds all received spans, those of one process in
-    the order of their ends."""
+    """OTLP server on a free local port. `spans` holds what arrived, for each process in the order of their ends."""
 
     def __init__(self) -> None:
         self.spans: list[Collected] = []

@@ -76,7 +76,10 @@ class Actions:
 
     async def record(self, msg: Msg) -> None:
         event = json.loads(msg.data)
-        self.seen.append(f"{event['action']} {event.get('consumer', event['stream'])}")
+        name = event.get("consumer", event["stream"])
+        # The server makes one for each source, some time after the stream.
+        if not name.startswith("JS_SRC_"):
+            self.seen.append(f"{event['action']} {name}")
 
     @classmethod
     async def of(cls, connection: NatsConnection) -> Actions:

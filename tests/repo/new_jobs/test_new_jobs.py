@@ -41,7 +41,7 @@ def test_only_their_folders_and_the_streams_subjects_changed(repository: Reposit
     changed = repository.run("git", "diff", "--numstat").stdout.split()
     assert changed == ["1", "1", "jobs/stream.json"]
     subjects = json.loads(repository.read("jobs/stream.json"))["subjects"]
-    assert subjects[-4:] == ["made-uploaded", f"s{LONG[1:]}", "dead-letter", "retry.>"]
+    assert subjects[-3:] == ["made-uploaded", f"s{LONG[1:]}", "dead-letter"]
 
 
 def test_their_own_tests_and_the_tests_of_every_job_pass(repository: Repository) -> None:

@@ -46,7 +46,7 @@ def test_a_new_dependency_of_a_job_makes_its_own_lock_and_the_common_one_stale(c
 
 
 def test_a_new_requirement_of_the_library_makes_every_lock_with_it_stale(copy: Path) -> None:
-    edit(copy / "shared-py/pyproject.toml", lambda text: text.replace("nats-py>=", "nats-py>=2."))
+    edit(copy / "shared-py/pyproject.toml", lambda text: text.replace("nats-py[nkeys]>=", "nats-py[nkeys]>=2."))
     assert lock.stale(copy) == SHARED
 
 

@@ -15,7 +15,7 @@ import settings_docs
 
 PLACE = "<!-- metrics:start -->\n<!-- metrics:end -->\n"
 # Jobs choose their values, and no publisher does.
-LABELS = {"job", "le", "outcome", "operation", "error_class", "consumer", "source", "status"}
+LABELS = {"job", "le", "outcome", "operation", "error_class", "consumer", "source", "status", "stream"}
 
 
 def exposed() -> Iterator[Metric]:

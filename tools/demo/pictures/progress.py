@@ -13,7 +13,7 @@ from PIL import Image
 from demo.display import Bar
 from demo.pictures.events import PictureEvent
 from keda_jobs.domain.dead_letter import DeadLetter, parse_dead_letter
-from keda_jobs.domain.subjects import DEAD_LETTER, RETRY_WAIT
+from keda_jobs.domain.subjects import DEAD_LETTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +120,9 @@ class Progress:
         ]
 
     def record(self, subject: str, data: bytes, headers: Mapping[str, str], sequence: int, stored_at: datetime) -> None:
-        """Record what a message of the stream says about one of the pictures."""
+        """Record what a message of the events stream says about one of the pictures."""
         body = json.loads(data)
-        picture = self._by_url.get((body["data"] if subject == DEAD_LETTER else body)["url"])
+        picture = self._picture(body["data"] if subject == DEAD_LETTER else body)
         if picture is None:
             return
         if subject == DEAD_LETTER:
@@ -133,9 +133,16 @@ class Progress:
         elif subject == "image-downloaded":
             picture.original = StoredImage.read(self.bucket, body["key"])
         else:
-            # A retry waits under one subject and comes back under another.
-            picture.is_waiting = subject.startswith(f"{RETRY_WAIT}.")
-            picture.tries += not picture.is_waiting
+            picture.is_waiting = False
+            picture.tries += 1
+
+    def record_waiting(self, data: bytes) -> None:
+        """Record that a retry waits."""
+        if picture := self._picture(json.loads(data)):
+            picture.is_waiting = True
+
+    def _picture(self, body: Mapping[str, str]) -> Picture | None:
+        return self._by_url.get(body["url"])
 
     def find_thumbnails(self) -> None:
         """Look into the bucket for the thumbnails that are missing."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NothingCame
 from nats.js.client import JetStreamContext
 from PIL import Image
@@ -22,7 +23,7 @@ from demo.pictures.web import WebServer
 from demo.resources import stopping
 from keda_jobs.cli.terminal import add_row, new_table, sanitize
 from keda_jobs.domain.broker import Outgoing
-from keda_jobs.domain.subjects import STREAM
+from keda_jobs.domain.subjects import RETRY_WAIT, STREAM
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.jetstream.publish import publish_with_retry
 from keda_jobs.settings import NatsSettings
@@ -87,6 +88,11 @@ async def _follow(stack: EventStack, progress: Progress, give_up: float) -> None
     settings = NatsSettings.model_construct(nats_url=stack.nats.url)
     async with connect(settings, name="keda-jobs-demo", wait=False) as connection:
         stream = await connection.jetstream.subscribe(">", stream=STREAM, ordered_consumer=True)
+
+        async def retry_waits(message: Msg) -> None:
+            progress.record_waiting(message.data)
+
+        await connection.client.subscribe(f"{RETRY_WAIT}.>", cb=retry_waits)
         with display() as show:
             for number, picture in enumerate(progress.pictures):
                 data = json.dumps({"url": picture.event.url}).encode()
