@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,6 @@ _ROWS = 200_000
 _WORKERS = 2
 _POLL_S = 0.1
 _DEADLINE_S = 120.0
-_SEED_STOP_S = 10.0
 
 # A row for each worker, then one for all of them.
 _SHARES = """
@@ -98,7 +98,7 @@ def seed(postgres: PostgresServer, rows: int, folder: Path) -> int:
     environment = isolated_environment(postgres.environment())
     with ExitStack() as at_end:
         with deferred_signals():
-            # In a session of its own: Ctrl-C reaches it once, from here, and its end is awaited.
+            # In a session of its own, which is killed as a whole. Ctrl-C would end a starting Python with a traceback.
             tool = subprocess.Popen(command, env=environment, start_new_session=True)
             at_end.callback(_end, tool)
         code = tool.wait()
@@ -108,11 +108,10 @@ def seed(postgres: PostgresServer, rows: int, folder: Path) -> int:
 
 
 def _end(tool: subprocess.Popen[bytes]) -> None:
-    tool.send_signal(signal.SIGINT)
-    with suppress(subprocess.TimeoutExpired):
-        tool.wait(_SEED_STOP_S)
-    tool.kill()
-    tool.wait()
+    """Kill the tool and its worker processes. What it has seeded so far goes with the database."""
+    if tool.poll() is None:
+        os.killpg(tool.pid, signal.SIGKILL)
+        tool.wait()
 
 
 async def _follow(postgres: PostgresServer, workers: Sequence[BatchWorker], invalid: int) -> dict[str, int]:
