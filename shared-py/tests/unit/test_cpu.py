@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import os
 import resource
@@ -96,6 +97,14 @@ async def test_the_kernel_limits_files_and_processes_too(cpu: CpuPool) -> None:
     assert await limit(resource.RLIMIT_NOFILE) == 64
     with pytest.raises(OSError, match="Too many open files"):
         await evaluate(cpu, "[open('/dev/null') for _ in range(100)]")
+
+
+async def test_a_function_that_forks_is_answered_once(cpu: CpuPool) -> None:
+    for number in range(10):
+        with contextlib.suppress(BlockingIOError):  # where the kernel allows no process
+            await cpu(exec, "import os; os.fork()", {})
+        async with asyncio.timeout(60):
+            assert await cpu(int, str(number)) == number
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,8 @@ class CpuPool:
             kind, body = await self._answer(request, memory, cpu_s, name)
         match kind:
             case cpu_worker.RETURNED:
-                return pickle.loads(body)  # type: ignore[no-any-return]
+                result: T = pickle.loads(body)
+                return result
             case cpu_worker.OUT_OF_MEMORY:
                 raise MemoryExceeded(f"{name} needs more than its limit of {memory // 1_000_000} MB of memory")
             case cpu_worker.QUIT:
