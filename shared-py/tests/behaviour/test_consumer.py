@@ -278,6 +278,29 @@ async def test_never_more_messages_in_hand_than_slots(world: World) -> None:
     assert max(most) <= 3
 
 
+async def test_what_a_late_answer_brings_beyond_the_slots_is_given_back_uncounted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = world.broker.fetch
+    monkeypatch.setattr(world.broker, "fetch", lambda most: fetch(most + 3))
+    running, most, runs = set[int](), [], []
+
+    async def handle(event: Greet, message: Message) -> None:
+        running.add(event.n)
+        most.append(len(running))
+        runs.append((event.n, message.attempt))
+        await asyncio.sleep(1.5 * ACK_WAIT_S if event.n == 0 else 0)
+        running.discard(event.n)
+
+    await publish(world, *range(8))
+    async with consuming(world, handle, concurrency=2, retry_max_deliveries=1):
+        await until(lambda: len(runs) == 8 and not running)
+        await until(lambda: settled(world))
+    assert sorted(runs) == [(n, 1) for n in range(8)]
+    assert max(most) <= 2
+    assert await world.bodies("dead-letter") == []
+
+
 async def test_work_longer_than_the_ack_wait_runs_once(world: World) -> None:
     runs = []
 

@@ -73,7 +73,10 @@ class Broker(Protocol):
         """Largest size of a message, headers and body, in bytes."""
 
     async def fetch(self, most: int) -> Sequence[Delivery]:
-        """Fetch up to `most` deliveries, or none after a while without any. Raises `BrokerUnavailable`."""
+        """Fetch up to `most` deliveries, or none after a while without any. Raises `BrokerUnavailable`.
+
+        More come when the server answers an earlier fetch late.
+        """
 
     async def publish(self, outgoing: Outgoing) -> bool:
         """Store a message, wait for the confirmation, and return whether its `msg_id` is new.

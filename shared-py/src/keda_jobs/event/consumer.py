@@ -23,7 +23,7 @@ _TICK_S = 1.0
 
 
 class Consumer:
-    """Consumer of one job's messages. Fetches never more than there are free slots."""
+    """Consumer of one job's messages. It asks for no more than there are free slots, and gives back what is beyond."""
 
     def __init__(self, process: Process[JobSettings], broker: Broker, runner: Runner, metrics: EventMetrics) -> None:
         self._shutdown = process.shutdown
@@ -84,7 +84,8 @@ class Consumer:
         return deliveries
 
     def _start(self, delivery: Delivery) -> None:
-        task = asyncio.create_task(self._settler.settle(delivery))
+        has_slot = len(self._running) < self._limit
+        task = asyncio.create_task(self._settler.settle(delivery) if has_slot else self._settler.give_back(delivery))
         self._running.add(task)
         task.add_done_callback(self._finish)
 

@@ -88,14 +88,21 @@ class Settler:
             decision, outcome = await self._carry_out(message, delivery, span)
             self._report(message, decision, outcome, time.monotonic() - started, span)
 
+    async def give_back(self, delivery: Delivery) -> None:
+        """Return a delivery for which no slot is free. Waiting here it would be delivered again after its ack_wait."""
+        message = Message.from_delivery(delivery.received, self._job)
+        log.info("no slot is free, giving a message back", extra={"msg_id": str(message.id)})
+        await self._return_uncounted(message, delivery)
+
     async def _carry_out(self, message: Message, delivery: Delivery, span: Span) -> tuple[Decision, str]:
         try:
             decision = await self._decide_and_publish(message, delivery, span)
-            return decision, await self._acknowledge(delivery, decision)
+            confirmed = await self._acknowledge(delivery)
+            return decision, decision.outcome if confirmed else ACK_UNCONFIRMED
         except _StillHeld:
             await self._return_uncounted(message, delivery)
         except asyncio.CancelledError:
-            await self._give_back(delivery)
+            await self._nak(delivery)
         return Hold("the process stops"), Hold.outcome
 
     async def _decide_and_publish(self, message: Message, delivery: Delivery, span: Span) -> Settlement:
@@ -152,8 +159,8 @@ class Settler:
             case _:
                 assert_never(decision)
 
-    async def _acknowledge(self, delivery: Delivery, decision: Decision) -> str:
-        """Acknowledge the delivery and return its outcome."""
+    async def _acknowledge(self, delivery: Delivery) -> bool:
+        """Acknowledge the delivery, and return whether the server confirms it."""
         for _ in range(_ACK_TRIES):
             try:
                 await delivery.ack()
@@ -162,21 +169,21 @@ class Settler:
                 self.acks.began(str(error))
             else:
                 self.acks.ended()
-                return decision.outcome
-        return ACK_UNCONFIRMED
+                return True
+        return False
 
     async def _return_uncounted(self, message: Message, delivery: Delivery) -> None:
-        """Give a message back that waited for the platform. A nak would cost it a delivery."""
+        """Give a message back whose handler has had no result. A nak would cost it a delivery."""
         returned = scheduled_return(message, self._job, message.server_time(datetime.now(UTC)))
         try:
             await self._publisher.store(returned, may_be_stored=message.redelivered, wait=False)
         except (PlatformError, Permanent) as error:
             log.warning("%s; giving the message back by a nak", error)
-            await self._give_back(delivery)
+            await self._nak(delivery)
         else:
-            await self._acknowledge(delivery, Hold("the process stops"))
+            await self._acknowledge(delivery)
 
-    async def _give_back(self, delivery: Delivery) -> None:
+    async def _nak(self, delivery: Delivery) -> None:
         try:
             await delivery.nak()
         except BrokerUnavailable as error:

@@ -113,7 +113,7 @@ class JetStreamBroker:
         return self._connection.max_payload
 
     async def fetch(self, most: int) -> Sequence[JetStreamDelivery]:
-        """Return up to `most` deliveries, none after `fetch_s` seconds. Raises `BrokerUnavailable`, `BrokerClosed`."""
+        """Return deliveries as `Broker.fetch`, none after `fetch_s` seconds. Raises `BrokerClosed` too."""
         try:
             async with asyncio.timeout(self._fetch_s):
                 await self._connection.until_connected()

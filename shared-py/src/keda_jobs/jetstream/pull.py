@@ -48,13 +48,13 @@ class Pull:
     async def fetch(self, most: int, expires_s: float) -> list[Msg]:
         """Return up to `most` messages: those waiting, else the first that arrives, else none after `expires_s`.
 
-        Messages beyond `most`, because an earlier request was answered late, are kept for the next fetch. Raises
-        `PullRefused`, and `nats.errors.Error` when the request cannot be sent or the server does not answer it.
+        More come when an earlier request is answered late, such as after a reconnect. Raises `PullRefused`, and
+        `nats.errors.Error` when the request cannot be sent or the server does not answer it.
         """
         if not self._arrived:
             await self._request(most, expires_s)
-        taken, self._arrived = self._arrived[:most], self._arrived[most:]
-        return taken
+        arrived, self._arrived = self._arrived, []
+        return arrived
 
     def interrupt(self) -> None:
         """End the open request, because the connection was lost and nobody answers it."""
