@@ -7,6 +7,7 @@ same id.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
@@ -28,9 +29,10 @@ from keda_jobs.jetstream.broker import JetStreamBroker
 from keda_jobs.jetstream.connection import NatsConnection, connect
 from keda_jobs.jetstream.declaration import with_replicas
 from keda_jobs.jetstream.publish import publish
-from keda_jobs.jetstream.reader import read_all
+from keda_jobs.jetstream.reader import read_all, read_last
 from keda_jobs.jetstream.streams import apply
 from keda_jobs.settings import NatsSettings
+from keda_jobs.status.stream import read_waiting_retries
 from stack import NatsServer, until
 from stack.servers import nats_cluster
 from stack.streams import declaration_for
@@ -46,6 +48,8 @@ KILLS = 4
 LEAD = timedelta(seconds=6)
 # More than a cluster takes to elect leaders, and a source to be set up again.
 DEADLINE_S = 120
+# The source acks after each MB, and the server holds back more when 1000 are not acked, unless the stream allows more.
+LEFT, LEFT_BYTES = 2500, 2000
 
 
 @pytest.fixture
@@ -115,15 +119,45 @@ async def test_a_source_that_was_deleted_and_made_again_goes_on(nats_server: Nat
             await all_arrived(connection, numbers.stop)
 
 
+async def test_retries_that_a_crash_brings_back_hold_up_no_other_and_count_as_taken(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    # As a crash leaves it: the events stream has stored them, and the retries stream does not know.
+    store = tmp_path / "stack/nats/jetstream/$G/streams" / RETRY_STREAM
+    async with connected(nats_server) as connection:
+        await apply(connection, DECLARED)
+        await fire(connection, range(1))
+        await until(lambda: is_empty(connection))
+        config = (await stream_info(connection))["config"]
+        await request(connection, f"STREAM.UPDATE.{STREAM}", {**config, "max_msgs": 1, "discard": "new"})
+        await fire(connection, range(LEFT), b"{}".ljust(LEFT_BYTES))
+        await copy_while_down(nats_server, store, tmp_path / "before")
+        await request(connection, f"STREAM.UPDATE.{STREAM}", config)
+        await all_arrived(connection, LEFT)
+        await copy_while_down(nats_server, tmp_path / "before", store)
+        await fire(connection, range(LEFT, LEFT + 1))
+        await all_arrived(connection, LEFT + 1)
+
+        assert not await is_empty(connection)
+        last = await read_last(connection, due_subject(JOB))
+        assert last is not None
+        # As docs/streams.md says.
+        taken = int(last.headers["Nats-Stream-Source"].split()[1])
+        await request(connection, f"STREAM.PURGE.{RETRY_STREAM}", {"filter": fire_subject(JOB), "seq": taken + 1})
+        assert await is_empty(connection)
+        await fire(connection, range(LEFT + 1, LEFT + 2))
+        await all_arrived(connection, LEFT + 2)
+
+
 async def test_retries_wait_for_an_events_stream_that_was_deleted(nats_server: NatsServer) -> None:
     async with connected(nats_server) as connection:
         await apply(connection, DECLARED)
         await fire(connection, range(3))
         await all_arrived(connection, 3)
         await request(connection, f"STREAM.DELETE.{STREAM}")
-        await fire(connection, range(2))
+        await fire(connection, range(3))
         await apply(connection, DECLARED)
-        await all_arrived(connection, 2)
+        await all_arrived(connection, 3)
 
 
 @asynccontextmanager
@@ -174,11 +208,24 @@ async def schedule(connection: NatsConnection, dues: list[datetime]) -> None:
     await asyncio.gather(*(schedule_one(number, due) for number, due in enumerate(dues)))
 
 
-async def fire(connection: NatsConnection, numbers: range) -> None:
+async def fire(connection: NatsConnection, numbers: range, data: bytes = b"{}") -> None:
     """Publish retries that are due."""
     for number in numbers:
         headers: dict[str, str] = {Header.ID: str(identity(number))}
-        await publish(connection, Outgoing(fire_subject(JOB), b"{}", f"fired:{uuid.uuid4()}", headers))
+        await publish(connection, Outgoing(fire_subject(JOB), data, f"fired:{uuid.uuid4()}", headers))
+
+
+async def is_empty(connection: NatsConnection) -> bool:
+    """Return whether the retries stream holds nothing more: the events stream has acknowledged all."""
+    return bool((await stream_info(connection, RETRY_STREAM))["state"]["messages"] == 0)
+
+
+async def copy_while_down(server: NatsServer, source: Path, target: Path) -> None:
+    """Kill the server, put `source` in place of the folder `target`, and start the server again."""
+    await asyncio.to_thread(server.kill)
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+    await asyncio.to_thread(server.start)
 
 
 async def leader_of(connection: NatsConnection, stream: str, cluster: list[NatsServer]) -> NatsServer:
@@ -191,12 +238,19 @@ async def leader_of(connection: NatsConnection, stream: str, cluster: list[NatsS
 
 
 async def all_arrived(connection: NatsConnection, count: int) -> None:
-    """Wait until all have arrived."""
+    """Wait until all have arrived and none waits. Copies have the same ids."""
+    expected = {str(identity(number)) for number in range(count)}
 
     async def ids() -> set[str]:
         return {message.headers[Header.ID] async for message in read_all(connection, due_subject(JOB))}
 
     async def complete() -> bool:
-        return {str(identity(number)) for number in range(count)} <= (await answered(ids()) or set())
+        return expected <= (await answered(ids()) or set())
+
+    async def none_waits() -> bool:
+        waiting = await answered(read_waiting_retries(connection, JOB))
+        return waiting is not None and waiting.count == 0
 
     await until(complete, DEADLINE_S)
+    await until(none_waits, DEADLINE_S)
+    assert await ids() == expected

@@ -109,7 +109,7 @@ async def test_two_jobs_may_retry_the_same_message_at_the_same_time(nats_server:
 
 
 async def test_a_stream_made_anew_with_a_message_in_flight_loses_none(nats_server: NatsServer) -> None:
-    """The numbers of the new stream begin at 1 again, while outcomes of the old one's messages are still published."""
+    # Its numbers begin at 1 again, while outcomes of the former stream's messages are still published.
     async with broker_of(nats_server, "resize") as (client, resize):
         messages = []
         for _ in range(2):

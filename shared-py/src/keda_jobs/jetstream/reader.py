@@ -52,22 +52,13 @@ async def read_page(connection: NatsConnection, pattern: str, first: int, limit:
 
     A page has at most 4 MiB, but at least one message. Raises `BrokerUnavailable`.
     """
-    client = connection.client
-    question = {"seq": first, "next_by_subj": pattern, "batch": limit, "max_bytes": _MAX_BYTES}
-    inbox = client.new_inbox()
-    try:
-        answers = await client.subscribe(inbox)
-        try:
-            await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(question).encode(), reply=inbox)
-            messages: list[StoredMessage] = []
-            # The server adds it to each stored message, behind the sender's headers, and to no status.
-            while "Nats-Sequence" in received_headers(answer := await answers.next_msg(timeout=ANSWER_TIMEOUT_S)):
-                messages.append(_stored_message(answer))
-        finally:
-            await answers.unsubscribe()
-    except NatsError as error:
-        raise BrokerUnavailable(f"messages of {pattern} cannot be read: {connection.reason(error)}") from error
-    return Page(tuple(messages), _left(received_headers(answer), pattern))
+    return await _read(connection, stream, pattern, {"seq": first, "next_by_subj": pattern, "batch": limit})
+
+
+async def read_last(connection: NatsConnection, subject: str) -> StoredMessage | None:
+    """Return the newest message on `subject`, if there is one. Raises `BrokerUnavailable`."""
+    page = await _read(connection, STREAM, subject, {"multi_last": [subject]})
+    return next(iter(page.messages), None)
 
 
 async def read_all(
@@ -94,6 +85,25 @@ async def read_message(connection: NatsConnection, sequence: int) -> StoredMessa
     """Return the message with this number, if it still exists. Raises `BrokerUnavailable`."""
     page = await read_page(connection, ">", sequence, 1)
     return next((message for message in page.messages if message.sequence == sequence), None)
+
+
+async def _read(connection: NatsConnection, stream: str, pattern: str, question: Mapping[str, object]) -> Page:
+    client = connection.client
+    body = json.dumps({**question, "max_bytes": _MAX_BYTES}).encode()
+    inbox = client.new_inbox()
+    try:
+        answers = await client.subscribe(inbox)
+        try:
+            await client.publish(f"$JS.API.DIRECT.GET.{stream}", body, reply=inbox)
+            messages: list[StoredMessage] = []
+            # The server adds it to each stored message, behind the sender's headers, and to no status.
+            while "Nats-Sequence" in received_headers(answer := await answers.next_msg(timeout=ANSWER_TIMEOUT_S)):
+                messages.append(_stored_message(answer))
+        finally:
+            await answers.unsubscribe()
+    except NatsError as error:
+        raise BrokerUnavailable(f"messages of {pattern} cannot be read: {connection.reason(error)}") from error
+    return Page(tuple(messages), _left(received_headers(answer), pattern))
 
 
 def _stored_message(answer: Msg) -> StoredMessage:

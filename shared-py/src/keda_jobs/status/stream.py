@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
 from keda_jobs.domain.headers import Header
-from keda_jobs.domain.subjects import RETRY_STREAM, fire_subject, waiting_subject
+from keda_jobs.domain.subjects import RETRY_STREAM, due_subject, fire_subject, waiting_subject
 from keda_jobs.jetstream.api import Info
 from keda_jobs.jetstream.connection import NatsConnection
-from keda_jobs.jetstream.reader import read_page
+from keda_jobs.jetstream.reader import Page, read_last, read_page
 from keda_jobs.jetstream.stream_diff import normalize
 
 # Reading this many takes about 50 ms. The stream keeps retries in the order in which they were scheduled, and the
@@ -95,9 +96,23 @@ async def oldest_unacked(connection: NatsConnection, info: Info) -> datetime | N
 async def read_waiting_retries(connection: NatsConnection, job: str) -> WaitingRetries:
     """Read the waiting retries of `job`. Raises `BrokerUnavailable`."""
     waiting = await read_page(connection, waiting_subject(job, ">"), 1, MAX_SCHEDULES, RETRY_STREAM)
-    fired = await read_page(connection, fire_subject(job), 1, 1, RETRY_STREAM)
+    fired = await _read_fired(connection, job)
     due = [message.stored_at for message in fired.messages]
     for schedule in waiting.messages:
         with suppress(ValueError):
             due.append(datetime.fromisoformat(schedule.headers.get(Header.SCHEDULE, "").removeprefix("@at ")))
     return WaitingRetries(job, waiting.count + fired.count, min(due, default=None), is_exact=not waiting.left)
+
+
+async def _read_fired(connection: NatsConnection, job: str) -> Page:
+    """Read the first fired retry of `job` that the events stream has not taken, and the number of all.
+
+    After a crash nats-server 2.15.1 may leave taken ones in the retries stream. It takes them in their order.
+    """
+    fired = await read_page(connection, fire_subject(job), 1, 1, RETRY_STREAM)
+    last = await read_last(connection, due_subject(job)) if fired.messages else None
+    # One that is newer than the last taken may be of a retries stream that was made again, with numbers from 1.
+    if last is None or last.stored_at < fired.messages[0].stored_at:
+        return fired
+    taken = re.match(rf"{RETRY_STREAM} ([0-9]+) ", last.headers.get("Nats-Stream-Source", ""))
+    return await read_page(connection, fire_subject(job), int(taken[1]) + 1, 1, RETRY_STREAM) if taken else fired
