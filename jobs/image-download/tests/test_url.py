@@ -20,7 +20,8 @@ from image_download.url import BadUrl, display, parse_url, resolve
         "http://h/\u00a0", "http://h/\u200b", "http://h/\u2028", "http://h/\ud800", "http://h:99999/", "http://h:x/",
         "http://[::1/", "http://[::1]x/", "http://a..b/", "http://.a/", "http://%31%32%37.0.0.1/", "http://h%00/",
         "http://[fe80::1%25eth0]/", "http://" + "a" * 64 + ".com/", "http://h/" + "a" * 2040, "http://@h/",
-        "http://h@/", "http:///h/", "http:/h/", "https:h/", "///h/",
+        "http://h@/", "http:///h/", "http:/h/", "https:h/", "///h/", "http://[1::2::3]/", "http://[:0a]/",
+        "http://[::1.2.3]/", "http://[①:a]/",
     ],
 )  # fmt: skip
 def test_an_unacceptable_url_is_refused(text: str) -> None:
@@ -46,7 +47,11 @@ def test_the_host_of_an_acceptable_url_is_canonical_and_the_rest_as_written(text
     assert str(parse_url(text)) == asked
 
 
-HOSTS = st.text("ah.:/@[]\\%?#0127 \t①é-_", max_size=12) | st.from_regex(r"[a-z]{1,3}(:[0-9]{0,6})?", fullmatch=True)
+HOSTS = st.one_of(
+    st.text("ah.:/@[]\\%?#0127 \t①é-_", max_size=12),
+    st.from_regex(r"[a-z]{1,3}(:[0-9]{0,6})?", fullmatch=True),
+    st.from_regex(r"\[[0-9a-f:.①%v]{0,9}\](:8)?", fullmatch=True),
+)
 
 
 @given(HOSTS, st.text("/?#@:\\.a[]%", max_size=12))
@@ -58,6 +63,7 @@ def test_the_host_is_the_one_that_another_parser_finds(host: str, rest: str) -> 
         return
     whole = URL(text)
     assert (url.raw_host, url.port, url.raw_user) == (whole.raw_host, whole.port, None)
+    assert display(url).startswith("http://")
 
 
 # RFC 3986, section 5.4, against the base of its examples.

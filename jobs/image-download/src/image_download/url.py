@@ -7,6 +7,7 @@ Path and query go out as they came in, because servers sign them byte for byte. 
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ MAX_LENGTH = 2048
 """Longest accepted URL, in characters."""
 
 _DISPLAYED = 200
-_HOST = re.compile(r"(?:[0-9a-z_-]{1,63}\.)*[0-9a-z_-]{1,63}\.?|[0-9a-f.]*:[0-9a-f.:]*")
+_HOST_NAME = re.compile(r"(?:[0-9a-z_-]{1,63}\.)*[0-9a-z_-]{1,63}\.?")
 # RFC 3986, appendix B. Like `_LOCATION`, it matches every text, because each part may be empty.
 _REFERENCE = re.compile(r"(?s)(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(?:#.*)?")
 _LOCATION = re.compile(r"(?si)(https?:)?([/\\]*)([^?#]*)(.*)")
@@ -92,10 +93,20 @@ def _build(parts: _Parts) -> URL:
         origin = URL(f"{parts.scheme}://{parts.authority}")
     except ValueError as error:
         raise BadUrl("the URL cannot be parsed") from error
-    if _HOST.fullmatch(origin.raw_host or "") is None:
+    if not _is_host(origin.raw_host or ""):
         raise BadUrl("the URL has no valid host")
     target = quote((parts.path or "/") + parts.query, safe=_URL_BYTES, errors="surrogateescape")
     return origin.with_path(target, encoded=True)
+
+
+def _is_host(text: str) -> bool:
+    """Return whether `text` is a host name or an address. yarl takes some addresses that it cannot write."""
+    if _HOST_NAME.fullmatch(text):
+        return True
+    try:
+        return IPv6Address(text).scope_id is None
+    except ValueError:
+        return False
 
 
 def _tidy(location: str, base: URL) -> str:
