@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from image_resize.strip.exif import orientation
 from image_resize.strip.stripped import MAX_PROFILE, Stripped
 
-_MARKER = re.compile(rb"\xff([\x01-\xfe])")
+# Marker and length. Markers that are not listed, such as the start of the image, stand alone.
+_SEGMENT = re.compile(rb"(?s)\xff([\x02-\xcf\xda-\xfe])(..)")
 _SCAN = 0xDA
-_ALONE = frozenset({0x01, *range(0xD0, 0xDA)})
 _APP0, _APP1, _APP2, _APP14 = 0xE0, 0xE1, 0xE2, 0xEE
 _OTHER_METADATA = frozenset(range(0xE0, 0xFF))
 _EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
@@ -41,14 +41,11 @@ def strip(data: bytes) -> Stripped:
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start and end of each segment's body, up to the first scan. Bytes between segments are skipped."""
     at = 2
-    while (match := _MARKER.search(data, at)) and match.end() + 2 <= len(data):
-        marker, at = match[1][0], match.end() + 2
-        if marker in _ALONE:
-            at = match.end()
-        else:
-            end = match.end() + int.from_bytes(data[match.end() : at])
-            yield marker, at, end
-            at = max(end, at)
+    while match := _SEGMENT.search(data, at):
+        start = match.end()
+        end = start - 2 + int.from_bytes(match[2])
+        yield match[1][0], start, end
+        at = max(start, end)
 
 
 def _joined(pieces: list[bytes]) -> bytes | None:
