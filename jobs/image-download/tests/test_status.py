@@ -15,7 +15,7 @@ NOW = datetime(1994, 11, 6, 8, 49, 0, tzinfo=UTC)
 YEAR_S = 366 * 24 * 3600
 
 
-@pytest.mark.parametrize("status", [202, 408, 421, 423, 425, 429, 500, 501, 502, 503, 504, 507, 520, 599])
+@pytest.mark.parametrize("status", [202, 408, 421, 423, 425, 429, 500, 501, 504, 507, 520, 599, 600, 999])
 def test_a_temporary_status_is_retried(status: int) -> None:
     assert type(failure(status, None)).__mro__[1] is Transient
     asked = failure(status, 7)
@@ -23,14 +23,18 @@ def test_a_temporary_status_is_retried(status: int) -> None:
     assert asked.delay_s == 7
 
 
-@pytest.mark.parametrize("status", [101, 204, 205, 300, 304, 305, 306, 404, 410])
+def test_an_informational_status_is_no_answer_and_retried() -> None:
+    assert isinstance(failure(101, None), Transient)
+
+
+@pytest.mark.parametrize("status", [204, 205, 300, 304, 305, 306, 404, 410])
 def test_a_final_status_is_permanent_whatever_retry_after_says(status: int) -> None:
     for error in (failure(status, None), failure(status, 7)):
         assert isinstance(error, Permanent)
         assert str(error) == f"the server answered {status}"
 
 
-@pytest.mark.parametrize("status", [200, 400, 401, 403, 405, 413, 416, 451, 499, 600, 999])
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 405, 413, 416, 451, 499])
 def test_every_other_status_is_permanent_unless_the_server_asks_to_come_again(status: int) -> None:
     assert isinstance(failure(status, None), Permanent)
     assert isinstance(failure(status, 7), RetryAfter)

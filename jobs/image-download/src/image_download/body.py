@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from aiohttp import ClientResponse
 
-from image_download.errors import FEW_DELIVERIES, BadAnswer, NetworkTrouble, ResponseTooLarge
+from image_download.errors import FEW_DELIVERIES, NetworkTrouble, ResponseTooLarge
 from image_download.sniff import find_image
 
 # Servers also write names that are no encoding, such as `UTF-8` and `aws-chunked`.
@@ -18,7 +18,7 @@ _PIECE = 64 * 1024
 
 
 async def read_body(response: ClientResponse, max_bytes: int) -> bytearray:
-    """Return the body of `response`. Raises `ResponseTooLarge`, `BadAnswer`, `NetworkTrouble`."""
+    """Return the body of `response`. Raises `ResponseTooLarge` and `NetworkTrouble`."""
     if (response.content_length or 0) > max_bytes:
         raise ResponseTooLarge(f"the body has {response.content_length} bytes, more than {max_bytes}")
     body = bytearray()
@@ -40,7 +40,9 @@ def _unpack(body: bytearray, encodings: list[str], max_bytes: int) -> bytearray:
     """Unpack `body`. Memory holds both, so they share the limit."""
     if len(encodings) > 1 or encodings[0] not in _UNPACKED:
         names = ", ".join(encodings)[:40]
-        raise BadAnswer(f"the body is encoded ({names}) although the request accepts only identity")
+        raise NetworkTrouble(
+            f"the body is encoded ({names}) although the request accepts only identity", max_deliveries=FEW_DELIVERIES
+        )
     unpacker = zlib.decompressobj(_window(body, encodings[0]))
     plain = bytearray()
     try:

@@ -13,8 +13,8 @@ class ResponseTooLarge(Permanent):
 
 
 class BadAnswer(Permanent):
-    """The response is a redirect that is not followed or a body that is not read."""
+    """The response is a redirect that is not followed."""
 
 
 class NetworkTrouble(Transient):
-    """The host was not found or not reached, or its response was incomplete or late."""
+    """The host was not found or not reached, or its response was incomplete, late or not as it should be."""

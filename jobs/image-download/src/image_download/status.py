@@ -12,7 +12,7 @@ from keda_jobs import Permanent, RetryAfter, Transient
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _WITHOUT_BODY = frozenset({204, 205})
-_RETRYABLE = frozenset({202, 408, 421, 423, 425, 429, *range(500, 600)})
+_RETRYABLE = frozenset({202, 408, 421, 423, 425, 429})
 _GONE = frozenset({404, 410})
 _SECONDS = re.compile(r"[0-9]+")
 _A_YEAR_S = 366 * 24 * 3600.0
@@ -43,7 +43,9 @@ def failure(status: int, delay_s: float | None) -> Permanent | Transient:
     text = f"the server answered {status}"
     if delay_s is not None and (status >= 400 or has_body(status)) and status not in _GONE:
         return RetryAfter(f"{text} and asks for a pause of {delay_s:.0f} s", delay_s=delay_s)
-    return HttpUnavailable(text) if status in _RETRYABLE else HttpRefused(text)
+    # A status outside HTTP's five classes counts as 5xx (RFC 9110, section 15), and so does 1xx as the answer.
+    is_temporary = status in _RETRYABLE or not 200 <= status < 500
+    return HttpUnavailable(text) if is_temporary else HttpRefused(text)
 
 
 def requested_delay_s(headers: Mapping[str, str], now: datetime) -> float | None:
