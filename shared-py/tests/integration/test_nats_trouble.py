@@ -26,6 +26,7 @@ from keda_jobs.jetstream import broker, pull
 from keda_jobs.jetstream.broker import JetStreamBroker
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.runtime.process import Process
+from keda_jobs.runtime.trouble import Part
 from keda_jobs.settings import JobSettings, NatsSettings
 from stack import NatsServer, until
 
@@ -250,3 +251,14 @@ async def test_a_dead_letter_that_the_stream_refuses_waits_and_is_not_repeated_w
             assert len(tried) < 20
         dead = await client.jetstream().get_last_msg(STREAM, DEAD_LETTER)
         assert (dead.headers or {})["Keda-Jobs-Reason"] == "Permanent: no"
+
+
+async def test_a_connection_that_the_server_ends_for_good_is_trouble(nats_server: NatsServer) -> None:
+    """Nothing else would tell a process that only answers scrapes, when its credentials expire."""
+    state = Part()
+    async with connect(NatsSettings(nats_url=nats_server.url), name="greeter", wait=True, state=state) as connection:
+        assert not state.active
+        vars(connection.client)["_transport"].write(b"NONSENSE\r\n")
+        await until(lambda: connection.client.is_closed and state.active)
+        assert state.reason is not None
+        assert state.reason.endswith("unknown protocol operation")

@@ -139,7 +139,10 @@ async def connect(
     connection = NatsConnection(client, errors)
 
     async def disconnected() -> None:
-        if wait and not client.is_closed:
+        if client.is_closed:
+            # nats-py does not reconnect after an error of the server, such as credentials that have expired.
+            state.began(f"NATS at {address}: {_error_text(client.last_error or 'closed')}")
+        elif wait:
             log.warning("disconnected from NATS at %s, reconnecting", address)
             state.began(f"NATS at {address}: disconnected")
         errors.deaf = None
@@ -191,11 +194,12 @@ def _raise_if_cancelled() -> None:
 
 
 def _options(settings: NatsSettings, name: str, *, wait: bool) -> dict[str, Any]:
+    user = login(settings)
     options: dict[str, Any] = {
         "servers": server_urls(settings),
         "name": name,
         # A user may subscribe to no inbox but its own, or it could read the server's answers to others.
-        "inbox_prefix": inbox_prefix(settings.nats_user or name),
+        "inbox_prefix": inbox_prefix(user.get("user", name)),
         "allow_reconnect": wait,
         # nats-py tries a server that refuses once more than this, and forever with -1 or 0.
         "max_reconnect_attempts": -1 if wait else 1,
@@ -204,7 +208,7 @@ def _options(settings: NatsSettings, name: str, *, wait: bool) -> dict[str, Any]
         # A half-open connection is noticed after two of these.
         "ping_interval": 10,
     }
-    return options | login(settings)
+    return options | user
 
 
 def _check_version(client: Client, address: str) -> None:

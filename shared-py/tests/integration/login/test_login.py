@@ -41,7 +41,8 @@ async def account(**fields: object) -> int:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    users = f'{{ user: "m@e", password: "{PASSWORD}" }}, {{ user: "a b.*", password: x }}'
+    narrow = '{ user: narrow, password: x, permissions: { subscribe: "_INBOX_narrow.>" } }'
+    users = f'{{ user: "m@e", password: "{PASSWORD}" }}, {{ user: "a b.*", password: x }}, {narrow}'
     extra = f"authorization {{ users: [{users}] }}"
     server = NatsServer(tmp_path_factory.mktemp("guarded"), extra=extra)
     server.start()
@@ -62,6 +63,10 @@ async def test_a_password_of_any_characters_logs_in(guarded: NatsServer, login: 
 
 async def test_a_user_whose_name_is_no_part_of_a_subject_hears_its_answers(guarded: NatsServer) -> None:
     assert await account(nats_url=guarded.url, nats_user="a b.*", nats_password="x") == -1
+
+
+async def test_a_user_in_the_url_hears_the_answers_in_its_own_inbox(guarded: NatsServer) -> None:
+    assert await account(nats_url=guarded.url.replace("//", "//narrow:x@")) == -1
 
 
 async def test_a_token_logs_in(tmp_path: Path) -> None:
