@@ -76,8 +76,8 @@ def _nats_server(text: str) -> SplitResult | None:
 
 def _is_http_url(text: str) -> str:
     url = _split_url(text, "http", "https")
-    if not _names_a_host(url) or "@" in text:
-        raise ValueError("must be a URL such as https://host:443, without user and password")
+    if not _names_a_host(url) or re.search("[@?#]", text):
+        raise ValueError("must be a URL such as https://host:443, without user, password, query and fragment")
     return text
 
 
@@ -137,7 +137,7 @@ class NatsSettings(Settings):
     def _file_exists(cls, path: Path | None) -> Path | None:
         # The value is not shown: it may be the credentials themselves. Its name may be too long for a file.
         if path is not None and not os.path.isfile(path):  # noqa: PTH113
-            raise ValueError("there is no file of that name; set a path such as /etc/nats/user.creds")
+            raise ValueError("there is no file of that name; set the path of a file that is mounted")
         return path
 
     @field_validator("nats_tls_ca")

@@ -74,6 +74,8 @@ def test_durations_are_read_with_and_without_unit(monkeypatch: pytest.MonkeyPatc
         ("R2_ENDPOINT_URL", "https://"),
         ("R2_ENDPOINT_URL", "http://[::1"),
         ("R2_ENDPOINT_URL", "https://me:hush@store"),
+        ("R2_ENDPOINT_URL", "https://store?x"),
+        ("R2_ENDPOINT_URL", "https://store/bucket#x"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://host:99999"),
     ],
 )
