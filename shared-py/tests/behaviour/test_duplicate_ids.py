@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from keda_jobs.domain.broker import NotConfirmed, Outgoing
+from keda_jobs.domain.headers import Header
+from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
+from keda_jobs.domain.subjects import fire_subject, waiting_subject
 from keda_jobs.errors import BrokerUnavailable, Permanent, Transient
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.event.publishing import Publisher
@@ -79,6 +82,25 @@ async def test_an_outcome_that_an_earlier_delivery_stored_is_stored_once(world: 
         await until(lambda: settled(world))
     assert len(await world.bodies("greeted")) == 1
     assert duplicates(consumer._metrics) == 0
+
+
+async def test_a_retry_that_arrives_twice_is_one_message_with_one_next_retry(world: World) -> None:
+    """A server that is killed while a retry is due may deliver it again."""
+    identity = Identity(JOB, 7, 1)
+    ids = []
+
+    async def handle(_event: Greet, message: Message) -> None:
+        ids.append((message.id, message.attempt))
+        raise Transient("not today")
+
+    headers: dict[str, str] = {Header.ID: str(identity), Header.ATTEMPT: "1", Header.SUBJECT: "greet"}
+    for fired in ("first", "second"):
+        await world.broker.publish(Outgoing(fire_subject(JOB), b'{"n":1}', fired, headers))
+    async with consuming(world, handle, retry_step_s=3600):
+        await until(lambda: len(ids) == 2)
+        await until(lambda: settled(world))
+    assert ids == [(identity, 2)] * 2
+    assert len(await world.bodies(waiting_subject(JOB, str(identity)))) == 1
 
 
 @dataclass
