@@ -17,8 +17,9 @@ RUN stdlib=$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))') 
  && find /layers/stdlib -exec touch --date=@0 {} +
 COPY jobs/<job>/requirements.txt /tmp/requirements.txt
 # The jobs call no service of botocore but S3. The descriptions of the others would be a third of the image.
+# nkeys has no wheel. It is pure Python.
 RUN python -m venv --without-pip /venv \
- && pip --python /venv/bin/python install --no-cache-dir --no-compile --require-hashes --only-binary :all: \
+ && pip --python /venv/bin/python install --no-cache-dir --no-compile --require-hashes --only-binary :all: --no-binary nkeys \
     -r /tmp/requirements.txt \
  && find /venv/lib -path '*/botocore/data/*' -prune -type d ! -name s3 -exec rm -r {} + \
  && python -m compileall -q --invalidation-mode unchecked-hash /venv/lib \
