@@ -1,6 +1,7 @@
 """Decisions about a message: its outcome and the time of its retry."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +81,15 @@ def test_retry_after_lengthens_a_retry_by_a_day_at_most(attempt: int, wish_s: fl
     decision = after(RetryAfter("busy", delay_s=wish_s), attempt)
     if isinstance(decision, Retry):
         assert attempt * 2460.0 <= decision.delay_s <= max(attempt * 2460.0, LONGEST_RETRY_AFTER_S)
+
+
+@given(wish=st.none() | st.text() | st.timedeltas() | st.floats() | st.integers())
+def test_a_wish_that_is_no_number_is_none(wish: Any) -> None:
+    decision = after(RetryAfter("busy", delay_s=wish), 1)
+    assert isinstance(decision, Retry)
+    assert 2460.0 <= decision.delay_s <= LONGEST_RETRY_AFTER_S
+    limited = after(Transient("down", max_deliveries=wish), 1)
+    assert isinstance(limited, Retry if not isinstance(wish, int) or wish > 1 else Dead)
 
 
 def test_a_long_step_is_not_shortened_by_retry_after() -> None:

@@ -142,12 +142,13 @@ class RetryPolicy:
         """Decide on attempt number `attempt` that failed with `error`, which is not a `PlatformError`."""
         reason, error_class = describe(error), class_name(error)
         limit = self.max_deliveries
-        if isinstance(error, Transient) and error.max_deliveries is not None:
+        # The author of a handler sets these attributes. What is no number, such as a missing Retry-After, sets nothing.
+        if isinstance(error, Transient) and isinstance(error.max_deliveries, int):
             limit = min(limit, error.max_deliveries)
         if isinstance(error, Permanent) or attempt >= limit:
             return Dead(reason, error_class)
         delay_s = attempt * self.step_s
-        if isinstance(error, RetryAfter):
+        if isinstance(error, RetryAfter) and isinstance(error.delay_s, int | float):
             delay_s = max(delay_s, min(error.delay_s, LONGEST_RETRY_AFTER_S))
         return Retry(min(delay_s, LONGEST_DELAY_S), reason, error_class)
 
