@@ -81,11 +81,11 @@ class OperatorMode:
             f"resolver_preload: {{ {self.system.name}: {system}\n{self.account.name}: {mine} }}"
         )
 
-    def credentials(self, **claims: Any) -> tuple[str, str]:
-        """Return JWT and seed of a new user."""
+    def credentials(self, rights: dict[str, Any] | None = None, **claims: Any) -> tuple[str, str]:
+        """Return JWT and seed of a new user, who may do everything without `rights`."""
         key = user()
         limits = {"subs": -1, "data": -1, "payload": -1}
-        return jwt(self.account, key, "user", limits, **claims), key.seed
+        return jwt(self.account, key, "user", limits | (rights or {}), **claims), key.seed
 
 
 def creds_file(token: str, seed: str, newline: str = "\n") -> str:

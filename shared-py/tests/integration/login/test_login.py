@@ -16,11 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import nats_users
 from keda_jobs.errors import BrokerUnavailable, JobError, Misconfigured
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.postgres import open_connection
 from keda_jobs.settings import NatsSettings, PgSettings, load_settings
-from stack import NatsServer, free_port
+from stack import JobProcess, NatsServer, S3Server, free_port, until
 
 from .operator_mode import OperatorMode, creds_file
 
@@ -140,6 +141,40 @@ async def test_credentials_log_in_to_a_server_in_operator_mode(
     file = tmp_path / "user.creds"
     file.write_bytes((creds_file(*operator_mode.credentials(), newline).rstrip() + end).encode())
     assert await account(nats_url=operated.url, nats_creds=str(file)) == -1
+
+
+async def test_a_job_and_the_cli_do_their_work_with_credentials(
+    operator_mode: OperatorMode, operated: NatsServer, s3_server: S3Server, tmp_path: Path
+) -> None:
+    job = next(user for user in nats_users.users() if user.name == "image-resize")
+    rights = {"pub": {"allow": list(job.publish or ())}, "sub": {"allow": [f"_INBOX_{job.name}.>"]}}
+    for name, login in (("admin", operator_mode.credentials()), ("job", operator_mode.credentials(rights))):
+        (tmp_path / f"{name}.creds").write_text(creds_file(*login))
+    environment = os.environ | {"NATS_URL": operated.url, "NATS_CREDS": str(tmp_path / "admin.creds")}
+
+    def command(*arguments: str) -> str:
+        line = [sys.executable, "-m", "keda_jobs.cli", *arguments]
+        return subprocess.run(line, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    await asyncio.to_thread(command, "streams", "apply")
+    worker = JobProcess(
+        job.name,
+        operated.environment() | s3_server.environment() | {"NATS_CREDS": str(tmp_path / "job.creds")},
+        tmp_path / "job.log",
+    )
+    await asyncio.to_thread(worker.start)
+    try:
+        await asyncio.to_thread(command, "pub", "image-downloaded", '{"key": "not/ours"}')
+        await asyncio.to_thread(command, "pub", "image-downloaded", '{"key": "images/absent.png"}')
+
+        async def both_are_settled() -> bool:
+            shown = json.loads(await asyncio.to_thread(command, "status", "--json"))
+            waiting = {one["job"]: one["count"] for one in shown["waiting_retries"]}
+            return (shown["dead_letters"]["by_job"], waiting) == ({job.name: 1}, {job.name: 1})
+
+        await until(both_are_settled)
+    finally:
+        worker.kill()
 
 
 async def test_expired_credentials_and_those_of_another_user_are_refused_by_the_server(
