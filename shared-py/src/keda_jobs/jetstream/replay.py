@@ -100,11 +100,15 @@ class Replay:
         self.on_skip(sequence, reason)
 
     async def _copy(self, connection: NatsConnection, dead: DeadLetter, subjects: frozenset[str]) -> Outgoing:
+        """Build the copy. Raises `CannotReplay`, `MessageTooLarge`."""
         read_at = replay_subject(dead, to_subject=self.to_subject)
         if not any(covers(pattern, read_at) for pattern in subjects):
             raise CannotReplay(f"no consumer reads {read_at}")
         payload, headers = await _original(connection, dead)
-        return replay_message(dead, payload, headers, to_subject=self.to_subject)
+        outgoing = replay_message(dead, payload, headers, to_subject=self.to_subject)
+        # A dry run names what is too large as well.
+        outgoing.wire_headers(connection.max_payload)
+        return outgoing
 
 
 class _Pace:

@@ -96,6 +96,18 @@ def test_dry_run_says_what_would_happen_and_does_nothing(cli: Cli, server: Serve
     assert (server.count(DUE), server.count("dead-letter")) == (0, 1)
 
 
+@pytest.mark.parametrize("options", [[], ["--dry-run"], ["--to-subject"], ["--to-subject", "--dry-run"]])
+def test_headers_that_cannot_be_stored_again_are_named(cli: Cli, server: Server, options: list[str]) -> None:
+    (sequence,) = server.bury([b"{}"], headers={"Large": "x" * 60_000})
+
+    done = cli("dlq", "replay", "--all", *options)
+
+    assert done.code == 1
+    assert f"skipped {sequence}: " in done.stderr
+    assert "bytes of headers" in done.stderr
+    assert server.count("dead-letter") == 1
+
+
 def test_a_number_of_no_dead_letter_is_skipped_with_a_line(cli: Cli, server: Server) -> None:
     (sequence,) = server.bury([b"{}"])
 
