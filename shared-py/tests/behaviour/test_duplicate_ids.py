@@ -85,7 +85,7 @@ async def test_an_outcome_that_an_earlier_delivery_stored_is_stored_once(world: 
 
 
 async def test_a_retry_that_arrives_twice_is_one_message_with_one_next_retry(world: World) -> None:
-    """A server that is killed while a retry is due may deliver it again."""
+    """Cover a server that was killed while it fired the retry."""
     identity = Identity(JOB, 7, 1)
     ids = []
 
