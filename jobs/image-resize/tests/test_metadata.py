@@ -6,7 +6,7 @@ import struct
 import zlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pictures import encode, opened, png_header, quadrants, thumbnail
 from PIL import Image, ImageCms, PngImagePlugin
@@ -205,6 +205,14 @@ def test_items_of_metadata_in_the_tracks_of_an_avif_are_removed_too() -> None:
     listed = box(b"meta", bytes(4), box(b"iinf", bytes(4), b"\0\2", picture_item, item))
     data = box(b"ftyp", b"avis", bytes(4), b"avifavis") + box(b"moov", box(b"mvhd", bytes(20)), box(b"trak", listed))
     assert strip(data).data == data.replace(b"Exif", b"skip")
+
+
+@given(
+    st.sampled_from([b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0"]), st.binary(min_size=8, max_size=60)
+)
+@example(b"II+\0\x08\0\0\0", b"\xff" * 8)
+def test_a_directory_anywhere_raises_nothing(head: bytes, rest: bytes) -> None:
+    assert len(strip(head + rest).data) >= len(head)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])

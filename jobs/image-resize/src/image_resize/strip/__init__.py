@@ -31,7 +31,7 @@ def strip(data: bytes) -> Stripped:
         if magic.match(data):
             try:
                 return of_format(data)
-            except (IndexError, struct.error):  # it ends before the picture begins
+            except (IndexError, OverflowError, struct.error):  # it ends before the picture begins
                 break
     return Stripped(data)
 
