@@ -124,7 +124,9 @@ class Server:
             sequence = (await jetstream.publish(subject, data, headers=headers)).seq
             stored = await jetstream.get_msg(STREAM, seq=sequence)
             assert stored.time is not None
-            message = Message(subject, data, headers or {}, Identity(job, sequence, 1), 15, sequence, stored.time)
+            message = Message(
+                subject, data, headers or {}, Identity.of(job, sequence, stored.time), 15, sequence, stored.time
+            )
             dead = Dead(f"{error_class}: 404 for the picture", error_class)
             outgoing = dead_letter(message, job, dead, client.max_payload, datetime.now(UTC))
             ack = await jetstream.publish(
