@@ -13,18 +13,14 @@ import pytest
 
 from .conftest import Cli, Server
 
+# Text, a table, JSON, and messages on stderr.
 COMMANDS = [
     ("--help",),
-    ("--version",),
     ("dlq", "ls"),
     ("dlq", "ls", "--json", "--limit", "0"),
     ("dlq", "show", "{sequence}"),
-    ("dlq", "show", "{sequence}", "--json"),
-    ("dlq", "count"),
-    ("dlq", "purge", "--all", "--dry-run"),
     ("dlq", "replay", "--all", "--dry-run", "--json"),
     ("status",),
-    ("status", "--json"),
     ("pub", "image-download", "https://a/b.jpg", "--json"),
     ("dlq", "nonsense"),
 ]
@@ -88,12 +84,12 @@ def test_a_closed_pipe_ends_in_silence(run_all: RunAll, redirection: str) -> Non
     run_all(redirection, {0, 1})
 
 
-@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_no_trouble(run_all: RunAll, redirection: str) -> None:
     run_all(redirection, {0})
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-16", "ascii:strict", "utf-8:strict"])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "ascii:strict", "utf-8:strict"])
 def test_any_encoding_is_no_trouble(run_all: RunAll, encoding: str) -> None:
     run_all("", {0}, PYTHONIOENCODING=encoding)
 
