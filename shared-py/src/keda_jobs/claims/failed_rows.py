@@ -132,7 +132,9 @@ class FailedRows:
             ranges = await self._connection.fetch(self._sql.lock, keys, moments, batches)
             locked = [locked_range["range_id"] for locked_range in ranges]
             [record] = await self._connection.fetch(self._sql.reset, keys, moments, batches, locked, batch_id)
-            count = FailedRowCount(*record)
+            count = FailedRowCount(*record[:2])
+            if record["emptied"]:
+                await self._connection.execute(self._sql.recount, record["emptied"])
             if count.rows or self._batch_id:
                 await self._connection.execute(_ADD_COUNTS, batch_id, count.rows, count.permanently)
             else:
@@ -182,8 +184,6 @@ WITH reset AS (
   RETURNING row.{key} AS key, found.range_id
 ), taken AS (
   SELECT range_id, count(*) AS rows FROM reset WHERE range_id IS NOT NULL GROUP BY 1
-), emptied AS (
-  DELETE FROM {queue} AS range USING taken WHERE range.range_id = taken.range_id AND claimable <= taken.rows
 ), thinned AS (
   UPDATE {queue} AS range SET claimable = claimable - taken.rows
   FROM taken WHERE range.range_id = taken.range_id AND claimable > taken.rows
@@ -193,4 +193,8 @@ WITH reset AS (
   FROM (SELECT array_agg(key::bigint) AS ids FROM reset) AS reset_rows,
     batch_ranges(ids, gap => {_MOST_GAP}) AS ranges
 )
-SELECT count(*), count(*) FILTER (WHERE range_id IS NULL) FROM reset"""
+SELECT count(*), count(*) FILTER (WHERE range_id IS NULL), (
+  SELECT array_agg(range_id) FROM taken JOIN {queue} AS range USING (range_id) WHERE claimable <= taken.rows
+) AS emptied
+FROM reset"""
+        self.recount = f"SELECT {queue}_recount($1)"

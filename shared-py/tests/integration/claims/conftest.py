@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import resources
 from pathlib import Path
 
 import asyncpg
@@ -25,6 +26,12 @@ def write_migrations(example: ExampleTable, folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / f"0001_{example.table.name}.sql").write_text(example.ddl, encoding="utf-8")
     return folder
+
+
+def queue_migrations(example: ExampleTable) -> list[str]:
+    """List the names of the migrations that make a queue of the table."""
+    folder = resources.files("keda_jobs.claims").joinpath("migrations", "queue")
+    return sorted(f"{example.table.queue}/{file.name}" for file in folder.iterdir())
 
 
 @pytest.fixture(scope="session")

@@ -177,14 +177,52 @@ async def test_a_manual_change_that_is_rolled_back_changes_nothing(queue: QueueH
     assert await queue.claimable() == await queue.recount() == 1
 
 
-async def test_a_deleted_row_is_counted_until_the_next_claim_at_the_latest(queue: QueueHarness) -> None:
+async def test_a_deleted_row_is_no_longer_counted(queue: QueueHarness) -> None:
     await queue.insert(range(1, 6))
     await queue.owner.execute(f"DELETE FROM {queue.table.name} WHERE {queue.table.key} IN (2, 3)")
-    assert (await queue.claimable(), await queue.recount()) == (5, 3)
+    assert await queue.claimable() == await queue.recount() == 3
     worker = await queue.worker()
     batch = await worker.claim(10)
     assert batch is not None
     assert await worker.close(batch) == 3
+    assert await queue.claimable() == await queue.recount() == 3
+
+
+async def test_a_row_that_is_marked_as_done_by_hand_is_no_longer_counted(queue: QueueHarness) -> None:
+    await queue.insert(range(1, 6))
+    await update(queue, "batch_status = 'completed'", f"{queue.table.key} <= 2")
+    assert await queue.claimable() == await queue.recount() == 3
+    await update(queue, "batch_status = 'completed'")
+    assert await queue.ranges() == []
+
+
+@pytest.mark.parametrize("change", ["batch_status = 'processing'", "batch_status = 'processing', batch_id = NULL"])
+async def test_a_row_that_is_marked_as_claimed_by_hand_waits(queue: QueueHarness, change: str) -> None:
+    await queue.insert(range(1, 6))
+    worker = await queue.worker()
+    batch = await worker.claim(2)
+    assert batch is not None
+    await worker.settle(batch, queue.results(batch.rows), [])
+    await update(queue, change)
+    assert await queue.claimable() == await queue.recount() == 5
+    assert await queue.drain(worker) == 5
+
+
+async def test_rows_that_are_inserted_as_claimed_wait(queue: QueueHarness) -> None:
+    await queue.insert([1])
+    batch = await (await queue.worker()).claim(1)
+    assert batch is not None
+    await queue.insert([2, 3])
+    await update(queue, "batch_status = 'completed'", f"{queue.table.key} > 1")
+    copied = await queue.rows(f"{queue.table.key}, {queue.example.columns}", f"{queue.table.key} > 1")
+    await queue.owner.execute(f"DELETE FROM {queue.table.name} WHERE {queue.table.key} > 1")
+    await queue.owner.copy_records_to_table(
+        queue.table.name,
+        records=[(*row, "processing", batch.batch_id) for row in copied],
+        columns=[queue.table.key, *queue.example.columns.split(", "), "batch_status", "batch_id"],
+    )
+    assert await queue.claimable() == await queue.recount() == 2
+    await queue.expire_leases()
     assert await queue.claimable() == await queue.recount() == 3
 
 

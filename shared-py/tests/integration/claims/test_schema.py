@@ -13,11 +13,11 @@ from keda_jobs.claims import schema
 from keda_jobs.errors import Misconfigured
 from stack import PostgresServer
 
-from .conftest import write_migrations
+from .conftest import queue_migrations, write_migrations
 from .example_tables import INVOICES, USERS
 from .harness import Owner, QueueHarness, batch_keys
 
-_ALL = ["keda-jobs/0001_batches.sql", "users-batch/0001_users.sql", "users_queue/0001_queue.sql"]
+_ALL = ["keda-jobs/0001_batches.sql", "users-batch/0001_users.sql", *queue_migrations(USERS)]
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ async def other_owner(postgres_server: PostgresServer, database: str) -> AsyncIt
 async def test_all_migrations_are_applied_once(owner: Owner, folder: Path) -> None:
     assert await schema.apply(owner, USERS.table, folder) == _ALL
     assert await schema.apply(owner, USERS.table, folder) == []
-    assert await owner.fetchval("SELECT count(*) FROM batch_migrations") == 3
+    assert await owner.fetchval("SELECT count(*) FROM batch_migrations") == len(_ALL)
 
 
 async def test_concurrent_applies_apply_once(owner: Owner, other_owner: Owner, folder: Path) -> None:
@@ -60,7 +60,7 @@ async def test_a_second_queue_joins_the_first(owner: Owner, folder: Path, tmp_pa
     more = write_migrations(INVOICES, tmp_path / "more")
     assert await schema.apply(owner, INVOICES.table, more) == [
         "invoice-reminders/0001_invoices.sql",
-        "invoices_queue/0001_queue.sql",
+        *queue_migrations(INVOICES),
     ]
     await owner.execute(INVOICES.insert, [1, 2])
     assert await owner.fetchval("SELECT rows FROM invoices_claimable") == 2

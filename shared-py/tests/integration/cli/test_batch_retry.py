@@ -210,6 +210,7 @@ def test_it_waits_for_a_running_claim(batch_table: BatchTable) -> None:
             rows = await failed.find(RowFilter(failed_permanently=False), 10)
             async with claiming.transaction():
                 await claiming.execute(
+                    "SET LOCAL keda_jobs.claims = 'on';"
                     "UPDATE words_queue SET batch_id = 4 WHERE batch_status = 'failed';"
                     "UPDATE words SET batch_status = 'processing', batch_id = 4 WHERE word_id IN (6, 7)"
                 )
