@@ -139,11 +139,13 @@ BEGIN
   FROM (
     SELECT found.range_id, count(*)::integer AS rows
     FROM {table}_queue_changes AS change CROSS JOIN LATERAL (
-      SELECT range_id FROM {table}_queue AS range
-      WHERE batch_id IS NULL AND range.next_attempt_at = change.old_next_attempt_at
-        AND lo <= change.old_key AND hi >= change.old_key
-        AND range.batch_status = change.old_status AND from_batch IS NOT DISTINCT FROM change.old_batch_id
-      ORDER BY lo DESC LIMIT 1
+      SELECT range_id FROM (
+        SELECT range_id, hi FROM {table}_queue AS range
+        WHERE batch_id IS NULL AND range.next_attempt_at = change.old_next_attempt_at AND lo <= change.old_key
+          AND range.batch_status = change.old_status AND from_batch IS NOT DISTINCT FROM change.old_batch_id
+        ORDER BY lo DESC LIMIT 20
+      ) AS nearest
+      WHERE hi >= change.old_key LIMIT 1
     ) AS found
     WHERE change.old_status IN ('pending', 'failed') AND change.old_next_attempt_at < 'infinity' GROUP BY 1
   ) AS left_by;
