@@ -9,7 +9,7 @@ import asyncpg
 
 from keda_jobs.claims import ClaimQueue, Failure
 from keda_jobs.claims.failed_rows import FailedRows, RowFilter
-from keda_jobs.claims.queue import CompletedRow
+from keda_jobs.claims.rows import CompletedRow
 from stack import JobProcess, PostgresServer
 
 from .conftest import PARCELS, Start

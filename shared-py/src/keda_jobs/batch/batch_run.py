@@ -13,7 +13,9 @@ from typing import TypeVar
 from keda_jobs.batch.metrics import BatchMetrics
 from keda_jobs.batch.results import ResultBuffer
 from keda_jobs.batch.row_runner import RowRunner
-from keda_jobs.claims.queue import Batch, ClaimQueue, CompletedRow, Failure, LeaseLost, SettledRows, ValuesRefused
+from keda_jobs.claims.outcomes import ValuesRefused
+from keda_jobs.claims.queue import ClaimQueue, LeaseLost
+from keda_jobs.claims.rows import Batch, CompletedRow, Failure, SettledRows
 from keda_jobs.domain.policy import describe
 from keda_jobs.errors import DatabaseUnavailable
 from keda_jobs.runtime.backoff import Backoff, retry_until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from keda_jobs.claims.queue import SettledRows
+from keda_jobs.claims.rows import SettledRows
 from keda_jobs.runtime.metrics import JobRegistry
 
 _CLAIM_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from keda_jobs.claims.queue import CompletedRow, Failure
+from keda_jobs.claims.rows import CompletedRow, Failure
 from keda_jobs.runtime.shutdown import wait_for
 
 # A transaction of thousands of rows costs little per row, and a worker that dies repeats only the rows since the last.

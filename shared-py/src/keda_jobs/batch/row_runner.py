@@ -10,7 +10,7 @@ from typing import Any
 
 from keda_jobs.batch.job import BatchContext, BatchJob
 from keda_jobs.batch.results import ResultBuffer
-from keda_jobs.claims.queue import ClaimedRow, CompletedRow, Failure
+from keda_jobs.claims.rows import ClaimedRow, CompletedRow, Failure
 from keda_jobs.domain.policy import RetryPolicy, class_name, failure_of
 from keda_jobs.errors import JobError, PlatformError
 from keda_jobs.runtime.backoff import Backoff

@@ -12,7 +12,8 @@ from typing import TypeVar
 from keda_jobs.batch.batch_run import BatchRun
 from keda_jobs.batch.metrics import BatchMetrics
 from keda_jobs.batch.row_runner import RowRunner
-from keda_jobs.claims.queue import Batch, ClaimQueue
+from keda_jobs.claims.queue import ClaimQueue
+from keda_jobs.claims.rows import Batch
 from keda_jobs.errors import DatabaseUnavailable
 from keda_jobs.runtime.backoff import SHORT_S, Backoff, retry_until
 from keda_jobs.runtime.shutdown import Shutdown

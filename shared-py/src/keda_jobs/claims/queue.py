@@ -9,94 +9,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from datetime import timedelta
-from operator import add
-from typing import Any, NamedTuple, Self
-
-from asyncpg import exceptions as pg
+from typing import Self
 
 from keda_jobs.claims import statements
+from keda_jobs.claims.outcomes import refuse_values, write_failures, write_outcomes
 from keda_jobs.claims.ranges import select_ranges
+from keda_jobs.claims.rows import Batch, ClaimedRow, CompletedRow, Failure, SettledRows
 from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, Statements
 from keda_jobs.claims.table import ClaimTable
-from keda_jobs.domain.policy import Dead, Retry, RetryPolicy
+from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.errors import JobError, Misconfigured
-from keda_jobs.postgres import Connection, Pool, one_line, transaction
+from keda_jobs.postgres import Connection, Pool, transaction
 from keda_jobs.runtime.cpu import WorkerDied
 
 # A dead worker's batch comes back in this many parts, each claimed alone: a row that kills its worker is isolated after
 # log16(CLAIM_SIZE) more deaths, and its neighbours complete meanwhile.
 _PARTS = 16
 
-# Errors by which a column's type, a constraint, an index or a trigger refuses a value.
-_REFUSALS = (
-    pg.DataError,
-    pg.IntegrityConstraintViolationError,
-    pg.ProgramLimitExceededError,
-    pg.PLPGSQLError,
-    pg.CardinalityViolationError,
-    pg.WithCheckOptionViolationError,
-    pg.UnknownPostgresError,  # raised by a trigger with a code of its own
-    ValueError,  # asyncpg cannot encode it
-)
-
 
 class LeaseLost(JobError):
     """The lease of the batch expired, so another worker may have it."""
-
-
-class ValuesRefused(JobError):
-    """PostgreSQL refuses a value that a handler returned. The call wrote nothing."""
-
-
-class ClaimedRow(NamedTuple):
-    """A claimed row: its key, the number of earlier attempts, and the columns that the job reads."""
-
-    key: int
-    attempts: int
-    values: tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Claimed rows, owned for as long as the lease is renewed."""
-
-    batch_id: int
-    rows: Sequence[ClaimedRow]
-
-
-class CompletedRow(NamedTuple):
-    """A completed row, with `values` in the order of the columns that the job writes."""
-
-    row: ClaimedRow
-    values: tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A failed row, retried in `delay_s` seconds, or never where that is None."""
-
-    key: int
-    error: str
-    delay_s: float | None
-
-    @classmethod
-    def of(cls, row: ClaimedRow, decision: Retry | Dead) -> Self:
-        """Build the failure of `row` from the policy's decision."""
-        return cls(row.key, decision.reason, decision.delay_s if isinstance(decision, Retry) else None)
-
-
-@dataclass(frozen=True, slots=True)
-class SettledRows:
-    """Numbers of rows whose outcome was written. `failed` includes `failed_permanently`."""
-
-    completed: int = 0
-    failed: int = 0
-    failed_permanently: int = 0
-
-    def __add__(self, other: SettledRows) -> SettledRows:
-        return SettledRows(*map(add, astuple(self), astuple(other)))
 
 
 _NOTHING = SettledRows()
@@ -154,15 +88,16 @@ class ClaimQueue:
                 range_ids = await select_ranges(connection, self._sql, most)
                 if not range_ids:
                     return None
-                batch_id = await connection.fetchval(
+                [(batch_id, version)] = await connection.fetch(
                     statements.INSERT_BATCH, self._batch_name, self._pod_name, self._lease
                 )
-                await connection.execute(self._sql.hold, batch_id, range_ids)
+                expected = await connection.fetchval(self._sql.hold, batch_id, range_ids)
                 rows = await connection.fetch(self._sql.claim, batch_id)
+                if len(rows) != expected:
+                    await connection.execute(self._sql.recount_overlapping, batch_id)
                 if rows:
                     await connection.execute(statements.SET_CLAIMED, batch_id, len(rows), self._lease)
-                    return Batch(batch_id, [ClaimedRow(row[0], row[1], row[2:]) for row in rows])
-                # The rows of these ranges have been deleted since they were queued.
+                    return Batch(batch_id, version, [ClaimedRow(row[0], row[1], row[2:]) for row in rows])
                 await connection.execute(self._sql.release, batch_id)
                 await connection.execute(statements.DELETE_BATCH, batch_id)
 
@@ -177,13 +112,11 @@ class ClaimQueue:
 
         Raises `LeaseLost`, and `ValuesRefused` when the table refuses a value that a handler returned.
         """
-        try:
+        with refuse_values():  # deferred constraints raise at the end of the transaction
             async with self._fenced(batch, BY_KEYS) as (connection, is_closed):
                 if is_closed:
                     return _NOTHING
-                return await self._settle(connection, batch.batch_id, completed, failures)
-        except _REFUSALS as error:  # deferred constraints raise at the end of the transaction
-            raise ValuesRefused(one_line(error)) from error
+                return await self._settle(connection, batch, completed, failures)
 
     async def close(self, batch: Batch, error: str | None = None) -> int:
         """Close the batch, as `failed` if there is an error. Give unsettled rows back and return their number.
@@ -212,35 +145,15 @@ class ClaimQueue:
             return rows
 
     async def _settle(
-        self, connection: Connection, batch_id: int, completed: Sequence[CompletedRow], failures: Sequence[Failure]
+        self, connection: Connection, batch: Batch, completed: Sequence[CompletedRow], failures: Sequence[Failure]
     ) -> SettledRows:
-        settled = SettledRows(completed=await self._complete(connection, batch_id, completed))
-        settled += await self._fail(connection, batch_id, failures)
-        was_last = await connection.fetchval(statements.ADD_COUNTS, batch_id, *astuple(settled), self._lease)
+        settled = await write_outcomes(connection, self._sql, batch, completed, failures)
+        was_last = await connection.fetchval(statements.ADD_COUNTS, batch.batch_id, *astuple(settled), self._lease)
         # In the same transaction: if the worker died before closing it, no claimable row would call another worker.
         if was_last:
-            await connection.execute(self._sql.release, batch_id)
-            await connection.execute(statements.CLOSE_BATCH, batch_id, "completed", None, 0, 0, 0)
+            await connection.execute(self._sql.release, batch.batch_id)
+            await connection.execute(statements.CLOSE_BATCH, batch.batch_id, "completed", None, 0, 0)
         return settled
-
-    async def _complete(self, connection: Connection, batch_id: int, completed: Sequence[CompletedRow]) -> int:
-        if not completed:
-            return 0
-        columns = [list(column) for column in zip(*(row.values for row in completed), strict=True)]
-        status = await connection.execute(self._sql.complete, batch_id, [row.row.key for row in completed], *columns)
-        return int(status.removeprefix("UPDATE "))
-
-    async def _fail(self, connection: Connection, batch_id: int, failures: Sequence[Failure]) -> SettledRows:
-        if not failures:
-            return _NOTHING
-        [counts] = await connection.fetch(
-            self._sql.fail,
-            batch_id,
-            [failure.key for failure in failures],
-            [failure.error for failure in failures],
-            [failure.delay_s for failure in failures],
-        )
-        return SettledRows(failed=counts["failed"], failed_permanently=counts["failed_permanently"])
 
     async def _fail_only_row(self, connection: Connection, batch_id: int) -> SettledRows:
         found = await connection.fetchrow(self._sql.only_row, batch_id)
@@ -248,7 +161,7 @@ class ClaimQueue:
             return _NOTHING
         row = ClaimedRow(found[0], found[1], ())
         decision = self._policy.after_failure(WorkerDied(), row.attempts + 1)
-        return await self._fail(connection, batch_id, [Failure.of(row, decision)])
+        return await write_failures(connection, self._sql, batch_id, [Failure.of(row, decision)])
 
     async def _close(
         self,
@@ -260,10 +173,9 @@ class ClaimQueue:
         parts: int = 1,
     ) -> int:
         returned = int(await connection.fetchval(self._sql.give_back, batch_id, status == "abandoned", parts))
+        counts = failed.failed, failed.failed_permanently
         await connection.execute(self._sql.release, batch_id)
-        await connection.execute(
-            statements.CLOSE_BATCH, batch_id, status, error, failed.failed, failed.failed_permanently, returned
-        )
+        await connection.execute(statements.CLOSE_BATCH, batch_id, status, error, *counts)
         return returned
 
     @asynccontextmanager

@@ -41,15 +41,16 @@ UPDATE batch_jobs SET
 WHERE batch_id = $1
 RETURNING completed + failed + returned = claimed"""
 
+# What has no outcome was given back, or was deleted meanwhile.
 CLOSE_BATCH = """
 UPDATE batch_jobs SET
-  status = $2, error = $3, failed = failed + $4, given_up = given_up + $5, returned = returned + $6,
+  status = $2, error = $3, failed = failed + $4, given_up = given_up + $5, returned = claimed - completed - failed - $4,
   finished_at = clock_timestamp()
 WHERE batch_id = $1"""
 
 INSERT_BATCH = """
 INSERT INTO batch_jobs (batch_name, pod_name, lease_expires_at)
-VALUES ($1, $2, clock_timestamp() + $3) RETURNING batch_id"""
+VALUES ($1, $2, clock_timestamp() + $3) RETURNING batch_id, pg_current_xact_id()::xid AS version"""
 
 # The lease begins after the claim, because a claim of many rows takes time.
 SET_CLAIMED = "UPDATE batch_jobs SET claimed = $2, lease_expires_at = clock_timestamp() + $3 WHERE batch_id = $1"
@@ -83,30 +84,42 @@ ORDER BY {key} OFFSET $6 - 1 LIMIT 1"""
 INSERT INTO {queue} (lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect)
 SELECT lo, $2, $3, batch_status, next_attempt_at, from_batch, is_suspect FROM {queue} WHERE range_id = $1
 RETURNING range_id"""
-        self.hold = f"UPDATE {queue} SET batch_id = $1 WHERE range_id = ANY($2)"
+        self.hold = f"""
+WITH held AS (UPDATE {queue} SET batch_id = $1 WHERE range_id = ANY($2) RETURNING claimable)
+SELECT sum(claimable) FROM held"""
         self.claim = f"""
 UPDATE {name} AS row SET batch_status = 'processing', batch_id = $1
 FROM {queue} AS held
 WHERE held.batch_id = $1 AND row.{key} BETWEEN held.lo AND held.hi AND row.batch_status = held.batch_status
   AND row.next_attempt_at = held.next_attempt_at AND row.batch_id IS NOT DISTINCT FROM held.from_batch
 RETURNING {", ".join(f"row.{column}" for column in (key, "attempts", *table.reads))}"""
+        # Ranges that share rows with those of the batch.
+        self.recount_overlapping = f"""
+SELECT {queue}_recount(ARRAY(
+  SELECT range.range_id FROM {queue} AS held JOIN {queue} AS range
+    ON range.next_attempt_at = held.next_attempt_at AND range.lo <= held.hi AND range.hi >= held.lo
+    AND range.batch_status = held.batch_status AND range.from_batch IS NOT DISTINCT FROM held.from_batch
+  WHERE held.batch_id = $1 AND range.batch_id IS NULL FOR UPDATE OF range SKIP LOCKED
+))"""
 
     def _write_settle(self, table: ClaimTable, types: Mapping[str, str]) -> None:
         name, key, queue = table.name, table.key, table.queue
-        arrays = "".join(f", ${number}::{types[column]}[]" for number, column in enumerate(table.writes, 3))
+        arrays = "".join(f", ${number}::{types[column]}[]" for number, column in enumerate(table.writes, 4))
         values = "".join(f', "{column}" = done."{column}"' for column in table.writes)
         columns = "".join(f', "{column}"' for column in table.writes)
+        is_ours = "row.batch_id = $1 AND row.batch_status = 'processing'"
+        # A claim writes all its rows in one transaction, whose number they keep as xmin until somebody changes them.
         self.complete = f"""
 UPDATE {name} AS row SET batch_status = 'completed', attempts = row.attempts + 1, error = NULL{values}
 FROM unnest($2::bigint[]{arrays}) AS done (key{columns})
-WHERE row.{key} = done.key AND row.{key} = ANY($2) AND row.batch_id = $1 AND row.batch_status = 'processing'"""
+WHERE row.{key} = done.key AND row.{key} = ANY($2) AND {is_ours} AND ($3::xid IS NULL OR row.xmin = $3)"""
         self.fail = f"""
 WITH failed AS (
   UPDATE {name} AS row SET
     batch_status = 'failed', attempts = row.attempts + 1, error = failure.error,
     next_attempt_at = coalesce(now() + make_interval(secs => failure.delay_s), 'infinity')
-  FROM unnest($2::bigint[], $3::text[], $4::float8[]) AS failure (key, error, delay_s)
-  WHERE row.{key} = failure.key AND row.{key} = ANY($2) AND row.batch_id = $1 AND row.batch_status = 'processing'
+  FROM unnest($2::bigint[], $4::text[], $5::float8[]) AS failure (key, error, delay_s)
+  WHERE row.{key} = failure.key AND row.{key} = ANY($2) AND {is_ours} AND ($3::xid IS NULL OR row.xmin = $3)
   RETURNING row.{key} AS key, row.next_attempt_at
 ), waiting AS (
   INSERT INTO {queue} (lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect)
@@ -116,6 +129,9 @@ WITH failed AS (
   ) AS same, batch_ranges(same.ids) AS ranges
 )
 SELECT count(*) AS failed, count(*) FILTER (WHERE next_attempt_at = 'infinity') AS failed_permanently FROM failed"""
+        self.unwritten = f"""
+SELECT {", ".join(("row." + key, "row.xmin = $3::xid", *(f"row.{column}" for column in table.reads)))}
+FROM {name} AS row WHERE row.{key} = ANY($2) AND {is_ours} FOR NO KEY UPDATE"""
 
     def _write_recover(self, table: ClaimTable) -> None:
         name, key, queue = table.name, table.key, table.queue

@@ -53,7 +53,7 @@ async def run_row(
     from keda_jobs.batch import BatchContext, batch_job
     from keda_jobs.batch.results import ResultBuffer
     from keda_jobs.batch.row_runner import RowRunner
-    from keda_jobs.claims.queue import ClaimedRow
+    from keda_jobs.claims.rows import ClaimedRow
 
     settings = settings or default_settings(handler, BatchSettings)
     job = batch_job(handler, type(settings), table="tested")

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from keda_jobs.claims import ClaimTable
-from keda_jobs.claims.queue import ClaimedRow, CompletedRow
+from keda_jobs.claims.rows import ClaimedRow, CompletedRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import asyncpg
 from pydantic import SecretStr
 
 from keda_jobs.claims import Batch, ClaimQueue, ClaimTable, Failure
-from keda_jobs.claims.queue import ClaimedRow, CompletedRow
+from keda_jobs.claims.rows import ClaimedRow, CompletedRow
 from keda_jobs.claims.schema import scaler_role, worker_role
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.postgres import open_pool

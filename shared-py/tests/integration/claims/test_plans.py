@@ -85,13 +85,13 @@ async def check_plans(filled: QueueHarness, how: str) -> None:
         assert "Seq Scan" not in {node.kind for node in found}
 
     arrays = ", ".join(["'{a}'"] * len(types))
-    found = await plan(filled, how, BY_KEYS, sql.complete, f"(1, {_KEYS}, {arrays})")
+    found = await plan(filled, how, BY_KEYS, sql.complete, f"(1, {_KEYS}, '7', {arrays})")
     [scan] = scans_of(found, "users")
     assert (scan.kind, scan.by) == ("Index Scan", "users_pkey")
     assert "= ANY" in scan.condition
     assert {"Hash Join"} == {node.kind for node in found if "Join" in node.kind or "Loop" in node.kind}
 
-    found = await plan(filled, how, BY_KEYS, sql.fail, f"(1, {_KEYS}, '{{a}}', '{{1}}')")
+    found = await plan(filled, how, BY_KEYS, sql.fail, f"(1, {_KEYS}, '7', '{{a}}', '{{1}}')")
     [scan] = scans_of(found, "users")
     assert (scan.kind, scan.by) == ("Index Scan", "users_pkey")
     assert "= ANY" in scan.condition

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from keda_jobs.claims import Batch, ClaimQueue, SettledRows
 
@@ -14,7 +15,7 @@ async def claim_new(queue: QueueHarness, number: int) -> tuple[ClaimQueue, Batch
     worker = await queue.worker()
     batch = await worker.claim(number)
     assert batch is not None
-    return worker, Batch(batch.batch_id, sorted(batch.rows))
+    return worker, replace(batch, rows=sorted(batch.rows))
 
 
 async def test_closing_gives_unsettled_rows_back_unchanged(queue: QueueHarness) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from keda_jobs.claims import Batch, ClaimQueue, Failure, LeaseLost, SettledRows, ValuesRefused
-from keda_jobs.claims.queue import ClaimedRow, CompletedRow
+from keda_jobs.claims.rows import ClaimedRow, CompletedRow
 
 from .harness import QueueHarness, batch_keys, failures
 
@@ -19,7 +20,7 @@ async def claim_new(queue: QueueHarness, number: int = 10) -> tuple[ClaimQueue, 
     worker = await queue.worker()
     batch = await worker.claim(number)
     assert batch is not None
-    return worker, Batch(batch.batch_id, sorted(batch.rows))
+    return worker, replace(batch, rows=sorted(batch.rows))
 
 
 async def test_results_are_written_and_the_row_is_completed(invoices: QueueHarness) -> None:

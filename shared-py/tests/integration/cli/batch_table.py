@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from keda_jobs.claims import Batch, ClaimQueue, ClaimTable, Failure, schema
-from keda_jobs.claims.queue import CompletedRow
+from keda_jobs.claims.rows import CompletedRow
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.postgres import Connection, open_connection, open_pool
 from keda_jobs.settings import PgSettings

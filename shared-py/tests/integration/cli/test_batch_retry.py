@@ -14,7 +14,7 @@ import pytest
 
 from keda_jobs.claims import ClaimQueue, failed_rows
 from keda_jobs.claims.failed_rows import FailedRowCount, FailedRows, RowFilter
-from keda_jobs.claims.queue import CompletedRow, Failure
+from keda_jobs.claims.rows import CompletedRow, Failure
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.postgres import open_connection, open_pool
 from stack import PostgresServer, until

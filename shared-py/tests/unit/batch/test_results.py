@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from keda_jobs.batch.results import ResultBuffer
-from keda_jobs.claims.queue import ClaimedRow, CompletedRow, Failure
+from keda_jobs.claims.rows import ClaimedRow, CompletedRow, Failure
 
 COMPLETED = CompletedRow(ClaimedRow(1, 0, ()), ())
 FAILURE = Failure(2, "no", None)

@@ -15,7 +15,7 @@ from keda_jobs import Permanent
 from keda_jobs.batch import BatchContext, BatchSettings, batch_job
 from keda_jobs.batch.results import ResultBuffer
 from keda_jobs.batch.row_runner import RowRunner
-from keda_jobs.claims.queue import ClaimedRow
+from keda_jobs.claims.rows import ClaimedRow
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.errors import StoreUnavailable
 from keda_jobs.runtime.cpu import CpuPool

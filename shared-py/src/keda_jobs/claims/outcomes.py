@@ -1,0 +1,110 @@
+"""Writes of rows' outcomes, fenced by the batch and by the version of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from asyncpg import exceptions as pg
+
+from keda_jobs.claims.rows import Batch, CompletedRow, Failure, SettledRows
+from keda_jobs.claims.statements import Statements
+from keda_jobs.errors import JobError
+from keda_jobs.postgres import Connection, one_line
+
+# Errors by which a column's type, a constraint, an index or a trigger refuses a value.
+_REFUSALS = (
+    pg.DataError,
+    pg.IntegrityConstraintViolationError,
+    pg.ProgramLimitExceededError,
+    pg.PLPGSQLError,
+    pg.CardinalityViolationError,
+    pg.WithCheckOptionViolationError,
+    pg.UnknownPostgresError,  # raised by a trigger with a code of its own
+    ValueError,  # asyncpg cannot encode it
+)
+
+
+class ValuesRefused(JobError):
+    """PostgreSQL refuses a value that a handler returned. The call wrote nothing."""
+
+
+@contextmanager
+def refuse_values() -> Iterator[None]:
+    """Raise `ValuesRefused` for the errors by which a table refuses values."""
+    try:
+        yield
+    except _REFUSALS as error:
+        raise ValuesRefused(one_line(error)) from error
+
+
+async def write_outcomes(
+    connection: Connection,
+    sql: Statements,
+    batch: Batch,
+    completed: Sequence[CompletedRow],
+    failures: Sequence[Failure],
+) -> SettledRows:
+    """Write the outcomes of rows that are still claimed and whose input is still the one that was worked on.
+
+    The other rows stay claimed and are given back at the end of the batch, to be worked on again.
+    Raises `ValuesRefused` for rows that a trigger did not let be updated.
+    """
+    settled = await _write(connection, sql, batch, completed, failures, batch.version)
+    if settled.completed + settled.failed == len(completed) + len(failures):
+        return settled
+    same = await _rows_with_same_input(connection, sql, batch, completed, failures)
+    completed = [row for row in completed if row.row.key in same]
+    failures = [failure for failure in failures if failure.key in same]
+    return settled + await _write(connection, sql, batch, completed, failures, None)
+
+
+async def _rows_with_same_input(
+    connection: Connection,
+    sql: Statements,
+    batch: Batch,
+    completed: Sequence[CompletedRow],
+    failures: Sequence[Failure],
+) -> set[int]:
+    """Lock rows that were changed since the claim. Return the keys of those that have the values the job read."""
+    completed_keys = {row.row.key for row in completed}
+    keys = [*completed_keys, *(failure.key for failure in failures)]
+    found = await connection.fetch(sql.unwritten, batch.batch_id, keys, batch.version)
+    if skipped := sum(is_unchanged and key in completed_keys for key, is_unchanged, *_ in found):
+        raise ValuesRefused(f"a trigger of the table skipped the update of rows: {skipped}")
+    inputs = {row.key: tuple(row.values) for row in batch.rows}
+    return {key for key, is_unchanged, *values in found if not is_unchanged and tuple(values) == inputs[key]}
+
+
+async def _write(
+    connection: Connection,
+    sql: Statements,
+    batch: Batch,
+    completed: Sequence[CompletedRow],
+    failures: Sequence[Failure],
+    version: int | None,
+) -> SettledRows:
+    settled = SettledRows()
+    if completed:
+        keys = [row.row.key for row in completed]
+        columns = [list(column) for column in zip(*(row.values for row in completed), strict=True)]
+        status = await connection.execute(sql.complete, batch.batch_id, keys, version, *columns)
+        settled += SettledRows(completed=int(status.removeprefix("UPDATE ")))
+    if failures:
+        settled += await write_failures(connection, sql, batch.batch_id, failures, version)
+    return settled
+
+
+async def write_failures(
+    connection: Connection, sql: Statements, batch_id: int, failures: Sequence[Failure], version: int | None = None
+) -> SettledRows:
+    """Write the failures of rows that are still claimed, and of that version if there is one."""
+    [counts] = await connection.fetch(
+        sql.fail,
+        batch_id,
+        [failure.key for failure in failures],
+        version,
+        [failure.error for failure in failures],
+        [failure.delay_s for failure in failures],
+    )
+    return SettledRows(failed=counts["failed"], failed_permanently=counts["failed_permanently"])

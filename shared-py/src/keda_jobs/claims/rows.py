@@ -1,0 +1,60 @@
+"""Values that a claim queue gives to a worker and takes from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from operator import add
+from typing import Any, NamedTuple, Self
+
+from keda_jobs.domain.policy import Dead, Retry
+
+
+class ClaimedRow(NamedTuple):
+    """A claimed row: its key, the number of earlier attempts, and the columns that the job reads."""
+
+    key: int
+    attempts: int
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Claimed rows, owned for as long as the lease is renewed. `version` is the `xmin` that the claim gave its rows."""
+
+    batch_id: int
+    version: int
+    rows: Sequence[ClaimedRow]
+
+
+class CompletedRow(NamedTuple):
+    """A completed row, with `values` in the order of the columns that the job writes."""
+
+    row: ClaimedRow
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed row, retried in `delay_s` seconds, or never where that is None."""
+
+    key: int
+    error: str
+    delay_s: float | None
+
+    @classmethod
+    def of(cls, row: ClaimedRow, decision: Retry | Dead) -> Self:
+        """Build the failure of `row` from the policy's decision."""
+        return cls(row.key, decision.reason, decision.delay_s if isinstance(decision, Retry) else None)
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRows:
+    """Numbers of rows whose outcome was written. `failed` includes `failed_permanently`."""
+
+    completed: int = 0
+    failed: int = 0
+    failed_permanently: int = 0
+
+    def __add__(self, other: SettledRows) -> SettledRows:
+        return SettledRows(*map(add, astuple(self), astuple(other)))
