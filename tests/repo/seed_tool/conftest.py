@@ -105,7 +105,7 @@ class Database:
             " (SELECT tgenabled FROM pg_trigger WHERE tgrelid = oid_ AND tgname = 'users_enqueue_inserted'),"
             " (SELECT reloptions FROM pg_class WHERE oid = oid_) FROM (SELECT 'users'::regclass AS oid_) AS users"
         )
-        return has_key and trigger == b"O" and not [option for option in options if "autovacuum_enabled" in option]
+        return has_key and trigger == b"A" and not [option for option in options if "autovacuum_enabled" in option]
 
 
 @contextmanager

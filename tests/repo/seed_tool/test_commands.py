@@ -44,7 +44,7 @@ def test_the_schema_is_applied_once_and_sets_passwords_from_the_environment(
     tool: Tool, seed_database: Database
 ) -> None:
     first = tool("schema", "--json", USERS_WORKER_PASSWORD="geheim-1", USERS_SCALER_PASSWORD="geheim-2")
-    assert [name.partition("/")[0] for name in first.json["applied"]] == ["keda-jobs", "users-batch", "users_queue"]
+    assert {name.partition("/")[0] for name in first.json["applied"]} == {"keda-jobs", "users-batch", "users_queue"}
     assert "set the password of users_worker and users_scaler" in first.last_line
     assert "geheim" not in first.stderr + first.stdout
     assert seed_database.fetch("SELECT rolname FROM pg_authid WHERE rolpassword LIKE 'SCRAM%' ORDER BY 1") == [

@@ -192,7 +192,7 @@ def test_an_import_killed_in_its_last_step_leaves_nothing_claimable_and_repeats_
         wait_for_lock(users, "ADD CONSTRAINT users_pkey")
         assert users.value("SELECT sum(rows) FROM users_seed_chunks") == 6_000
         assert users.claimable == 0
-        assert users.work() == 0
+        assert users.work() == 2  # while the triggers are off
         interrupt(importing, signal.SIGKILL)
         tool.finish(importing)
     assert users.value("SELECT count(*) FROM batch_jobs") == 0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, DELETE_BATCH, SET_LOCAL
+from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, DELETE_BATCH, SEE_ALL_ROWS, SET_LOCAL
 from keda_jobs.claims.table import ClaimTable
 from keda_jobs.postgres import Connection, translate_errors
 from keda_jobs.runtime.shutdown import cancel_on
@@ -92,7 +92,7 @@ class FailedRows:
 
     async def count(self, row_filter: RowFilter) -> FailedRowCount:
         """Count the selected rows. Without keys this reads the whole table: half a minute for 50 million rows."""
-        async with self._transaction({}):
+        async with self._transaction(SEE_ALL_ROWS):
             [record] = await self._connection.fetch(self._sql.count, *row_filter.arguments)
             return FailedRowCount(*record)
 

@@ -7,6 +7,7 @@ repeat a call whose commit got no answer: the rows that it wrote the first time 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import astuple
@@ -14,19 +15,25 @@ from datetime import timedelta
 from typing import Self
 
 from keda_jobs.claims import statements
+from keda_jobs.claims.binding import read_column_types
 from keda_jobs.claims.outcomes import refuse_values, write_failures, write_outcomes
 from keda_jobs.claims.ranges import select_ranges
 from keda_jobs.claims.rows import Batch, ClaimedRow, CompletedRow, Failure, SettledRows
 from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, Statements
 from keda_jobs.claims.table import ClaimTable
 from keda_jobs.domain.policy import RetryPolicy
-from keda_jobs.errors import JobError, Misconfigured
+from keda_jobs.errors import JobError
 from keda_jobs.postgres import Connection, Pool, transaction
 from keda_jobs.runtime.cpu import WorkerDied
 
 # A dead worker's batch comes back in this many parts, each claimed alone: a row that kills its worker is isolated after
 # log16(CLAIM_SIZE) more deaths, and its neighbours complete meanwhile.
 _PARTS = 16
+
+# Rows that the table does not let a worker update are tried again after this time.
+_HOLD_BACK = timedelta(seconds=60)
+
+log = logging.getLogger(__name__)
 
 
 class LeaseLost(JobError):
@@ -61,19 +68,9 @@ class ClaimQueue:
 
     @classmethod
     async def bind(cls, pool: Pool, table: ClaimTable, *, pod_name: str, lease_s: float, policy: RetryPolicy) -> Self:
-        """Open the queue of `table`. Raises `Misconfigured` when there is none or a column of the job is missing."""
+        """Open the queue of `table`. Raises `Misconfigured` as `read_column_types` does."""
         async with transaction(pool) as connection:
-            columns = await connection.fetch(statements.COLUMN_TYPES, table.name)
-            is_queue = await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", table.claimable)
-        types = {str(column[0]): str(column[1]) for column in columns}
-        if not types or not is_queue:
-            raise Misconfigured(f"the database has no claim queue on {table.name}; apply the job's schema first")
-        if missing := [column for column in (table.key, *table.reads, *table.writes) if column not in types]:
-            raise Misconfigured(f"{table.name} has no column {', '.join(missing)}; apply the job's schema first")
-        if arrays := [column for column in table.writes if types[column].endswith("[]")]:
-            raise Misconfigured(
-                f"a claim queue cannot write {table.name}.{', '.join(arrays)}: arrays are not supported"
-            )
+            types = await read_column_types(connection, table)
         return cls(pool, table, types, pod_name, lease_s, policy)
 
     async def claimable(self) -> int:
@@ -94,7 +91,7 @@ class ClaimQueue:
                 expected = await connection.fetchval(self._sql.hold, batch_id, range_ids)
                 rows = await connection.fetch(self._sql.claim, batch_id)
                 if len(rows) != expected:
-                    await connection.execute(self._sql.recount_overlapping, batch_id)
+                    await self._correct_ranges(connection, batch_id)
                 if rows:
                     await connection.execute(statements.SET_CLAIMED, batch_id, len(rows), self._lease)
                     return Batch(batch_id, version, [ClaimedRow(row[0], row[1], row[2:]) for row in rows])
@@ -144,6 +141,16 @@ class ClaimQueue:
             await self._close(connection, batch_id, "abandoned", reason, failed, parts=_PARTS)
             return rows
 
+    async def _correct_ranges(self, connection: Connection, batch_id: int) -> None:
+        """Queue rows again that the claim did not get although they wait, and recount ranges that it took rows from."""
+        await connection.execute(self._sql.recount_overlapping, batch_id)
+        if unclaimed := await connection.fetchval(self._sql.hold_back, batch_id, _HOLD_BACK):
+            log.warning(
+                "%d rows could not be claimed, trying them again in %g s; see which trigger of the table skips updates",
+                unclaimed,
+                _HOLD_BACK.total_seconds(),
+            )
+
     async def _settle(
         self, connection: Connection, batch: Batch, completed: Sequence[CompletedRow], failures: Sequence[Failure]
     ) -> SettledRows:
@@ -174,8 +181,18 @@ class ClaimQueue:
     ) -> int:
         returned = int(await connection.fetchval(self._sql.give_back, batch_id, status == "abandoned", parts))
         counts = failed.failed, failed.failed_permanently
-        await connection.execute(self._sql.release, batch_id)
-        await connection.execute(statements.CLOSE_BATCH, batch_id, status, error, *counts)
+        if kept := await connection.fetchval(self._sql.not_returned, batch_id):
+            log.warning(
+                "batch %d: %d rows could not be given back, trying again in %g s;"
+                " see which trigger of the table skips updates",
+                batch_id,
+                kept,
+                _HOLD_BACK.total_seconds(),
+            )
+            await connection.execute(statements.KEEP_BATCH, batch_id, *counts, kept, _HOLD_BACK)
+        else:
+            await connection.execute(self._sql.release, batch_id)
+            await connection.execute(statements.CLOSE_BATCH, batch_id, status, error, *counts)
         return returned
 
     @asynccontextmanager

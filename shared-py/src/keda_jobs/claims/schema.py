@@ -110,7 +110,8 @@ async def apply(
                 for migration in _all_migrations(table, schema, migrations)
                 if await _apply(connection, migration)
             ]
-            await connection.execute(_render(_builtin("roles.sql"), table, schema))
+            for file in ("triggers.sql", "roles.sql"):
+                await connection.execute(_render(_builtin(file), table, schema))
             return applied
 
 
@@ -150,6 +151,7 @@ def _render(file: Traversable, table: ClaimTable, schema: str) -> str:
         "key": table.key,
         "batch_name": table.batch_name,
         "schema": schema,
+        "triggers": f"{{{','.join(table.triggers)}}}",
         "worker": worker_role(table),
         "scaler": scaler_role(table),
         "exporter": EXPORTER,

@@ -9,7 +9,10 @@ from keda_jobs.claims.table import ClaimTable
 # Statistics of a status that changes by the thousand are always stale, and with yesterday's the planner chooses nested
 # loops that never end. Each statement here has one good plan, so the others are disabled. A disabled node that a small
 # step still needs gets a huge cost, which must not trigger JIT compilation.
-_ALWAYS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_mergejoin": "off", "jit": "off"}
+_PLAN = {"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_mergejoin": "off", "jit": "off"}
+SEE_ALL_ROWS = {"row_security": "off"}
+"""Setting that makes a statement fail where a policy hides rows from it: they would be taken for deleted."""
+_ALWAYS = {**_PLAN, **SEE_ALL_ROWS}
 # Tells the table's triggers that the ranges are maintained here. They do it for everyone else's changes.
 _MAINTAINS_RANGES = {"keda_jobs.claims": "on"}
 BY_RANGE = {**_ALWAYS, **_MAINTAINS_RANGES, "enable_hashjoin": "off"}
@@ -18,11 +21,6 @@ BY_KEYS = {**_ALWAYS, **_MAINTAINS_RANGES, "enable_nestloop": "off"}
 """Settings for a completion's plan: find the rows in one index scan, join the values by a hash."""
 
 SET_LOCAL = "SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS setting (name, value)"
-
-# Without the length of `varchar(10)`: a cast to it truncates the value, where an assignment refuses it.
-COLUMN_TYPES = """
-SELECT attname, format_type(atttypid, -1) FROM pg_attribute
-WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped"""
 
 RENEW = """
 UPDATE batch_jobs SET heartbeat_at = clock_timestamp(), lease_expires_at = clock_timestamp() + $2 WHERE batch_id = $1"""
@@ -46,6 +44,13 @@ CLOSE_BATCH = """
 UPDATE batch_jobs SET
   status = $2, error = $3, failed = failed + $4, given_up = given_up + $5, returned = claimed - completed - failed - $4,
   finished_at = clock_timestamp()
+WHERE batch_id = $1"""
+
+# $4 rows cannot be given back yet. The lease calls a worker again when it expires.
+KEEP_BATCH = """
+UPDATE batch_jobs SET
+  failed = failed + $2, given_up = given_up + $3, returned = claimed - completed - failed - $2 - $4,
+  lease_expires_at = clock_timestamp() + $5
 WHERE batch_id = $1"""
 
 INSERT_BATCH = """
@@ -101,6 +106,17 @@ SELECT {queue}_recount(ARRAY(
     AND range.batch_status = held.batch_status AND range.from_batch IS NOT DISTINCT FROM held.from_batch
   WHERE held.batch_id = $1 AND range.batch_id IS NULL FOR UPDATE OF range SKIP LOCKED
 ))"""
+        self.hold_back = f"""
+WITH unclaimed AS (
+  INSERT INTO {queue} (lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect, held_back_until)
+  SELECT min(row.{key}), max(row.{key}), count(*), held.batch_status, held.next_attempt_at, held.from_batch,
+    held.is_suspect, clock_timestamp() + $2
+  FROM {queue} AS held JOIN {name} AS row ON row.{key} BETWEEN held.lo AND held.hi
+    AND row.batch_status = held.batch_status AND row.next_attempt_at = held.next_attempt_at
+    AND row.batch_id IS NOT DISTINCT FROM held.from_batch
+  WHERE held.batch_id = $1 GROUP BY held.range_id RETURNING claimable
+)
+SELECT coalesce(sum(claimable), 0) FROM unclaimed"""
 
     def _write_settle(self, table: ClaimTable, types: Mapping[str, str]) -> None:
         name, key, queue = table.name, table.key, table.queue
@@ -151,6 +167,9 @@ WITH returned AS (
   FROM all_returned, batch_ranges(ids, most => greatest(1, ceil(number / $3::float8))::integer) AS ranges
 )
 SELECT number FROM all_returned"""
+        self.not_returned = f"""
+SELECT count(*) FROM {queue} AS held JOIN {name} AS row ON row.{key} BETWEEN held.lo AND held.hi
+WHERE held.batch_id = $1 AND row.batch_id = $1 AND row.batch_status = 'processing'"""
         self.take_expired_batch = f"""
 SELECT batch_id, pod_name, claimed - completed - failed - returned AS rows
 FROM {table.expired} ORDER BY lease_expires_at LIMIT 1 FOR UPDATE SKIP LOCKED"""

@@ -11,6 +11,11 @@ STATUS_COLUMNS = ("batch_status", "attempts", "next_attempt_at", "error", "batch
 """Columns that the queue adds to a table and writes itself."""
 
 
+_TRIGGERS = (
+    "enqueue_inserted", "note_change", "enqueue_changed", "note_deletion", "enqueue_deletion", "forget_truncated",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimTable:
     """A table with an integer key, the columns that a job reads, and those that it writes.
@@ -54,3 +59,8 @@ class ClaimTable:
     def claimable(self) -> str:
         """View of the number of claimable rows, which the scaler reads."""
         return f"{self.name}_claimable"
+
+    @property
+    def triggers(self) -> tuple[str, ...]:
+        """Triggers of the table that keep the ranges in step with its rows."""
+        return tuple(f"{self.name}_{trigger}" for trigger in _TRIGGERS)

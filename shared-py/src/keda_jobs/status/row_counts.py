@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 
 from keda_jobs.claims import ClaimTable
-from keda_jobs.claims.statements import SET_LOCAL
+from keda_jobs.claims.statements import SEE_ALL_ROWS, SET_LOCAL
 from keda_jobs.postgres import Connection
 from keda_jobs.status.queues import read_batches, read_ranges
 
@@ -105,7 +105,8 @@ async def count_rows(connection: Connection, table: ClaimTable, totals: RowCount
     """Count the rows by status and reason in one pass over the table. `totals` are of the same snapshot."""
     began = time.monotonic()
     # The planner does not know that there are few reasons, and may sort the whole table.
-    await connection.execute(SET_LOCAL, ["enable_sort"], ["off"])
+    settings = {**SEE_ALL_ROWS, "enable_sort": "off"}
+    await connection.execute(SET_LOCAL, list(settings), list(settings.values()))
     rows = await connection.fetch(_by_reason(table), _MOST_REASONS, _VALUE)
     failed = [row for row in rows if row["batch_status"] == "failed"]
     by_status = {row["batch_status"]: row["of_status"] for row in rows}

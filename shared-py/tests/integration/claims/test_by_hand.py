@@ -261,7 +261,8 @@ async def test_rebuilding_during_a_claim_neither_deadlocks_nor_loses_a_row(queue
 async def test_rebuilding_cuts_ranges_by_rows_so_that_keys_may_lie_far_apart(own_users: QueueHarness) -> None:
     await own_users.owner.execute("""
 ALTER TABLE users DISABLE TRIGGER users_enqueue_inserted;
-INSERT INTO users (id) SELECT n::bigint * 1000000007 FROM generate_series(1, 30000) n""")
+INSERT INTO users (id) SELECT n::bigint * 1000000007 FROM generate_series(1, 30000) n;
+ALTER TABLE users ENABLE ALWAYS TRIGGER users_enqueue_inserted""")
     assert await own_users.owner.fetchval("SELECT users_queue_rebuild()") == 30_000
     assert [claimable for _, _, claimable in await own_users.ranges()] == [20_000, 10_000]
     assert len(batch_keys(await (await own_users.worker()).claim(20_000))) == 20_000

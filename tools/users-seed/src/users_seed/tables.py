@@ -64,7 +64,7 @@ ALTER TABLE users DISABLE TRIGGER users_enqueue_inserted;
 ALTER TABLE users DROP CONSTRAINT IF EXISTS users_pkey;
 ALTER TABLE users SET (autovacuum_enabled = false)"""
 _RESTORE = """
-ALTER TABLE users ENABLE TRIGGER users_enqueue_inserted;
+ALTER TABLE users ENABLE ALWAYS TRIGGER users_enqueue_inserted;
 ALTER TABLE users RESET (autovacuum_enabled)"""
 _HAS_KEY = "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'users'::regclass AND contype = 'p')"
 _ADD_KEY = "ALTER TABLE users ADD CONSTRAINT users_pkey PRIMARY KEY (id)"
