@@ -109,12 +109,14 @@ SELECT {queue}_recount(ARRAY(
         self.hold_back = f"""
 WITH unclaimed AS (
   INSERT INTO {queue} (lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect, held_back_until)
-  SELECT min(row.{key}), max(row.{key}), count(*), held.batch_status, held.next_attempt_at, held.from_batch,
-    held.is_suspect, clock_timestamp() + $2
-  FROM {queue} AS held JOIN {name} AS row ON row.{key} BETWEEN held.lo AND held.hi
-    AND row.batch_status = held.batch_status AND row.next_attempt_at = held.next_attempt_at
-    AND row.batch_id IS NOT DISTINCT FROM held.from_batch
-  WHERE held.batch_id = $1 GROUP BY held.range_id RETURNING claimable
+  SELECT rows.lo, rows.hi, rows.number, held.batch_status, held.next_attempt_at, held.from_batch, held.is_suspect,
+    clock_timestamp() + $2
+  FROM {queue} AS held CROSS JOIN LATERAL (
+    SELECT min({key}) AS lo, max({key}) AS hi, count(*) AS number FROM {name} AS row
+    WHERE row.{key} BETWEEN held.lo AND held.hi AND row.batch_status = held.batch_status
+      AND row.next_attempt_at = held.next_attempt_at AND row.batch_id IS NOT DISTINCT FROM held.from_batch
+  ) AS rows
+  WHERE held.batch_id = $1 AND rows.number > 0 RETURNING claimable
 )
 SELECT coalesce(sum(claimable), 0) FROM unclaimed"""
 

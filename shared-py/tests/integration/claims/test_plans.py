@@ -75,7 +75,13 @@ async def check_plans(filled: QueueHarness, how: str) -> None:
     types = dict.fromkeys(filled.table.writes, "text")
     sql = Statements(filled.table, types)
 
-    for statement, values in ((sql.claim, "(1)"), (sql.give_back, "(1, false, 1)"), (sql.only_row, "(1)")):
+    for statement, values in (
+        (sql.claim, "(1)"),
+        (sql.hold_back, "(1, '60 s')"),
+        (sql.give_back, "(1, false, 1)"),
+        (sql.not_returned, "(1)"),
+        (sql.only_row, "(1)"),
+    ):
         found = await plan(filled, how, BY_RANGE, statement, values)
         [scan] = scans_of(found, "users")
         assert (scan.kind, scan.by) == ("Index Scan", "users_pkey")
@@ -96,6 +102,12 @@ async def check_plans(filled: QueueHarness, how: str) -> None:
     assert (scan.kind, scan.by) == ("Index Scan", "users_pkey")
     assert "= ANY" in scan.condition
     assert "Hash Join" in {node.kind for node in found}
+
+    found = await plan(filled, how, BY_KEYS, sql.unwritten, f"(1, {_KEYS}, '7')")
+    assert [(node.kind, node.by) for node in scans_of(found, "users")] == [("Index Scan", "users_pkey")]
+
+    found = await plan(filled, how, BY_RANGE, sql.recount_overlapping, "(1)")
+    assert {node.by for node in scans_of(found, "users_queue")} == {"users_queue_held", "users_queue_next"}
 
     found = await plan(filled, how, BY_RANGE, sql.split_key, "(1, 20000, 'pending', now(), NULL, 500)")
     assert [(node.kind, node.by) for node in scans_of(found, "users")] == [("Index Scan", "users_pkey")]
