@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from keda_jobs.claims.statements import Statements
 from keda_jobs.postgres import Connection
@@ -19,9 +18,6 @@ class _Range:
     lo: int
     hi: int
     claimable: int
-    batch_status: str
-    next_attempt_at: datetime
-    from_batch: int | None
     is_suspect: bool
 
 
@@ -51,9 +47,7 @@ async def _split_range(connection: Connection, sql: Statements, waiting: _Range,
     """Split the first `rows` rows off a longer range. Return the id of the range to take."""
     if waiting.claimable <= rows:
         return waiting.range_id
-    last = await connection.fetchval(
-        sql.split_key, waiting.lo, waiting.hi, waiting.batch_status, waiting.next_attempt_at, waiting.from_batch, rows
-    )
+    last = await connection.fetchval(sql.split_key, waiting.range_id, rows)
     if last is None or last == waiting.hi:  # some of its rows were deleted
         return waiting.range_id
     split_off = int(await connection.fetchval(sql.split_off, waiting.range_id, last, rows))

@@ -75,15 +75,18 @@ class Statements:
         name, key, queue = table.name, table.key, table.queue
         self.claimable = f"SELECT rows FROM {table.claimable}"
         self.waiting = f"""
-SELECT range_id, lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect
-FROM {table.due} ORDER BY next_attempt_at, lo FOR UPDATE SKIP LOCKED"""
+SELECT range_id, lo, hi, claimable, is_suspect FROM {table.due} ORDER BY next_attempt_at, lo FOR UPDATE SKIP LOCKED"""
         # In SQL, because a cursor of the driver leaves a prepared statement behind on a pooler's connection.
         self.open_waiting = f"DECLARE waiting NO SCROLL CURSOR FOR {self.waiting}"
-        # The last key of the first $6 rows of a range.
+        # The last key of the first $2 rows of a range. Its time is not read: Python has no year 4713 BC.
         self.split_key = f"""
-SELECT {key} FROM {name}
-WHERE {key} BETWEEN $1 AND $2 AND batch_status = $3 AND next_attempt_at = $4 AND batch_id IS NOT DISTINCT FROM $5
-ORDER BY {key} OFFSET $6 - 1 LIMIT 1"""
+SELECT last.{key} FROM {queue} AS range CROSS JOIN LATERAL (
+  SELECT {key} FROM {name} AS row
+  WHERE row.{key} BETWEEN range.lo AND range.hi AND row.batch_status = range.batch_status
+    AND row.next_attempt_at = range.next_attempt_at AND row.batch_id IS NOT DISTINCT FROM range.from_batch
+  ORDER BY row.{key} OFFSET $2 - 1 LIMIT 1
+) AS last
+WHERE range_id = $1"""
         self.shorten = f"UPDATE {queue} SET lo = $2, claimable = claimable - $3 WHERE range_id = $1"
         self.split_off = f"""
 INSERT INTO {queue} (lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect)

@@ -55,6 +55,18 @@ INSERT INTO users (id, next_attempt_at) VALUES
     assert [batch_keys(await worker.claim(1)) for _ in range(5)] == [[9], [3], [5], [7], [1]]
 
 
+@pytest.mark.parametrize("moment", ["-infinity", "4713-01-01 BC", "0001-01-01"])
+async def test_rows_of_any_time_are_claimed_and_split(users: QueueHarness, moment: str) -> None:
+    await users.owner.execute(
+        f"INSERT INTO users (id, next_attempt_at) SELECT n, '{moment}' FROM generate_series(1, 20) AS n"
+    )
+    await users.insert([21, 22])
+    await users.owner.execute(f"UPDATE users SET next_attempt_at = '{moment}', batch_status = 'failed' WHERE id > 20")
+    worker = await users.worker()
+    assert await users.claimable() == await users.recount() == 22
+    assert await users.drain(worker, 7) == 22
+
+
 async def test_concurrent_claims_never_share_a_row(queue: QueueHarness) -> None:
     await queue.insert(range(1, 1501))
     for key in range(2001, 2201):
