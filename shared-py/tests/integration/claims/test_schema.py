@@ -195,3 +195,29 @@ async def test_claims_continue_while_the_schema_changes(own_users: QueueHarness,
             await own_users.settle_all(worker, batch)
     await changing
     assert claimed == list(range(1, 301))
+
+
+async def test_a_queue_of_the_first_version_is_upgraded_with_its_rows(
+    postgres_server: PostgresServer, database: str, owner: Owner, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = schema._all_migrations
+    with monkeypatch.context() as first:
+        first.setattr(schema, "_all_migrations", lambda *given: [found for found in every(*given) if found.number == 1])
+        assert len(await schema.apply(owner, USERS.table, folder)) == 3
+    for keys in (range(1, 6), range(6, 21)):
+        await owner.execute(USERS.insert, list(keys))
+    await owner.execute("""
+UPDATE users SET next_attempt_at = '2020-01-01' WHERE id > 15;
+INSERT INTO batch_jobs (batch_name, pod_name, lease_expires_at, claimed) VALUES ('users-batch', 'old', now(), 5);
+SET keda_jobs.claims = 'on';
+UPDATE users_queue SET batch_id = 1 WHERE lo = 1;
+UPDATE users SET batch_status = 'processing', batch_id = 1 WHERE id <= 5;
+RESET keda_jobs.claims""")
+    assert await schema.apply(owner, USERS.table, folder) == queue_migrations(USERS)[1:]
+    queue = QueueHarness(postgres_server, database, USERS, owner)
+    worker = await queue.worker()
+    assert await worker.recover() == 5
+    await owner.execute("UPDATE users SET next_attempt_at = '2021-01-01' WHERE id > 18")
+    assert await queue.claimable() == await queue.recount() == 20
+    assert await queue.drain(worker) == 20
+    await queue.disconnect()
