@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from keda_jobs.runtime.deadlines import Deadlines
 from keda_jobs.runtime.time_limit import TimeLimit, suspended_time_limit
 
 
@@ -36,7 +37,7 @@ def is_set() -> asyncio.Event:
 
 
 async def test_the_clock_stands_still_while_it_is_suspended_and_goes_on_afterwards() -> None:
-    limit = TimeLimit(60)
+    limit = TimeLimit(Deadlines(), 60)
 
     async def handle() -> None:
         ends = limit.ends_at
@@ -55,11 +56,11 @@ async def test_a_handler_that_hangs_after_a_wait_is_ended() -> None:
         await wait_for(is_set())
         await asyncio.Event().wait()
 
-    assert not await ends_in_time(handle(), TimeLimit(0.1))
+    assert not await ends_in_time(handle(), TimeLimit(Deadlines(), 0.1))
 
 
 async def test_the_clock_of_a_handler_stands_still_while_one_of_its_tasks_waits() -> None:
-    limit, may_end = TimeLimit(60), asyncio.Event()
+    limit, may_end = TimeLimit(Deadlines(), 60), asyncio.Event()
 
     async def handle() -> None:
         tasks = [asyncio.create_task(wait_for(may_end)) for _ in range(2)]
@@ -78,8 +79,8 @@ async def test_the_clock_of_a_handler_stands_still_while_one_of_its_tasks_waits(
 
 async def test_handlers_have_clocks_of_their_own() -> None:
     other_is_over = asyncio.Event()
-    waiting = asyncio.create_task(ends_in_time(wait_for(other_is_over), TimeLimit(0.05)))
-    assert not await ends_in_time(asyncio.Event().wait(), TimeLimit(0.1))
+    waiting = asyncio.create_task(ends_in_time(wait_for(other_is_over), TimeLimit(Deadlines(), 0.05)))
+    assert not await ends_in_time(asyncio.Event().wait(), TimeLimit(Deadlines(), 0.1))
     other_is_over.set()
     assert await waiting
 
@@ -92,13 +93,13 @@ async def test_a_task_that_outlives_its_handler_may_still_wait() -> None:
         left.append(asyncio.create_task(wait_for(may_end)))
         await asyncio.sleep(0)
 
-    assert await ends_in_time(handle(), TimeLimit(60))
+    assert await ends_in_time(handle(), TimeLimit(Deadlines(), 60))
     may_end.set()
     await left[0]
 
 
 async def test_a_shutdown_ends_the_clock() -> None:
-    limit = TimeLimit(60)
+    limit = TimeLimit(Deadlines(), 60)
     running = asyncio.create_task(ends_in_time(asyncio.Event().wait(), limit))
     await asyncio.sleep(0)
     running.cancel()

@@ -71,21 +71,32 @@ class Message:
 
     @classmethod
     def from_delivery(cls, received: Received, job: str) -> Self:
-        """Build the message that `received` carries for `job`.
-
-        A retry carries its subject, id and count in headers. They are trusted only if they are well-formed, and
-        only on `retry.due.<job>`, because whoever may publish an event may set headers.
-        """
-        ours = received.headers if received.subject == due_subject(job) else {}
-        subject, carried_id, count = ours.get(Header.SUBJECT, ""), ours.get(Header.ID, ""), ours.get(Header.ATTEMPT, "")
+        """Build the message that `received` carries for `job`."""
+        subject, identity, earlier = received.subject, None, 0
+        if subject == due_subject(job):
+            subject, identity, earlier = _carried(received, job)
         return cls(
-            subject=subject if is_literal(subject) and len(subject) <= _LONGEST_SUBJECT else received.subject,
+            subject=subject,
             data=received.data,
             headers=application_headers(received.headers),
-            id=Identity.parse(carried_id, job) or Identity(job, received.sequence, received.timestamp_ns),
-            attempt=received.num_delivered + (int(count) if re.fullmatch("[0-9]{1,6}", count) else 0),
+            id=identity or Identity(job, received.sequence, received.timestamp_ns),
+            attempt=received.num_delivered + earlier,
             sequence=received.sequence,
             published_at=received.published_at,
             has_readable_headers=received.has_readable_headers,
             redelivered=received.num_delivered > 1,
         )
+
+
+def _carried(retry: Received, job: str) -> tuple[str, Identity | None, int]:
+    """Return the subject, the id and the number of earlier deliveries that a retry carries in its headers.
+
+    They are trusted only if they are well-formed, and only on `retry.due.<job>`, because whoever may publish an event
+    may set headers.
+    """
+    subject, count = retry.headers.get(Header.SUBJECT, ""), retry.headers.get(Header.ATTEMPT, "")
+    return (
+        subject if is_literal(subject) and len(subject) <= _LONGEST_SUBJECT else retry.subject,
+        Identity.parse(retry.headers.get(Header.ID, ""), job),
+        int(count) if re.fullmatch("[0-9]{1,6}", count) else 0,
+    )

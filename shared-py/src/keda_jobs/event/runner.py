@@ -13,6 +13,7 @@ from keda_jobs.domain.policy import Failed, HandlerQuit, HandlerResult, Succeede
 from keda_jobs.domain.subjects import due_subject
 from keda_jobs.errors import Permanent, Transient
 from keda_jobs.event.job import Handler, emitted_events
+from keda_jobs.runtime.deadlines import Deadlines
 from keda_jobs.runtime.time_limit import TimeLimit
 
 _CANCEL_S = 5.0
@@ -54,6 +55,7 @@ class Runner:
         self._handler = handler
         self._context = context
         self._timeout_s = timeout_s
+        self._deadlines = Deadlines()
         self._subjects = frozenset(event.subject for event in emitted_events(handler))
 
     async def handle(self, message: Message, max_bytes: int) -> HandlerResult:
@@ -62,7 +64,7 @@ class Runner:
         The handler has a task of its own. So its own `CancelledError` is none of the loop's, and one that ignores its
         cancellation holds up neither the loop nor its shutdown.
         """
-        limit = TimeLimit(self._timeout_s)
+        limit = TimeLimit(self._deadlines, self._timeout_s)
         attempt = limit.start(self._attempt(message, max_bytes))
         try:
             await limit.over

@@ -138,7 +138,6 @@ class Settler:
         return decision
 
     def _outgoing(self, decision: Settlement, message: Message, span: Span) -> list[Outgoing]:
-        now = message.server_time(datetime.now(UTC))
         match decision:
             case Ack(events):
                 return [
@@ -152,10 +151,10 @@ class Settler:
                 ]
             case Retry(delay_s):
                 again = dataclasses.replace(message, headers=span.inject_retry(message.headers))
-                return [scheduled_retry(again, self._job, delay_s, now)]
+                return [scheduled_retry(again, self._job, delay_s, _now(message))]
             case Dead():
                 dead = dataclasses.replace(message, headers=span.inject(message.headers))
-                return [dead_letter(dead, self._job, decision, self._broker.max_payload, now)]
+                return [dead_letter(dead, self._job, decision, self._broker.max_payload, _now(message))]
             case _:
                 assert_never(decision)
 
@@ -174,7 +173,7 @@ class Settler:
 
     async def _return_uncounted(self, message: Message, delivery: Delivery) -> None:
         """Give a message back whose handler has had no result. A nak would cost it a delivery."""
-        returned = scheduled_return(message, self._job, message.server_time(datetime.now(UTC)))
+        returned = scheduled_return(message, self._job, _now(message))
         try:
             await self._publisher.store(returned, may_be_stored=message.redelivered, wait=False)
         except (PlatformError, Permanent) as error:
@@ -208,6 +207,10 @@ class Settler:
         if isinstance(decision, Retry):
             extra["delay_s"] = decision.delay_s
         log.info("%s", outcome, extra=extra)
+
+
+def _now(message: Message) -> datetime:
+    return message.server_time(datetime.now(UTC))
 
 
 def _log_bug(result: HandlerResult, message: Message) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -15,6 +16,7 @@ from nats.errors import ConnectionClosedError, NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from keda_jobs.jetstream.client import NO_RESPONDERS, received_headers
+from keda_jobs.runtime.deadlines import Deadlines
 
 
 class AckConfirmer:
@@ -28,6 +30,7 @@ class AckConfirmer:
         self.confirmed_at = 0.0
         """When the server last confirmed an ack, by `time.monotonic`."""
         self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._deadlines = Deadlines()
 
     @classmethod
     async def open(cls, client: Client, timeout_s: float) -> AckConfirmer:
@@ -40,14 +43,14 @@ class AckConfirmer:
         """Acknowledge the message with the reply subject `subject`. Raises `nats.errors.Error` when not confirmed."""
         self._number += 1
         inbox = f"{self._inbox}.{self._number}"
-        loop = asyncio.get_running_loop()
-        confirmed = self._waiting[inbox] = loop.create_future()
-        timer = loop.call_later(self._timeout_s, self._resolve, inbox, NatsTimeoutError)
+        confirmed = self._waiting[inbox] = asyncio.get_running_loop().create_future()
+        give_up = partial(self._resolve, inbox, NatsTimeoutError)
+        self._deadlines.set(give_up, self._timeout_s)
         try:
             await self._client.publish(subject, reply=inbox)
             await confirmed
         finally:
-            timer.cancel()
+            self._deadlines.clear(give_up)
             del self._waiting[inbox]
 
     def interrupt(self) -> None:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from keda_jobs.runtime.deadlines import Deadlines
+
 T = TypeVar("T")
 
 _running: ContextVar[TimeLimit | None] = ContextVar("time_limit", default=None)
@@ -16,25 +18,21 @@ _running: ContextVar[TimeLimit | None] = ContextVar("time_limit", default=None)
 class TimeLimit:
     """Limit of one handler, shared by all tasks that the handler starts."""
 
-    def __init__(self, duration_s: float) -> None:
-        self._loop = asyncio.get_running_loop()
-        # A timer and a future cost half of asyncio.timeout and asyncio.wait, for each message.
-        self.over: asyncio.Future[None] = self._loop.create_future()
+    def __init__(self, deadlines: Deadlines, duration_s: float) -> None:
+        # A future costs half of asyncio.wait, for each message.
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done once the work has ended or its time is over."""
-        self._timer = self._loop.call_later(duration_s, self._end)
+        self._deadlines = deadlines
+        self.ends_at: float | None = deadlines.set(self._end, duration_s)
+        """When the time is over, by the clock of the loop. None while the clock stands still."""
         self._suspended = 0
         self._left_s = 0.0
-
-    @property
-    def ends_at(self) -> float | None:
-        """When the time is over, by the clock of the loop. None while the clock stands still."""
-        return None if self._timer.cancelled() else self._timer.when()
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` in a task of its own, which may stop the clock."""
         token = _running.set(self)
         try:
-            task = self._loop.create_task(work)
+            task = asyncio.create_task(work)
         finally:
             _running.reset(token)
         task.add_done_callback(self._end)
@@ -43,17 +41,21 @@ class TimeLimit:
     def stop(self) -> None:
         """Stop the clock for good."""
         self._end()
-        self._timer.cancel()
+        self._stop_clock()
 
     def _end(self, *_task: object) -> None:
         if not self.over.done():
             self.over.set_result(None)
 
+    def _stop_clock(self) -> None:
+        self._deadlines.clear(self._end)
+        self.ends_at = None
+
     def suspend(self) -> None:
         """Stop the clock. Calls may overlap."""
-        if not self._suspended:
-            self._left_s = self._timer.when() - self._loop.time()
-            self._timer.cancel()
+        if self.ends_at is not None:
+            self._left_s = self.ends_at - asyncio.get_running_loop().time()
+            self._stop_clock()
         self._suspended += 1
 
     def resume(self) -> None:
@@ -61,7 +63,7 @@ class TimeLimit:
         self._suspended -= 1
         # A task may outlive its handler.
         if not self._suspended and not self.over.done():
-            self._timer = self._loop.call_later(self._left_s, self._end)
+            self.ends_at = self._deadlines.set(self._end, self._left_s)
 
 
 @contextmanager
