@@ -237,6 +237,9 @@ class BatchSettings(PgSettings, WorkSettings):
         ge=1,
         description="a batch without a heartbeat for this long is recovered by others. One is sent every third of it",
     )
+    handler_timeout_s: Seconds = Field(
+        120, gt=0, description="time for one attempt of the handler at a row, then it counts as failed"
+    )
     max_attempts: int = Field(3, ge=1, le=32_767, description="attempts at a row before it has failed permanently")
     retry_step_s: Seconds = Field(60, gt=0, description="the n-th retry waits n times this long, at most 7 days")
     pod_name: str = Field(default_factory=socket.gethostname, description="name of this worker in `batch_jobs`")

@@ -13,6 +13,7 @@ from typing import TypeVar
 from keda_jobs.batch.metrics import BatchMetrics
 from keda_jobs.batch.results import ResultBuffer
 from keda_jobs.batch.row_runner import RowRunner
+from keda_jobs.batch.row_tasks import RowTasks
 from keda_jobs.claims.outcomes import ValuesRefused
 from keda_jobs.claims.queue import ClaimQueue, LeaseLost
 from keda_jobs.claims.rows import Batch, CompletedRow, Failure, SettledRows
@@ -71,14 +72,18 @@ class BatchRun:
         waiting = deque(self.batch.rows)
         try:
             async with asyncio.TaskGroup() as group:
-                concurrency = min(self.settings.workers, len(waiting))
-                runners = [group.create_task(self.runner.run(waiting, self._results)) for _ in range(concurrency)]
+                tasks = RowTasks(
+                    lambda slot: self.runner.run(waiting, self._results, slot),
+                    lambda row, error: self._results.failures.append(self.runner.failure(row, error)),
+                    self.settings.handler_timeout_s,
+                )
+                tasks.start(min(self.settings.workers, len(waiting)))
                 writers = [group.create_task(self._write_results()) for _ in range(WRITERS)]
                 watchers = [
                     group.create_task(self._renew_lease()),
-                    group.create_task(self._cancel_after_grace(runners)),
+                    group.create_task(self._cancel_after_grace(tasks)),
                 ]
-                await asyncio.wait(runners)
+                await tasks.finish()
                 self._results.close()
                 await asyncio.wait(writers)
                 for watcher in watchers:
@@ -86,13 +91,11 @@ class BatchRun:
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
 
-    async def _cancel_after_grace(self, runners: Sequence[asyncio.Task[None]]) -> None:
+    async def _cancel_after_grace(self, tasks: RowTasks) -> None:
         await self.shutdown.grace_elapsed()
-        running = [runner for runner in runners if not runner.done()]
-        if running:
-            log.warning("SHUTDOWN_GRACE_S elapsed, giving back %d rows in flight", len(running))
-        for runner in running:
-            runner.cancel()
+        if tasks.in_flight:
+            log.warning("SHUTDOWN_GRACE_S elapsed, giving back %d rows in flight", tasks.in_flight)
+        await tasks.cancel()
 
     async def _renew_lease(self) -> None:
         while True:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 from keda_jobs.batch.job import BatchContext, BatchJob
@@ -20,6 +21,25 @@ from keda_jobs.runtime.shutdown import Shutdown, is_cancelled
 _SLICE_S = 0.02
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Slot:
+    """Place of one row in flight, in one task."""
+
+    row: ClaimedRow | None = None
+    """The row that the handler is running on."""
+    began_at: float = 0.0
+    """Start of the row, by `time.monotonic`."""
+    cancelled_at: float | None = None
+    """Time at which the row was cancelled by someone who has recorded its outcome."""
+
+    def end_cancellation(self) -> None:
+        """Continue with the next row, unless the task itself was cancelled too."""
+        self.row = self.cancelled_at = None
+        task = asyncio.current_task()
+        if task is not None and task.uncancel() > 0:
+            raise asyncio.CancelledError
 
 
 class TimeSlice:
@@ -56,36 +76,51 @@ class RowRunner:
         self._slice = TimeSlice()
         self._bugs: set[type[BaseException]] = set()
 
-    async def run(self, waiting: deque[ClaimedRow], results: ResultBuffer) -> None:
-        """Run waiting rows until there are none or a shutdown is requested.
+    async def run(self, waiting: deque[ClaimedRow], results: ResultBuffer, slot: Slot) -> None:
+        """Run waiting rows in `slot` until there are none or a shutdown is requested.
 
         This is the inner loop, with a hundred thousand rows a second.
         """
         handler, context, row_type, result_type = self._handler, self._context, self._row, self._result
         time_slice = self._slice
         while waiting and not self._shutdown.requested:
-            if time.monotonic() > time_slice.ends_at:
+            now = time.monotonic()
+            if now > time_slice.ends_at:
+                slot.row = None
                 results.wake_if_full()
                 await time_slice.next()
                 continue
-            claimed = waiting.popleft()
+            claimed = slot.row = waiting.popleft()
+            slot.began_at = now
             try:
                 result = await handler(tuple.__new__(row_type, claimed.values), context)
                 if type(result) is not result_type:
                     raise TypeError(f"the handler returned {type(result).__name__}, not {result_type.__name__}")
-            except PlatformError as error:
-                waiting.appendleft(claimed)
-                await self.backoff.wait(str(error), self._shutdown)
-            except Exception as error:
-                results.failures.append(self._failure_of_handler(claimed, error))
             except BaseException as error:
-                if is_cancelled():
-                    raise
-                results.failures.append(self._failure_of_handler(claimed, error))
+                await self._handle_error(error, claimed, waiting, results, slot)
             else:
+                if slot.cancelled_at is not None:
+                    slot.end_cancellation()
+                    continue
                 results.completed.append(CompletedRow(claimed, result or ()))
                 if self.backoff.active:
                     self.backoff.reset()
+        slot.row = None
+
+    async def _handle_error(
+        self, error: BaseException, claimed: ClaimedRow, waiting: deque[ClaimedRow], results: ResultBuffer, slot: Slot
+    ) -> None:
+        """Record the failure of a row, or wait where the platform is at fault."""
+        slot.row = None
+        if slot.cancelled_at is not None:
+            slot.end_cancellation()
+        elif isinstance(error, PlatformError):
+            waiting.appendleft(claimed)
+            await self.backoff.wait(str(error), self._shutdown)
+        elif not isinstance(error, Exception) and is_cancelled():
+            raise error
+        else:
+            results.failures.append(self._failure_of_handler(claimed, error))
 
     def failure(self, claimed: ClaimedRow, error: Exception) -> Failure:
         """Build the failure of a row by `error`, with the time of its retry."""

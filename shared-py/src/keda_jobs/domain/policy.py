@@ -23,6 +23,10 @@ class HandlerQuit(Exception):
     """
 
 
+class HandlerTimeout(Transient):
+    """The handler ran longer than HANDLER_TIMEOUT_S."""
+
+
 def failure_of(error: BaseException) -> Exception:
     """Return the failure of a handler that raised `error`. One error in a group, as of a TaskGroup, is that error."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:

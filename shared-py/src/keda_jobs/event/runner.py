@@ -9,9 +9,9 @@ from typing import Any
 
 from keda_jobs.domain.event import EncodedEvent, Event
 from keda_jobs.domain.message import Message
-from keda_jobs.domain.policy import Failed, HandlerQuit, HandlerResult, Succeeded, failure_of
+from keda_jobs.domain.policy import Failed, HandlerQuit, HandlerResult, HandlerTimeout, Succeeded, failure_of
 from keda_jobs.domain.subjects import due_subject
-from keda_jobs.errors import Permanent, Transient
+from keda_jobs.errors import Permanent
 from keda_jobs.event.job import Handler, emitted_events
 from keda_jobs.runtime.deadlines import Deadlines
 from keda_jobs.runtime.time_limit import TimeLimit
@@ -32,10 +32,6 @@ class UnreadableHeaders(Permanent):
 
 class NotARetry(Permanent):
     """The message is where retries arrive, but neither a job nor a replay sent it there."""
-
-
-class HandlerTimeout(Transient):
-    """The handler ran longer than HANDLER_TIMEOUT_S."""
 
 
 class Runner:

@@ -52,7 +52,7 @@ async def run_row(
     # An event job and its tests need no PostgreSQL driver.
     from keda_jobs.batch import BatchContext, batch_job
     from keda_jobs.batch.results import ResultBuffer
-    from keda_jobs.batch.row_runner import RowRunner
+    from keda_jobs.batch.row_runner import RowRunner, Slot
     from keda_jobs.claims.rows import ClaimedRow
 
     settings = settings or default_settings(handler, BatchSettings)
@@ -60,7 +60,7 @@ async def run_row(
     policy = RetryPolicy(settings.max_attempts, settings.retry_step_s)
     runner = RowRunner(job, BatchContext(settings, in_thread, resources), policy, FailOnWait(0))
     results = ResultBuffer()
-    await runner.run(deque([ClaimedRow(1, attempts, job.row(**row))]), results)
+    await runner.run(deque([ClaimedRow(1, attempts, job.row(**row))]), results, Slot())
     if results.failures:
         return RowResult(None, results.failures[0])
     return RowResult(results.completed[0].values or None, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections import deque
@@ -14,7 +15,8 @@ import pytest
 from keda_jobs import Permanent
 from keda_jobs.batch import BatchContext, BatchSettings, batch_job
 from keda_jobs.batch.results import ResultBuffer
-from keda_jobs.batch.row_runner import RowRunner
+from keda_jobs.batch.row_runner import RowRunner, Slot
+from keda_jobs.batch.row_tasks import RowTasks
 from keda_jobs.claims.rows import ClaimedRow
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.errors import StoreUnavailable
@@ -41,7 +43,16 @@ class Bench:
         self.runner = RowRunner(job, BatchContext(settings, CpuPool(), None), RetryPolicy(3, 60), self.shutdown)
 
     async def run(self) -> None:
-        await self.runner.run(self.waiting, self.results)
+        await self.runner.run(self.waiting, self.results, Slot())
+
+    async def run_limited(self, workers: int, timeout_s: float) -> None:
+        tasks = RowTasks(
+            lambda slot: self.runner.run(self.waiting, self.results, slot),
+            lambda row, error: self.results.failures.append(self.runner.failure(row, error)),
+            timeout_s,
+        )
+        tasks.start(workers)
+        await tasks.finish()
 
     @property
     def done(self) -> list[int]:
@@ -181,3 +192,81 @@ async def test_a_result_of_another_type_is_a_failure() -> None:
     await bench.run()
     [failure] = bench.results.failures
     assert failure.error == "TypeError: the handler returned int, not NoneType"
+
+
+async def hang() -> None:
+    await asyncio.Event().wait()
+
+
+async def hang_and_return() -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        await hang()
+
+
+async def hang_and_raise() -> None:
+    try:
+        await hang()
+    except asyncio.CancelledError as error:
+        raise StoreUnavailable("the store is unavailable") from error
+
+
+@pytest.mark.parametrize("hanging", [hang, hang_and_return, hang_and_raise])
+async def test_a_row_that_hangs_fails_after_its_time_and_the_others_are_done(
+    hanging: Callable[[], Awaitable[None]],
+) -> None:
+    async def handle(order: Order, _job: BatchContext) -> None:
+        if order.number in (1, 4):
+            await hanging()
+
+    bench = Bench(handle, 6)
+    await bench.run_limited(1, 0.05)
+    assert bench.done == [0, 2, 3, 5]
+    assert [(failure.key, failure.error, failure.delay_s) for failure in bench.results.failures] == [
+        (key, "HandlerTimeout: no result after 0.05 s", 60) for key in (1, 4)
+    ]
+
+
+async def test_a_row_that_ignores_its_cancellation_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("keda_jobs.batch.row_tasks._CANCEL_S", 0.05)
+    released = asyncio.Event()
+
+    async def handle(order: Order, _job: BatchContext) -> None:
+        while order.number == 1 and not released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await released.wait()
+
+    bench = Bench(handle, 4)
+    await bench.run_limited(1, 0.05)
+    assert bench.done == [0, 2, 3]
+    assert [failure.key for failure in bench.results.failures] == [1]
+    assert "the handler ignores its cancellation and is left behind" in caplog.text
+    bench.waiting.append(ClaimedRow(9, 0, (9,)))
+    released.set()
+    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=10)
+    # The task that was left behind has ended, with its row and without another.
+    assert bench.done == [0, 2, 3]
+    assert len(bench.waiting) == len(bench.results.failures) == 1
+
+
+async def test_time_runs_while_a_shutdown_waits_for_rows_in_flight() -> None:
+    async def handle(_order: Order, _job: BatchContext) -> None:
+        bench.shutdown.request()
+        await hang()
+
+    bench = Bench(handle, 3)
+    await bench.run_limited(1, 0.05)
+    assert [failure.key for failure in bench.results.failures] == [0]
+    assert len(bench.waiting) == 2
+
+
+async def test_waiting_for_the_platform_uses_up_no_time() -> None:
+    async def handle(_order: Order, _job: BatchContext) -> None:
+        if not bench.runner.backoff.active:
+            raise StoreUnavailable("the store is unavailable")
+
+    bench = Bench(handle, 2)
+    await bench.run_limited(1, 0.05)
+    assert bench.done == [0, 1]
+    assert not bench.results.failures
