@@ -121,7 +121,8 @@ def database(postgres_server: PostgresServer) -> Iterator[str]:
         await connection.execute(statement)
         await connection.close()
 
-    asyncio.run(run(f"CREATE DATABASE {name}"))
+    # Copying the files takes a quarter of the time of the default.
+    asyncio.run(run(f"CREATE DATABASE {name} STRATEGY FILE_COPY"))
     yield name
     asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
 

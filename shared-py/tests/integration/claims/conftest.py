@@ -92,7 +92,7 @@ async def invoices(postgres_server: PostgresServer, databases: dict[str, str]) -
 async def own_users(postgres_server: PostgresServer, databases: dict[str, str]) -> AsyncIterator[QueueHarness]:
     """Yield the empty queue of `users` in a database whose schema the test may change."""
     database = f"claims_{next(_numbers)}"
-    await _run(postgres_server.dsn, f"CREATE DATABASE {database} TEMPLATE {databases['users']}")
+    await _run(postgres_server.dsn, f"CREATE DATABASE {database} TEMPLATE {databases['users']} STRATEGY FILE_COPY")
     queue = QueueHarness(postgres_server, database, USERS, await asyncpg.connect(postgres_server.dsn_of(database)))
     yield queue
     await queue.close()
