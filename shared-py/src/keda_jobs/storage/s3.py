@@ -21,6 +21,7 @@ from keda_jobs.storage.client import (
     S3Timeouts,
     client_config,
     open_session,
+    resolve_endpoint_once,
     send_bodies_unchanged,
 )
 from keda_jobs.storage.failures import (
@@ -78,6 +79,7 @@ class S3Bucket:
         except ValueError as error:
             raise Misconfigured(f"R2_ENDPOINT_URL: {error}") from error
         send_bodies_unchanged(self._client)
+        resolve_endpoint_once(self._client)
         return self
 
     async def __aexit__(self, *_: object) -> None:
