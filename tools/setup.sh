@@ -62,7 +62,8 @@ make_venv() {
 install_all() {
   find .venv -maxdepth 1 -name 'stamp-*' ! -name stamp-venv -delete
   echo "setup: installing the locked packages"
-  logged .venv/bin/uv pip sync --python .venv/bin/python --require-hashes requirements/dev.txt
+  # Compiled here, because a machine with PYTHONDONTWRITEBYTECODE would compile them at each start of a program.
+  logged .venv/bin/uv pip sync --python .venv/bin/python --compile-bytecode --require-hashes requirements/dev.txt
   local editable=()
   for project in "${projects[@]}"; do editable+=(--editable "$(dirname "$project")"); done
   logged .venv/bin/uv pip install --python .venv/bin/python --no-deps --no-build-isolation --offline "${editable[@]}"
@@ -92,7 +93,7 @@ fi
 for extra in "$@"; do
   if ! stamped "$extra" "requirements/$extra.txt"; then
     use_index_of_pip
-    logged .venv/bin/uv pip install --python .venv/bin/python --no-deps --require-hashes -r "requirements/$extra.txt"
+    logged .venv/bin/uv pip install --python .venv/bin/python --compile-bytecode --no-deps --require-hashes -r "requirements/$extra.txt"
     stamp "$extra" "requirements/$extra.txt"
   fi
 done
