@@ -21,6 +21,12 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 _CONNECT_S = 5.0
 
+_MISCONFIGURED = (
+    pg.ClientConfigurationError,
+    pg.InvalidAuthorizationSpecificationError,
+    pg.InvalidCatalogNameError,
+    pg.SyntaxOrAccessError,
+)
 _UNAVAILABLE = (
     OSError,  # refused, reset, unknown host; TimeoutError is one
     pg.PostgresConnectionError,
@@ -33,8 +39,11 @@ _UNAVAILABLE = (
     pg.IdleInTransactionSessionTimeoutError,
     pg.ReadOnlySQLTransactionError,  # a standby before its promotion
     pg.InterfaceError,
-    pg.InternalClientError,
 )
+# Errors of one statement, after which the server answers the next one.
+_GIVEN_UP = (pg.LockNotAvailableError, pg.QueryCanceledError, pg.InternalServerError)
+# Errors of asyncpg for a value that Python cannot hold, or that has no codec.
+_UNDECODABLE = (ValueError, ArithmeticError, BufferError, pg.UnsupportedClientFeatureError, pg.InternalClientError)
 
 # URL parameters that tune libpq itself. asyncpg would send them to the server, which rejects them.
 _LIBPQ_ONLY = {
@@ -47,37 +56,81 @@ _UNSUPPORTED = {"channel_binding": ("prefer", "disable"), "require_auth": (), "r
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 
 
+class StatementRefused(JobError):
+    """PostgreSQL, a trigger or the driver refuses a statement because of a row.
+
+    The text can be logged. `reason` is what the server says, which may hold values of the row.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"PostgreSQL refused a row: {_without_values(error)}")
+        self.reason = one_line(error)
+
+
+class StatementGivenUp(DatabaseUnavailable):
+    """The server gave up one statement, after waiting for a lock for example. Parts of it may succeed."""
+
+
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Raise `DatabaseUnavailable` for errors that waiting may cure, `Misconfigured` for those it cannot."""
+    """Raise our errors instead of those of PostgreSQL and its driver.
+
+    `DatabaseUnavailable`: waiting may help. `Misconfigured`: it does not. `StatementRefused`: a row is the cause.
+    """
     try:
         yield
-    except (
-        pg.ClientConfigurationError,
-        pg.InvalidAuthorizationSpecificationError,
-        pg.InvalidCatalogNameError,
-    ) as error:
-        raise Misconfigured(f"PG_DSN: {one_line(error)}") from error
-    except (pg.UndefinedTableError, pg.UndefinedColumnError, pg.UndefinedFunctionError) as error:
-        raise Misconfigured(f"{one_line(error)}; apply the job's schema first") from error
-    except pg.InsufficientPrivilegeError as error:
-        raise Misconfigured(
-            f"{one_line(error)}; use the role that the schema creates for this, or apply the schema again"
-        ) from error
-    except pg.SyntaxOrAccessError as error:
-        raise Misconfigured(one_line(error)) from error
-    except _UNAVAILABLE as error:
-        raise DatabaseUnavailable(f"PostgreSQL: {one_line(error)}") from error
+    except (pg.PostgresError, OSError, pg.InterfaceError, pg.InternalClientError) as error:
+        translated = translate(error)
+        # The error of a refused row holds the row, and whoever logs a traceback logs the causes too.
+        raise translated from (None if isinstance(translated, StatementRefused) else error)
+
+
+def translate(error: Exception) -> JobError:
+    """Return our error for one of PostgreSQL or its driver."""
+    is_of_a_function = isinstance(error, pg.PostgresError) and bool(error.context)
+    if isinstance(error, _UNDECODABLE) or (is_of_a_function and isinstance(error, pg.SyntaxOrAccessError)):
+        return StatementRefused(error)
+    if isinstance(error, _MISCONFIGURED):
+        return Misconfigured(_advice(error))
+    if isinstance(error, _GIVEN_UP):
+        return StatementGivenUp(f"PostgreSQL: {one_line(error)}")
+    if isinstance(error, _UNAVAILABLE):
+        return DatabaseUnavailable(f"PostgreSQL: {one_line(error)}")
+    return StatementRefused(error)
+
+
+def _advice(error: Exception) -> str:
+    match error:
+        case pg.UndefinedTableError() | pg.UndefinedColumnError() | pg.UndefinedFunctionError():
+            return f"{one_line(error)}; apply the job's schema first"
+        case pg.InsufficientPrivilegeError():
+            return f"{one_line(error)}; use the role that the schema creates for this, or apply the schema again"
+        case pg.SyntaxOrAccessError():
+            return one_line(error)
+        case _:
+            return f"PG_DSN: {one_line(error)}"
+
+
+def _without_values(error: Exception) -> str:
+    """Describe an error by its code and by the names in it. Its text may hold values of a row."""
+    if not isinstance(error, pg.PostgresError):
+        return f"{type(error).__name__} of the driver"
+    names = {
+        "constraint": error.constraint_name, "table": error.table_name, "column": error.column_name,
+        "type": error.data_type_name,
+    }  # fmt: skip
+    named = (f"{kind} {name}" for kind, name in names.items() if name)
+    return ", ".join((f"{type(error).__name__} ({error.sqlstate})", *named))
 
 
 @contextmanager
 def translate_all_errors() -> Iterator[None]:
-    """Translate errors as `translate_errors`, and raise `JobError` for any other: a command reports it in one line."""
+    """Translate errors as `translate_errors`, for a person who may see the row: a command reports it in one line."""
     try:
         with translate_errors():
             yield
-    except pg.PostgresError as error:
-        raise JobError(f"PostgreSQL: {one_line(error)}") from error
+    except StatementRefused as refused:
+        raise JobError(f"PostgreSQL: {refused.reason}") from None
 
 
 def one_line(error: Exception) -> str:
@@ -138,8 +191,15 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     There may be a pooler in transaction mode, so nothing may be set or prepared for longer than the transaction.
     """
     with translate_errors():
-        async with pool.acquire() as connection, connection.transaction():
-            yield connection
+        try:
+            async with pool.acquire() as connection, connection.transaction():
+                yield connection
+        except pg.ReadOnlySQLTransactionError:
+            # After a failover the address leads to another server, which a new connection finds.
+            await pool.expire_connections()
+            raise
+        except _UNDECODABLE as error:
+            raise translate(error) from None
 
 
 async def _skip_reset(_connection: object) -> None:

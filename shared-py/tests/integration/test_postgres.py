@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import traceback
 from collections.abc import Awaitable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import asyncpg
 import pytest
 
 from keda_jobs.errors import DatabaseUnavailable, Misconfigured
-from keda_jobs.postgres import open_connection, open_pool, transaction
+from keda_jobs.postgres import StatementRefused, open_connection, open_pool, transaction
 from keda_jobs.settings import PgSettings, load_settings
 from stack import PostgresServer, until
 from stack.ports import free_port
@@ -228,6 +229,86 @@ async def test_an_interrupted_statement_is_unavailability(
 )
 async def test_an_unknown_name_is_a_missing_schema(postgres_server: PostgresServer, statement: str, line: str) -> None:
     assert await line_of(query(postgres_server.dsn, statement), Misconfigured) == line
+
+
+_REFUSED = {
+    "CREATE TEMP TABLE t (name text CONSTRAINT short CHECK (length(name) < 3)); INSERT INTO t VALUES ('s3cr3t')": (
+        "CheckViolationError (23514), constraint short, table t"
+    ),
+    "CREATE TEMP TABLE t (name text, age int NOT NULL); INSERT INTO t VALUES ('s3cr3t', NULL)": (
+        "NotNullViolationError (23502), table t, column age"
+    ),
+    "SELECT 's3cr3t'::int": "InvalidTextRepresentationError (22P02)",
+    "DO $$ BEGIN RAISE 'no s3cr3t'; END $$": "RaiseError (P0001)",
+    "DO $$ BEGIN RAISE 'no s3cr3t' USING ERRCODE = 'insufficient_privilege'; END $$": (
+        "InsufficientPrivilegeError (42501)"
+    ),
+}
+
+
+@pytest.mark.parametrize(("statement", "reason"), _REFUSED.items())
+async def test_a_refused_statement_is_reported_without_values(
+    postgres_server: PostgresServer, statement: str, reason: str
+) -> None:
+    async with open_pool(settings(postgres_server.dsn), name="test", connections=1, call_s=10) as connections:
+        with pytest.raises(StatementRefused) as raised:
+            async with transaction(connections) as connection:
+                await connection.execute(statement)
+    assert str(raised.value) == f"PostgreSQL refused a row: {reason}"
+    assert _SECRET not in "".join(traceback.format_exception(raised.value)).replace(statement, "")
+    assert _SECRET in raised.value.reason or "NOT NULL" in statement or "CHECK" in statement
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "date '20204-01-01'", "date '0044-03-15 BC'", "timestamptz '20204-01-01'", "time '24:00'",
+        "interval '3000000 years'", "ARRAY[date '20204-01-01']", "daterange('20204-01-01', NULL)",
+        "ROW(int4range(1, 2))",
+    ],
+)  # fmt: skip
+async def test_a_value_that_cannot_be_decoded_is_refused_and_the_connection_stays(
+    postgres_server: PostgresServer, value: str
+) -> None:
+    async with open_pool(settings(postgres_server.dsn), name="test", connections=1, call_s=10) as connections:
+
+        async def read(query: str) -> object:
+            async with transaction(connections) as connection:
+                return await connection.fetchval(query)
+
+        pid = await read("SELECT pg_backend_pid()")
+        with pytest.raises(StatementRefused, match=r"PostgreSQL refused a row: \w+ of the driver") as raised:
+            await read(f"SELECT {value}")
+        assert "20204" not in "".join(traceback.format_exception(raised.value)).replace(f"SELECT {value}", "")
+        assert await read("SELECT pg_backend_pid()") == pid
+
+
+async def test_a_connection_to_a_server_that_became_read_only_is_made_again(
+    postgres_server: PostgresServer, database: str
+) -> None:
+    # As after a failover: whoever is connected stays with the old server, and the address leads to the new one.
+    role = f"{database}_writer"
+    owner = await asyncpg.connect(postgres_server.dsn_of(database))
+    await owner.execute(f"""
+CREATE ROLE {role} LOGIN; CREATE TABLE written (number int); GRANT ALL ON written TO {role};
+ALTER ROLE {role} SET default_transaction_read_only = on""")
+    try:
+        async with open_pool(
+            settings(postgres_server.dsn_of(database, role)), name="test", connections=2, call_s=10
+        ) as connections:
+            async with transaction(connections), transaction(connections):
+                pass  # both connections are open
+            await owner.execute(f"ALTER ROLE {role} RESET ALL")
+            with pytest.raises(DatabaseUnavailable, match="read-only transaction"):
+                async with transaction(connections) as connection:
+                    await connection.execute("INSERT INTO written VALUES (1)")
+            async with transaction(connections) as first, transaction(connections) as second:
+                await first.execute("INSERT INTO written VALUES (1)")
+                await second.execute("INSERT INTO written VALUES (2)")
+        assert await owner.fetchval("SELECT count(*) FROM written") == 2
+    finally:
+        await owner.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+        await owner.close()
 
 
 async def test_the_pool_works_after_a_cancelled_statement(postgres_server: PostgresServer) -> None:

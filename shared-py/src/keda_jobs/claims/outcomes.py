@@ -5,24 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from asyncpg import exceptions as pg
-
 from keda_jobs.claims.rows import Batch, CompletedRow, Failure, SettledRows
 from keda_jobs.claims.statements import Statements
 from keda_jobs.errors import JobError
-from keda_jobs.postgres import Connection, one_line
-
-# Errors by which a column's type, a constraint, an index or a trigger refuses a value.
-_REFUSALS = (
-    pg.DataError,
-    pg.IntegrityConstraintViolationError,
-    pg.ProgramLimitExceededError,
-    pg.PLPGSQLError,
-    pg.CardinalityViolationError,
-    pg.WithCheckOptionViolationError,
-    pg.UnknownPostgresError,  # raised by a trigger with a code of its own
-    ValueError,  # asyncpg cannot encode it
-)
+from keda_jobs.postgres import Connection, StatementRefused
 
 
 class ValuesRefused(JobError):
@@ -31,11 +17,11 @@ class ValuesRefused(JobError):
 
 @contextmanager
 def refuse_values() -> Iterator[None]:
-    """Raise `ValuesRefused` for the errors by which a table refuses values."""
+    """Raise `ValuesRefused` where the table refuses values."""
     try:
         yield
-    except _REFUSALS as error:
-        raise ValuesRefused(one_line(error)) from error
+    except StatementRefused as error:
+        raise ValuesRefused(error.reason) from None
 
 
 async def write_outcomes(
