@@ -133,54 +133,85 @@ async def connect(
     """
     state = state or Part()
     address = ",".join(server_urls(settings))
-    client = TolerantClient()
     # Without waiting the caller gets one exception, which says the same.
     errors = ErrorLog(address, level=logging.WARNING if wait else logging.DEBUG, state=state)
-    connection = NatsConnection(client, errors)
+    connection = NatsConnection(TolerantClient(), errors)
+    observer = _Observer(connection, errors, state, on_reconnect, wait=wait)
+    state.began(f"NATS at {address}: not yet connected")
+    await _open(connection, address, _options(settings, name, wait=wait) | observer.callbacks())
+    try:
+        state.ended()
+        _raise_if_cancelled()
+        _check_version(connection.client, address)
+        yield connection
+    finally:
+        await _close(connection.client)
 
-    async def disconnected() -> None:
+
+class _Observer:
+    """Observer of one connection: what follows when it is lost, and when it is made again."""
+
+    def __init__(
+        self,
+        connection: NatsConnection,
+        errors: ErrorLog,
+        state: Part,
+        on_reconnect: Callable[[], None],
+        *,
+        wait: bool,
+    ) -> None:
+        self._connection = connection
+        self._errors = errors
+        self._state = state
+        self._on_reconnect = on_reconnect
+        self._wait = wait
+
+    def callbacks(self) -> dict[str, Any]:
+        """Return the callbacks, as nats-py names them."""
+        return {
+            "error_cb": self._errors.report,
+            "disconnected_cb": self._disconnected,
+            "reconnected_cb": self._reconnected,
+        }
+
+    async def _disconnected(self) -> None:
+        address, client = self._errors.address, self._connection.client
         if client.is_closed:
             # nats-py does not reconnect after an error of the server, such as credentials that have expired.
-            state.began(f"NATS at {address}: {_error_text(client.last_error or 'closed')}")
-        elif wait:
+            self._state.began(f"NATS at {address}: {_error_text(client.last_error or 'closed')}")
+        elif self._wait:
             log.warning("disconnected from NATS at %s, reconnecting", address)
-            state.began(f"NATS at {address}: disconnected")
-        errors.deaf = None
-        for lost in connection.on_disconnect:
+            self._state.began(f"NATS at {address}: disconnected")
+        self._errors.deaf = None
+        for lost in self._connection.on_disconnect:
             lost()
 
-    async def reconnected() -> None:
-        errors.clear()
-        connection.connected_at = time.monotonic()
-        state.ended()
-        log.info("reconnected to NATS at %s", address)
-        on_reconnect()
+    async def _reconnected(self) -> None:
+        self._errors.clear()
+        self._connection.connected_at = time.monotonic()
+        self._state.ended()
+        log.info("reconnected to NATS at %s", self._errors.address)
+        self._on_reconnect()
 
-    state.began(f"NATS at {address}: not yet connected")
+
+async def _open(connection: NatsConnection, address: str, options: dict[str, Any]) -> None:
+    client = connection.client
     try:
-        await client.connect(
-            error_cb=errors.report,
-            disconnected_cb=disconnected,
-            reconnected_cb=reconnected,
-            **_options(settings, name, wait=wait),
-        )
+        await client.connect(**options)
     except (NatsError, OSError, TimeoutError) as error:
         await client.close()
         raise BrokerUnavailable(f"NATS at {address} cannot be reached: {connection.reason(error)}") from error
     except asyncio.CancelledError:
         await client.close()
         raise
-    try:
-        state.ended()
-        _raise_if_cancelled()
-        _check_version(client, address)
-        yield connection
-    finally:
-        with contextlib.suppress(NatsError):
-            await client.flush(timeout=int(ANSWER_TIMEOUT_S))
-        # nats-py writes pending data to a connection that may be lost.
-        with contextlib.suppress(OSError):
-            await client.close()
+
+
+async def _close(client: Client) -> None:
+    with contextlib.suppress(NatsError):
+        await client.flush(timeout=int(ANSWER_TIMEOUT_S))
+    # nats-py writes pending data to a connection that may be lost.
+    with contextlib.suppress(OSError):
+        await client.close()
 
 
 def _raise_if_cancelled() -> None:
