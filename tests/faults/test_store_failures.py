@@ -47,7 +47,7 @@ async def bucket(faulty_store: FaultyStore, s3_server: S3Server) -> AsyncIterato
     values = {name.lower(): value for name, value in s3_server.environment().items()}
     settings = StoreSettings.model_validate(values | {"r2_endpoint_url": faulty_store.url})
     metrics = StoreMetrics(JobRegistry("pictures"))
-    async with S3Bucket(settings, connections=16, metrics=metrics, timeouts=S3Timeouts(read_s=0.5)) as bucket:
+    async with S3Bucket(settings, connections=16, metrics=metrics, timeouts=S3Timeouts(read_s=3)) as bucket:
         await put(bucket, BAD)
         yield bucket
 

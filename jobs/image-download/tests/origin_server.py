@@ -127,10 +127,10 @@ class Names(AbstractResolver):
 
 
 def settings(*allowed: Origin, **fields: Any) -> Settings:
-    """Build settings that allow the servers `allowed`, with a short time limit."""
+    """Build settings that allow the servers `allowed`, with the usual time limit."""
     store = {"r2_endpoint_url": "http://127.0.0.1:1", "r2_access_key_id": "id", "r2_secret_access_key": "secret"}
     pairs = ",".join(origin.address for origin in allowed)
-    defaults = {"r2_bucket": "images", "download_allow_addresses": pairs, "download_timeout_s": 20}
+    defaults = {"r2_bucket": "images", "download_allow_addresses": pairs, "download_timeout_s": 60}
     return Settings.model_validate(store | defaults | fields)
 
 

@@ -194,7 +194,7 @@ def test_an_invalid_certificate_gets_a_few_attempts() -> None:
 
 
 async def test_tls_to_a_plain_http_server_is_network_trouble() -> None:
-    async with Origin() as origin, fetching(origin) as fetcher:
+    async with Origin() as origin, fetching(origin, download_timeout_s=18) as fetcher:
         with pytest.raises(NetworkTrouble) as failed:
             await fetcher.fetch(origin.url().replace("http:", "https:"))
     assert isinstance(failed.value.__cause__, ssl.SSLError | OSError)

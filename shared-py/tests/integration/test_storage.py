@@ -23,7 +23,7 @@ from stack import S3Server, free_port
 
 SECRET = "the-secret-that-nobody-may-read"
 ONCE = S3Timeouts(attempts=1)
-HASTY = S3Timeouts(connect_s=0.5, read_s=0.3, total_s=1.0, attempts=1)
+HASTY = S3Timeouts(connect_s=3, read_s=2, total_s=4, attempts=1)
 DEADLINE_S = 30.0
 MIB = 1024 * 1024
 UNCOUNTED = StoreMetrics(JobRegistry("pictures"))
