@@ -99,6 +99,8 @@ async def _measure_import(bench: Bench, databases: Databases, data: Path, files:
 
 async def _check_import(databases: Databases, database: str) -> None:
     """Raise `StackError` unless all rows are in the table and claimable."""
-    stored, claimable = await databases.row(database, "SELECT (SELECT count(*) FROM users), rows FROM users_claimable")
+    stored, claimable = await databases.row(
+        database, "SELECT (SELECT count(*) FROM users), rows FROM keda_jobs.users_claimable"
+    )
     if not stored == claimable == _ROWS:
         raise StackError(f"import: of {_ROWS:,} rows {stored:,} are in the table and {claimable:,} are claimable")

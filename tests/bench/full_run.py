@@ -30,7 +30,7 @@ _COUNTS = "SELECT batch_status, count(*) FROM users GROUP BY 1 ORDER BY 1"
 _SIZE = "SELECT pg_database_size(current_database())"
 _HOT = "SELECT n_tup_hot_upd::float / n_tup_upd FROM pg_stat_user_tables WHERE relname = 'users'"
 _SETTLED = "SELECT coalesce(sum(completed + given_up), 0) >= $1::bigint FROM batch_jobs"
-_TRIGGER_QUERY = "EXPLAIN (ANALYZE, BUFFERS) SELECT rows FROM users_claimable"
+_TRIGGER_QUERY = "EXPLAIN (ANALYZE, BUFFERS) SELECT rows FROM keda_jobs.users_claimable"
 
 
 async def step(name: str, *scripts: Script) -> None:

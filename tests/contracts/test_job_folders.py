@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from keda_jobs.batch import BatchJob
-from keda_jobs.claims import ClaimQueue, schema
+from keda_jobs.claims import ClaimQueue, roles, schema
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.domain.subjects import due_subject
 from keda_jobs.event.job import EventJob
@@ -76,7 +76,7 @@ async def test_the_migrated_table_has_the_columns_of_the_handler_and_the_worker_
     table = job.table
     async with asyncpg.create_pool(postgres_server.dsn_of(database), min_size=0) as pool, pool.acquire() as owner:
         await schema.apply(owner, table, resources.files(package_name(job.name)) / "migrations")
-    worker = postgres_server.dsn_of(database, schema.worker_role(table))
+    worker = postgres_server.dsn_of(database, roles.worker_role(table))
     async with asyncpg.create_pool(worker, min_size=0) as pool:
         queue = await ClaimQueue.bind(pool, table, pod_name="test", lease_s=60, policy=RetryPolicy())
         assert await queue.claimable() == 0

@@ -43,7 +43,7 @@ def rows_by_status() -> dict[str, int]:
 
 def claimable() -> int:
     """Return what KEDA's query returns."""
-    return int(sql("SELECT rows FROM users_claimable"))
+    return int(sql("SELECT rows FROM keda_jobs.users_claimable"))
 
 
 def pods_with_leases() -> list[str]:

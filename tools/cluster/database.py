@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from cluster.errors import ClusterError
 from keda_jobs.batch import BatchJob
-from keda_jobs.claims.schema import login_roles
+from keda_jobs.claims.roles import login_roles
 from stack.jobs import jobs_of
 
 _FORM = "postgresql://owner:password@host:5432/database?sslmode=require"

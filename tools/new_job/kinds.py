@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from keda_jobs.batch import BatchJob
-from keda_jobs.claims.schema import scaler_role, worker_role
+from keda_jobs.claims.roles import scaler_role, worker_role
 from keda_jobs.claims.table import ClaimTable
 from keda_jobs.domain.subjects import DEAD_LETTER, RETRY_WAIT
 from keda_jobs.event.job import EventJob
@@ -140,8 +140,10 @@ class BatchPlan(Plan):
         except ValueError as error:
             yield str(error)
             return
+        if table.queue_name != table.name:
+            yield f"{table.name!r} is not a plain lower-case name of at most 41 characters"
         for job in jobs_of(BatchJob):
-            if {table.name, table.queue} & {job.table.name, job.table.queue}:
+            if {table.name, f"{table.name}_queue"} & {job.table.name, f"{job.table.name}_queue"}:
                 yield f"the table '{table.name}' is taken: {job.name} has it"
         if table.name in _SHARED_TABLES:
             yield f"the table '{table.name}' is taken: the claim queues use it"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from keda_jobs.claims.schema import EXPORTER
+from keda_jobs.claims.roles import EXPORTER
 from keda_jobs.event.job import EventJob
 from stack.jobs import JobProcess, all_jobs
 from stack.postgres import DATABASE, PostgresServer

@@ -8,7 +8,7 @@ from importlib import resources
 import asyncpg
 
 from keda_jobs.batch import BatchJob
-from keda_jobs.claims import schema
+from keda_jobs.claims import roles, schema
 from keda_jobs.errors import JobError
 from keda_jobs.postgres import Connection
 from stack.jobs import jobs_of, package_name
@@ -24,7 +24,7 @@ async def apply_each(connection: Connection, passwords: Mapping[str, str] = NO_P
     """
     applied = {}
     for job in jobs_of(BatchJob):
-        own = {role: passwords[role] for role in schema.login_roles(job.table) if role in passwords}
+        own = {role: passwords[role] for role in roles.login_roles(job.table) if role in passwords}
         migrations = resources.files(package_name(job.name)) / "migrations"
         applied[job.name] = await schema.apply(connection, job.table, migrations, own)
     return applied

@@ -1,4 +1,6 @@
-"""Tables of claim queues accept only names that are safe in SQL, and only columns that a job may write."""
+"""Tables of claim queues have any name of PostgreSQL, quoted, and write only columns that a job may write."""
+
+from dataclasses import replace
 
 import pytest
 
@@ -8,20 +10,36 @@ from keda_jobs.claims import ClaimTable
 def test_the_names_of_a_queue_come_from_its_table() -> None:
     table = ClaimTable("invoice-reminders", "invoices", "invoice_no", ("cents",), ("note",))
     assert (table.queue, table.due, table.expired, table.claimable) == (
-        "invoices_queue",
-        "invoices_queue_due",
-        "invoices_queue_expired",
-        "invoices_claimable",
+        "keda_jobs.invoices_queue",
+        "keda_jobs.invoices_queue_due",
+        "keda_jobs.invoices_queue_expired",
+        "keda_jobs.invoices_claimable",
     )
 
 
-@pytest.mark.parametrize(
-    "name", ["", "Users", "users; DROP TABLE users", 'us"ers', "2users", "u" * 42, "u-u", "ü", "u\n"]
-)
-@pytest.mark.parametrize("place", ["name", "key", "reads", "writes"])
-def test_a_name_that_is_not_a_plain_identifier_is_refused(name: str, place: str) -> None:
+@pytest.mark.parametrize("name", ["Users", "Order Lines", "order", 'us"ers', "u" * 42, "a.b", "ü", "x'; DROP TABLE y"])
+def test_a_queue_on_a_table_of_any_other_name_is_named_after_its_job(name: str) -> None:
+    table = ClaimTable("order-lines", name, "Id")
+    quoted = name.replace('"', '""')
+    assert (table.sql_name, table.sql_key) == (f'"{quoted}"', '"Id"')
+    assert table.queue == f"keda_jobs.{name if name == 'order' else 'order_lines'}_queue"
+
+
+def test_tables_of_one_name_in_two_schemas_have_two_queues() -> None:
+    one, other = (
+        ClaimTable("shop-orders", "orders", schema="shop"),
+        ClaimTable("old-orders", "orders", schema="Old.Shop"),
+    )
+    assert (one.sql_name, other.sql_name) == ('"shop"."orders"', '"Old.Shop"."orders"')
+    assert (one.queue, other.queue) == ("keda_jobs.shop_orders_queue", "keda_jobs.old_orders_queue")
+    assert replace(ClaimTable("shop-orders", "orders"), schema="shop").queue == "keda_jobs.orders_queue"
+
+
+@pytest.mark.parametrize("name", ["", "u" * 64, "ü" * 32, "u\0"])
+@pytest.mark.parametrize("place", ["name", "key", "schema", "reads", "writes"])
+def test_what_cannot_be_a_name_is_refused(name: str, place: str) -> None:
     value = (name,) if place in ("reads", "writes") else name
-    with pytest.raises(ValueError, match="is not a plain lower-case name"):
+    with pytest.raises(ValueError, match="is no name for PostgreSQL"):
         ClaimTable(**{"batch_name": "job", "name": "users", place: value})  # type: ignore[arg-type]
 
 

@@ -15,7 +15,7 @@ from stack import PostgresServer
 from stack.postgres import DATABASE
 
 SCALER = "users_scaler"
-SCALER_QUERY = "SELECT rows FROM users_claimable"
+SCALER_QUERY = "SELECT rows FROM keda_jobs.users_claimable"
 
 # The same number by the rows themselves: those that are due and that no worker holds.
 _FULL_COUNT = """
@@ -117,8 +117,8 @@ class QueueView:
         """Return whether no row waits for a worker or a retry, and no batch is open."""
         return bool(
             await self.owner.fetchval(
-                "SELECT NOT EXISTS (SELECT FROM users_queue)"
-                " AND NOT EXISTS (SELECT FROM batch_jobs WHERE status = 'running')"
+                "SELECT NOT EXISTS (SELECT FROM keda_jobs.users_queue)"
+                " AND NOT EXISTS (SELECT FROM keda_jobs.batch_jobs WHERE status = 'running')"
             )
         )
 

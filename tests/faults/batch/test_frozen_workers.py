@@ -65,7 +65,8 @@ async def can_be_taken_over(queue: QueueView, worker: Worker) -> bool:
     """Return whether it holds a batch and no transaction that keeps others from it."""
     return bool(
         await queue.owner.fetch(
-            "SELECT FROM batch_jobs WHERE pod_name = $1 AND status = 'running' FOR UPDATE SKIP LOCKED", worker.pod
+            "SELECT FROM keda_jobs.batch_jobs WHERE pod_name = $1 AND status = 'running' FOR UPDATE SKIP LOCKED",
+            worker.pod,
         )
     )
 
@@ -73,7 +74,7 @@ async def can_be_taken_over(queue: QueueView, worker: Worker) -> bool:
 async def its_lease_expired(queue: QueueView, worker: Worker) -> bool:
     """Return whether others may take its rows."""
     return not await queue.owner.fetchval(
-        "SELECT EXISTS (SELECT FROM batch_jobs WHERE pod_name = $1 AND lease_expires_at > clock_timestamp())",
+        "SELECT EXISTS (SELECT FROM keda_jobs.batch_jobs WHERE pod_name = $1 AND lease_expires_at > clock_timestamp())",
         worker.pod,
     )
 

@@ -90,7 +90,9 @@ async def test_a_dead_workers_rows_are_counted_once_its_lease_expired(
 
     async def its_lease_expired() -> bool:
         # One statement, so that both values are of one moment.
-        moment = await queue.one("SELECT rows, lease_expires_at <= now() AS expired FROM users_claimable, batch_jobs")
+        moment = await queue.one(
+            "SELECT rows, lease_expires_at <= now() AS expired FROM keda_jobs.users_claimable, batch_jobs"
+        )
         seen[moment["expired"]].add(moment["rows"])
         return bool(moment["expired"])
 

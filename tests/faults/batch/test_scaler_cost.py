@@ -18,18 +18,18 @@ RANGES = 2_500
 MOST_BUFFERS = 400
 
 _RANGES = """
-INSERT INTO users_queue (lo, hi, claimable, next_attempt_at)
+INSERT INTO keda_jobs.users_queue (lo, hi, claimable, next_attempt_at)
 SELECT number * 20000 + 1, (number + 1) * 20000, 20000, now() FROM generate_series(0, $1::bigint - 1) AS number"""
 _BATCHES = """
-INSERT INTO batch_jobs (batch_name, pod_name, claimed, lease_expires_at)
+INSERT INTO keda_jobs.batch_jobs (batch_name, pod_name, claimed, lease_expires_at)
 SELECT 'users-batch', 'users-batch-x7k2p', 20000, now() + interval '1 min' FROM generate_series(1, $1::int)"""
 # Claims of nearly all ranges, without a vacuum in between.
 _CLAIMS = """
-UPDATE users_queue SET batch_id = range_id WHERE range_id > 5;
-DELETE FROM users_queue WHERE batch_id IS NOT NULL;
-UPDATE batch_jobs SET completed = completed + 10000, heartbeat_at = now();
-UPDATE batch_jobs SET completed = completed + 10000, heartbeat_at = now();
-UPDATE batch_jobs SET status = 'completed', finished_at = now()"""
+UPDATE keda_jobs.users_queue SET batch_id = range_id WHERE range_id > 5;
+DELETE FROM keda_jobs.users_queue WHERE batch_id IS NOT NULL;
+UPDATE keda_jobs.batch_jobs SET completed = completed + 10000, heartbeat_at = now();
+UPDATE keda_jobs.batch_jobs SET completed = completed + 10000, heartbeat_at = now();
+UPDATE keda_jobs.batch_jobs SET status = 'completed', finished_at = now()"""
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -57,7 +57,7 @@ async def test_it_reads_no_user_and_few_pages_of_the_ranges_of_50_million(shared
     await shared_queue.owner.execute(_RANGES, RANGES)
     assert await shared_queue.claimable() == RANGES * 20_000
     await check_cost(shared_queue)
-    await shared_queue.owner.execute("ANALYZE users_queue, batch_jobs")
+    await shared_queue.owner.execute("ANALYZE keda_jobs.users_queue, keda_jobs.batch_jobs")
     await check_cost(shared_queue)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from image_download.guard import _DENIED_V4
 from keda_jobs.batch import BatchJob
-from keda_jobs.claims import schema
+from keda_jobs.claims import roles
 from keda_jobs.event.job import EventJob
 from keda_jobs.runtime.job import Job
 from keda_jobs.settings import WorkSettings
@@ -101,7 +101,7 @@ def test_a_service_is_one_pod_that_nothing_scales(job: JobManifest[Job]) -> None
 
 
 def test_the_exporter_logs_in_to_postgresql_with_the_password_of_its_role() -> None:
-    role, password = schema.EXPORTER, f"{schema.EXPORTER.upper()}_PASSWORD"
+    role, password = roles.EXPORTER, f"{roles.EXPORTER.upper()}_PASSWORD"
     [exporter] = [job for job in JOBS if job.name == "exporter"]
     assert str(exporter.environment["PG_DSN"]).startswith(f"postgresql://{role}:$({password})@")
     [variable] = [one for one in exporter.container["env"] if one["name"] == password]
@@ -132,13 +132,13 @@ def test_keda_counts_claimable_rows_and_starts_one_job_per_claim(job: JobManifes
     table = job.declared.table
     trigger = job.trigger("ScaledJob")
     assert trigger["query"].split() == ["SELECT", "rows", "FROM", table.claimable]
-    assert trigger["userName"] == schema.scaler_role(table)
+    assert trigger["userName"] == roles.scaler_role(table)
     assert int(trigger["targetQueryValue"]) == job.settings.claim_size
 
 
 @EACH_BATCH_JOB
 def test_keda_and_workers_log_in_with_the_passwords_of_their_roles(job: JobManifest[BatchJob]) -> None:
-    worker, scaler = schema.worker_role(job.declared.table), schema.scaler_role(job.declared.table)
+    worker, scaler = roles.worker_role(job.declared.table), roles.scaler_role(job.declared.table)
     authentication = job.one("TriggerAuthentication")
     read = {one["parameter"]: one["key"] for one in authentication["spec"]["secretTargetRef"]}
     [trigger] = job.one("ScaledJob")["spec"]["triggers"]

@@ -94,7 +94,7 @@ class Database:
 
     @property
     def claimable(self) -> int:
-        rows: int = self.value("SELECT rows FROM users_claimable")
+        rows: int = self.value("SELECT rows FROM keda_jobs.users_claimable")
         return rows
 
     @property

@@ -34,7 +34,7 @@ HOLD = "SELECT pg_advisory_xact_lock(77)"
 
 # Count of rows that a claim would find. Each is in one range that agrees with it.
 CLAIMABLE = """
-SELECT count(*), max(claimable) <= 20000 FROM users AS row JOIN users_queue AS range ON id BETWEEN lo AND hi
+SELECT count(*), max(claimable) <= 20000 FROM users AS row JOIN keda_jobs.users_queue AS range ON id BETWEEN lo AND hi
   AND row.next_attempt_at = range.next_attempt_at AND row.batch_status = range.batch_status
   AND row.batch_id IS NOT DISTINCT FROM range.from_batch"""
 
@@ -62,7 +62,7 @@ def import_waiting_in_the_third_chunk(database: Database, folder: Path) -> Itera
 def check_that_all_is_loaded(database: Database, data_set: DataSet = SMALL) -> None:
     rows = data_set.rows
     assert database.fetch("SELECT count(*), count(DISTINCT id), min(id), max(id) FROM users") == [(rows, rows, 1, rows)]
-    assert database.claimable == database.value("SELECT sum(claimable) FROM users_queue") == rows
+    assert database.claimable == database.value("SELECT sum(claimable) FROM keda_jobs.users_queue") == rows
     assert database.fetch(CLAIMABLE) == [(rows, True)]
     assert database.is_in_use
     # What an application inserts afterwards has the next id and waits for a worker.
@@ -82,7 +82,7 @@ def test_a_chunk_of_many_rows_becomes_ranges_of_twenty_thousand(users: Database,
     data_set = DataSet(95_000, chunk_rows=50_000)
     generate(data_set, tmp_path)
     run(users, tmp_path)
-    assert users.fetch("SELECT lo, hi, claimable FROM users_queue ORDER BY lo") == [
+    assert users.fetch("SELECT lo, hi, claimable FROM keda_jobs.users_queue ORDER BY lo") == [
         (1, 20_000, 20_000),
         (20_001, 40_000, 20_000),
         (40_001, 50_000, 10_000),

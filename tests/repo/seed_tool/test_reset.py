@@ -59,7 +59,7 @@ def reset_on_a_terminal(tool: Tool) -> Answer:
 
 def is_empty(database: Database) -> bool:
     counts = (
-        "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM users_queue), (SELECT count(*) FROM batch_jobs)"
+        "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM keda_jobs.users_queue), count(*) FROM batch_jobs"
     )
     state = "SELECT to_regclass('users_seed'), to_regclass('users_seed_chunks')"
     return database.fetch(counts) == [(0, 0, 0)] and database.fetch(state) == [(None, None)] and database.is_in_use
@@ -111,7 +111,7 @@ def test_without_a_terminal_reset_requires_the_option_yes(filled: Database, tool
 
 def test_reset_is_refused_while_a_worker_has_a_batch(filled: Database, tool: Tool) -> None:
     filled.run(
-        "INSERT INTO batch_jobs (batch_name, pod_name, lease_expires_at)"
+        "INSERT INTO keda_jobs.batch_jobs (batch_name, pod_name, lease_expires_at)"
         " VALUES ('users-batch', 'pod-1', now() + interval '1 minute')"
     )
     refused = tool("reset", "--yes")
@@ -120,7 +120,7 @@ def test_reset_is_refused_while_a_worker_has_a_batch(filled: Database, tool: Too
         "users-batch-seed: workers are processing 1 batches; stop them, then reset",
     )
     assert filled.claimable == 6_000
-    filled.run("UPDATE batch_jobs SET lease_expires_at = now()")
+    filled.run("UPDATE keda_jobs.batch_jobs SET lease_expires_at = now()")
     assert tool("reset", "--yes").code == 0
     assert is_empty(filled)
 
@@ -128,6 +128,6 @@ def test_reset_is_refused_while_a_worker_has_a_batch(filled: Database, tool: Too
 def test_reset_waits_for_a_query_that_uses_the_table(filled: Database, tool: Tool) -> None:
     with hold_locks(filled, "LOCK TABLE users IN ACCESS SHARE MODE"):
         resetting = tool.start("reset", "--yes")
-        wait_for_lock(filled, "LOCK TABLE users_queue")
+        wait_for_lock(filled, "LOCK TABLE keda_jobs.users_queue")
     assert tool.finish(resetting).code == 0
     assert is_empty(filled)

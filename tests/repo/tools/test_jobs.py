@@ -111,13 +111,13 @@ async def test_a_batch_worker_that_fails_is_one_line_that_says_why(worker: Batch
 async def test_the_tables_of_the_batch_jobs_are_created_once(postgres_server: PostgresServer, database: str) -> None:
     connection = await insert_users(postgres_server.dsn_of(database), 3)
     await apply_schemas(postgres_server.dsn_of(database))
-    assert await connection.fetchval("SELECT rows FROM users_claimable") == 3
+    assert await connection.fetchval("SELECT rows FROM keda_jobs.users_claimable") == 3
     await connection.close()
 
 
 async def test_tables_of_another_version_are_one_line(postgres_server: PostgresServer, database: str) -> None:
     connection = await insert_users(postgres_server.dsn_of(database), 0)
-    await connection.execute("UPDATE batch_migrations SET sha256 = 'of another file'")
+    await connection.execute("UPDATE keda_jobs.batch_migrations SET sha256 = 'of another file'")
     with pytest.raises(StackError, match=r"^PostgreSQL: .*0001_\w+\.sql .*number$"):
         await apply_schemas(postgres_server.dsn_of(database))
     await connection.close()

@@ -79,7 +79,7 @@ def waiting_users(dsn: str) -> int:
     async def ask() -> int:
         connection = await asyncpg.connect(dsn)
         try:
-            return int(await connection.fetchval("SELECT rows FROM users_claimable"))
+            return int(await connection.fetchval("SELECT rows FROM keda_jobs.users_claimable"))
         finally:
             await connection.close()
 

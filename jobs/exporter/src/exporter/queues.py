@@ -6,9 +6,10 @@ from datetime import datetime
 
 from exporter.snapshots import QueueSnapshot
 from keda_jobs.claims import ClaimTable
+from keda_jobs.claims.registry import list_queues
 from keda_jobs.postgres import Connection, open_connection, translate_errors
 from keda_jobs.settings import PgSettings
-from keda_jobs.status.queues import list_queues, read_batches, read_claimable, read_ranges
+from keda_jobs.status.queues import read_batches, read_claimable, read_ranges
 
 
 async def read_queues(settings: PgSettings) -> list[QueueSnapshot]:

@@ -11,7 +11,7 @@ import pytest
 from nats.aio.client import Client
 from pydantic import SecretStr
 
-from keda_jobs.claims import ClaimQueue, ClaimTable, schema
+from keda_jobs.claims import ClaimQueue, ClaimTable, roles, schema
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.postgres import open_pool
 from keda_jobs.settings import PgSettings
@@ -64,13 +64,13 @@ async def owner(
 @pytest.fixture
 def exporter_dsn(postgres_server: PostgresServer, database: str) -> str:
     """Return the DSN of `database` for the exporter's role."""
-    return postgres_server.dsn_of(database, schema.EXPORTER)
+    return postgres_server.dsn_of(database, roles.EXPORTER)
 
 
 @pytest.fixture
 async def worker(postgres_server: PostgresServer, database: str, owner: object) -> AsyncIterator[ClaimQueue]:
     """Yield a worker's queue with two attempts per row."""
-    dsn = postgres_server.dsn_of(database, schema.worker_role(PARCELS))
+    dsn = postgres_server.dsn_of(database, roles.worker_role(PARCELS))
     async with open_pool(PgSettings(pg_dsn=SecretStr(dsn)), name="worker", connections=2, call_s=10) as connections:
         policy = RetryPolicy(max_deliveries=2, step_s=60)
         yield await ClaimQueue.bind(connections, PARCELS, pod_name="pod-1", lease_s=60, policy=policy)

@@ -12,7 +12,7 @@ import pytest
 
 from exporter.metrics import Sample, SampleCollector
 from exporter.scrape import Scraper
-from keda_jobs.claims import schema
+from keda_jobs.claims import roles
 from stack import JobProcess, NatsServer, PostgresServer, until
 from stack.servers import http_status
 
@@ -93,14 +93,14 @@ async def test_a_hanging_query_times_out_and_leaves_no_connection(
 ) -> None:
     await declare()
     exporter = start(PG_DSN=exporter_dsn)
-    await owner.execute("BEGIN; LOCK TABLE batch_jobs")
+    await owner.execute("BEGIN; LOCK TABLE keda_jobs.batch_jobs")
     assert (await scrape(exporter)).shared[POSTGRES] == 0
     await owner.execute("ROLLBACK")
     assert (await scrape(exporter)).shared[POSTGRES] == 1
 
     async def has_disconnected() -> bool:
         connections = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND datname = current_database()"
-        return bool(await owner.fetchval(connections, schema.EXPORTER) == 0)
+        return bool(await owner.fetchval(connections, roles.EXPORTER) == 0)
 
     await until(has_disconnected)
 

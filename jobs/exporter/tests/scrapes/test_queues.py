@@ -99,7 +99,9 @@ async def test_a_batch_with_an_expired_lease_is_stale_until_it_is_recovered(
     exporter = start(PG_DSN=exporter_dsn)
     await insert(owner, 3)
     await worker.claim(3)
-    await owner.execute("UPDATE batch_jobs SET lease_expires_at = now(), heartbeat_at = now() - interval '90 s'")
+    await owner.execute(
+        "UPDATE keda_jobs.batch_jobs SET lease_expires_at = now(), heartbeat_at = now() - interval '90 s'"
+    )
     stale = await nonzero(exporter)
     assert 90 <= stale.pop("queue_heartbeat_age_seconds") < 3600
     assert stale == {"queue_claimable_rows": 3, "queue_batches_running": 1, "queue_batches_stale": 1}

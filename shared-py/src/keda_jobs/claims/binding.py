@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from keda_jobs.claims.registry import list_queues
 from keda_jobs.claims.table import ClaimTable
 from keda_jobs.errors import Misconfigured
 from keda_jobs.postgres import Connection
@@ -24,12 +27,20 @@ SELECT relforcerowsecurity OR row_security_active(oid) AS hides_rows,
 FROM pg_class WHERE oid = to_regclass($1)"""
 
 
+async def find_table(connection: Connection, table: ClaimTable) -> ClaimTable:
+    """Return the table with the schema that it was found in when its queue was made. Raises `Misconfigured`."""
+    found = {queue.queue_name: queue for queue in await list_queues(connection)}.get(table.queue_name)
+    if found is None or (found.name, found.key) != (table.name, table.key):
+        raise Misconfigured(f"the database has no claim queue on {table.name}; apply the job's schema first")
+    return replace(table, schema=found.schema)
+
+
 async def read_column_types(connection: Connection, table: ClaimTable) -> dict[str, str]:
     """Return the SQL types of the table's columns.
 
     Raises `Misconfigured` when the table is no queue, lacks a column of the job, or may have rows that are never seen.
     """
-    columns = await connection.fetch(_COLUMN_TYPES, table.name)
+    columns = await connection.fetch(_COLUMN_TYPES, table.sql_name)
     is_queue = await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", table.claimable)
     types = {str(column[0]): str(column[1]) for column in columns}
     if not types or not is_queue:
@@ -44,7 +55,7 @@ async def read_column_types(connection: Connection, table: ClaimTable) -> dict[s
 
 async def _check_obstacles(connection: Connection, table: ClaimTable) -> None:
     [(hides_rows, triggers_off, is_subscribed, role)] = await connection.fetch(
-        _OBSTACLES, table.name, list(table.triggers)
+        _OBSTACLES, table.sql_name, list(table.triggers)
     )
     if hides_rows:
         raise Misconfigured(
@@ -54,7 +65,7 @@ async def _check_obstacles(connection: Connection, table: ClaimTable) -> None:
     if triggers_off:
         raise Misconfigured(
             f"rows of {table.name} may be missing in its queue, because triggers are off: {', '.join(triggers_off)};"
-            f" ALTER TABLE {table.name} ENABLE ALWAYS TRIGGER each of them, then SELECT {table.queue}_rebuild()"
+            f" ALTER TABLE {table.sql_name} ENABLE ALWAYS TRIGGER each of them, then SELECT {table.queue}_rebuild()"
         )
     if is_subscribed:
         raise Misconfigured(

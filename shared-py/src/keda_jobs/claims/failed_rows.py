@@ -3,7 +3,7 @@
 A reset is recorded in `batch_jobs` as a closed batch, which subtracts its rows from the counts of failed rows. So the
 sum over all batches stays the number of rows that failed permanently.
 """
-# ruff: noqa: S608 - names come from ClaimTable, which accepts only identifiers
+# ruff: noqa: S608 - names are quoted by ClaimTable
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, DELETE_BATCH, SEE_ALL_ROWS, SET_LOCAL
+from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, SEE_ALL_ROWS, SET_LOCAL
 from keda_jobs.claims.table import ClaimTable
 from keda_jobs.postgres import Connection, translate_errors
 from keda_jobs.runtime.shutdown import cancel_on
@@ -29,15 +29,6 @@ _RESET_ROWS = 5000
 
 # A claim also reads the rows between those of its ranges: at most this many for each row that it gets.
 _MOST_GAP = 250
-
-_INSERT_BATCH = """
-INSERT INTO batch_jobs (batch_name, pod_name, status, lease_expires_at, finished_at)
-VALUES ($1, $2, 'completed', now(), now()) RETURNING batch_id"""
-_ADD_COUNTS = """
-UPDATE batch_jobs SET
-  claimed = claimed + $2, returned = returned + $2, failed = failed - $3, given_up = given_up - $3,
-  finished_at = clock_timestamp(), heartbeat_at = clock_timestamp()
-WHERE batch_id = $1"""
 
 
 class FailedRow(NamedTuple):
@@ -127,7 +118,9 @@ class FailedRows:
         """Set rows to pending with no attempts, unless they have changed since they were found."""
         keys, _, moments, batches, _ = zip(*rows, strict=True)
         async with self._transaction(BY_KEYS):
-            batch_id = self._batch_id or await self._connection.fetchval(_INSERT_BATCH, self._batch_name, POD_NAME)
+            batch_id = self._batch_id or await self._connection.fetchval(
+                self._sql.insert_batch, self._batch_name, POD_NAME
+            )
             # Ranges before rows, as claims do: a waiting row may be changed only under the lock of its range.
             ranges = await self._connection.fetch(self._sql.lock, keys, moments, batches)
             locked = [locked_range["range_id"] for locked_range in ranges]
@@ -136,9 +129,9 @@ class FailedRows:
             if record["emptied"]:
                 await self._connection.execute(self._sql.recount, record["emptied"])
             if count.rows or self._batch_id:
-                await self._connection.execute(_ADD_COUNTS, batch_id, count.rows, count.permanently)
+                await self._connection.execute(self._sql.add_counts, batch_id, count.rows, count.permanently)
             else:
-                await self._connection.execute(DELETE_BATCH, batch_id)
+                await self._connection.execute(self._sql.delete_batch, batch_id)
         if count.rows:
             self._batch_id = batch_id
         return count
@@ -153,7 +146,7 @@ class FailedRows:
 
 class _Statements:
     def __init__(self, table: ClaimTable) -> None:
-        name, key, queue = table.name, table.key, table.queue
+        name, key, queue = table.sql_name, table.sql_key, table.queue
         selected = f"""batch_status = 'failed' AND ($1::bigint[] IS NULL OR {key} = ANY($1))
   AND ($2::text IS NULL OR strpos(error, $2) > 0) AND ($3::boolean IS NULL OR (next_attempt_at = 'infinity') = $3)"""
         self.count = f"""
@@ -191,10 +184,19 @@ WITH reset AS (
   INSERT INTO {queue} (lo, hi, claimable, next_attempt_at, from_batch)
   SELECT ranges.lo, ranges.hi, ranges.claimable, now(), $5
   FROM (SELECT array_agg(key::bigint) AS ids FROM reset) AS reset_rows,
-    batch_ranges(ids, gap => {_MOST_GAP}) AS ranges
+    keda_jobs.batch_ranges(ids, gap => {_MOST_GAP}) AS ranges
 )
 SELECT count(*), count(*) FILTER (WHERE range_id IS NULL), (
   SELECT array_agg(range_id) FROM taken JOIN {queue} AS range USING (range_id) WHERE claimable <= taken.rows
 ) AS emptied
 FROM reset"""
+        self.insert_batch = f"""
+INSERT INTO {table.batches} (batch_name, pod_name, status, lease_expires_at, finished_at)
+VALUES ($1, $2, 'completed', now(), now()) RETURNING batch_id"""
+        self.add_counts = f"""
+UPDATE {table.batches} SET
+  claimed = claimed + $2, returned = returned + $2, failed = failed - $3, given_up = given_up - $3,
+  finished_at = clock_timestamp(), heartbeat_at = clock_timestamp()
+WHERE batch_id = $1"""
+        self.delete_batch = f"DELETE FROM {table.batches} WHERE batch_id = $1"
         self.recount = f"SELECT {queue}_recount($1)"

@@ -14,12 +14,11 @@ from dataclasses import astuple
 from datetime import timedelta
 from typing import Self
 
-from keda_jobs.claims import statements
-from keda_jobs.claims.binding import read_column_types
+from keda_jobs.claims.binding import find_table, read_column_types
 from keda_jobs.claims.outcomes import refuse_values, write_failures, write_outcomes
 from keda_jobs.claims.ranges import select_ranges
 from keda_jobs.claims.rows import Batch, ClaimedRow, CompletedRow, Failure, SettledRows
-from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, Statements
+from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, SET_LOCAL, Statements
 from keda_jobs.claims.table import ClaimTable
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.errors import JobError
@@ -70,6 +69,7 @@ class ClaimQueue:
     async def bind(cls, pool: Pool, table: ClaimTable, *, pod_name: str, lease_s: float, policy: RetryPolicy) -> Self:
         """Open the queue of `table`. Raises `Misconfigured` as `read_column_types` does."""
         async with transaction(pool) as connection:
+            table = await find_table(connection, table)
             types = await read_column_types(connection, table)
         return cls(pool, table, types, pod_name, lease_s, policy)
 
@@ -86,23 +86,23 @@ class ClaimQueue:
                 if not range_ids:
                     return None
                 [(batch_id, version)] = await connection.fetch(
-                    statements.INSERT_BATCH, self._batch_name, self._pod_name, self._lease
+                    self._sql.insert_batch, self._batch_name, self._pod_name, self._lease
                 )
                 expected = await connection.fetchval(self._sql.hold, batch_id, range_ids)
                 rows = await connection.fetch(self._sql.claim, batch_id)
                 if len(rows) != expected:
                     await self._correct_ranges(connection, batch_id)
                 if rows:
-                    await connection.execute(statements.SET_CLAIMED, batch_id, len(rows), self._lease)
+                    await connection.execute(self._sql.set_claimed, batch_id, len(rows), self._lease)
                     return Batch(batch_id, version, [ClaimedRow(row[0], row[1], row[2:]) for row in rows])
                 await connection.execute(self._sql.release, batch_id)
-                await connection.execute(statements.DELETE_BATCH, batch_id)
+                await connection.execute(self._sql.delete_batch, batch_id)
 
     async def renew(self, batch: Batch) -> None:
         """Renew the lease of the batch. Raises `LeaseLost`."""
         async with self._fenced(batch, BY_KEYS) as (connection, is_closed):
             if not is_closed:
-                await connection.execute(statements.RENEW, batch.batch_id, self._lease)
+                await connection.execute(self._sql.renew, batch.batch_id, self._lease)
 
     async def settle(self, batch: Batch, completed: Sequence[CompletedRow], failures: Sequence[Failure]) -> SettledRows:
         """Write results and failures of rows of the batch. The last of its rows closes the batch.
@@ -155,11 +155,11 @@ class ClaimQueue:
         self, connection: Connection, batch: Batch, completed: Sequence[CompletedRow], failures: Sequence[Failure]
     ) -> SettledRows:
         settled = await write_outcomes(connection, self._sql, batch, completed, failures)
-        was_last = await connection.fetchval(statements.ADD_COUNTS, batch.batch_id, *astuple(settled), self._lease)
+        was_last = await connection.fetchval(self._sql.add_counts, batch.batch_id, *astuple(settled), self._lease)
         # In the same transaction: if the worker died before closing it, no claimable row would call another worker.
         if was_last:
             await connection.execute(self._sql.release, batch.batch_id)
-            await connection.execute(statements.CLOSE_BATCH, batch.batch_id, "completed", None, 0, 0)
+            await connection.execute(self._sql.close_batch, batch.batch_id, "completed", None, 0, 0)
         return settled
 
     async def _fail_only_row(self, connection: Connection, batch_id: int) -> SettledRows:
@@ -189,23 +189,23 @@ class ClaimQueue:
                 kept,
                 _HOLD_BACK.total_seconds(),
             )
-            await connection.execute(statements.KEEP_BATCH, batch_id, *counts, kept, _HOLD_BACK)
+            await connection.execute(self._sql.keep_batch, batch_id, *counts, kept, _HOLD_BACK)
         else:
             await connection.execute(self._sql.release, batch_id)
-            await connection.execute(statements.CLOSE_BATCH, batch_id, status, error, *counts)
+            await connection.execute(self._sql.close_batch, batch_id, status, error, *counts)
         return returned
 
     @asynccontextmanager
     async def _transaction(self, settings: Mapping[str, str]) -> AsyncIterator[Connection]:
         async with transaction(self._pool) as connection:
-            await connection.execute(statements.SET_LOCAL, list(settings), list(settings.values()))
+            await connection.execute(SET_LOCAL, list(settings), list(settings.values()))
             yield connection
 
     @asynccontextmanager
     async def _fenced(self, batch: Batch, settings: Mapping[str, str]) -> AsyncIterator[tuple[Connection, bool]]:
         """Hold off other workers during a transaction. Yield whether the batch is closed. Raises `LeaseLost`."""
         async with self._transaction(settings) as connection:
-            found = await connection.fetchrow(statements.FENCE, batch.batch_id)
+            found = await connection.fetchrow(self._sql.fence, batch.batch_id)
             is_closed = found is not None and found["status"] in ("completed", "failed")
             if not is_closed and (found is None or not found["is_ours"]):
                 raise LeaseLost(f"batch {batch.batch_id}: the lease of {self._lease.total_seconds():g} s expired")

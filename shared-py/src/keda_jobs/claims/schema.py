@@ -1,35 +1,34 @@
-"""Schema of a claim queue: numbered migrations, and roles with their rights.
-
-There are four roles. `keda_jobs_owner` owns everything and cannot log in. `<table>_worker` claims rows and writes what
-the handler returns. `<table>_scaler` reads one number. `keda_jobs_exporter` reads the state of every queue, but no row.
-A migration is a file `NNNN_name.sql`. Migrations are applied once, in order of their numbers, and never changed after.
-"""
+"""Schema of a claim queue, applied: numbered migrations, and the rights of its roles."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from importlib import resources
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from importlib.resources.abc import Traversable
+from operator import eq
 
 from asyncpg import exceptions as pg
 
-from keda_jobs.claims.table import STATUS_COLUMNS, ClaimTable
+from keda_jobs.claims.migration_files import (
+    FIRST,
+    Migration,
+    own_migrations,
+    queue_migrations,
+    render_rights,
+    tracking_migrations,
+)
+from keda_jobs.claims.registry import list_queues
+from keda_jobs.claims.requirements import check_table
+from keda_jobs.claims.roles import OWNER, create_roles, login_roles
+from keda_jobs.claims.table import SCHEMA, ClaimTable, quote
 from keda_jobs.errors import Misconfigured
 from keda_jobs.postgres import Connection, one_line, translate_errors
-
-OWNER = "keda_jobs_owner"
-EXPORTER = "keda_jobs_exporter"
 
 # An arbitrary number, the same for everyone who applies a schema.
 _LOCK = 5_321_477_013
 
-_MIGRATIONS = """
-CREATE TABLE IF NOT EXISTS batch_migrations (
+_MIGRATIONS = f"""
+CREATE TABLE IF NOT EXISTS {SCHEMA}.batch_migrations (
   scope text NOT NULL,
   number integer NOT NULL,
   name text NOT NULL,
@@ -37,6 +36,35 @@ CREATE TABLE IF NOT EXISTS batch_migrations (
   applied_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (scope, number)
 )"""
+
+# Where the table is, or else the first schema of the path that is neither the role's own (`$user`), which the other
+# roles would not find, nor the library's.
+_SCHEMA_IN_PATH = """
+SELECT coalesce(
+  (SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE pg_class.oid = to_regclass($1) AND nspname = ANY(current_schemas(false))),
+  (SELECT name FROM unnest(current_schemas(false)) AS name WHERE name NOT IN (current_user, $2) LIMIT 1)
+)"""
+
+# The records of an earlier version, in the schema of the table.
+_HAS_EARLIER_VERSION = """
+SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('batch_migrations') AND relowner = $1::regrole)"""
+_HAS_EARLIER_QUEUES = """
+SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('batch_queues') AND relowner = $1::regrole)"""
+_EARLIER_QUEUES = "SELECT batch_name, table_name, key_name FROM batch_queues ORDER BY 1"
+
+_BEHIND = "SELECT scope FROM keda_jobs.batch_migrations GROUP BY scope HAVING max(number) < $1"
+
+_REGISTER = """
+INSERT INTO keda_jobs.batch_queues (batch_name, schema_name, table_name, key_name, queue_name)
+VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING"""
+
+_INTRUDERS = """
+SELECT string_agg(DISTINCT CASE role WHEN 0 THEN 'PUBLIC' ELSE role::regrole::text END, ', ')
+FROM pg_namespace, LATERAL (
+  SELECT nspowner UNION SELECT grantee FROM aclexplode(nspacl) WHERE privilege_type = 'CREATE'
+) AS allowed (role)
+WHERE nspname = $1 AND role <> $2::regrole"""
 
 # Errors of a migration, not of the server.
 _MIGRATION_ERRORS = (
@@ -47,43 +75,6 @@ _MIGRATION_ERRORS = (
     pg.ObjectNotInPrerequisiteStateError,
     pg.PLPGSQLError,
 )
-
-# KEDA keeps one connection for each trigger and asks a second time when the first query failed.
-_SCALER_LIMITS = "CONNECTION LIMIT 3"
-_READER_SETTINGS = {"statement_timeout": "5s", "lock_timeout": "1s", "default_transaction_read_only": "on"}
-# One scrape at a time, another while a new pod takes over, and one left behind by a failed scrape.
-_EXPORTER_LIMITS = "CONNECTION LIMIT 3"
-_WORKER_SETTINGS = {"idle_in_transaction_session_timeout": "60s"}
-
-
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """One migration file, rendered for a table."""
-
-    scope: str
-    number: int
-    name: str
-    sql: str
-
-    @property
-    def sha256(self) -> str:
-        """Digest that reveals a change of an applied migration."""
-        return hashlib.sha256(self.sql.encode()).hexdigest()
-
-
-def worker_role(table: ClaimTable) -> str:
-    """Return the role that workers log in with."""
-    return f"{table.name}_worker"
-
-
-def scaler_role(table: ClaimTable) -> str:
-    """Return the role that KEDA logs in with."""
-    return f"{table.name}_scaler"
-
-
-def login_roles(table: ClaimTable) -> tuple[str, ...]:
-    """Return the roles that need a password. The exporter's is the same for every table."""
-    return worker_role(table), scaler_role(table), EXPORTER
 
 
 async def apply(
@@ -96,76 +87,132 @@ async def apply(
 
     `migrations` is the job's own folder, which creates the table. `passwords` are set for the roles that they name, as
     SCRAM verifiers computed here. Everything happens in one transaction. Raises `Misconfigured` for a missing right, a
-    migration that fails, and one that was changed after it was applied.
+    migration that fails, one that was changed after it was applied, and for a warning of the server.
     """
     # Lock, role and search path are local to the transaction, because there may be a pooler.
     with translate_errors():
         async with connection.transaction():
             await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
-            schema = await _schema(connection)
-            await _create_roles(connection, table, schema, passwords or {})
-            await connection.execute(f"SET LOCAL ROLE {OWNER}; SET LOCAL search_path = {schema}; {_MIGRATIONS}")
-            applied = [
-                f"{migration.scope}/{migration.name}"
-                for migration in _all_migrations(table, schema, migrations)
-                if await _apply(connection, migration)
-            ]
-            for file in ("triggers.sql", "roles.sql"):
-                await connection.execute(_render(_builtin(file), table, schema))
+            await create_roles(connection, table, passwords or {})
+            await _create_own_schema(connection)
+            table = replace(table, schema=await _find_schema(connection, table))
+            await _grant_schema(connection, table)
+            await connection.execute(f"SET LOCAL ROLE {OWNER}; SET LOCAL search_path = {quote(table.schema or '')}")
+            applied = await _migrate(connection, table, migrations)
+            for name, sql in render_rights(table):
+                await _execute(connection, name, sql)
             return applied
 
 
-async def _schema(connection: Connection) -> str:
-    # Not the schema of the current role (`$user`), which the other roles would not find.
-    schema = await connection.fetchval(
-        "SELECT quote_ident(name) FROM unnest(current_schemas(false)) AS name WHERE name <> current_user LIMIT 1"
-    )
+async def _create_own_schema(connection: Connection) -> None:
+    """Create the schema of the library. Raises `Misconfigured` when another role owns it or may create in it."""
+    await _execute(connection, f"schema {SCHEMA}", f"CREATE SCHEMA IF NOT EXISTS {SCHEMA} AUTHORIZATION {OWNER}")
+    if intruders := await connection.fetchval(_INTRUDERS, SCHEMA, OWNER):
+        raise Misconfigured(
+            f"roles besides {OWNER} may create objects in the schema {SCHEMA}, which the queues trust: {intruders};"
+            f" ALTER SCHEMA {SCHEMA} OWNER TO {OWNER}, and REVOKE CREATE ON SCHEMA {SCHEMA} from them"
+        )
+
+
+async def _find_schema(connection: Connection, table: ClaimTable) -> str:
+    """Return the schema of the table: as declared, or by the search path. Raises `Misconfigured`."""
+    if table.schema is not None:
+        if not await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", table.schema):
+            raise Misconfigured(f"there is no schema {table.schema}; create it, or declare another for {table.name}")
+        return table.schema
+    schema = await connection.fetchval(_SCHEMA_IN_PATH, quote(table.name), SCHEMA)
     if schema is None:
         raise Misconfigured("no schema of the search_path exists; create one or set search_path")
     return str(schema)
 
 
-def _builtin(path: str) -> Traversable:
-    return resources.files("keda_jobs.claims").joinpath("migrations", path)
+async def _grant_schema(connection: Connection, table: ClaimTable) -> None:
+    """Let the queue's roles use the schema of the table. The role that applies can grant it, the owner cannot."""
+    for role, right in [(OWNER, "CREATE"), *((role, "USAGE") for role in (OWNER, *login_roles(table)))]:
+        if not await connection.fetchval("SELECT has_schema_privilege($1, $2, $3)", role, table.schema, right):
+            grant = f"GRANT {right} ON SCHEMA {quote(table.schema or '')} TO {role}"
+            await _execute(connection, f"schema {table.schema}", grant)
 
 
-def _all_migrations(table: ClaimTable, schema: str, own: Traversable) -> Iterator[Migration]:
-    yield from _read("keda-jobs", _builtin("tracking"), table, schema)
-    yield from _read(table.batch_name, own, table, schema)
-    yield from _read(f"{table.name}_queue", _builtin("queue"), table, schema)
+async def _migrate(connection: Connection, table: ClaimTable, own: Traversable) -> list[str]:
+    """Apply what is missing to every queue of the database, because they share tables and functions."""
+    await _create_records(connection, table)
+    behind = {row[0] for row in await connection.fetch(_BEHIND, FIRST)}
+    tracking = tracking_migrations(table)
+    earlier = [migration for queue in await _earlier_queues(connection, table) for migration in queue_migrations(queue)]
+    upgrades = [found for found in (*tracking, *earlier) if found.is_upgrade and found.scope in behind]
+    applied = await _apply_each(connection, upgrades)
+    applied += await _apply_each(connection, (found for found in tracking if not found.is_upgrade))
+    applied += await _apply_each(connection, own_migrations(table, own))
+    await check_table(connection, table)
+    await _register(connection, table)
+    for queue in await list_queues(connection):
+        applied += await _apply_each(connection, (found for found in queue_migrations(queue) if not found.is_upgrade))
+    return applied
 
 
-def _read(scope: str, folder: Traversable, table: ClaimTable, schema: str) -> Iterator[Migration]:
-    for file in sorted(folder.iterdir(), key=lambda file: file.name):
-        if not file.name.endswith(".sql"):
-            continue
-        number = file.name.partition("_")[0]
-        if not number.isdecimal():
-            raise Misconfigured(f"{scope}/{file.name}: a migration is named by a number, _ and words: 0002_more.sql")
-        yield Migration(scope, int(number), file.name, _render(file, table, schema))
+async def _create_records(connection: Connection, table: ClaimTable) -> None:
+    """Create the records of applied migrations. Those of an earlier version move."""
+    if await connection.fetchval(_HAS_EARLIER_VERSION, OWNER):
+        if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{SCHEMA}.batch_migrations"):
+            raise Misconfigured(
+                f"the schema {table.schema} has queues of an earlier version, and so had another that was upgraded;"
+                f" a database takes one: drop the tables of the queues in {table.schema}, and batch_migrations"
+            )
+        await connection.execute(f"ALTER TABLE batch_migrations SET SCHEMA {SCHEMA}")
+    await connection.execute(_MIGRATIONS)
 
 
-def _render(file: Traversable, table: ClaimTable, schema: str) -> str:
-    names = {
-        "table": table.name,
-        "key": table.key,
-        "batch_name": table.batch_name,
-        "schema": schema,
-        "triggers": f"{{{','.join(table.triggers)}}}",
-        "worker": worker_role(table),
-        "scaler": scaler_role(table),
-        "exporter": EXPORTER,
-        "written": ", ".join(f'"{column}"' for column in (*STATUS_COLUMNS, *table.writes)),
-    }
-    text = file.read_text(encoding="utf-8")
-    for name, value in names.items():
-        text = text.replace(f"{{{name}}}", value)
-    return text
+async def _earlier_queues(connection: Connection, table: ClaimTable) -> list[ClaimTable]:
+    """List the queues of an earlier version, which are in the schema of their table."""
+    if not await connection.fetchval(_HAS_EARLIER_QUEUES, OWNER):
+        return []
+    return [
+        ClaimTable(batch_name, name, key, schema=table.schema, queue_name=name)
+        for batch_name, name, key in await connection.fetch(_EARLIER_QUEUES)
+    ]
+
+
+async def _register(connection: Connection, table: ClaimTable) -> None:
+    """Record the queue. Raises `Misconfigured` when its job, its table or its name belongs to another."""
+    given = table.batch_name, table.schema, table.name, table.key, table.queue_name
+    await connection.execute(_REGISTER, *given)
+    for other in await list_queues(connection):
+        found = other.batch_name, other.schema, other.name, other.key, other.queue_name
+        if found != given and any(map(eq, (found[0], found[1:3], found[4]), (given[0], given[1:3], given[4]))):
+            raise Misconfigured(
+                f"the queue {other.queue_name} of the job {other.batch_name} is on {other.sql_name} with the key"
+                f" {other.sql_key}, so {table.batch_name} cannot have {table.queue_name} on {table.sql_name} with"
+                f" {table.sql_key}; give the job another name, or set the search_path, or declare the table's schema"
+            )
+
+
+async def _execute(connection: Connection, name: str, sql: str) -> None:
+    """Execute statements. Raises `Misconfigured` for a warning: a right that was not granted is nothing else."""
+    warnings: list[str] = []
+
+    def listen(_connection: object, message: pg.PostgresLogMessage) -> None:
+        if message.severity_en == "WARNING":
+            warnings.append(" ".join(str(message.message).split()))
+
+    connection.add_log_listener(listen)
+    try:
+        await connection.execute(sql)
+    finally:
+        connection.remove_log_listener(listen)
+    if warnings:
+        raise Misconfigured(f"{name}: PostgreSQL warned: {'; '.join(warnings)}; nothing was changed")
+
+
+async def _apply_each(connection: Connection, migrations: Iterable[Migration]) -> list[str]:
+    return [f"{found.scope}/{found.name}" for found in migrations if await _apply(connection, found)]
 
 
 async def _apply(connection: Connection, migration: Migration) -> bool:
     applied = await connection.fetchval(
-        "SELECT sha256 FROM batch_migrations WHERE scope = $1 AND number = $2", migration.scope, migration.number
+        "SELECT sha256 FROM keda_jobs.batch_migrations WHERE scope = $1 AND number = $2",
+        migration.scope,
+        migration.number,
     )
     if applied == migration.sha256:
         return False
@@ -176,7 +223,7 @@ async def _apply(connection: Connection, migration: Migration) -> bool:
             " new migration with the next number"
         )
     try:
-        await connection.execute(migration.sql)
+        await _execute(connection, name, migration.sql)
     except pg.InsufficientPrivilegeError as error:
         raise Misconfigured(
             f"{name}: {one_line(error)}; make {OWNER} its owner, or a member of its owner's role"
@@ -184,51 +231,10 @@ async def _apply(connection: Connection, migration: Migration) -> bool:
     except _MIGRATION_ERRORS as error:
         raise Misconfigured(f"{name}: {one_line(error)}") from error
     await connection.execute(
-        "INSERT INTO batch_migrations (scope, number, name, sha256) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO keda_jobs.batch_migrations (scope, number, name, sha256) VALUES ($1, $2, $3, $4)",
         migration.scope,
         migration.number,
         migration.name,
         migration.sha256,
     )
     return True
-
-
-async def _create_roles(connection: Connection, table: ClaimTable, schema: str, passwords: Mapping[str, str]) -> None:
-    worker, scaler = worker_role(table), scaler_role(table)
-    try:
-        await _create_role(connection, OWNER, "NOLOGIN")
-        await _create_role(connection, worker, "LOGIN", _WORKER_SETTINGS)
-        await _create_role(connection, scaler, f"LOGIN {_SCALER_LIMITS}", _READER_SETTINGS)
-        await _create_role(connection, EXPORTER, f"LOGIN {_EXPORTER_LIMITS}", _READER_SETTINGS)
-        if not await connection.fetchval("SELECT pg_has_role($1, 'USAGE')", OWNER):
-            await connection.execute(f"GRANT {OWNER} TO CURRENT_USER")
-        await connection.execute(f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {OWNER}")
-        for role, password in passwords.items():
-            await connection.execute(f"ALTER ROLE {role} PASSWORD '{_verifier(role, password)}'")
-    except pg.InsufficientPrivilegeError as error:
-        raise Misconfigured(
-            f"{one_line(error)}; apply the schema as the database's owner, with the right to create the roles"
-            f" {OWNER}, {EXPORTER}, {worker} and {scaler}"
-        ) from error
-
-
-async def _create_role(
-    connection: Connection, role: str, options: str, settings: Mapping[str, str] | None = None
-) -> None:
-    if await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
-        return
-    await connection.execute(f"CREATE ROLE {role} {options}")
-    for name, value in (settings or {}).items():
-        await connection.execute(f"ALTER ROLE {role} SET {name} = '{value}'")
-
-
-def _verifier(role: str, password: str) -> str:
-    """Compute the SCRAM-SHA-256 verifier of `password`, which keeps it out of server logs (RFC 5803, RFC 7677)."""
-    if not (password and password.isascii() and password.isprintable()):
-        raise Misconfigured(f"the password of {role} must be one or more printable ASCII characters")
-    salt, iterations = os.urandom(16), 4096
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
-    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    server = hmac.digest(salted, b"Server Key", "sha256")
-    salt64, stored64, server64 = (base64.b64encode(part).decode() for part in (salt, stored, server))
-    return f"SCRAM-SHA-256${iterations}:{salt64}${stored64}:{server64}"

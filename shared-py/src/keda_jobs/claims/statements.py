@@ -1,10 +1,10 @@
-"""SQL of a claim queue, written for one table. Its names come from `ClaimTable`, which accepts only identifiers."""
+"""SQL of a claim queue, written for one table. Its names are quoted by `ClaimTable`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from keda_jobs.claims.table import ClaimTable
+from keda_jobs.claims.table import ClaimTable, quote
 
 # Statistics of a status that changes by the thousand are always stale, and with yesterday's the planner chooses nested
 # loops that never end. Each statement here has one good plan, so the others are disabled. A disabled node that a small
@@ -22,57 +22,55 @@ BY_KEYS = {**_ALWAYS, **_MAINTAINS_RANGES, "enable_nestloop": "off"}
 
 SET_LOCAL = "SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS setting (name, value)"
 
-RENEW = """
-UPDATE batch_jobs SET heartbeat_at = clock_timestamp(), lease_expires_at = clock_timestamp() + $2 WHERE batch_id = $1"""
-
-# KEY SHARE lets parts of one batch settle concurrently, and conflicts with the FOR UPDATE of `take_expired_batch`.
-FENCE = """
-SELECT status, status = 'running' AND lease_expires_at > clock_timestamp() AS is_ours
-FROM batch_jobs WHERE batch_id = $1 FOR KEY SHARE"""
-
-ADD_COUNTS = """
-UPDATE batch_jobs SET
-  completed = completed + $2, failed = failed + $3, given_up = given_up + $4,
-  rows_per_s = (completed + $2 + failed + $3)
-    / greatest(0.001, extract(epoch FROM clock_timestamp() - started_at)),
-  heartbeat_at = clock_timestamp(), lease_expires_at = clock_timestamp() + $5
-WHERE batch_id = $1
-RETURNING completed + failed + returned = claimed"""
-
-# What has no outcome was given back, or was deleted meanwhile.
-CLOSE_BATCH = """
-UPDATE batch_jobs SET
-  status = $2, error = $3, failed = failed + $4, given_up = given_up + $5, returned = claimed - completed - failed - $4,
-  finished_at = clock_timestamp()
-WHERE batch_id = $1"""
-
-# $4 rows cannot be given back yet. The lease calls a worker again when it expires.
-KEEP_BATCH = """
-UPDATE batch_jobs SET
-  failed = failed + $2, given_up = given_up + $3, returned = claimed - completed - failed - $2 - $4,
-  lease_expires_at = clock_timestamp() + $5
-WHERE batch_id = $1"""
-
-INSERT_BATCH = """
-INSERT INTO batch_jobs (batch_name, pod_name, lease_expires_at)
-VALUES ($1, $2, clock_timestamp() + $3) RETURNING batch_id, pg_current_xact_id()::xid AS version"""
-
-# The lease begins after the claim, because a claim of many rows takes time.
-SET_CLAIMED = "UPDATE batch_jobs SET claimed = $2, lease_expires_at = clock_timestamp() + $3 WHERE batch_id = $1"
-DELETE_BATCH = "DELETE FROM batch_jobs WHERE batch_id = $1"
-
 
 class Statements:
     """Statements that name the table. `types` are the SQL types of its columns."""
 
     def __init__(self, table: ClaimTable, types: Mapping[str, str]) -> None:
         self._is_suspect = f"SELECT coalesce(bool_or(is_suspect), false) FROM {table.queue} WHERE batch_id = $1"
+        self._write_batches(table)
         self._write_claim(table)
         self._write_settle(table, types)
         self._write_recover(table)
 
+    def _write_batches(self, table: ClaimTable) -> None:
+        batches = table.batches
+        self.renew = f"""
+UPDATE {batches} SET heartbeat_at = clock_timestamp(), lease_expires_at = clock_timestamp() + $2 WHERE batch_id = $1"""
+        # KEY SHARE lets parts of a batch settle concurrently, and conflicts with FOR UPDATE of `take_expired_batch`.
+        self.fence = f"""
+SELECT status, status = 'running' AND lease_expires_at > clock_timestamp() AS is_ours
+FROM {batches} WHERE batch_id = $1 FOR KEY SHARE"""
+        self.add_counts = f"""
+UPDATE {batches} SET
+  completed = completed + $2, failed = failed + $3, given_up = given_up + $4,
+  rows_per_s = (completed + $2 + failed + $3)
+    / greatest(0.001, extract(epoch FROM clock_timestamp() - started_at)),
+  heartbeat_at = clock_timestamp(), lease_expires_at = clock_timestamp() + $5
+WHERE batch_id = $1
+RETURNING completed + failed + returned = claimed"""
+        # What has no outcome was given back, or was deleted meanwhile.
+        self.close_batch = f"""
+UPDATE {batches} SET
+  status = $2, error = $3, failed = failed + $4, given_up = given_up + $5, returned = claimed - completed - failed - $4,
+  finished_at = clock_timestamp()
+WHERE batch_id = $1"""
+        # $4 rows cannot be given back yet. The lease calls a worker again when it expires.
+        self.keep_batch = f"""
+UPDATE {batches} SET
+  failed = failed + $2, given_up = given_up + $3, returned = claimed - completed - failed - $2 - $4,
+  lease_expires_at = clock_timestamp() + $5
+WHERE batch_id = $1"""
+        self.insert_batch = f"""
+INSERT INTO {batches} (batch_name, pod_name, lease_expires_at)
+VALUES ($1, $2, clock_timestamp() + $3) RETURNING batch_id, pg_current_xact_id()::xid AS version"""
+        # The lease begins after the claim, because a claim of many rows takes time.
+        self.set_claimed = f"""
+UPDATE {batches} SET claimed = $2, lease_expires_at = clock_timestamp() + $3 WHERE batch_id = $1"""
+        self.delete_batch = f"DELETE FROM {batches} WHERE batch_id = $1"
+
     def _write_claim(self, table: ClaimTable) -> None:
-        name, key, queue = table.name, table.key, table.queue
+        name, key, queue = table.sql_name, table.sql_key, table.queue
         self.claimable = f"SELECT rows FROM {table.claimable}"
         self.waiting = f"""
 SELECT range_id, lo, hi, claimable, is_suspect FROM {table.due} ORDER BY next_attempt_at, lo FOR UPDATE SKIP LOCKED"""
@@ -100,7 +98,7 @@ UPDATE {name} AS row SET batch_status = 'processing', batch_id = $1
 FROM {queue} AS held
 WHERE held.batch_id = $1 AND row.{key} BETWEEN held.lo AND held.hi AND row.batch_status = held.batch_status
   AND row.next_attempt_at = held.next_attempt_at AND row.batch_id IS NOT DISTINCT FROM held.from_batch
-RETURNING {", ".join(f"row.{column}" for column in (key, "attempts", *table.reads))}"""
+RETURNING {", ".join(f"row.{column}" for column in (key, "attempts", *map(quote, table.reads)))}"""
         # Ranges that share rows with those of the batch.
         self.recount_overlapping = f"""
 SELECT {queue}_recount(ARRAY(
@@ -124,10 +122,10 @@ WITH unclaimed AS (
 SELECT coalesce(sum(claimable), 0) FROM unclaimed"""
 
     def _write_settle(self, table: ClaimTable, types: Mapping[str, str]) -> None:
-        name, key, queue = table.name, table.key, table.queue
+        name, key, queue = table.sql_name, table.sql_key, table.queue
         arrays = "".join(f", ${number}::{types[column]}[]" for number, column in enumerate(table.writes, 4))
-        values = "".join(f', "{column}" = done."{column}"' for column in table.writes)
-        columns = "".join(f', "{column}"' for column in table.writes)
+        values = "".join(f", {column} = done.{column}" for column in map(quote, table.writes))
+        columns = "".join(f", {quote(column)}" for column in table.writes)
         is_ours = "row.batch_id = $1 AND row.batch_status = 'processing'"
         # A claim writes all its rows in one transaction, whose number they keep as xmin until somebody changes them.
         self.complete = f"""
@@ -147,15 +145,15 @@ WITH failed AS (
   SELECT ranges.lo, ranges.hi, ranges.claimable, 'failed', same.next_attempt_at, $1, ({self._is_suspect})
   FROM (
     SELECT next_attempt_at, array_agg(key) AS ids FROM failed WHERE next_attempt_at < 'infinity' GROUP BY 1
-  ) AS same, batch_ranges(same.ids) AS ranges
+  ) AS same, keda_jobs.batch_ranges(same.ids) AS ranges
 )
 SELECT count(*) AS failed, count(*) FILTER (WHERE next_attempt_at = 'infinity') AS failed_permanently FROM failed"""
         self.unwritten = f"""
-SELECT {", ".join(("row." + key, "row.xmin = $3::xid", *(f"row.{column}" for column in table.reads)))}
+SELECT {", ".join(("row." + key, "row.xmin = $3::xid", *(f"row.{quote(column)}" for column in table.reads)))}
 FROM {name} AS row WHERE row.{key} = ANY($2) AND {is_ours} FOR NO KEY UPDATE"""
 
     def _write_recover(self, table: ClaimTable) -> None:
-        name, key, queue = table.name, table.key, table.queue
+        name, key, queue = table.sql_name, table.sql_key, table.queue
         self.release = f"DELETE FROM {queue} WHERE batch_id = $1"
         self.give_back = f"""
 WITH returned AS (
@@ -169,7 +167,7 @@ WITH returned AS (
 ), waiting AS (
   INSERT INTO {queue} (lo, hi, claimable, next_attempt_at, from_batch, is_suspect)
   SELECT ranges.lo, ranges.hi, ranges.claimable, now(), $1, $2 OR ({self._is_suspect})
-  FROM all_returned, batch_ranges(ids, most => greatest(1, ceil(number / $3::float8))::integer) AS ranges
+  FROM all_returned, keda_jobs.batch_ranges(ids, most => greatest(1, ceil(number / $3::float8))::integer) AS ranges
 )
 SELECT number FROM all_returned"""
         self.not_returned = f"""

@@ -30,15 +30,15 @@ _ESTIMATE = "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass($1)"
 
 _RUNNING = """
 SELECT batch_id, pod_name, claimed, completed, failed, rows_per_s, started_at, heartbeat_at, lease_expires_at
-FROM batch_jobs WHERE batch_name = $1 AND status = 'running' ORDER BY batch_id"""
+FROM {} WHERE status = 'running' ORDER BY batch_id"""
 
 # A batch that began earlier contributes the share of its rows that falls into the interval.
 _RATE = """
 WITH recent AS (
   SELECT
     completed + failed AS rows, started_at, coalesce(finished_at, heartbeat_at) AS ended_at,
-    now() - $2::interval AS since
-  FROM batch_jobs WHERE batch_name = $1 AND completed + failed > 0
+    now() - $1::interval AS since
+  FROM {} WHERE completed + failed > 0
 )
 SELECT coalesce(
   sum(rows * CASE WHEN started_at >= since THEN 1
@@ -98,7 +98,7 @@ async def open_database(settings: PgSettings) -> AsyncIterator[Connection]:
 async def announce_full_scan(connection: Connection, table: ClaimTable, announce: Callable[[str], None]) -> None:
     """Announce that all rows are read, if that takes more than a second or two."""
     async with connection.transaction():
-        rows = await connection.fetchval(_ESTIMATE, table.name)
+        rows = await connection.fetchval(_ESTIMATE, table.sql_name)
     if rows >= _MANY_ROWS:
         announce(f"reading about {rows:,} rows of {table.name}")
 
@@ -131,14 +131,14 @@ class StatusReader:
                 await announce_full_scan(connection, table, announce)
                 self._full_count = await count_rows(connection, table, totals.counts, now)
                 counts = self._full_count.counts
-            running = await connection.fetch(_RUNNING, table.batch_name)
+            running = await connection.fetch(_RUNNING.format(table.batches))
             return BatchStatus(
                 now=now,
                 table=table,
                 counts=counts,
                 claimable=await read_claimable(connection, table),
                 running=tuple(RunningBatch(*row) for row in running),
-                rows_per_s=await connection.fetchval(_RATE, table.batch_name, _RATE_INTERVAL),
+                rows_per_s=await connection.fetchval(_RATE.format(table.batches), _RATE_INTERVAL),
                 totals=totals,
                 full_count=self._full_count,
             )

@@ -1,5 +1,5 @@
 """State of the claim queues by their own records. The rows are not read, because there may be many millions."""
-# ruff: noqa: S608 - names come from ClaimTable, which accepts only identifiers
+# ruff: noqa: S608 - names are quoted by ClaimTable
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from datetime import datetime
 
 from keda_jobs.claims import ClaimTable
 from keda_jobs.claims.failed_rows import POD_NAME
+from keda_jobs.claims.registry import list_queues
 from keda_jobs.errors import Misconfigured
 from keda_jobs.postgres import Connection
-
-_QUEUES = "SELECT batch_name, table_name, key_name FROM batch_queues ORDER BY 1"
 
 # A batch of `keda-jobs batch retry` subtracts the rows that it resets. It is left out of the totals that only grow.
 _BATCHES = """
@@ -19,15 +18,15 @@ SELECT
   coalesce(sum(claimed - completed - failed - returned) FILTER (WHERE status = 'running'), 0)::bigint AS processing,
   coalesce(sum(given_up), 0)::bigint AS failed_permanently,
   coalesce(sum(completed), 0)::bigint AS completed,
-  coalesce(sum(failed) FILTER (WHERE pod_name <> $2), 0)::bigint AS failed,
-  coalesce(sum(returned) FILTER (WHERE pod_name <> $2), 0)::bigint AS returned,
+  coalesce(sum(failed) FILTER (WHERE pod_name <> $1), 0)::bigint AS failed,
+  coalesce(sum(returned) FILTER (WHERE pod_name <> $1), 0)::bigint AS returned,
   count(*) FILTER (WHERE status = 'running') AS running,
   count(*) FILTER (WHERE status = 'running' AND lease_expires_at <= now()) AS stale,
   min(heartbeat_at) FILTER (WHERE status = 'running') AS oldest_heartbeat,
-  count(*) FILTER (WHERE status = 'completed' AND pod_name <> $2) AS batches_completed,
+  count(*) FILTER (WHERE status = 'completed' AND pod_name <> $1) AS batches_completed,
   count(*) FILTER (WHERE status = 'failed') AS batches_failed,
   count(*) FILTER (WHERE status = 'abandoned') AS batches_abandoned
-FROM batch_jobs WHERE batch_name = $1"""
+FROM {}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +61,6 @@ class RangeTotals:
     last_due: datetime | None
 
 
-async def list_queues(connection: Connection) -> list[ClaimTable]:
-    """List every queue of the database, by the name of its batch job."""
-    has_any = await connection.fetchval("SELECT to_regclass('batch_queues') IS NOT NULL")
-    return [ClaimTable(*row) for row in await connection.fetch(_QUEUES)] if has_any else []
-
-
 async def find_queue(connection: Connection, batch_name: str | None) -> ClaimTable:
     """Return the queue of that batch job, or the only one. Raises `Misconfigured`, with the choices."""
     queues = {table.batch_name: table for table in await list_queues(connection)}
@@ -87,7 +80,7 @@ async def read_claimable(connection: Connection, table: ClaimTable) -> int:
 
 async def read_batches(connection: Connection, table: ClaimTable) -> BatchTotals:
     """Read the totals in one pass over `batch_jobs`, which has a row for each claim."""
-    [row] = await connection.fetch(_BATCHES, table.batch_name, POD_NAME)
+    [row] = await connection.fetch(_BATCHES.format(table.batches), POD_NAME)
     return BatchTotals(**row)
 
 

@@ -1,5 +1,5 @@
 """RowCounts of a queue's rows: by reading them all, and by the queue's own totals."""
-# ruff: noqa: S608 - names come from ClaimTable, which accepts only identifiers
+# ruff: noqa: S608 - names are quoted by ClaimTable
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ SELECT * FROM (
       CASE WHEN batch_status = 'failed' THEN coalesce(left(regexp_replace(error, $2, '…', 'g'), 200), '') END AS reason,
       count(*) AS rows,
       count(*) FILTER (WHERE batch_status = 'failed' AND next_attempt_at = 'infinity') AS permanently
-    FROM {table.name} GROUP BY 1, 2
+    FROM {table.sql_name} GROUP BY 1, 2
   ) AS reasons
   WINDOW of_status AS (PARTITION BY batch_status)
 ) AS ranked WHERE place <= $1 ORDER BY batch_status, place"""

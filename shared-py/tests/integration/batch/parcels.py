@@ -73,7 +73,7 @@ class Parcels:
         return {row["batch_status"]: row["rows"] for row in found}
 
     async def claimable(self) -> int:
-        return int(await self.value("SELECT rows FROM parcels_claimable"))
+        return int(await self.value("SELECT rows FROM keda_jobs.parcels_claimable"))
 
     async def batches(self) -> list[dict[str, Any]]:
         return await self.all("SELECT * FROM batch_jobs ORDER BY batch_id")

@@ -24,7 +24,7 @@ def counts_one(worker: Worker, name: str) -> bool:
 async def test_a_worker_is_ready_from_its_first_claim_on(parcels: Parcels, start: Start, control: Control) -> None:
     await parcels.insert(waits=1)
     async with parcels.owner.transaction():
-        await parcels.owner.execute("LOCK TABLE parcels_queue")
+        await parcels.owner.execute("LOCK TABLE keda_jobs.parcels_queue")
         worker = start()
         await until(lambda: get(f"{worker.http_url}/healthz") == (200, "ok\n"))
         assert get(f"{worker.http_url}/readyz") == (503, "nothing claimed yet\n")
@@ -64,7 +64,7 @@ async def test_the_heartbeat_age_falls_with_each_renewal_and_is_0_without_a_batc
         return metric(worker, f'keda_jobs_heartbeat_age_seconds{{job="{worker.name}"}}')
 
     async with parcels.owner.transaction():
-        await parcels.owner.execute("LOCK TABLE parcels_queue")
+        await parcels.owner.execute("LOCK TABLE keda_jobs.parcels_queue")
         await until(lambda: get(f"{worker.http_url}/healthz")[0] == 200)
         assert age() == 0
         await parcels.insert(waits=1)

@@ -71,13 +71,13 @@ async def test_an_unknown_role_is_exit_2(parcels: Parcels, start: Start) -> None
 
 
 async def test_a_database_without_the_schema_is_exit_2(parcels: Parcels, start: Start) -> None:
-    await parcels.owner.execute("DROP VIEW parcels_claimable")
+    await parcels.owner.execute("DROP VIEW keda_jobs.parcels_claimable")
     worker = start()
     assert await worker.finish() == 2
     assert "apply the job's schema first" in worker.lines[-1]["message"]
 
 
-@pytest.mark.parametrize("locked", ["SELECT FROM parcels_queue FOR UPDATE", "SELECT FROM parcels FOR UPDATE"])
+@pytest.mark.parametrize("locked", ["SELECT FROM keda_jobs.parcels_queue FOR UPDATE", "SELECT FROM parcels FOR UPDATE"])
 async def test_rows_locked_for_too_long_are_exit_1(parcels: Parcels, start: Start, locked: str) -> None:
     await parcels.insert(fine=3)
     async with parcels.owner.transaction():

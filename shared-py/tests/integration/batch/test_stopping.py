@@ -117,7 +117,7 @@ async def test_sigint_acts_like_sigterm(parcels: Parcels, start: Start, control:
 async def test_a_claim_without_an_answer_ends_with_the_grace(parcels: Parcels, start: Start) -> None:
     await parcels.insert(fine=1)
     async with parcels.owner.transaction():
-        await parcels.owner.execute("LOCK TABLE parcels_queue")
+        await parcels.owner.execute("LOCK TABLE keda_jobs.parcels_queue")
         worker = start(SHUTDOWN_GRACE_S="0")
         await until(lambda: connected(parcels))
         assert await worker.terminate() == 0
@@ -127,7 +127,7 @@ async def test_a_claim_without_an_answer_ends_with_the_grace(parcels: Parcels, s
 async def test_sigterm_ends_it_at_once_while_every_row_is_locked(parcels: Parcels, start: Start) -> None:
     await parcels.insert(fine=1)
     async with parcels.owner.transaction():
-        await parcels.owner.execute("SELECT FROM parcels_queue FOR UPDATE")
+        await parcels.owner.execute("SELECT FROM keda_jobs.parcels_queue FOR UPDATE")
         worker = start(LOG_LEVEL="DEBUG")
         await until(lambda: worker.has_logged("every claimable row is locked"))
         assert await worker.terminate() == 0

@@ -49,7 +49,7 @@ async def test_an_internal_error_closes_the_batch_as_failed_and_loses_nothing(pa
     await parcels.insert(fine=10)
     await parcels.owner.execute(
         "CREATE FUNCTION break() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'broken'; END$$;"
-        " CREATE TRIGGER break BEFORE UPDATE ON batch_jobs FOR EACH ROW WHEN (NEW.failed + NEW.completed > 0)"
+        " CREATE TRIGGER break BEFORE UPDATE ON keda_jobs.batch_jobs FOR EACH ROW WHEN (NEW.failed + NEW.completed > 0)"
         " EXECUTE FUNCTION break()"
     )
     worker = start()
@@ -60,7 +60,7 @@ async def test_an_internal_error_closes_the_batch_as_failed_and_loses_nothing(pa
     assert (batch["status"], batch["error"], batch["returned"]) == ("failed", "ValuesRefused: broken", 10)
     assert worker.lines[-1]["level"] == "CRITICAL"
     assert "broken" in worker.lines[-1]["exception"]
-    await parcels.owner.execute("DROP TRIGGER break ON batch_jobs")
+    await parcels.owner.execute("DROP TRIGGER break ON keda_jobs.batch_jobs")
     assert await start().finish() == 0
     assert await parcels.statuses() == {"completed": 10}
     assert await parcels.written_twice() == []

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from importlib import resources
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from keda_jobs.claims import schema
+from keda_jobs.claims.migration_files import Migration, queue_migrations, tracking_migrations
 from stack import PostgresServer
 
 from .example_tables import INVOICES, USERS, ExampleTable
@@ -28,10 +28,18 @@ def write_migrations(example: ExampleTable, folder: Path) -> Path:
     return folder
 
 
-def queue_migrations(example: ExampleTable) -> list[str]:
-    """List the names of the migrations that make a queue of the table."""
-    folder = resources.files("keda_jobs.claims").joinpath("migrations", "queue")
-    return sorted(f"{example.table.queue}/{file.name}" for file in folder.iterdir())
+def new_queue_migrations(example: ExampleTable) -> list[str]:
+    """List the names of the migrations that make a new queue of the table."""
+    return _names(migration for migration in queue_migrations(example.table) if not migration.is_upgrade)
+
+
+def tracking_names() -> list[str]:
+    """List the names of the migrations of a new database, which all its queues share."""
+    return _names(migration for migration in tracking_migrations(USERS.table) if not migration.is_upgrade)
+
+
+def _names(migrations: Iterable[Migration]) -> list[str]:
+    return [f"{migration.scope}/{migration.name}" for migration in migrations]
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +69,7 @@ async def _shared(server: PostgresServer, database: str, example: ExampleTable) 
     queue = QueueHarness(server, database, example, await asyncpg.connect(server.dsn_of(database)))
     yield queue
     await queue.close()
-    emptied = f"{example.table.name}, {example.table.queue}, batch_jobs"
+    emptied = f"{example.table.name}, {example.table.queue}, keda_jobs.batch_jobs"
     await _run(server.dsn_of(database), f"TRUNCATE {emptied} RESTART IDENTITY")
 
 

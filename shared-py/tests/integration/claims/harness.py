@@ -11,8 +11,8 @@ import asyncpg
 from pydantic import SecretStr
 
 from keda_jobs.claims import Batch, ClaimQueue, ClaimTable, Failure
+from keda_jobs.claims.roles import scaler_role, worker_role
 from keda_jobs.claims.rows import ClaimedRow, CompletedRow
-from keda_jobs.claims.schema import scaler_role, worker_role
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.postgres import open_pool
 from keda_jobs.settings import PgSettings
@@ -162,7 +162,9 @@ SELECT (SELECT rows FROM {self.table.claimable}), (
 
     async def expire_leases(self) -> None:
         """Let every lease expire."""
-        await self.owner.execute("UPDATE batch_jobs SET lease_expires_at = '2020-01-01' WHERE status = 'running'")
+        await self.owner.execute(
+            "UPDATE keda_jobs.batch_jobs SET lease_expires_at = '2020-01-01' WHERE status = 'running'"
+        )
 
     async def make_due(self) -> None:
         """Make every waiting row due for its retry."""

@@ -235,11 +235,11 @@ async def test_rebuilding_makes_the_ranges_from_the_rows(queue: QueueHarness, da
     assert lost is not None
     await worker.settle(lost, queue.results(lost.rows[:10]), failures(lost, None, range(111, 121)))
     await worker.settle(lost, [], failures(lost, 600, range(121, 131)))
-    await queue.owner.execute("DELETE FROM batch_jobs WHERE batch_id = $1", lost.batch_id)
+    await queue.owner.execute("DELETE FROM keda_jobs.batch_jobs WHERE batch_id = $1", lost.batch_id)
     await queue.owner.execute(
         damage.format(queue=f"{queue.table.queue} WHERE batch_id IS NULL" if "DELETE" in damage else queue.table.queue)
     )
-    assert await queue.owner.fetchval(f"SELECT {queue.table.name}_queue_rebuild()") == 800 + 70 + 10
+    assert await queue.owner.fetchval(f"SELECT {queue.table.queue}_rebuild()") == 800 + 70 + 10
     assert await queue.claimable() == await queue.recount() == 870
     await queue.settle_all(worker, held)
     await queue.make_due()
@@ -252,7 +252,7 @@ async def test_rebuilding_during_a_claim_neither_deadlocks_nor_loses_a_row(queue
     claiming = await queue.connect()
     async with claiming.transaction():
         await claiming.execute(f"SELECT FROM {queue.table.queue} FOR UPDATE")
-        await queue.owner.execute(f"SELECT {queue.table.name}_queue_rebuild()")
+        await queue.owner.execute(f"SELECT {queue.table.queue}_rebuild()")
     worker = await queue.worker()
     assert await queue.drain(worker, 30) == 100
     assert await queue.claimable() == await queue.recount() == 0
@@ -263,6 +263,6 @@ async def test_rebuilding_cuts_ranges_by_rows_so_that_keys_may_lie_far_apart(own
 ALTER TABLE users DISABLE TRIGGER users_enqueue_inserted;
 INSERT INTO users (id) SELECT n::bigint * 1000000007 FROM generate_series(1, 30000) n;
 ALTER TABLE users ENABLE ALWAYS TRIGGER users_enqueue_inserted""")
-    assert await own_users.owner.fetchval("SELECT users_queue_rebuild()") == 30_000
+    assert await own_users.owner.fetchval("SELECT keda_jobs.users_queue_rebuild()") == 30_000
     assert [claimable for _, _, claimable in await own_users.ranges()] == [20_000, 10_000]
     assert len(batch_keys(await (await own_users.worker()).claim(20_000))) == 20_000

@@ -51,7 +51,7 @@ async def scatter(queue: QueueHarness) -> None:
     ],
 )
 async def test_a_change_reads_each_row_and_range_a_few_times(own_users: QueueHarness, change: str) -> None:
-    for table in ("users", "users_queue", "users_queue_changes", "batch_jobs"):
+    for table in ("users", "keda_jobs.users_queue", "keda_jobs.users_queue_changes", "keda_jobs.batch_jobs"):
         await own_users.owner.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
     await warm_up(own_users)
     await scatter(own_users)
@@ -64,10 +64,10 @@ async def test_a_change_reads_each_row_and_range_a_few_times(own_users: QueueHar
 
 
 async def test_rows_without_a_range_are_not_looked_for_in_all_ranges(own_users: QueueHarness) -> None:
-    await own_users.owner.execute("ALTER TABLE users_queue SET (autovacuum_enabled = off)")
+    await own_users.owner.execute("ALTER TABLE keda_jobs.users_queue SET (autovacuum_enabled = off)")
     await warm_up(own_users)
     await own_users.insert(range(1, 2 * _ROWS, 2))
-    await own_users.owner.execute("DELETE FROM users_queue WHERE lo > 4000")
+    await own_users.owner.execute("DELETE FROM keda_jobs.users_queue WHERE lo > 4000")
     async with own_users.owner.transaction():
         before = await own_users.owner.fetchval(_TUPLES_READ)
         await own_users.owner.execute("UPDATE users SET next_attempt_at = next_attempt_at + '1 day' WHERE id > 4000")

@@ -149,7 +149,7 @@ async def test_keys_like_snowflakes_are_claimed(users: QueueHarness) -> None:
     await worker.close(batch)
     await users.make_due()
     assert await users.drain(worker) == len(keys) + len(edges)
-    assert await users.owner.fetchval("SELECT users_queue_rebuild()") == 0
+    assert await users.owner.fetchval("SELECT keda_jobs.users_queue_rebuild()") == 0
 
 
 async def test_a_claim_of_rows_far_apart_reads_a_million_keys_at_most(users: QueueHarness) -> None:
@@ -157,8 +157,8 @@ async def test_a_claim_of_rows_far_apart_reads_a_million_keys_at_most(users: Que
     await users.owner.execute("""
 INSERT INTO users (id, next_attempt_at, batch_id) SELECT id, '2020-01-01', 1
 FROM generate_series(0, 3999999, 10000) AS id;
-DELETE FROM users_queue;
-INSERT INTO users_queue (lo, hi, claimable, next_attempt_at, from_batch)
+DELETE FROM keda_jobs.users_queue;
+INSERT INTO keda_jobs.users_queue (lo, hi, claimable, next_attempt_at, from_batch)
 SELECT lo, hi, claimable, '2020-01-01', 1 FROM batch_ranges(ARRAY(SELECT id FROM users))""")
     assert [claimable for _, _, claimable in await users.ranges()] == [100, 100, 100, 100]
     worker = await users.worker()

@@ -111,7 +111,7 @@ class Walk:
         await self._queue.owner.execute(f"DELETE FROM {table.name} WHERE {table.key} = ANY($1)", keys)
 
     async def _rebuild(self) -> None:
-        await self._queue.owner.execute(f"SELECT {self._queue.table.name}_queue_rebuild()")
+        await self._queue.owner.execute(f"SELECT {self._queue.table.queue}_rebuild()")
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -36,7 +36,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[Node]:
 async def filled(request: pytest.FixtureRequest, own_users: QueueHarness) -> QueueHarness:
     """Yield a filled table with stale, no or fresh statistics."""
     owner = own_users.owner
-    for table in ("users", "users_queue", "batch_jobs"):
+    for table in ("users", "keda_jobs.users_queue", "keda_jobs.batch_jobs"):
         await owner.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
     if request.param == "stale":
         await owner.execute("ANALYZE")

@@ -69,7 +69,9 @@ async def test_a_dead_workers_rows_are_counted_and_recovered_once_its_lease_expi
 
 async def test_recovery_keeps_the_last_heartbeat_of_a_dead_worker(queue: QueueHarness) -> None:
     await claim_new(queue, 1)
-    await queue.owner.execute("UPDATE batch_jobs SET lease_expires_at = '2020-01-01', heartbeat_at = '2020-01-01'")
+    await queue.owner.execute(
+        "UPDATE keda_jobs.batch_jobs SET lease_expires_at = '2020-01-01', heartbeat_at = '2020-01-01'"
+    )
     await (await queue.worker("pod-2")).recover()
     assert await queue.owner.fetchval("SELECT heartbeat_at = '2020-01-01' FROM batch_jobs")
 
@@ -217,6 +219,6 @@ async def test_a_batch_renewed_just_in_time_is_not_recovered(queue: QueueHarness
     beating = await queue.connect()
     await queue.expire_leases()
     async with beating.transaction():
-        await beating.execute("UPDATE batch_jobs SET lease_expires_at = now() + '1 minute'")
+        await beating.execute("UPDATE keda_jobs.batch_jobs SET lease_expires_at = now() + '1 minute'")
         assert await worker.recover() is None
     assert await worker.recover() is None

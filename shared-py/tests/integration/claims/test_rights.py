@@ -10,12 +10,12 @@ import asyncpg
 import pytest
 from asyncpg import exceptions as pg
 
-from keda_jobs.claims import schema
+from keda_jobs.claims import roles, schema
 from keda_jobs.errors import Misconfigured
 from stack import PostgresServer
 from stack.postgres import DATABASE
 
-from .conftest import queue_migrations, write_migrations
+from .conftest import new_queue_migrations, write_migrations
 from .example_tables import USERS
 from .harness import QueueHarness
 
@@ -30,17 +30,17 @@ _SECRET = "p4ss'w\"ord \\ $1"
         "UPDATE users SET name = 'x'",
         "TRUNCATE users",
         "SELECT * FROM others",
-        "SELECT * FROM batch_migrations",
-        "DELETE FROM batch_queues",
-        "SELECT users_queue_rebuild()",
+        "SELECT * FROM keda_jobs.batch_migrations",
+        "DELETE FROM keda_jobs.batch_queues",
+        "SELECT keda_jobs.users_queue_rebuild()",
         "CREATE TABLE mine (a text)",
         "ALTER TABLE users ADD COLUMN a text",
-        "DROP TABLE users_queue",
+        "DROP TABLE keda_jobs.users_queue",
         "SET ROLE keda_jobs_owner",
     ],
 )
 async def test_a_worker_may_not(own_users: QueueHarness, forbidden: str) -> None:
-    await own_users.owner.execute("CREATE TABLE others (a text)")
+    await own_users.owner.execute("CREATE TABLE public.others (a text)")
     worker = await own_users.connect("users_worker")
     with pytest.raises(pg.InsufficientPrivilegeError):
         await worker.execute(forbidden)
@@ -48,7 +48,12 @@ async def test_a_worker_may_not(own_users: QueueHarness, forbidden: str) -> None
 
 @pytest.mark.parametrize(
     "forbidden",
-    ["SELECT * FROM users", "SELECT * FROM users_queue", "SELECT * FROM batch_jobs", "SELECT users_queue_rebuild()"],
+    [
+        "SELECT * FROM users",
+        "SELECT * FROM keda_jobs.users_queue",
+        "SELECT * FROM batch_jobs",
+        "SELECT keda_jobs.users_queue_rebuild()",
+    ],
 )
 async def test_the_scaler_may_not(users: QueueHarness, forbidden: str) -> None:
     with pytest.raises(pg.InsufficientPrivilegeError):
@@ -59,17 +64,17 @@ async def test_the_scaler_may_not(users: QueueHarness, forbidden: str) -> None:
     "forbidden",
     [
         "SELECT * FROM users",
-        "SELECT * FROM batch_migrations",
-        "DELETE FROM batch_jobs",
-        "UPDATE batch_jobs SET error = 'x'",
-        "DELETE FROM users_queue",
-        "SELECT users_queue_rebuild()",
+        "SELECT * FROM keda_jobs.batch_migrations",
+        "DELETE FROM keda_jobs.batch_jobs",
+        "UPDATE keda_jobs.batch_jobs SET error = 'x'",
+        "DELETE FROM keda_jobs.users_queue",
+        "SELECT keda_jobs.users_queue_rebuild()",
         "CREATE TABLE mine (a text)",
         "SET ROLE keda_jobs_owner",
     ],
 )
 async def test_the_exporter_may_not(users: QueueHarness, forbidden: str) -> None:
-    exporter = await users.connect(schema.EXPORTER)
+    exporter = await users.connect(roles.EXPORTER)
     await exporter.execute("SET default_transaction_read_only = off")
     with pytest.raises(pg.InsufficientPrivilegeError):
         await exporter.execute(forbidden)
@@ -77,8 +82,14 @@ async def test_the_exporter_may_not(users: QueueHarness, forbidden: str) -> None
 
 async def test_the_exporter_reads_queue_records_within_limits(users: QueueHarness) -> None:
     await users.insert([1, 2])
-    exporter = await users.connect(schema.EXPORTER)
-    for source in ("batch_queues", "batch_jobs", "users_queue", "users_claimable"):
+    exporter = await users.connect(roles.EXPORTER)
+    for source in (
+        "keda_jobs.batch_queues",
+        "keda_jobs.users_batches",
+        "batch_jobs",
+        "keda_jobs.users_queue",
+        "keda_jobs.users_claimable",
+    ):
         await exporter.fetch(f"SELECT * FROM {source}")
     settings = ("statement_timeout", "lock_timeout", "default_transaction_read_only")
     assert [await exporter.fetchval(f"SHOW {name}") for name in settings] == ["5s", "1s", "on"]
@@ -89,7 +100,7 @@ async def test_the_exporter_reads_queue_records_within_limits(users: QueueHarnes
 async def test_the_scaler_reads_its_number_within_limits(users: QueueHarness) -> None:
     await users.insert([1, 2])
     scaler = await users.scaler()
-    assert await scaler.fetchval("SELECT rows FROM users_claimable") == 2
+    assert await scaler.fetchval("SELECT rows FROM keda_jobs.users_claimable") == 2
     shown = [
         await scaler.fetchval(f"SHOW {name}") for name in ("statement_timeout", "lock_timeout", "transaction_read_only")
     ]
@@ -137,13 +148,13 @@ async def test_a_database_owner_with_createrole_needs_no_superuser_rights(
     await superuser.execute(f"CREATE ROLE boss LOGIN CREATEROLE; ALTER DATABASE {DATABASE} OWNER TO boss")
     boss = await connect(connections, own_postgres_server, "boss")
     applied = await schema.apply(boss, USERS.table, folder, {"users_worker": "secret"})
-    assert applied[2:] == queue_migrations(USERS)
+    assert applied[2:] == new_queue_migrations(USERS)
     (folder / "0002_phone.sql").write_text("ALTER TABLE users ADD COLUMN phone text")
     again = await connect(connections, own_postgres_server, "boss")
     assert await schema.apply(again, USERS.table, folder, {"users_worker": "other"}) == ["users-batch/0002_phone.sql"]
     await boss.execute("INSERT INTO users (name) VALUES ('Ada')")
     worker = await connect(connections, own_postgres_server, "users_worker")
-    assert await worker.fetchval("SELECT rows FROM users_claimable") == 1
+    assert await worker.fetchval("SELECT rows FROM keda_jobs.users_claimable") == 1
 
 
 async def test_a_missing_right_to_create_roles_is_reported_in_one_line(
@@ -188,7 +199,8 @@ async def test_a_password_that_is_not_printable_ascii_is_refused(
 
 async def test_applying_again_restores_revoked_rights(own_users: QueueHarness, folder: Path) -> None:
     await own_users.insert([1])
-    await own_users.owner.execute("REVOKE ALL ON users, users_queue, batch_jobs, users_claimable FROM users_worker")
+    revoked = "users, keda_jobs.users_queue, keda_jobs.users_batches, keda_jobs.users_claimable"
+    await own_users.owner.execute(f"REVOKE ALL ON {revoked} FROM users_worker")
     worker = await own_users.worker()
     with pytest.raises(Misconfigured, match=r"permission denied for .*; use the role that the schema creates for this"):
         await worker.claim(1)

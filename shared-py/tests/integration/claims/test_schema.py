@@ -13,11 +13,11 @@ from keda_jobs.claims import schema
 from keda_jobs.errors import Misconfigured
 from stack import PostgresServer
 
-from .conftest import queue_migrations, write_migrations
+from .conftest import new_queue_migrations, tracking_names, write_migrations
 from .example_tables import INVOICES, USERS
 from .harness import Owner, QueueHarness, batch_keys
 
-_ALL = ["keda-jobs/0001_batches.sql", "users-batch/0001_users.sql", *queue_migrations(USERS)]
+_ALL = [*tracking_names(), "users-batch/0001_users.sql", *new_queue_migrations(USERS)]
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ async def other_owner(postgres_server: PostgresServer, database: str) -> AsyncIt
 async def test_all_migrations_are_applied_once(owner: Owner, folder: Path) -> None:
     assert await schema.apply(owner, USERS.table, folder) == _ALL
     assert await schema.apply(owner, USERS.table, folder) == []
-    assert await owner.fetchval("SELECT count(*) FROM batch_migrations") == len(_ALL)
+    assert await owner.fetchval("SELECT count(*) FROM keda_jobs.batch_migrations") == len(_ALL)
 
 
 async def test_concurrent_applies_apply_once(owner: Owner, other_owner: Owner, folder: Path) -> None:
@@ -60,11 +60,11 @@ async def test_a_second_queue_joins_the_first(owner: Owner, folder: Path, tmp_pa
     more = write_migrations(INVOICES, tmp_path / "more")
     assert await schema.apply(owner, INVOICES.table, more) == [
         "invoice-reminders/0001_invoices.sql",
-        *queue_migrations(INVOICES),
+        *new_queue_migrations(INVOICES),
     ]
     await owner.execute(INVOICES.insert, [1, 2])
-    assert await owner.fetchval("SELECT rows FROM invoices_claimable") == 2
-    assert await owner.fetchval("SELECT rows FROM users_claimable") == 0
+    assert await owner.fetchval("SELECT rows FROM keda_jobs.invoices_claimable") == 2
+    assert await owner.fetchval("SELECT rows FROM keda_jobs.users_claimable") == 0
 
 
 async def test_a_new_migration_is_applied_once(owner: Owner, folder: Path) -> None:
@@ -108,7 +108,7 @@ async def test_a_failing_migration_is_reported_in_one_line_and_nothing_is_applie
     with pytest.raises(Misconfigured, match=reason) as refused:
         await schema.apply(owner, USERS.table, folder)
     assert "\n" not in str(refused.value)
-    assert await owner.fetchval("SELECT to_regclass('users') IS NULL AND to_regclass('batch_jobs') IS NULL")
+    assert await owner.fetchval("SELECT to_regclass('users') IS NULL AND to_regclass('keda_jobs.batch_jobs') IS NULL")
     assert await owner.fetchval("SELECT current_user = session_user")
 
 
@@ -139,13 +139,13 @@ SET ROLE shop; SET search_path = public; {INVOICES.ddl}; RESET ROLE; RESET searc
     await owner.execute("GRANT shop TO keda_jobs_owner")
     try:
         await schema.apply(owner, INVOICES.table, empty)
-        assert await owner.fetchval("SELECT rows FROM invoices_claimable") == 25_001
-        assert [row[0] for row in await owner.fetch("SELECT claimable FROM invoices_queue ORDER BY lo")] == [
+        assert await owner.fetchval("SELECT rows FROM keda_jobs.invoices_claimable") == 25_001
+        assert [row[0] for row in await owner.fetch("SELECT claimable FROM keda_jobs.invoices_queue ORDER BY lo")] == [
             20_000,
             5001,
         ]
         await owner.execute("SET ROLE shop; INSERT INTO invoices VALUES (30000, 'late', 1); RESET ROLE")
-        assert await owner.fetchval("SELECT rows FROM invoices_claimable") == 25_002
+        assert await owner.fetchval("SELECT rows FROM keda_jobs.invoices_claimable") == 25_002
     finally:
         await owner.execute("DROP OWNED BY keda_jobs_owner CASCADE; DROP OWNED BY shop CASCADE; DROP ROLE shop")
 
@@ -155,14 +155,19 @@ async def test_the_queue_can_be_in_a_schema_of_another_name(owner: Owner, folder
     await schema.apply(owner, USERS.table, folder)
     await owner.execute(USERS.insert, [1, 2, 3])
     await owner.execute("RESET search_path")
-    assert await owner.fetchval('SELECT rows FROM "Batch Work".users_claimable') == 3
+    assert await owner.fetchval("SELECT rows FROM keda_jobs.users_claimable") == 3
     assert await owner.fetchval("SELECT to_regclass('users') IS NULL")
 
 
-async def test_the_schema_of_the_applying_role_is_not_used(owner: Owner, folder: Path) -> None:
-    await owner.execute("CREATE SCHEMA AUTHORIZATION CURRENT_USER")
-    await schema.apply(owner, USERS.table, folder)
-    assert await owner.fetchval("SELECT to_regclass('public.users_claimable') IS NOT NULL")
+async def test_a_schema_of_the_library_that_is_not_its_owners_is_refused(owner: Owner, folder: Path) -> None:
+    await owner.execute("CREATE SCHEMA keda_jobs")
+    with pytest.raises(Misconfigured, match=r"roles besides keda_jobs_owner may create objects in .* keda_jobs; ALTER"):
+        await schema.apply(owner, USERS.table, folder)
+    await owner.execute("ALTER SCHEMA keda_jobs OWNER TO keda_jobs_owner; GRANT CREATE ON SCHEMA keda_jobs TO PUBLIC")
+    with pytest.raises(Misconfigured, match=r"roles besides keda_jobs_owner .* which the queues trust: PUBLIC; ALTER"):
+        await schema.apply(owner, USERS.table, folder)
+    await owner.execute("REVOKE CREATE ON SCHEMA keda_jobs FROM PUBLIC")
+    assert await schema.apply(owner, USERS.table, folder) == _ALL
 
 
 async def test_a_search_path_without_a_schema_is_reported(owner: Owner, folder: Path) -> None:
@@ -195,29 +200,3 @@ async def test_claims_continue_while_the_schema_changes(own_users: QueueHarness,
             await own_users.settle_all(worker, batch)
     await changing
     assert claimed == list(range(1, 301))
-
-
-async def test_a_queue_of_the_first_version_is_upgraded_with_its_rows(
-    postgres_server: PostgresServer, database: str, owner: Owner, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    every = schema._all_migrations
-    with monkeypatch.context() as first:
-        first.setattr(schema, "_all_migrations", lambda *given: [found for found in every(*given) if found.number == 1])
-        assert len(await schema.apply(owner, USERS.table, folder)) == 3
-    for keys in (range(1, 6), range(6, 21)):
-        await owner.execute(USERS.insert, list(keys))
-    await owner.execute("""
-UPDATE users SET next_attempt_at = '2020-01-01' WHERE id > 15;
-INSERT INTO batch_jobs (batch_name, pod_name, lease_expires_at, claimed) VALUES ('users-batch', 'old', now(), 5);
-SET keda_jobs.claims = 'on';
-UPDATE users_queue SET batch_id = 1 WHERE lo = 1;
-UPDATE users SET batch_status = 'processing', batch_id = 1 WHERE id <= 5;
-RESET keda_jobs.claims""")
-    assert await schema.apply(owner, USERS.table, folder) == queue_migrations(USERS)[1:]
-    queue = QueueHarness(postgres_server, database, USERS, owner)
-    worker = await queue.worker()
-    assert await worker.recover() == 5
-    await owner.execute("UPDATE users SET next_attempt_at = '2021-01-01' WHERE id > 18")
-    assert await queue.claimable() == await queue.recount() == 20
-    assert await queue.drain(worker) == 20
-    await queue.disconnect()

@@ -158,7 +158,7 @@ async def test_nothing_is_written_after_another_worker_recovered_the_batch(queue
 async def test_renewing_extends_the_lease(queue: QueueHarness) -> None:
     worker, batch = await claim_new(queue)
     await queue.owner.execute(
-        "UPDATE batch_jobs SET lease_expires_at = now() + '1 second', heartbeat_at = '2020-01-01'"
+        "UPDATE keda_jobs.batch_jobs SET lease_expires_at = now() + '1 second', heartbeat_at = '2020-01-01'"
     )
     await worker.renew(batch)
     [lease] = await queue.owner.fetch(
@@ -169,7 +169,7 @@ async def test_renewing_extends_the_lease(queue: QueueHarness) -> None:
 
 async def test_settling_renews_the_lease(queue: QueueHarness) -> None:
     worker, batch = await claim_new(queue)
-    await queue.owner.execute("UPDATE batch_jobs SET lease_expires_at = clock_timestamp() + '5 seconds'")
+    await queue.owner.execute("UPDATE keda_jobs.batch_jobs SET lease_expires_at = clock_timestamp() + '5 seconds'")
     await worker.settle(batch, [queue.example.completed(batch.rows[0])], [])
     assert await queue.owner.fetchval("SELECT lease_expires_at > now() + '50 seconds' FROM batch_jobs")
 
@@ -257,11 +257,11 @@ async def test_a_write_waits_for_a_recovery_and_then_writes_nothing(queue: Queue
     worker, batch = await claim_new(queue)
     taking = await queue.connect()
     async with taking.transaction():
-        await taking.execute("SELECT FROM batch_jobs FOR UPDATE")
+        await taking.execute("SELECT FROM keda_jobs.batch_jobs FOR UPDATE")
         writing = asyncio.create_task(worker.settle(batch, queue.results(batch.rows), []))
         beating = asyncio.create_task(worker.renew(batch))
         await queue.until_blocked(2)
-        await taking.execute("UPDATE batch_jobs SET status = 'abandoned'")
+        await taking.execute("UPDATE keda_jobs.batch_jobs SET status = 'abandoned'")
     results = await asyncio.gather(writing, beating, return_exceptions=True)
     assert [type(result) for result in results] == [LeaseLost, LeaseLost]
     assert await queue.statuses() == {"processing": 10}

@@ -210,7 +210,7 @@ WHEN NOT MATCHED THEN INSERT (id, next_attempt_at) VALUES (n, {self._insert_when
 
     async def _move(self, session: Owner, keys: range) -> None:
         """Give rows keys that no row had, of the same parity."""
-        shift = await session.fetchval("SELECT 2 * nextval('batch_jobs_batch_id_seq') * 1000")
+        shift = await session.fetchval("SELECT 2 * nextval('keda_jobs.batch_jobs_batch_id_seq') * 1000")
         await self._update(session, self._run(keys)[:3], f"id = id + {shift}")
 
     async def _claim(self) -> str:

@@ -86,7 +86,9 @@ async def test_rows_whose_claim_a_trigger_skips_stay_queued(
         assert await own_users.drain(worker) == 20 - len(skipped)
     assert f"{len(skipped)} rows could not be claimed, trying them again in 60 s" in caplog.text
     assert await own_users.claimable() == 0
-    await own_users.owner.execute("UPDATE users_queue SET held_back_until = now() WHERE held_back_until > now()")
+    await own_users.owner.execute(
+        "UPDATE keda_jobs.users_queue SET held_back_until = now() WHERE held_back_until > now()"
+    )
     assert await own_users.claimable() == await own_users.recount() == len(skipped)
     await own_users.owner.execute("DROP TRIGGER skip ON users")
     assert await own_users.drain(worker) == len(skipped)

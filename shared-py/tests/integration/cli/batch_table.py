@@ -21,19 +21,19 @@ WAIT = 3600.0
 # Ranges with a wrong count, and waiting rows that are not in exactly one range.
 _WRONG_RANGES = """
 SELECT range.lo, range.hi, range.claimable, count(row.word_id)
-FROM words_queue AS range LEFT JOIN words AS row ON row.word_id BETWEEN range.lo AND range.hi
+FROM keda_jobs.words_queue AS range LEFT JOIN words AS row ON row.word_id BETWEEN range.lo AND range.hi
   AND row.batch_status = range.batch_status AND row.next_attempt_at = range.next_attempt_at
   AND row.batch_id IS NOT DISTINCT FROM range.from_batch
 WHERE range.batch_id IS NULL GROUP BY range.range_id HAVING range.claimable <> count(row.word_id)"""
 _MISPLACED_ROWS = """
 SELECT row.word_id, count(range.range_id)
-FROM words AS row LEFT JOIN words_queue AS range ON row.word_id BETWEEN range.lo AND range.hi
+FROM words AS row LEFT JOIN keda_jobs.words_queue AS range ON row.word_id BETWEEN range.lo AND range.hi
   AND row.batch_status = range.batch_status AND row.next_attempt_at = range.next_attempt_at
   AND row.batch_id IS NOT DISTINCT FROM range.from_batch AND range.batch_id IS NULL
 WHERE row.batch_status IN ('pending', 'failed') AND row.next_attempt_at < 'infinity'
 GROUP BY 1 HAVING count(range.range_id) <> 1"""
 _CLAIMABLE = """
-SELECT (SELECT rows FROM words_claimable) AS seen, (
+SELECT (SELECT rows FROM keda_jobs.words_claimable) AS seen, (
   SELECT count(*) FROM words WHERE batch_status IN ('pending', 'failed') AND next_attempt_at <= now()
 ) + (
   SELECT count(*) FROM words JOIN batch_jobs USING (batch_id)
@@ -125,7 +125,7 @@ class BatchTable:
     def move_batch(self, batch_id: int, *, began_s_ago: float, ended_s_ago: float) -> None:
         """Change the times of a completed batch."""
         self.rows(
-            "UPDATE batch_jobs SET started_at = now() - make_interval(secs => $2),"
+            "UPDATE keda_jobs.batch_jobs SET started_at = now() - make_interval(secs => $2),"
             " finished_at = now() - make_interval(secs => $3) WHERE batch_id = $1",
             batch_id,
             began_s_ago,

@@ -78,7 +78,7 @@ def test_rows_far_apart_do_not_share_a_range(batch_cli: Cli, batch_table: BatchT
 
     batch_cli("batch", "retry", "--all", "--yes")
 
-    ranges = batch_table.rows("SELECT lo, hi, claimable FROM words_queue ORDER BY lo")
+    ranges = batch_table.rows("SELECT lo, hi, claimable FROM keda_jobs.words_queue ORDER BY lo")
     assert ranges == [(1, 100, 3), (2000, 2001, 2)], "a claim would read all rows between them"
     batch_table.check()
 
@@ -211,7 +211,7 @@ def test_it_waits_for_a_running_claim(batch_table: BatchTable) -> None:
             async with claiming.transaction():
                 await claiming.execute(
                     "SET LOCAL keda_jobs.claims = 'on';"
-                    "UPDATE words_queue SET batch_id = 4 WHERE batch_status = 'failed';"
+                    "UPDATE keda_jobs.words_queue SET batch_id = 4 WHERE batch_status = 'failed';"
                     "UPDATE words SET batch_status = 'processing', batch_id = 4 WHERE word_id IN (6, 7)"
                 )
                 resetting = asyncio.create_task(failed.reset(rows))

@@ -206,7 +206,7 @@ def test_a_truncated_table_is_counted_again(batch_table: BatchTable) -> None:
     assert asyncio.run(reader.read(print)).counts.total == 10
 
     batch_table.rows("TRUNCATE words")
-    batch_table.rows("DELETE FROM batch_jobs")
+    batch_table.rows("DELETE FROM keda_jobs.batch_jobs")
 
     assert asyncio.run(reader.read(print)).counts.total == 0
 

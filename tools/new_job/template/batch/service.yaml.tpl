@@ -46,7 +46,7 @@ spec:
     - type: postgresql
       metadata:
         userName: <scaler>
-        query: SELECT rows FROM <table>_claimable
+        query: SELECT rows FROM keda_jobs.<table>_claimable
         targetQueryValue: "20000" # one Job for each CLAIM_SIZE rows
       authenticationRef:
         name: <job>-pgconn

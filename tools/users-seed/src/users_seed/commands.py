@@ -16,6 +16,7 @@ from rich.filesize import decimal
 from typer.core import TyperGroup
 from typing_extensions import override
 
+from keda_jobs.claims import roles
 from keda_jobs.claims import schema as claims_schema
 from keda_jobs.cli.options import JsonOption
 from keda_jobs.cli.terminal import print_err, print_json, progress_meter
@@ -95,11 +96,11 @@ def schema(json_: JsonOption = False) -> None:
 
 def _apply_schema() -> list[str]:
     settings = load_settings(Passwords)
-    roles = {
-        claims_schema.worker_role(JOB.table): settings.users_worker_password,
-        claims_schema.scaler_role(JOB.table): settings.users_scaler_password,
+    given = {
+        roles.worker_role(JOB.table): settings.users_worker_password,
+        roles.scaler_role(JOB.table): settings.users_scaler_password,
     }
-    passwords = {role: password.get_secret_value() for role, password in roles.items() if password}
+    passwords = {role: password.get_secret_value() for role, password in given.items() if password}
 
     async def apply() -> list[str]:
         async with open_connection(load_settings(PgSettings), name="users-batch-seed") as connection:

@@ -68,7 +68,7 @@ async def load(
             await _load_all(settings, folder, source.files, state, watch)
             say("all rows are loaded; building the index, the statistics and the queue")
             await tables.finish(connection, source.data_set)
-        claimable = await connection.fetchval("SELECT rows FROM users_claimable")
+        claimable = await connection.fetchval("SELECT rows FROM keda_jobs.users_claimable")
     seconds = time.monotonic() - began
     return Loaded(rows, source.invalid, state.rows, claimable, round(seconds, 3), round((rows - state.rows) / seconds))
 

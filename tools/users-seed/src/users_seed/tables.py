@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from asyncpg import exceptions as pg
 
-from keda_jobs.claims.schema import OWNER
+from keda_jobs.claims.roles import OWNER
 from keda_jobs.errors import JobError, Misconfigured
 from keda_jobs.postgres import Connection, open_connection, translate_errors
 from keda_jobs.settings import PgSettings
@@ -52,11 +52,11 @@ FROM users"""
 
 # What users_queue_rebuild() would find, without reading every row for it, which takes longer than the load.
 _FILL_QUEUE = """
-INSERT INTO users_queue (lo, hi, claimable, next_attempt_at)
+INSERT INTO keda_jobs.users_queue (lo, hi, claimable, next_attempt_at)
 SELECT lo, hi, hi - lo + 1, loaded_at
 FROM users_seed_chunks, generate_series(first_id, first_id + rows - 1, 20000) AS lo,
   least(lo + 19999, first_id + rows - 1) AS hi"""
-_REBUILD_QUEUE = "SELECT users_queue_rebuild()"
+_REBUILD_QUEUE = "SELECT keda_jobs.users_queue_rebuild()"
 
 # Without the key and the trigger a load takes half the time, and no row is claimable before all are.
 _LOCK_DOWN = """
@@ -75,9 +75,9 @@ _NEXT_ID = "SELECT setval(pg_get_serial_sequence('users', 'id'), $1)"
 _RESET = "`users-batch-seed reset` empties it"
 
 # In the order in which a claim takes them, so that the two do not wait for each other.
-_LOCK_ALL = "LOCK TABLE users_queue, batch_jobs, users IN ACCESS EXCLUSIVE MODE"
+_LOCK_ALL = "LOCK TABLE keda_jobs.users_queue, keda_jobs.batch_jobs, users IN ACCESS EXCLUSIVE MODE"
 _COUNT_RUNNING = """
-SELECT count(*) FROM batch_jobs
+SELECT count(*) FROM keda_jobs.batch_jobs
 WHERE batch_name = $1 AND status = 'running' AND lease_expires_at > clock_timestamp()"""
 
 
@@ -96,7 +96,7 @@ async def connect_as_owner(settings: PgSettings) -> AsyncIterator[Connection]:
     """Yield a connection as the owner of the tables. Raises `DatabaseUnavailable`, `Misconfigured`."""
     async with open_connection(settings, name=_NAME) as connection:
         with translate_errors():
-            if not await connection.fetchval("SELECT to_regclass('users_queue') IS NOT NULL"):
+            if not await connection.fetchval("SELECT to_regclass('keda_jobs.users_queue') IS NOT NULL"):
                 raise Misconfigured("the database has no queue of users; run `users-batch-seed schema` first")
             await connection.execute(f"SET ROLE {OWNER}")
             await connection.execute(_DETECT_DEATH)
@@ -146,7 +146,7 @@ async def begin(connection: Connection, data_set: DataSet) -> None:
         await connection.execute("INSERT INTO users_seed (data_set) VALUES ($1)", json.dumps(data_set.as_json()))
         await connection.execute(_LOCK_DOWN)
         # Left from deleted rows.
-        await connection.execute("DELETE FROM users_queue")
+        await connection.execute("DELETE FROM keda_jobs.users_queue")
         # Rows that an application inserts meanwhile get ids beyond those of the data set.
         await connection.fetchval(_NEXT_ID, data_set.rows)
 
@@ -167,7 +167,7 @@ async def finish(connection: Connection, data_set: DataSet) -> None:
             changed = data_set.rows - fresh
             raise JobError(f"{changed:,} rows of the data set were deleted or changed during the import; {_RESET}")
         await connection.execute(_FILL_QUEUE if rows == fresh else _REBUILD_QUEUE)
-        await connection.execute("ANALYZE users, users_queue")
+        await connection.execute("ANALYZE users, keda_jobs.users_queue")
         await connection.execute("UPDATE users_seed SET finished_at = now()")
 
 
@@ -190,11 +190,11 @@ async def reset(settings: PgSettings) -> int:
         running = await connection.fetchval(_COUNT_RUNNING, JOB.name)
         if running:
             raise JobError(f"workers are processing {running} batches; stop them, then reset")
-        await connection.execute("TRUNCATE users, users_queue RESTART IDENTITY")
+        await connection.execute("TRUNCATE users, keda_jobs.users_queue RESTART IDENTITY")
         await connection.execute(_RESTORE)
         await _add_key(connection)
         await connection.execute(_DROP_STATE)
-        status = await connection.execute("DELETE FROM batch_jobs WHERE batch_name = $1", JOB.name)
+        status = await connection.execute("DELETE FROM keda_jobs.batch_jobs WHERE batch_name = $1", JOB.name)
         return int(status.removeprefix("DELETE "))
 
 

@@ -1,15 +1,25 @@
--- The rights of a queue's roles; applied each time, so that a change of them needs no migration.
-GRANT USAGE ON SCHEMA {schema} TO {worker}, {scaler}, {exporter};
+-- The rights of a queue's roles. Applied each time, so that a change of them needs no migration.
+GRANT USAGE ON SCHEMA keda_jobs TO {worker}, {scaler}, {exporter};
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA keda_jobs FROM PUBLIC;
 
-GRANT SELECT ON {table}, {table}_claimable TO {worker};
-GRANT UPDATE ({written}) ON {table} TO {worker};
-GRANT SELECT, INSERT, UPDATE, DELETE ON {table}_queue TO {worker};
-GRANT SELECT, UPDATE ON {table}_queue_due, {table}_queue_expired TO {worker};
-GRANT SELECT ON batch_queues TO {worker};
-GRANT SELECT, INSERT, UPDATE, DELETE ON batch_jobs TO {worker};
-REVOKE EXECUTE ON FUNCTION {table}_queue_rebuild() FROM PUBLIC;
+REVOKE SELECT, UPDATE ON {table} FROM {worker};
+GRANT SELECT ({read}), UPDATE ({written}) ON {table} TO {worker};
+GRANT SELECT, INSERT, UPDATE, DELETE ON keda_jobs.{queue}_queue, keda_jobs.{queue}_batches TO {worker};
+GRANT SELECT, UPDATE ON keda_jobs.{queue}_queue_due, keda_jobs.{queue}_queue_expired TO {worker};
+GRANT SELECT ON keda_jobs.batch_queues, keda_jobs.{queue}_claimable TO {worker};
+GRANT EXECUTE ON FUNCTION keda_jobs.batch_ranges, keda_jobs.{queue}_queue_recount TO {worker};
 
-GRANT SELECT ON {table}_claimable TO {scaler};
+GRANT SELECT ON keda_jobs.{queue}_claimable TO {scaler};
 
 -- What the queue says of its rows; never the rows.
-GRANT SELECT ON batch_queues, batch_jobs, {table}_claimable, {table}_queue TO {exporter};
+GRANT SELECT ON keda_jobs.batch_queues, keda_jobs.{queue}_batches, keda_jobs.{queue}_claimable, keda_jobs.{queue}_queue
+  TO {exporter};
+
+DO $$ BEGIN
+  IF EXISTS (
+    SELECT FROM pg_class
+    WHERE oid = to_regclass('batch_jobs') AND relkind = 'v' AND relowner = 'keda_jobs_owner'::regrole
+  ) THEN
+    GRANT SELECT ON batch_jobs TO {worker}, {exporter};
+  END IF;
+END $$;
