@@ -39,11 +39,12 @@ _UNAVAILABLE = (
     pg.IdleInTransactionSessionTimeoutError,
     pg.ReadOnlySQLTransactionError,  # a standby before its promotion
     pg.InterfaceError,
+    pg.InternalClientError,  # a statement on a connection that the server is closing
 )
 # Errors of one statement, after which the server answers the next one.
 _GIVEN_UP = (pg.LockNotAvailableError, pg.QueryCanceledError, pg.InternalServerError)
 # Errors of asyncpg for a value that Python cannot hold, or that has no codec.
-_UNDECODABLE = (ValueError, ArithmeticError, BufferError, pg.UnsupportedClientFeatureError, pg.InternalClientError)
+_UNDECODABLE = (ValueError, ArithmeticError, BufferError, pg.UnsupportedClientFeatureError)
 
 # URL parameters that tune libpq itself. asyncpg would send them to the server, which rejects them.
 _LIBPQ_ONLY = {
