@@ -65,7 +65,16 @@ class RetryAfter(Transient):
 
 
 class PlatformError(JobError):
-    """The platform is unavailable, the message is fine: the loop backs off and no delivery is used up."""
+    """The platform is unavailable, the message is fine: the loop backs off and no delivery is used up.
+
+    `delay_s` is the pause that a server asks of everybody, such as a quota used up (HTTP 429 with Retry-After).
+    """
+
+    delay_s: float = 0.0
+
+    def __init__(self, message: str = "", *, delay_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.delay_s = delay_s
 
 
 class BrokerUnavailable(PlatformError):

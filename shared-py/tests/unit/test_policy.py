@@ -22,7 +22,7 @@ from keda_jobs.domain.policy import (
     describe,
 )
 from keda_jobs.domain.retry import scheduled_retry
-from keda_jobs.errors import Permanent, RetryAfter, StoreUnavailable, Transient
+from keda_jobs.errors import Permanent, PlatformError, RetryAfter, StoreUnavailable, Transient
 from keda_jobs.runtime.backoff import backoff_s
 
 attempts = st.integers(1, 40)
@@ -90,6 +90,15 @@ def test_a_wish_that_is_no_number_is_none(wish: Any) -> None:
     assert 2460.0 <= decision.delay_s <= LONGEST_RETRY_AFTER_S
     limited = after(Transient("down", max_deliveries=wish), 1)
     assert isinstance(limited, Retry if not isinstance(wish, int) or wish > 1 else Dead)
+
+
+@given(wish=st.none() | st.text() | st.floats() | st.integers())
+def test_a_pause_of_everybody_lasts_a_day_at_most(wish: Any) -> None:
+    decision = RetryPolicy().decide(Failed(PlatformError("quota used up", delay_s=wish)), 1)
+    assert isinstance(decision, Hold)
+    assert 0 <= decision.delay_s <= LONGEST_RETRY_AFTER_S
+    if isinstance(wish, int) and 0 < wish < LONGEST_RETRY_AFTER_S:
+        assert decision.delay_s == wish
 
 
 def test_a_long_step_is_not_shortened_by_retry_after() -> None:

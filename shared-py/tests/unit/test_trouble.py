@@ -54,6 +54,37 @@ async def test_a_backoff_is_trouble_until_the_platform_answers() -> None:
     assert trouble.reason is None
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the time that `time.monotonic` tells."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_server_gets_the_pause_that_it_asks_of_everybody(clock: list[float]) -> None:
+    backoff = Backoff(max_s=1.0)
+    backoff.failed("quota used up", 30)
+    assert 30 < backoff.remaining_s <= 31
+    # An answer to a call that was sent before.
+    clock[0] += 1
+    backoff.reset()
+    assert backoff.remaining_s > 29
+    assert backoff.active
+    clock[0] += 30
+    backoff.reset()
+    assert (backoff.waiting, backoff.active) == (False, False)
+
+
+def test_the_longest_pause_counts(clock: list[float]) -> None:
+    backoff = Backoff(max_s=1.0)
+    backoff.failed("away")
+    backoff.failed("quota used up", 30)
+    backoff.failed("quota used up", 10)
+    backoff.failed("away")
+    assert 30 < backoff.remaining_s <= 31
+
+
 def process_of(hold_timeout_s: float) -> Process[WorkSettings]:
     return Process("held", WorkSettings(hold_timeout_s=hold_timeout_s))
 

@@ -92,6 +92,8 @@ class Hold:
     error_class: ClassVar[None] = None
 
     reason: str
+    delay_s: float = 0.0
+    """The backoff is no shorter."""
 
 
 Settlement = Ack | Retry | Dead
@@ -130,7 +132,7 @@ class RetryPolicy:
             case Succeeded(events):
                 return Ack(events)
             case Failed(PlatformError() as error):
-                return Hold(describe(error))
+                return Hold(describe(error), requested_delay_s(error))
             case Failed(error):
                 return self.after_failure(error, attempt)
             case _:
@@ -146,15 +148,25 @@ class RetryPolicy:
         """Decide on attempt number `attempt` that failed with `error`, which is not a `PlatformError`."""
         reason, error_class = describe(error), class_name(error)
         limit = self.max_deliveries
-        # The author of a handler sets these attributes. What is no number, such as a missing Retry-After, sets nothing.
+        # The author of a handler sets this attribute. What is no number sets nothing.
         if isinstance(error, Transient) and isinstance(error.max_deliveries, int):
             limit = min(limit, error.max_deliveries)
         if isinstance(error, Permanent) or attempt >= limit:
             return Dead(reason, error_class)
         delay_s = attempt * self.step_s
-        if isinstance(error, RetryAfter) and isinstance(error.delay_s, int | float):
-            delay_s = max(delay_s, min(error.delay_s, LONGEST_RETRY_AFTER_S))
+        if isinstance(error, RetryAfter):
+            delay_s = max(delay_s, requested_delay_s(error))
         return Retry(min(delay_s, LONGEST_DELAY_S), reason, error_class)
+
+
+def requested_delay_s(error: RetryAfter | PlatformError) -> float:
+    """Return the seconds that a server asked for, at most `LONGEST_RETRY_AFTER_S`.
+
+    The author of a handler sets the attribute. What is no number, such as a missing Retry-After, asks for nothing.
+    """
+    if not isinstance(error.delay_s, int | float):
+        return 0.0
+    return max(0.0, min(error.delay_s, LONGEST_RETRY_AFTER_S))
 
 
 def describe(error: BaseException) -> str:

@@ -123,7 +123,7 @@ class Settler:
                 self._backoff.reset()
                 _log_bug(result, message)
                 return decision
-            await self._backoff.wait(decision.reason, self._shutdown)
+            await self._backoff.wait(decision.reason, self._shutdown, asked_s=decision.delay_s)
         # An open fetch of ours would receive the message at once, which costs a delivery.
         await self.fetch_ended.wait()
         raise _StillHeld

@@ -40,6 +40,7 @@ class Backoff(Part):
         self._on_recovery = on_recovery
         self._tries = 0
         self._until = 0.0
+        self._asked_until = 0.0
 
     @property
     def remaining_s(self) -> float:
@@ -51,24 +52,29 @@ class Backoff(Part):
         """True while a wait is running."""
         return self.remaining_s > 0
 
-    def failed(self, reason: str) -> None:
-        """Start a wait, unless one is running. Each wait is logged once."""
+    def failed(self, reason: str, asked_s: float = 0.0) -> None:
+        """Start a wait, unless one is running. Each wait is logged once.
+
+        A server that asked for `asked_s` seconds gets them, and the usual wait on top, which spreads the pods.
+        """
         self.began(reason)
-        if self.waiting:
+        now = time.monotonic()
+        self._asked_until = max(self._asked_until, now + asked_s)
+        if self._until > now and self._until >= self._asked_until:
             return
-        delay_s = backoff_s(self._tries, max_s=self._max_s)
+        delay_s = asked_s + backoff_s(self._tries, max_s=self._max_s)
         self._tries += 1
-        self._until = time.monotonic() + delay_s
+        self._until = now + delay_s
         log.warning("backing off %.1f s (attempt not counted): %s", delay_s, reason, extra={"outcome": "paused"})
 
-    async def wait(self, reason: str, shutdown: Shutdown, deadline: float = math.inf) -> None:
+    async def wait(self, reason: str, shutdown: Shutdown, deadline: float = math.inf, *, asked_s: float = 0.0) -> None:
         """Wait after a failed try. A shutdown ends the wait, and so does the deadline, by `time.monotonic`."""
-        self.failed(reason)
+        self.failed(reason, asked_s)
         await shutdown.sleep(min(self.remaining_s, deadline - time.monotonic()))
 
     def reset(self) -> None:
-        """Note that the platform answered."""
-        if not self.active:
+        """Note that the platform answered. It was asked before a wait that a server asked for, so that goes on."""
+        if not self.active or time.monotonic() < self._asked_until:
             return
         self.ended()
         log.info("resuming after %d failed tries", self._tries)
