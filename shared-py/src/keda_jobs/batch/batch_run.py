@@ -5,54 +5,55 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
+from keda_jobs.batch.batch_rows import BatchRows, Piece
+from keda_jobs.batch.lease import Lease
 from keda_jobs.batch.metrics import BatchMetrics
-from keda_jobs.batch.results import ResultBuffer
 from keda_jobs.batch.row_runner import RowRunner
 from keda_jobs.batch.row_tasks import RowTasks
 from keda_jobs.claims.outcomes import ValuesRefused
-from keda_jobs.claims.queue import ClaimQueue, LeaseLost
-from keda_jobs.claims.rows import Batch, CompletedRow, Failure, SettledRows
+from keda_jobs.claims.queue import LeaseLost
+from keda_jobs.claims.rows import CompletedRow, Failure, SettledRows
 from keda_jobs.domain.policy import describe
-from keda_jobs.errors import DatabaseUnavailable
-from keda_jobs.runtime.backoff import Backoff, retry_until
 from keda_jobs.runtime.shutdown import Shutdown
 from keda_jobs.runtime.tracing import Span
 from keda_jobs.settings import BatchSettings
 
 WRITERS = 3
-"""Concurrent transactions of one batch. More of them gain nothing."""
+"""Concurrent transactions of one worker that write results. More of them gain nothing."""
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+
+class Slots:
+    """Slots shared by the batches of one worker: to run rows, and to write results."""
+
+    def __init__(self, workers: int) -> None:
+        self.run = asyncio.Semaphore(workers)
+        self.write = asyncio.Semaphore(WRITERS)
 
 
 @dataclass(slots=True)
 class BatchRun:
     """Runs the rows of one batch and closes it."""
 
-    queue: ClaimQueue
-    batch: Batch
+    lease: Lease
+    rows: BatchRows
     runner: RowRunner
+    slots: Slots
     settings: BatchSettings
     metrics: BatchMetrics
     shutdown: Shutdown
-    backoff: Backoff
-    _results: ResultBuffer = field(init=False, default_factory=ResultBuffer)
-    _lease_until: float = field(init=False, default=0.0)
     _settled: SettledRows = field(init=False, default=SettledRows())
 
     async def run(self, span: Span) -> None:
         """Run the rows, write their outcomes and close the batch, or leave it to other workers."""
         began = time.monotonic()
-        self._record_renewal(began)
         try:
             await self._run_rows()
-            returned = await self._retry_while_leased(lambda: self.queue.close(self.batch))
+            returned = await self._close()
         except LeaseLost as lost:
             self._abandon(lost)
             span.end("lost", type(lost).__name__, self._counts())
@@ -66,54 +67,59 @@ class BatchRun:
             span.end("completed", counts=self._counts() | {"returned": returned})
             self._log_summary(returned, duration_s, span)
         finally:
-            self.metrics.renewed_at = None
+            self.rows.close()
+            self.lease.end()
 
     async def _run_rows(self) -> None:
-        waiting = deque(self.batch.rows)
+        tasks = RowTasks(
+            lambda slot: self.runner.run(self.rows, slot),
+            lambda claimed, error: self.runner.fail(self.rows, claimed, error),
+            self.settings.handler_timeout_s,
+            self.slots.run,
+        )
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = RowTasks(
-                    lambda slot: self.runner.run(waiting, self._results, slot),
-                    lambda row, error: self._results.failures.append(self.runner.failure(row, error)),
-                    self.settings.handler_timeout_s,
-                )
-                tasks.start(min(self.settings.workers, len(waiting)))
-                writers = [group.create_task(self._write_results()) for _ in range(WRITERS)]
-                watchers = [
-                    group.create_task(self._renew_lease()),
-                    group.create_task(self._cancel_after_grace(tasks)),
-                ]
-                await tasks.finish()
-                self._results.close()
-                await asyncio.wait(writers)
+                writing = group.create_task(self._write_results(group))
+                watchers = [group.create_task(self.lease.keep()), group.create_task(self._stop_on_shutdown(tasks))]
+                await tasks.run(min(self.settings.workers, self.rows.claimed))
+                self.rows.close()
+                await asyncio.wait((writing,))
                 for watcher in watchers:
                     watcher.cancel()
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
 
-    async def _cancel_after_grace(self, tasks: RowTasks) -> None:
+    async def _stop_on_shutdown(self, tasks: RowTasks) -> None:
+        await self.shutdown.wait()
+        tasks.start_no_more()
+        self.rows.wake()
         await self.shutdown.grace_elapsed()
-        if tasks.in_flight:
-            log.warning("SHUTDOWN_GRACE_S elapsed, giving back %d rows in flight", tasks.in_flight)
+        if in_flight := self.rows.in_flight:
+            log.warning("SHUTDOWN_GRACE_S elapsed, giving back %d rows in flight", in_flight)
         await tasks.cancel()
 
-    async def _renew_lease(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings.lease_s / 3)
-            await self._retry_while_leased(lambda: self.queue.renew(self.batch))
+    async def _write_results(self, group: asyncio.TaskGroup) -> None:
+        writers: set[asyncio.Task[None]] = set()
+        while (piece := await self.rows.next_piece()) is not None:
+            await self.slots.write.acquire()
+            writer = group.create_task(self._write(piece))
+            writers.add(writer)
+            writer.add_done_callback(writers.discard)
+            writer.add_done_callback(lambda _: self.slots.write.release())
+        if writers:
+            await asyncio.wait(writers)
 
-    async def _write_results(self) -> None:
-        while not self._results.exhausted:
-            completed, failures = await self._results.drain()
-            if completed or failures:
-                settled = await self._settle(completed, failures)
-                self.metrics.record_settled(settled)
-                self._settled += settled
+    async def _write(self, piece: Piece) -> None:
+        settled = await self._settle(piece.completed, piece.failures)
+        self.rows.written(piece)
+        self.metrics.record_settled(settled)
+        self._settled += settled
 
     async def _settle(self, completed: Sequence[CompletedRow], failures: Sequence[Failure]) -> SettledRows:
         """Write the results. A row whose values the table refuses fails alone."""
+        queue, batch = self.lease.queue, self.lease.batch
         try:
-            return await self._retry_while_leased(lambda: self.queue.settle(self.batch, completed, failures))
+            return await self.lease.retry(lambda: queue.settle(batch, completed, failures))
         except ValuesRefused as error:
             if not completed:
                 raise
@@ -122,26 +128,8 @@ class BatchRun:
             half = len(completed) // 2
             return await self._settle(completed[:half], failures) + await self._settle(completed[half:], ())
 
-    async def _retry_while_leased(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Retry `call` until the lease expires, or until the grace of a shutdown elapses. Raises `LeaseLost`."""
-
-        async def attempt() -> T:
-            began = time.monotonic()
-            result = await call()
-            # Every successful call has renewed the lease, at some moment after it was sent.
-            self._record_renewal(began)
-            return result
-
-        try:
-            return await retry_until(
-                attempt, self.backoff, self.shutdown, lambda: min(self._lease_until, self.shutdown.deadline)
-            )
-        except DatabaseUnavailable as error:
-            raise LeaseLost(f"batch {self.batch.batch_id}: {error}") from error
-
-    def _record_renewal(self, moment: float) -> None:
-        self._lease_until = moment + self.settings.lease_s
-        self.metrics.renewed_at = moment
+    async def _close(self, error: str | None = None) -> int:
+        return await self.lease.retry(lambda: self.lease.queue.close(self.lease.batch, error))
 
     def _abandon(self, lost: LeaseLost) -> None:
         log.warning("%s; other workers take its unwritten rows", lost)
@@ -149,7 +137,7 @@ class BatchRun:
 
     async def _close_as_failed(self, error: str) -> None:
         try:
-            await self._retry_while_leased(lambda: self.queue.close(self.batch, error))
+            await self._close(error)
         except LeaseLost as lost:
             self._abandon(lost)
 
@@ -158,12 +146,13 @@ class BatchRun:
         return {"completed": settled.completed, "failed": settled.failed, "given_up": settled.failed_permanently}
 
     def _log_summary(self, returned: int, duration_s: float, span: Span) -> None:
+        batch_id = self.lease.batch.batch_id
         fields: dict[str, object] = {
-            "batch_id": self.batch.batch_id,
+            "batch_id": batch_id,
             **self._counts(),
             "returned": returned,
             "duration_s": round(duration_s, 3),
         }
         if span.trace_id is not None:
             fields["trace_id"] = span.trace_id
-        log.info("batch %d: %d rows", self.batch.batch_id, len(self.batch.rows), extra=fields)
+        log.info("batch %d: %d rows", batch_id, self.rows.claimed, extra=fields)

@@ -8,9 +8,9 @@ import time
 from contextlib import AsyncExitStack
 
 from keda_jobs.batch.batch_run import WRITERS
+from keda_jobs.batch.chunk_runner import make_runner
 from keda_jobs.batch.job import BatchContext, BatchJob
 from keda_jobs.batch.metrics import BatchMetrics
-from keda_jobs.batch.row_runner import RowRunner
 from keda_jobs.batch.worker import Worker
 from keda_jobs.claims.queue import ClaimQueue
 from keda_jobs.domain.policy import RetryPolicy
@@ -57,9 +57,9 @@ async def _connect(
 ) -> Worker:
     settings, shutdown = process.settings, process.shutdown
     resources = await stack.enter_async_context(job.resources(settings)) if job.resources else None
-    # One connection for claims and heartbeats.
+    # One connection for claims, and one for heartbeats, which a slow claim must not hold up.
     connections = await stack.enter_async_context(
-        open_pool(settings, name=job.name, connections=WRITERS + 1, call_s=settings.claim_timeout_s)
+        open_pool(settings, name=job.name, connections=WRITERS + 2, call_s=settings.claim_timeout_s)
     )
     process.hang_up = connections.terminate
     policy = RetryPolicy(settings.max_attempts, settings.retry_step_s)
@@ -74,6 +74,6 @@ async def _connect(
         lambda: give_up,
     )
     cpu = await stack.enter_async_context(CpuPool())
-    runner = RowRunner(job, BatchContext(settings, cpu, resources), policy, shutdown)
+    runner = make_runner(job, BatchContext(settings, cpu, resources), policy, shutdown)
     process.trouble.watch(runner.backoff)
     return Worker(queue, runner, settings, metrics, shutdown, process.tracer, backoff)

@@ -31,10 +31,10 @@ class BatchMetrics:
         self.batch_duration = registry.histogram(
             "keda_jobs_batch_duration_seconds", "From the claim of a batch to its end, for completed ones", _BATCH_S
         )
-        self.renewed_at: float | None = None
-        """Time of the last renewal of the running batch, by `time.monotonic`. None without a batch."""
+        self.renewed_at: dict[int, float] = {}
+        """Time of the last renewal of each running batch, by `time.monotonic`."""
         registry.gauge(
-            "keda_jobs_heartbeat_age_seconds", "Since the running batch was last renewed; 0 without one"
+            "keda_jobs_heartbeat_age_seconds", "Since the running batches were last renewed, the oldest; 0 without one"
         ).set_function(self._heartbeat_age_s)
 
     def record_settled(self, settled: SettledRows) -> None:
@@ -48,4 +48,4 @@ class BatchMetrics:
         self._batches[outcome].inc()
 
     def _heartbeat_age_s(self) -> float:
-        return 0.0 if self.renewed_at is None else time.monotonic() - self.renewed_at
+        return time.monotonic() - min(self.renewed_at.values()) if self.renewed_at else 0.0

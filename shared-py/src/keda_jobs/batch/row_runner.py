@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from keda_jobs.batch.batch_rows import BatchRows
 from keda_jobs.batch.job import BatchContext, BatchJob
-from keda_jobs.batch.results import ResultBuffer
 from keda_jobs.claims.rows import ClaimedRow, CompletedRow, Failure
-from keda_jobs.domain.policy import RetryPolicy, class_name, failure_of
+from keda_jobs.domain.policy import RetryPolicy, class_name, failure_of, requested_delay_s
 from keda_jobs.errors import JobError, PlatformError
 from keda_jobs.runtime.backoff import Backoff
 from keda_jobs.runtime.shutdown import Shutdown, is_cancelled
@@ -25,18 +25,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Slot:
-    """Place of one row in flight, in one task."""
+    """Place of one call of the handler, in one task."""
 
-    row: ClaimedRow | None = None
-    """The row that the handler is running on."""
+    rows: Sequence[ClaimedRow] = ()
+    """The rows that the handler is running on."""
     began_at: float = 0.0
-    """Start of the row, by `time.monotonic`."""
+    """Start of the call, by `time.monotonic`."""
     cancelled_at: float | None = None
-    """Time at which the row was cancelled by someone who has recorded its outcome."""
+    """Time at which the call was cancelled by someone who has recorded its outcome."""
 
     def end_cancellation(self) -> None:
         """Continue with the next row, unless the task itself was cancelled too."""
-        self.row = self.cancelled_at = None
+        self.rows, self.cancelled_at = (), None
         task = asyncio.current_task()
         if task is not None and task.uncancel() > 0:
             raise asyncio.CancelledError
@@ -69,6 +69,7 @@ class RowRunner:
         self._row = job.row
         self._result = type(None) if job.result is None else job.result
         self._context = context
+        self._chunk = job.chunk or 1
         self._policy = policy
         self._shutdown = shutdown
         self.backoff = Backoff()
@@ -76,60 +77,74 @@ class RowRunner:
         self._slice = TimeSlice()
         self._bugs: set[type[BaseException]] = set()
 
-    async def run(self, waiting: deque[ClaimedRow], results: ResultBuffer, slot: Slot) -> None:
+    async def run(self, rows: BatchRows, slot: Slot) -> None:
         """Run waiting rows in `slot` until there are none or a shutdown is requested.
 
         This is the inner loop, with a hundred thousand rows a second.
         """
         handler, context, row_type, result_type = self._handler, self._context, self._row, self._result
-        time_slice = self._slice
+        waiting, time_slice = rows.waiting, self._slice
         while waiting and not self._shutdown.requested:
             now = time.monotonic()
-            if now > time_slice.ends_at:
-                slot.row = None
-                results.wake_if_full()
-                await time_slice.next()
+            if now > time_slice.ends_at or len(rows.completed) >= rows.look_after:
+                await self._pause(rows, slot)
                 continue
-            claimed = slot.row = waiting.popleft()
-            slot.began_at = now
+            claimed = waiting.popleft()
+            slot.rows, slot.began_at = (claimed,), now
             try:
                 result = await handler(tuple.__new__(row_type, claimed.values), context)
                 if type(result) is not result_type:
                     raise TypeError(f"the handler returned {type(result).__name__}, not {result_type.__name__}")
             except BaseException as error:
-                await self._handle_error(error, claimed, waiting, results, slot)
+                await self._handle_error(error, rows, slot)
             else:
                 if slot.cancelled_at is not None:
                     slot.end_cancellation()
                     continue
-                results.completed.append(CompletedRow(claimed, result or ()))
+                rows.completed.append(CompletedRow(claimed, result or ()))
                 if self.backoff.active:
                     self.backoff.reset()
-        slot.row = None
+        slot.rows = ()
 
-    async def _handle_error(
-        self, error: BaseException, claimed: ClaimedRow, waiting: deque[ClaimedRow], results: ResultBuffer, slot: Slot
-    ) -> None:
-        """Record the failure of a row, or wait where the platform is at fault."""
-        slot.row = None
+    def fail(self, rows: BatchRows, claimed: Sequence[ClaimedRow], error: Exception) -> None:
+        """Record the failure of the handler's call on a row."""
+        rows.failures += [self.failure(row, error) for row in claimed]
+
+    async def _pause(self, rows: BatchRows, slot: Slot) -> None:
+        """Let others run. Return when the next row may start."""
+        slot.rows = ()
+        rows.look()
+        await self._slice.next()
+        if self.backoff.waiting:
+            await self._shutdown.sleep(self.backoff.remaining_s)
+        await rows.wait_to_start(self._shutdown)
+
+    async def _handle_error(self, error: BaseException, rows: BatchRows, slot: Slot) -> None:
+        """Record the failure of the handler's call, or wait where the platform is at fault."""
+        claimed, slot.rows = slot.rows, ()
         if slot.cancelled_at is not None:
             slot.end_cancellation()
         elif isinstance(error, PlatformError):
-            waiting.appendleft(claimed)
-            await self.backoff.wait(str(error), self._shutdown)
+            rows.waiting.extendleft(reversed(claimed))
+            await self._back_off(error)
         elif not isinstance(error, Exception) and is_cancelled():
             raise error
         else:
-            results.failures.append(self._failure_of_handler(claimed, error))
+            self.fail(rows, claimed, self._note_failure(error))
+
+    async def _back_off(self, error: PlatformError) -> None:
+        self._slice.ends_at = 0.0  # no other row starts either
+        await self.backoff.wait(str(error), self._shutdown, asked_s=requested_delay_s(error))
 
     def failure(self, claimed: ClaimedRow, error: Exception) -> Failure:
         """Build the failure of a row by `error`, with the time of its retry."""
         return Failure.of(claimed, self._policy.after_failure(error, claimed.attempts + 1))
 
-    def _failure_of_handler(self, claimed: ClaimedRow, raised: BaseException) -> Failure:
+    def _note_failure(self, raised: BaseException) -> Exception:
+        """Log what looks like a bug, and return the failure."""
         error = failure_of(raised)
         self.backoff.reset()  # the platform let the handler come to an end
         if not isinstance(error, JobError) and type(error) not in self._bugs:
             self._bugs.add(type(error))
             log.error("the handler raised; later %s are not logged", class_name(error), exc_info=error)
-        return self.failure(claimed, error)
+        return error

@@ -54,12 +54,12 @@ async def _rows_with_same_input(
 ) -> set[int]:
     """Lock rows that were changed since the claim. Return the keys of those that have the values the job read."""
     completed_keys = {row.row.key for row in completed}
-    keys = [*completed_keys, *(failure.key for failure in failures)]
-    found = await connection.fetch(sql.unwritten, batch.batch_id, keys, batch.version)
+    inputs = {row.row.key: row.row.values for row in completed}
+    inputs.update((failure.key, failure.values) for failure in failures)
+    found = await connection.fetch(sql.unwritten, batch.batch_id, list(inputs), batch.version)
     if skipped := sum(is_unchanged and key in completed_keys for key, is_unchanged, *_ in found):
         raise ValuesRefused(f"a trigger of the table skipped the update of rows: {skipped}")
-    inputs = {row.key: tuple(row.values) for row in batch.rows}
-    return {key for key, is_unchanged, *values in found if not is_unchanged and tuple(values) == inputs[key]}
+    return {key for key, is_unchanged, *values in found if not is_unchanged and tuple(values) == tuple(inputs[key])}
 
 
 async def _write(

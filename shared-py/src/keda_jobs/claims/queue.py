@@ -78,23 +78,28 @@ class ClaimQueue:
         async with transaction(self._pool) as connection:
             return int(await connection.fetchval(self._sql.claimable))
 
-    async def claim(self, most: int) -> Batch | None:
-        """Claim up to `most` rows. Return None when every claimable row is locked by another claim, or none is left."""
+    async def claim(self, most: int, *, suspects: bool = True) -> Batch | None:
+        """Claim up to `most` rows. Return None when every claimable row is locked by another claim, or none is left.
+
+        Without `suspects` rows are claimed only up to the next ones that may kill their worker, because another batch
+        of the worker would die with them.
+        """
         while True:
             async with self._transaction(BY_RANGE) as connection:
-                range_ids = await select_ranges(connection, self._sql, most)
-                if not range_ids:
+                selection = await select_ranges(connection, self._sql, most, suspects=suspects)
+                if not selection.range_ids:
                     return None
                 [(batch_id, version)] = await connection.fetch(
                     self._sql.insert_batch, self._batch_name, self._pod_name, self._lease
                 )
-                expected = await connection.fetchval(self._sql.hold, batch_id, range_ids)
+                expected = await connection.fetchval(self._sql.hold, batch_id, selection.range_ids)
                 rows = await connection.fetch(self._sql.claim, batch_id)
                 if len(rows) != expected:
                     await self._correct_ranges(connection, batch_id)
                 if rows:
                     await connection.execute(self._sql.set_claimed, batch_id, len(rows), self._lease)
-                    return Batch(batch_id, version, [ClaimedRow(row[0], row[1], row[2:]) for row in rows])
+                    claimed = [ClaimedRow(row[0], row[1], row[2:]) for row in rows]
+                    return Batch(batch_id, version, claimed, selection.is_suspect)
                 await connection.execute(self._sql.release, batch_id)
                 await connection.execute(self._sql.delete_batch, batch_id)
 
@@ -128,8 +133,8 @@ class ClaimQueue:
     async def recover(self) -> int | None:
         """Take one batch with an expired lease and free its rows. Return their number, None if there is no such batch.
 
-        The rows come back in parts that are claimed alone. A batch of a single row counts as a failure of that row, so
-        even a row that kills its worker is tried only up to the limit.
+        The rows come back in parts that are claimed alone. Such a part of a single row counts as a failure of that row,
+        so even a row that kills its worker is tried only up to the limit.
         """
         async with self._transaction(BY_RANGE) as connection:
             expired = await connection.fetchrow(self._sql.take_expired_batch)

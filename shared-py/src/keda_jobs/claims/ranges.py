@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keda_jobs.claims.statements import Statements
 from keda_jobs.postgres import Connection
@@ -21,23 +21,36 @@ class _Range:
     is_suspect: bool
 
 
-async def select_ranges(connection: Connection, sql: Statements, most: int) -> list[int]:
-    """Lock the first free ranges of up to `most` rows in all, splitting the last, and return their ids."""
+@dataclass(slots=True)
+class Selection:
+    """Ranges to claim. A suspect range is alone."""
+
+    range_ids: list[int] = field(default_factory=list)
+    is_suspect: bool = False
+
+
+async def select_ranges(connection: Connection, sql: Statements, most: int, *, suspects: bool = True) -> Selection:
+    """Lock the first free ranges of up to `most` rows in all, splitting the last.
+
+    Without `suspects` the selection ends before the first suspect range.
+    """
     await connection.execute(sql.open_waiting)
-    selected: list[int] = []
+    selection = Selection()
+    selected = selection.range_ids
     rows, keys, step = most, _MOST_KEYS, 1
     while True:
         ranges = [_Range(*record) for record in await connection.fetch(f"FETCH {step} FROM waiting")]
         for waiting in ranges:
-            if rows <= 0 or keys <= 0 or (selected and waiting.is_suspect):
-                return selected
+            if rows <= 0 or keys <= 0 or (waiting.is_suspect and (selected or not suspects)):
+                return selection
             selected.append(await _split_range(connection, sql, waiting, rows))
             rows -= waiting.claimable
             keys -= waiting.hi - waiting.lo + 1
             if waiting.is_suspect:
-                return selected
+                selection.is_suspect = True
+                return selection
         if len(ranges) < step or rows <= 0 or keys <= 0:
-            return selected
+            return selection
         # The number of ranges expected to hold the rest, by the size of those so far. Ranges of one row take one more
         # fetch instead of thousands, and few ranges are locked without being taken.
         step = max(1, rows * len(selected) // (most - rows))

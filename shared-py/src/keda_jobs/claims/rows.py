@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from operator import add
 from typing import Any, NamedTuple, Self
 
@@ -20,11 +20,15 @@ class ClaimedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Claimed rows, owned for as long as the lease is renewed. `version` is the `xmin` that the claim gave its rows."""
+    """Claimed rows, owned for as long as the lease is renewed. `version` is the `xmin` that the claim gave its rows.
+
+    The worker that had the rows of a suspect batch died over them.
+    """
 
     batch_id: int
     version: int
     rows: Sequence[ClaimedRow]
+    is_suspect: bool = False
 
 
 class CompletedRow(NamedTuple):
@@ -36,16 +40,18 @@ class CompletedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed row, retried in `delay_s` seconds, or never where that is None."""
+    """A failed row, retried in `delay_s` seconds, or never where that is None. `values` are those that the job read."""
 
     key: int
     error: str
     delay_s: float | None
+    values: tuple[Any, ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
     def of(cls, row: ClaimedRow, decision: Retry | Dead) -> Self:
         """Build the failure of `row` from the policy's decision."""
-        return cls(row.key, decision.reason, decision.delay_s if isinstance(decision, Retry) else None)
+        delay_s = decision.delay_s if isinstance(decision, Retry) else None
+        return cls(row.key, decision.reason, delay_s, row.values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,7 @@ WHERE held.batch_id = $1 AND row.batch_id = $1 AND row.batch_status = 'processin
         self.take_expired_batch = f"""
 SELECT batch_id, pod_name, claimed - completed - failed - returned AS rows
 FROM {table.expired} ORDER BY lease_expires_at LIMIT 1 FOR UPDATE SKIP LOCKED"""
+        # Others died with this worker, unless it had claimed the row alone.
         self.only_row = f"""
 SELECT row.{key}, row.attempts FROM {queue} AS held JOIN {name} AS row ON row.{key} BETWEEN held.lo AND held.hi
-WHERE held.batch_id = $1 AND row.batch_id = $1 AND row.batch_status = 'processing'"""
+WHERE held.batch_id = $1 AND held.is_suspect AND row.batch_id = $1 AND row.batch_status = 'processing'"""

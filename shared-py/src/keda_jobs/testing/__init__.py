@@ -7,13 +7,15 @@
     result = await run_row(normalize, {"name": "Ada Lovelace", "email": "Ada@Example.com"})
     assert result.written == Profile("Ada Lovelace", "ada@example.com", "example.com", None)
 
+`run_rows` is for a handler that takes many rows.
+
 The fakes pass the same behaviour suite as the real servers (tests/behaviour).
 """
 
 from keda_jobs.testing.broker import InMemoryBroker, InMemoryDelivery
 from keda_jobs.testing.bucket import InMemoryBucket, StoredObject
 from keda_jobs.testing.messages import Result, run_one
-from keda_jobs.testing.rows import RowResult, run_row
+from keda_jobs.testing.rows import RowResult, run_row, run_rows
 
 __all__ = [
     "InMemoryBroker",
@@ -24,4 +26,5 @@ __all__ = [
     "StoredObject",
     "run_one",
     "run_row",
+    "run_rows",
 ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -49,18 +48,36 @@ async def run_row(
 
     Raises `PlatformError` where a worker would wait, and `TypeError` for columns that are not the handler's.
     """
+    [result] = await run_rows(handler, [row], settings=settings, resources=resources, attempts=attempts)
+    return result
+
+
+async def run_rows(
+    handler: Callable[[Any, Any], Awaitable[Any]],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    settings: BatchSettings | None = None,
+    resources: Any = None,
+    attempts: int = 0,
+) -> list[RowResult]:
+    """Run `handler` on `rows`, in chunks if it takes many, and return their results in order. Raises as `run_row`."""
     # An event job and its tests need no PostgreSQL driver.
     from keda_jobs.batch import BatchContext, batch_job
-    from keda_jobs.batch.results import ResultBuffer
-    from keda_jobs.batch.row_runner import RowRunner, Slot
+    from keda_jobs.batch.batch_rows import BatchRows
+    from keda_jobs.batch.chunk_runner import make_runner
+    from keda_jobs.batch.gate import Gate
+    from keda_jobs.batch.row_runner import Slot
     from keda_jobs.claims.rows import ClaimedRow
 
     settings = settings or default_settings(handler, BatchSettings)
     job = batch_job(handler, type(settings), table="tested")
     policy = RetryPolicy(settings.max_attempts, settings.retry_step_s)
-    runner = RowRunner(job, BatchContext(settings, in_thread, resources), policy, FailOnWait(0))
-    results = ResultBuffer()
-    await runner.run(deque([ClaimedRow(1, attempts, job.row(**row))]), results, Slot())
-    if results.failures:
-        return RowResult(None, results.failures[0])
-    return RowResult(results.completed[0].values or None, None)
+    runner = make_runner(job, BatchContext(settings, in_thread, resources), policy, FailOnWait(0))
+    claimed = BatchRows([ClaimedRow(key, attempts, job.row(**row)) for key, row in enumerate(rows, 1)], Gate())
+    await runner.run(claimed, Slot())
+    claimed.close()
+    results: dict[int, RowResult] = {}
+    while (piece := await claimed.next_piece()) is not None:
+        results.update((done.row.key, RowResult(done.values or None, None)) for done in piece.completed)
+        results.update((failure.key, RowResult(None, failure)) for failure in piece.failures)
+    return [results[key] for key in range(1, len(rows) + 1)]

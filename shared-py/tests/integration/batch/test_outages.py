@@ -76,6 +76,29 @@ async def test_an_outage_longer_than_the_lease_costs_the_batch_and_no_row(
     assert {batch["status"] for batch in batches[1:]} == {"completed"}
 
 
+async def test_no_row_starts_during_an_outage_and_only_unwritten_ones_run_again(
+    own_parcels: Parcels, start: Start, control: Control
+) -> None:
+    await own_parcels.insert(spins=2000)
+    worker = start(CLAIM_SIZE="500", LEASE_S="2", CLAIM_TIMEOUT_S="60")
+    await begun(control, 100)
+    await asyncio.to_thread(own_parcels.server.stop_immediately)
+    await until(lambda: worker.messages("WARNING"))
+    started = len(control.runs)
+    await until(lambda: worker.has_logged("other workers take its unwritten rows"))
+    # A slice of the loop has four such rows.
+    assert len(control.runs) <= started + 20
+    started = len(control.runs)
+    await asyncio.to_thread(own_parcels.server.start)
+    await own_parcels.connect()
+    written = await own_parcels.value("SELECT count(*) FROM ledger")
+    control.open_gate()
+    assert await worker.finish() == 0
+    assert await own_parcels.statuses() == {"completed": 2000}
+    assert await own_parcels.written_twice() == []
+    assert len(control.runs) == 2000 + started - written
+
+
 async def test_an_outage_longer_than_the_claim_timeout_ends_the_worker_with_1(
     own_parcels: Parcels, start: Start, control: Control
 ) -> None:

@@ -201,4 +201,4 @@ def batch_keys(batch: Batch | None) -> list[int]:
 
 def failures(batch: Batch, delay_s: float | None, keys: Sequence[int] | None = None) -> list[Failure]:
     """Build failures of the batch's rows, or of those with these keys."""
-    return [Failure(row.key, "it broke", delay_s) for row in batch.rows if keys is None or row.key in keys]
+    return [Failure(row.key, "it broke", delay_s, row.values) for row in batch.rows if keys is None or row.key in keys]

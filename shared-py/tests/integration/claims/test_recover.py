@@ -181,10 +181,36 @@ async def test_a_row_that_killed_its_worker_alone_waits_for_a_retry(queue: Queue
     worker, _ = await claim_new(queue, 1)
     await queue.expire_leases()
     assert await worker.recover() == 1
+    suspect = await worker.claim(10)
+    assert suspect is not None
+    assert suspect.is_suspect
+    await queue.expire_leases()
+    assert await worker.recover() == 1
     assert await worker.claim(10) is None
     [row] = await queue.rows("attempts, batch_status, next_attempt_at BETWEEN now() AND now() + '1 minute'")
     assert row == (1, "failed", True)
-    assert await queue.batches() == [BatchRow("abandoned", 1, 0, 1, 0, 0, "the lease of pod-1 expired")]
+    assert await queue.batches() == [
+        BatchRow("abandoned", 1, 0, 0, 0, 1, "the lease of pod-1 expired"),
+        BatchRow("abandoned", 1, 0, 1, 0, 0, "the lease of pod-1 expired"),
+    ]
+
+
+async def test_the_last_row_of_a_dead_workers_batch_is_not_at_fault(queue: QueueHarness) -> None:
+    worker, batch = await claim_new(queue, 10)
+    await worker.settle(batch, queue.results(batch.rows[:9]), [])
+    await queue.expire_leases()
+    assert await worker.recover() == 1
+    assert await queue.rows("batch_status, attempts", "batch_status <> 'completed'") == [("pending", 0)]
+
+
+async def test_suspect_rows_are_not_claimed_beside_others(queue: QueueHarness) -> None:
+    worker, _ = await claim_new(queue, 1)
+    await queue.expire_leases()
+    await worker.recover()
+    await queue.insert(range(101, 111))
+    assert await worker.claim(5, suspects=False) is None
+    assert batch_keys(await worker.claim(5)) == [1]
+    assert batch_keys(await worker.claim(5, suspects=False)) == [101, 102, 103, 104, 105]
 
 
 async def test_recovering_a_single_row_that_was_deleted_works(queue: QueueHarness) -> None:

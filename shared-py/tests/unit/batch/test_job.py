@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import pytest
 
+from keda_jobs import Permanent
 from keda_jobs.batch import BatchContext, BatchSettings, batch_job
 
 
@@ -47,6 +48,48 @@ def test_the_job_is_named_after_the_package_of_its_handler(monkeypatch: pytest.M
     assert batch_job(pack, BatchSettings, table="orders").name == "keda-jobs"
 
 
+async def pack_all(_orders: list[Order], _job: BatchContext) -> list[Parcel | Permanent]:
+    return []
+
+
+async def look_at_all(_orders: Sequence[Order], _job: BatchContext) -> Sequence[None]:
+    return []
+
+
+async def refuse_some(_orders: list[Order], _job: BatchContext) -> list[ValueError | KeyError | None]:
+    return []
+
+
+def test_a_handler_of_a_list_takes_many_rows() -> None:
+    job = batch_job(pack_all, BatchSettings, table="orders", chunk=7)
+    assert (job.row, job.result, job.chunk) == (Order, Parcel, 7)
+    for handler in (look_at_all, refuse_some):
+        job = batch_job(handler, BatchSettings, table="orders")
+        assert (job.row, job.result, job.chunk) == (Order, None, 100)
+    assert batch_job(pack, BatchSettings, table="orders").chunk is None
+
+
+def test_an_empty_chunk_is_refused() -> None:
+    with pytest.raises(ValueError, match="chunk of 0 rows"):
+        batch_job(pack_all, BatchSettings, table="orders", chunk=0)
+
+
+async def of_many_to_one(_orders: list[Order], _job: BatchContext) -> Parcel:
+    return Parcel(1)
+
+
+async def of_many_to_either(_orders: list[Order], _job: BatchContext) -> list[Parcel | None]:
+    return []
+
+
+async def of_many_to_errors(_orders: list[Order], _job: BatchContext) -> list[ValueError]:
+    return []
+
+
+async def of_dicts(_orders: list[dict[str, Any]], _job: BatchContext) -> list[None]:
+    return []
+
+
 async def of_a_dict(_order: dict[str, Any], _job: BatchContext) -> None: ...
 
 
@@ -76,6 +119,10 @@ def at_once(_order: Order, _job: BatchContext) -> Parcel:
         (to_a_dict, "to_a_dict must be annotated to return"),
         (to_anything, "to_anything must be annotated to return"),
         (at_once, "at_once must be an async function"),
+        (of_many_to_one, "of_many_to_one must be annotated to return"),
+        (of_many_to_either, "of_many_to_either must be annotated to return"),
+        (of_many_to_errors, "of_many_to_errors must be annotated to return"),
+        (of_dicts, "first parameter of of_dicts"),
     ],
 )
 def test_a_signature_without_columns_is_refused(handler: Any, reason: str) -> None:

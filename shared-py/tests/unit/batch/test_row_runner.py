@@ -7,17 +7,18 @@ import contextlib
 import itertools
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 import pytest
 
 from keda_jobs import Permanent
 from keda_jobs.batch import BatchContext, BatchSettings, batch_job
-from keda_jobs.batch.results import ResultBuffer
+from keda_jobs.batch.batch_rows import BatchRows, Piece
+from keda_jobs.batch.gate import Gate
 from keda_jobs.batch.row_runner import RowRunner, Slot
 from keda_jobs.batch.row_tasks import RowTasks
-from keda_jobs.claims.rows import ClaimedRow
+from keda_jobs.claims.rows import ClaimedRow, Failure
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.errors import StoreUnavailable
 from keda_jobs.runtime.cpu import CpuPool
@@ -38,25 +39,36 @@ class Bench:
         settings = BatchSettings.model_validate({"pg_dsn": "postgresql://nowhere/test", "workers": workers})
         job = batch_job(handler, BatchSettings, table="orders")
         self.shutdown = Shutdown(grace_s=60)
-        self.waiting = deque(ClaimedRow(number, 0, (number,)) for number in range(rows))
-        self.results = ResultBuffer()
+        self.rows = BatchRows([ClaimedRow(number, 0, (number,)) for number in range(rows)], Gate())
         self.runner = RowRunner(job, BatchContext(settings, CpuPool(), None), RetryPolicy(3, 60), self.shutdown)
 
     async def run(self) -> None:
-        await self.runner.run(self.waiting, self.results, Slot())
+        await self.runner.run(self.rows, Slot())
 
     async def run_limited(self, workers: int, timeout_s: float) -> None:
         tasks = RowTasks(
-            lambda slot: self.runner.run(self.waiting, self.results, slot),
-            lambda row, error: self.results.failures.append(self.runner.failure(row, error)),
+            lambda slot: self.runner.run(self.rows, slot),
+            lambda claimed, error: self.runner.fail(self.rows, claimed, error),
             timeout_s,
+            asyncio.Semaphore(workers),
         )
-        tasks.start(workers)
-        await tasks.finish()
+        await tasks.run(workers)
+
+    @property
+    def waiting(self) -> deque[ClaimedRow]:
+        return self.rows.waiting
 
     @property
     def done(self) -> list[int]:
-        return [completed.row.key for completed in self.results.completed]
+        return [completed.row.key for piece in self._pieces() for completed in piece.completed]
+
+    @property
+    def failures(self) -> list[Failure]:
+        return [failure for piece in self._pieces() for failure in piece.failures]
+
+    def _pieces(self) -> Sequence[Piece]:
+        self.rows.look()
+        return self.rows._pieces
 
 
 async def succeed(_order: Order, _job: BatchContext) -> None:
@@ -120,7 +132,7 @@ async def test_an_unavailable_platform_costs_no_row_and_no_attempt(caplog: pytes
     with caplog.at_level(logging.INFO):
         await bench.run()
     assert bench.done == [0, 1, 2]
-    assert not bench.results.failures
+    assert not bench.failures
     messages = [record.message for record in caplog.records]
     assert all("(attempt not counted): the store is unavailable" in line for line in messages[:-1])
     assert messages[-1] == "resuming after 2 failed tries"
@@ -135,7 +147,7 @@ async def test_a_shutdown_request_ends_the_backoff_and_leaves_the_row() -> None:
     await bench.run()
     assert len(bench.waiting) == 3
     assert not bench.done
-    assert not bench.results.failures
+    assert not bench.failures
 
 
 async def test_cancelling_the_task_fails_no_row() -> None:
@@ -151,7 +163,7 @@ async def test_cancelling_the_task_fails_no_row() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not bench.results.failures
+    assert not bench.failures
 
 
 async def test_a_handler_that_cancels_its_own_task_fails_its_row_only() -> None:
@@ -164,7 +176,7 @@ async def test_a_handler_that_cancels_its_own_task_fails_its_row_only() -> None:
     bench = Bench(cancel, 3)
     await bench.run()
     assert bench.done == [0, 2]
-    [failure] = bench.results.failures
+    [failure] = bench.failures
     assert (failure.key, failure.error, failure.delay_s) == (1, "HandlerQuit: the handler raised CancelledError", 60)
 
 
@@ -176,7 +188,7 @@ async def test_bugs_are_logged_once_for_each_class_and_failures_never(caplog: py
 
     bench = Bench(fail, len(errors))
     await bench.run()
-    assert len(bench.results.failures) == 5
+    assert len(bench.failures) == 5
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [KeyError, ZeroDivisionError]
     assert len(caplog.records) == 2
 
@@ -190,7 +202,7 @@ async def test_a_result_of_another_type_is_a_failure() -> None:
 
     bench = Bench(declared, 1)
     await bench.run()
-    [failure] = bench.results.failures
+    [failure] = bench.failures
     assert failure.error == "TypeError: the handler returned int, not NoneType"
 
 
@@ -221,7 +233,7 @@ async def test_a_row_that_hangs_fails_after_its_time_and_the_others_are_done(
     bench = Bench(handle, 6)
     await bench.run_limited(1, 0.05)
     assert bench.done == [0, 2, 3, 5]
-    assert [(failure.key, failure.error, failure.delay_s) for failure in bench.results.failures] == [
+    assert [(failure.key, failure.error, failure.delay_s) for failure in bench.failures] == [
         (key, "HandlerTimeout: no result after 0.05 s", 60) for key in (1, 4)
     ]
 
@@ -240,14 +252,14 @@ async def test_a_row_that_ignores_its_cancellation_is_left_behind(
     bench = Bench(handle, 4)
     await bench.run_limited(1, 0.05)
     assert bench.done == [0, 2, 3]
-    assert [failure.key for failure in bench.results.failures] == [1]
+    assert [failure.key for failure in bench.failures] == [1]
     assert "the handler ignores its cancellation and is left behind" in caplog.text
     bench.waiting.append(ClaimedRow(9, 0, (9,)))
     released.set()
     await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=10)
     # The task that was left behind has ended, with its row and without another.
     assert bench.done == [0, 2, 3]
-    assert len(bench.waiting) == len(bench.results.failures) == 1
+    assert len(bench.waiting) == len(bench.failures) == 1
 
 
 async def test_time_runs_while_a_shutdown_waits_for_rows_in_flight() -> None:
@@ -257,7 +269,7 @@ async def test_time_runs_while_a_shutdown_waits_for_rows_in_flight() -> None:
 
     bench = Bench(handle, 3)
     await bench.run_limited(1, 0.05)
-    assert [failure.key for failure in bench.results.failures] == [0]
+    assert [failure.key for failure in bench.failures] == [0]
     assert len(bench.waiting) == 2
 
 
@@ -269,4 +281,4 @@ async def test_waiting_for_the_platform_uses_up_no_time() -> None:
     bench = Bench(handle, 2)
     await bench.run_limited(1, 0.05)
     assert bench.done == [0, 1]
-    assert not bench.results.failures
+    assert not bench.failures

@@ -32,7 +32,7 @@ HTTP_PORT=0 .venv/bin/python -m <package>
 | no name | `failed` permanently, at once, with `Invalid` and the field |
 | any other error in the handler, or a value that the table refuses | only that row is claimable again after n × `RETRY_STEP_S`. After `MAX_ATTEMPTS` attempts it is `failed` permanently |
 | the worker dies | its rows are claimable again after `LEASE_S` |
-| PostgreSQL is unavailable | the worker backs off and tries again, up to `CLAIM_TIMEOUT_S` for a claim and `LEASE_S` for claimed rows |
+| PostgreSQL is unavailable | no row starts until its result can be written. The worker backs off and tries again, for `LEASE_S` while it has rows and then for `CLAIM_TIMEOUT_S` |
 
 ## Table
 
