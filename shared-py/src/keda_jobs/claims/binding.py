@@ -49,11 +49,12 @@ async def read_column_types(connection: Connection, table: ClaimTable) -> dict[s
         raise Misconfigured(f"{table.name} has no column {', '.join(missing)}; apply the job's schema first")
     if arrays := [column for column in table.writes if types[column].endswith("[]")]:
         raise Misconfigured(f"a claim queue cannot write {table.name}.{', '.join(arrays)}: arrays are not supported")
-    await _check_obstacles(connection, table)
+    await check_obstacles(connection, table)
     return types
 
 
-async def _check_obstacles(connection: Connection, table: ClaimTable) -> None:
+async def check_obstacles(connection: Connection, table: ClaimTable) -> None:
+    """Raise `Misconfigured` when rows of the table may be hidden from this role, or may be missing in the queue."""
     [(hides_rows, triggers_off, is_subscribed, role)] = await connection.fetch(
         _OBSTACLES, table.sql_name, list(table.triggers)
     )
@@ -65,7 +66,7 @@ async def _check_obstacles(connection: Connection, table: ClaimTable) -> None:
     if triggers_off:
         raise Misconfigured(
             f"rows of {table.name} may be missing in its queue, because triggers are off: {', '.join(triggers_off)};"
-            f" ALTER TABLE {table.sql_name} ENABLE ALWAYS TRIGGER each of them, then SELECT {table.queue}_rebuild()"
+            f" ALTER TABLE {table.sql_name} ENABLE ALWAYS TRIGGER each of them, then keda-jobs batch check --repair"
         )
     if is_subscribed:
         raise Misconfigured(

@@ -12,15 +12,21 @@ from keda_jobs.claims.table import ClaimTable, quote
 _PLAN = {"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_mergejoin": "off", "jit": "off"}
 SEE_ALL_ROWS = {"row_security": "off"}
 """Setting that makes a statement fail where a policy hides rows from it: they would be taken for deleted."""
-_ALWAYS = {**_PLAN, **SEE_ALL_ROWS}
+BY_INDEX = {**_PLAN, **SEE_ALL_ROWS}
+"""Settings that every statement on rows needs."""
 # Tells the table's triggers that the ranges are maintained here. They do it for everyone else's changes.
 _MAINTAINS_RANGES = {"keda_jobs.claims": "on"}
-BY_RANGE = {**_ALWAYS, **_MAINTAINS_RANGES, "enable_hashjoin": "off"}
+BY_RANGE = {**BY_INDEX, **_MAINTAINS_RANGES, "enable_hashjoin": "off"}
 """Settings for a claim's plan: look up the rows of each held range by the key's index."""
-BY_KEYS = {**_ALWAYS, **_MAINTAINS_RANGES, "enable_nestloop": "off"}
+BY_KEYS = {**BY_INDEX, **_MAINTAINS_RANGES, "enable_nestloop": "off"}
 """Settings for a completion's plan: find the rows in one index scan, join the values by a hash."""
 
 SET_LOCAL = "SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS setting (name, value)"
+
+
+def held_by_python(time: str) -> str:
+    """Write the expression of the time nearest to `time` that Python can hold. `time` is never null."""
+    return f"least(greatest({time}, '0001-01-02'), '9999-12-30')"
 
 
 class Statements:

@@ -43,7 +43,7 @@ def status(
     settings = nats_settings(server)
     as_json = status_json if json_ else None
 
-    async def read(_announce: object) -> Overview:
+    async def read() -> Overview:
         async with connect(settings, name="keda-jobs-cli", wait=False) as connection:
             return await read_overview(connection)
 

@@ -18,7 +18,7 @@ from keda_jobs.errors import PlatformError
 from keda_jobs.runtime.shutdown import cancel_on, wait_for
 
 T = TypeVar("T")
-Read = Callable[[Callable[[str], None]], Coroutine[Any, Any, T]]
+Read = Callable[[], Coroutine[Any, Any, T]]
 View = Callable[[T], RenderableType]
 AsJson = Callable[[T], dict[str, Any]]
 WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Refresh every two seconds, until Ctrl-C.")]
@@ -28,7 +28,7 @@ _EVERY_S = 2.0
 
 def show(read: Read[T], view: View[T], as_json: AsJson[T] | None) -> None:
     """Show once what `read` returns, as JSON if that is wanted."""
-    current = asyncio.run(read(print_err))
+    current = asyncio.run(read())
     if as_json:
         print_json(as_json(current))
     else:
@@ -43,18 +43,18 @@ async def watch(read: Read[T], *, screen: View[T], lines: View[T], as_json: AsJs
     terminal = console()
     live = Live(console=terminal, screen=True, auto_refresh=False) if terminal.is_terminal and not as_json else None
 
-    def announce(line: str, style: str = "") -> None:
+    def complain(line: str) -> None:
         if live:
-            live.update(Text(sanitize(line), style=style), refresh=True)
+            live.update(Text(sanitize(line), style="red"), refresh=True)
         else:
             print_err(line)
 
     with interruptible() as stop, live or nullcontext():
         while not stop.is_set():
             try:
-                current = await cancel_on(stop, read(announce))
+                current = await cancel_on(stop, read())
             except PlatformError as error:
-                announce(f"{error}; trying again", style="red")
+                complain(f"{error}; trying again")
             else:
                 if current is None:
                     return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,21 +10,21 @@ from datetime import datetime, timedelta
 from keda_jobs.claims import ClaimTable
 from keda_jobs.postgres import Connection, open_connection, translate_all_errors
 from keda_jobs.settings import PgSettings
-from keda_jobs.status.queues import find_queue, read_claimable
-from keda_jobs.status.row_counts import (
-    FullCount,
-    QueueTotals,
-    RowCounts,
-    apply_delta,
-    count_rows,
-    read_totals,
-    time_left,
+from keda_jobs.status.queues import (
+    BatchTotals,
+    LastCheck,
+    RangeTotals,
+    find_queue,
+    read_batches,
+    read_claimable,
+    read_last_check,
+    read_ranges,
 )
+from keda_jobs.status.row_counts import Failures, RowCounts, read_failures, time_left
 
 _RATE_INTERVAL = timedelta(seconds=60)
-_MANY_ROWS = 5_000_000
-# A full count may take at most a hundredth of the time of a watch.
-_PAUSE_PER_COUNT = 100
+# Reading the failed rows may take at most a hundredth of the time of a watch.
+_PAUSE_PER_READ = 100
 
 _ESTIMATE = "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass($1)"
 
@@ -77,13 +77,15 @@ class BatchStatus:
     claimable: int
     running: tuple[RunningBatch, ...]
     rows_per_s: float
-    totals: QueueTotals
-    full_count: FullCount
+    next_due: datetime | None
+    last_due: datetime | None
+    failures: Failures
+    last_check: LastCheck | None
 
     @property
     def time_left(self) -> timedelta | None:
         """Estimated time until all rows are done, None without a rate."""
-        last_due = self.totals.last_due
+        last_due = self.last_due
         return time_left(self.counts, self.rows_per_s, last_due - self.now if last_due else None)
 
 
@@ -95,12 +97,11 @@ async def open_database(settings: PgSettings) -> AsyncIterator[Connection]:
             yield connection
 
 
-async def announce_full_scan(connection: Connection, table: ClaimTable, announce: Callable[[str], None]) -> None:
-    """Announce that all rows are read, if that takes more than a second or two."""
+async def estimate_rows(connection: Connection, table: ClaimTable) -> int | None:
+    """Return the number of rows that PostgreSQL's statistics tell, None without statistics."""
     async with connection.transaction():
-        rows = await connection.fetchval(_ESTIMATE, table.sql_name)
-    if rows >= _MANY_ROWS:
-        announce(f"reading about {rows:,} rows of {table.name}")
+        rows = int(await connection.fetchval(_ESTIMATE, table.sql_name))
+    return rows if rows >= 0 else None
 
 
 async def find_queue_and_time(connection: Connection, batch_name: str | None) -> tuple[ClaimTable, datetime]:
@@ -110,44 +111,52 @@ async def find_queue_and_time(connection: Connection, batch_name: str | None) ->
 
 
 class StatusReader:
-    """Reader of a status that changes. It reads all rows the first time, and again for the reasons of new failures."""
+    """Reader of a status that changes. It reads no rows but the failed ones, and those only now and then."""
 
     def __init__(self, settings: PgSettings, batch_name: str | None) -> None:
         self._settings = settings
         self._batch_name = batch_name
-        self._full_count: FullCount | None = None
+        self._failures: Failures | None = None
+        self._permanently = 0
 
-    async def read(self, announce: Callable[[str], None]) -> BatchStatus:
-        """Read the status now, and announce a full scan. Raises `DatabaseUnavailable`, `Misconfigured`."""
+    async def read(self) -> BatchStatus:
+        """Read the status now. Raises `DatabaseUnavailable`, `Misconfigured`."""
         async with (
             open_database(self._settings) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             now: datetime = await connection.fetchval("SELECT now()")
             table = await find_queue(connection, self._batch_name)
-            totals = await read_totals(connection, table)
-            counts = self._known_counts(totals.counts, now)
-            if counts is None or self._full_count is None:
-                await announce_full_scan(connection, table, announce)
-                self._full_count = await count_rows(connection, table, totals.counts, now)
-                counts = self._full_count.counts
+            batches, ranges = await read_batches(connection, table), await read_ranges(connection, table)
+            failures = await self._read_failures(connection, table, now, batches)
             running = await connection.fetch(_RUNNING.format(table.batches))
             return BatchStatus(
                 now=now,
                 table=table,
-                counts=counts,
+                counts=self._counts(batches, ranges, failures),
                 claimable=await read_claimable(connection, table),
                 running=tuple(RunningBatch(*row) for row in running),
                 rows_per_s=await connection.fetchval(_RATE.format(table.batches), _RATE_INTERVAL),
-                totals=totals,
-                full_count=self._full_count,
+                next_due=ranges.next_due,
+                last_due=ranges.last_due,
+                failures=failures,
+                last_check=await read_last_check(connection, table),
             )
 
-    def _known_counts(self, totals: RowCounts, now: datetime) -> RowCounts | None:
-        """Return the counts if they are known without reading all rows."""
-        known = self._full_count
-        counts = apply_delta(known.counts, known.totals, totals) if known else None
-        if known is None or counts is None or counts.failed == known.counts.failed:
-            return counts
-        pause_elapsed = (now - known.at).total_seconds() > _PAUSE_PER_COUNT * known.duration_s
-        return None if pause_elapsed else counts
+    async def _read_failures(
+        self, connection: Connection, table: ClaimTable, now: datetime, batches: BatchTotals
+    ) -> Failures:
+        known = self._failures
+        if known is None or (now - known.at).total_seconds() > _PAUSE_PER_READ * known.duration_s:
+            self._failures = known = await read_failures(connection, table, now)
+            self._permanently = batches.failed_permanently
+        return known
+
+    def _counts(self, batches: BatchTotals, ranges: RangeTotals, failures: Failures) -> RowCounts:
+        return RowCounts(
+            pending=ranges.pending,
+            processing=batches.processing,
+            completed=batches.completed,
+            waiting=ranges.waiting,
+            failed_permanently=max(0, failures.permanently + batches.failed_permanently - self._permanently),
+        )

@@ -9,6 +9,7 @@ from datetime import datetime
 from keda_jobs.claims import ClaimTable
 from keda_jobs.claims.failed_rows import POD_NAME
 from keda_jobs.claims.registry import list_queues
+from keda_jobs.claims.statements import held_by_python
 from keda_jobs.errors import Misconfigured
 from keda_jobs.postgres import Connection
 
@@ -61,6 +62,14 @@ class RangeTotals:
     last_due: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class LastCheck:
+    """What the last `keda-jobs batch check` left: rows that no worker gets."""
+
+    checked_at: datetime
+    stranded_rows: int
+
+
 async def find_queue(connection: Connection, batch_name: str | None) -> ClaimTable:
     """Return the queue of that batch job, or the only one. Raises `Misconfigured`, with the choices."""
     queues = {table.batch_name: table for table in await list_queues(connection)}
@@ -92,8 +101,16 @@ SELECT
   coalesce(sum(claimable) FILTER (WHERE batch_status = 'pending'), 0)::bigint AS pending,
   coalesce(sum(claimable) FILTER (WHERE batch_status = 'failed'), 0)::bigint AS waiting,
   coalesce(sum(claimable) FILTER (WHERE next_attempt_at > now()), 0)::bigint AS not_due,
-  min(next_attempt_at) FILTER (WHERE batch_status = 'failed') AS next_due,
-  max(next_attempt_at) FILTER (WHERE batch_status = 'failed') AS last_due
+  min({held_by_python("next_attempt_at")}) FILTER (WHERE batch_status = 'failed') AS next_due,
+  max({held_by_python("next_attempt_at")}) FILTER (WHERE batch_status = 'failed') AS last_due
 FROM {table.queue} WHERE batch_id IS NULL"""
     )
     return RangeTotals(**row)
+
+
+async def read_last_check(connection: Connection, table: ClaimTable) -> LastCheck | None:
+    """Read the last check of the queue, if there was one."""
+    found = await connection.fetch(
+        f"SELECT checked_at, stranded_rows FROM {table.queue}_checks ORDER BY checked_at DESC LIMIT 1"
+    )
+    return LastCheck(*found[0]) if found else None

@@ -69,7 +69,7 @@ async def _shared(server: PostgresServer, database: str, example: ExampleTable) 
     queue = QueueHarness(server, database, example, await asyncpg.connect(server.dsn_of(database)))
     yield queue
     await queue.close()
-    emptied = f"{example.table.name}, {example.table.queue}, keda_jobs.batch_jobs"
+    emptied = f"{example.table.name}, {example.table.queue}, {example.table.queue}_checks, keda_jobs.batch_jobs"
     await _run(server.dsn_of(database), f"TRUNCATE {emptied} RESTART IDENTITY")
 
 

@@ -149,7 +149,6 @@ async def test_keys_like_snowflakes_are_claimed(users: QueueHarness) -> None:
     await worker.close(batch)
     await users.make_due()
     assert await users.drain(worker) == len(keys) + len(edges)
-    assert await users.owner.fetchval("SELECT keda_jobs.users_queue_rebuild()") == 0
 
 
 async def test_a_claim_of_rows_far_apart_reads_a_million_keys_at_most(users: QueueHarness) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -9,6 +10,7 @@ from contextlib import suppress
 import pytest
 
 from keda_jobs.claims import Batch, ClaimQueue, Failure, LeaseLost
+from keda_jobs.claims.check import QueueCheck
 
 from .harness import QueueHarness
 
@@ -30,7 +32,7 @@ class Walk:
         steps: list[tuple[int, Callable[[], Awaitable[object]]]] = [
             (3, self._insert), (5, self._claim), (8, self._settle), (3, self._close), (1, self._expire),
             (3, self._recover), (2, self._reset), (1, self._put_off), (1, self._give_up), (2, self._delete),
-            (2, self._queue.make_due), (1, self._rebuild),
+            (2, self._queue.make_due), (1, self._repair),
         ]  # fmt: skip
         [(_, step)] = self._random.choices(steps, [weight for weight, _ in steps])
         await step()
@@ -110,8 +112,9 @@ class Walk:
         table = self._queue.table
         await self._queue.owner.execute(f"DELETE FROM {table.name} WHERE {table.key} = ANY($1)", keys)
 
-    async def _rebuild(self) -> None:
-        await self._queue.owner.execute(f"SELECT {self._queue.table.queue}_rebuild()")
+    async def _repair(self) -> None:
+        checks = QueueCheck(self._queue.owner, self._queue.table, repair=True).run(asyncio.Event())
+        assert [step async for step in checks][-1].stranded_rows == 0
 
 
 @pytest.mark.parametrize("seed", range(6))

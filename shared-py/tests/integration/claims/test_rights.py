@@ -32,7 +32,7 @@ _SECRET = "p4ss'w\"ord \\ $1"
         "SELECT * FROM others",
         "SELECT * FROM keda_jobs.batch_migrations",
         "DELETE FROM keda_jobs.batch_queues",
-        "SELECT keda_jobs.users_queue_rebuild()",
+        "DELETE FROM keda_jobs.users_queue_checks",
         "CREATE TABLE mine (a text)",
         "ALTER TABLE users ADD COLUMN a text",
         "DROP TABLE keda_jobs.users_queue",
@@ -52,7 +52,7 @@ async def test_a_worker_may_not(own_users: QueueHarness, forbidden: str) -> None
         "SELECT * FROM users",
         "SELECT * FROM keda_jobs.users_queue",
         "SELECT * FROM batch_jobs",
-        "SELECT keda_jobs.users_queue_rebuild()",
+        "SELECT * FROM keda_jobs.users_queue_checks",
     ],
 )
 async def test_the_scaler_may_not(users: QueueHarness, forbidden: str) -> None:
@@ -68,7 +68,7 @@ async def test_the_scaler_may_not(users: QueueHarness, forbidden: str) -> None:
         "DELETE FROM keda_jobs.batch_jobs",
         "UPDATE keda_jobs.batch_jobs SET error = 'x'",
         "DELETE FROM keda_jobs.users_queue",
-        "SELECT keda_jobs.users_queue_rebuild()",
+        "INSERT INTO keda_jobs.users_queue_checks (stranded_rows) VALUES (0)",
         "CREATE TABLE mine (a text)",
         "SET ROLE keda_jobs_owner",
     ],
@@ -88,6 +88,7 @@ async def test_the_exporter_reads_queue_records_within_limits(users: QueueHarnes
         "keda_jobs.users_batches",
         "batch_jobs",
         "keda_jobs.users_queue",
+        "keda_jobs.users_queue_checks",
         "keda_jobs.users_claimable",
     ):
         await exporter.fetch(f"SELECT * FROM {source}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import dataclasses
 import json
 import random
 import signal
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from keda_jobs.claims import ClaimTable, schema
-from keda_jobs.postgres import open_connection
+from keda_jobs.postgres import Connection, open_connection
 from keda_jobs.status import batch as batch_status
 from keda_jobs.status.batch import StatusReader
 from stack import PostgresServer, until
@@ -146,15 +148,14 @@ def test_the_eta_includes_the_last_waiting_retry(batch_cli: Cli, batch_table: Ba
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_watch_counts_once_and_stays_exact_through_random_changes(
+def test_the_status_agrees_with_a_full_count_through_random_changes(
     batch_cli: Cli, batch_table: BatchTable, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(batch_status, "_PAUSE_PER_COUNT", 1e9)
+    monkeypatch.setattr(batch_status, "_PAUSE_PER_READ", 1e9)
     chance = random.Random(seed)
     batch_table.fill()
-    announced: list[str] = []
     reader = StatusReader(batch_table.settings, None)
-    counted_at = asyncio.run(reader.read(announced.append)).full_count.at
+    read_at = asyncio.run(reader.read()).failures.at
     highest, batches = 10, []
 
     for _ in range(25):
@@ -177,38 +178,106 @@ def test_a_watch_counts_once_and_stays_exact_through_random_changes(
                 batch_cli("batch", "retry", "--yes", *keys, chance.choice(("--given-up", "--waiting")))
             case "due":
                 batch_table.make_due()
-        watched = asyncio.run(reader.read(announced.append))
-        recounted = asyncio.run(StatusReader(batch_table.settings, None).read(announced.append))
-        assert watched.counts == recounted.counts
-        assert watched.full_count.at == counted_at, "the rows were not read again"
+        watched = asyncio.run(reader.read())
+        counted = collections.Counter(batch_table.statuses().values())
+        names = ("pending", "processing", "completed", "waiting", "failed permanently")
+        assert dataclasses.astuple(watched.counts) == tuple(counted[name] for name in names)
+        assert asyncio.run(StatusReader(batch_table.settings, None).read()).counts == watched.counts
+        assert watched.failures.at == read_at, "the failed rows were not read again"
         batch_table.check()
 
 
-def test_a_watch_counts_again_for_new_failures_after_a_pause(
+def test_a_watch_reads_failed_rows_again_after_a_pause(
     batch_table: BatchTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch_table.insert(1, 2, 3)
     reader = StatusReader(batch_table.settings, None)
-    monkeypatch.setattr(batch_status, "_PAUSE_PER_COUNT", 0)
-    first = asyncio.run(reader.read(print))
-    batch_table.settle(batch_table.claim(1))
-    second = asyncio.run(reader.read(print))
-    batch_table.settle(batch_table.claim(1), permanently=(2,), error="Bad")
-    third = asyncio.run(reader.read(print))
+    monkeypatch.setattr(batch_status, "_PAUSE_PER_READ", 1e9)
+    first = asyncio.run(reader.read())
+    batch_table.settle(batch_table.claim(1), permanently=(1,), error="Bad")
+    second = asyncio.run(reader.read())
+    monkeypatch.setattr(batch_status, "_PAUSE_PER_READ", 0)
+    third = asyncio.run(reader.read())
 
-    assert first.full_count.at == second.full_count.at < third.full_count.at
-    assert [one.reason for one in third.full_count.reasons] == ["Bad"]
+    assert first.failures == second.failures
+    assert [one.reason for one in third.failures.reasons] == ["Bad"]
+    assert second.counts == third.counts
 
 
-def test_a_truncated_table_is_counted_again(batch_table: BatchTable) -> None:
+def test_a_truncated_table_has_nothing_left(batch_table: BatchTable) -> None:
     batch_table.fill()
     reader = StatusReader(batch_table.settings, None)
-    assert asyncio.run(reader.read(print)).counts.total == 10
+    assert asyncio.run(reader.read()).counts.total == 10
 
     batch_table.rows("TRUNCATE words")
     batch_table.rows("DELETE FROM keda_jobs.batch_jobs")
 
-    assert asyncio.run(reader.read(print)).counts.total == 0
+    assert asyncio.run(reader.read()).counts.total == 0
+
+
+_FAR = ("infinity", "-infinity", "4713-01-01 BC", "0001-01-01", "9999-12-31 23:59:59.999999-14", "20204-01-01")
+
+
+def test_times_that_python_cannot_hold_are_shown_and_retried(batch_cli: Cli, batch_table: BatchTable) -> None:
+    batch_table.insert(*range(1, len(_FAR) + 1))
+    batch_table.settle(batch_table.claim(10), waiting=range(1, len(_FAR) + 1), error="TimeoutError: no answer")
+    for key, moment in enumerate(_FAR, 1):
+        batch_table.rows("UPDATE words SET next_attempt_at = $2::text::timestamptz WHERE word_id = $1", key, moment)
+
+    found = status(batch_cli)
+    assert (found["rows"]["waiting"], found["rows"]["given_up"], found["claimable"]) == (5, 1, 3)
+    assert found["next_retry_at"] == "0001-01-02T00:00:00+00:00"
+    assert found["reasons"] == [{"reason": "TimeoutError: no answer", "rows": 6, "given_up": 1}]
+    shown = batch_cli("batch", "failures", "--json").json
+    assert [row["given_up"] for row in shown] == [True, *[False] * 5]
+    assert shown[5]["next_attempt_at"] == "9999-12-30T00:00:00+00:00"
+    for command in (("status",), ("status", "--json"), ("failures",), ("retry", "--all", "--dry-run")):
+        assert batch_cli("batch", *command).code == 0
+    assert batch_cli("batch", "retry", "--all", "--yes", "--json").json["reset"] == 6
+    batch_table.check()
+
+
+def test_only_failed_rows_are_read(batch_cli: Cli, batch_table: BatchTable) -> None:
+    """Compare the pages of the table that a command reads with those that the table has."""
+    batch_table.rows("ALTER TABLE words SET (autovacuum_enabled = off)")
+    batch_table.insert(*range(1, 8001))
+    batch_table.settle(batch_table.claim(8000), permanently=(5, 500), waiting=(50,))
+    ((size,),) = batch_table.rows("SELECT pg_relation_size('words') / current_setting('block_size')::int")
+
+    async def pages_read(connection: Connection) -> int:
+        """Wait until the other server processes have ended, which report their numbers then."""
+
+        async def is_alone() -> bool:
+            others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = $1"
+            return bool(await connection.fetchval(others, "client backend") == 1)
+
+        await until(is_alone)
+        return int(
+            await connection.fetchval(
+                "SELECT heap_blks_read + heap_blks_hit FROM pg_statio_user_tables WHERE relname = 'words'"
+            )
+        )
+
+    before = batch_table.do(pages_read)
+    for command in (("status",), ("failures",), ("failures", "--limit", "1"), ("retry", "--all", "--yes")):
+        assert batch_cli("batch", *command).code == 0
+        after = batch_table.do(pages_read)
+        assert after - before < 40 < 100 < size, command
+        before = after
+
+
+def test_rows_that_no_worker_gets_are_told_once_they_were_looked_for(batch_cli: Cli, batch_table: BatchTable) -> None:
+    batch_table.insert(*range(1, 11))
+    assert "never compared with the rows: keda-jobs batch check" in batch_cli("batch", "status").stdout
+    assert status(batch_cli)["stranded_rows"] is None
+    batch_table.rows("DELETE FROM keda_jobs.words_queue")
+
+    assert batch_cli("batch", "check").code == 1
+    found = batch_cli("batch", "status").stdout
+    assert "no worker gets 10 rows more (checked 0s ago): keda-jobs batch check --repair" in found
+    assert status(batch_cli)["stranded_rows"] == 10
+    assert batch_cli("batch", "check", "--repair").code == 0
+    assert "compared with the rows 0s ago: no row is missing" in batch_cli("batch", "status").stdout
 
 
 def test_one_of_several_queues_must_be_named(batch_cli: Cli, batch_table: BatchTable, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ was never seeded has no trace of the tool. They belong to the owner. Workers and
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 from asyncpg import exceptions as pg
 
+from keda_jobs.claims.check import QueueCheck
 from keda_jobs.claims.roles import OWNER
 from keda_jobs.errors import JobError, Misconfigured
 from keda_jobs.postgres import Connection, open_connection, translate_errors
@@ -50,13 +52,12 @@ _COUNT_ROWS = """
 SELECT count(*) AS rows, count(*) FILTER (WHERE id <= $1 AND batch_status = 'pending' AND batch_id IS NULL) AS fresh
 FROM users"""
 
-# What users_queue_rebuild() would find, without reading every row for it, which takes longer than the load.
+# What a check with repair would do, without reading every row for it, which takes longer than the load.
 _FILL_QUEUE = """
 INSERT INTO keda_jobs.users_queue (lo, hi, claimable, next_attempt_at)
 SELECT lo, hi, hi - lo + 1, loaded_at
 FROM users_seed_chunks, generate_series(first_id, first_id + rows - 1, 20000) AS lo,
   least(lo + 19999, first_id + rows - 1) AS hi"""
-_REBUILD_QUEUE = "SELECT keda_jobs.users_queue_rebuild()"
 
 # Without the key and the trigger a load takes half the time, and no row is claimable before all are.
 _LOCK_DOWN = """
@@ -166,7 +167,10 @@ async def finish(connection: Connection, data_set: DataSet) -> None:
         if fresh < data_set.rows:
             changed = data_set.rows - fresh
             raise JobError(f"{changed:,} rows of the data set were deleted or changed during the import; {_RESET}")
-        await connection.execute(_FILL_QUEUE if rows == fresh else _REBUILD_QUEUE)
+        await connection.execute(_FILL_QUEUE)
+        if rows > fresh:
+            async for _ in QueueCheck(connection, JOB.table, repair=True).run(asyncio.Event()):
+                pass
         await connection.execute("ANALYZE users, keda_jobs.users_queue")
         await connection.execute("UPDATE users_seed SET finished_at = now()")
 

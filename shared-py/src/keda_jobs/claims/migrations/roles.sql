@@ -6,14 +6,15 @@ REVOKE SELECT, UPDATE ON {table} FROM {worker};
 GRANT SELECT ({read}), UPDATE ({written}) ON {table} TO {worker};
 GRANT SELECT, INSERT, UPDATE, DELETE ON keda_jobs.{queue}_queue, keda_jobs.{queue}_batches TO {worker};
 GRANT SELECT, UPDATE ON keda_jobs.{queue}_queue_due, keda_jobs.{queue}_queue_expired TO {worker};
+GRANT SELECT, INSERT ON keda_jobs.{queue}_queue_checks TO {worker};
 GRANT SELECT ON keda_jobs.batch_queues, keda_jobs.{queue}_claimable TO {worker};
 GRANT EXECUTE ON FUNCTION keda_jobs.batch_ranges, keda_jobs.{queue}_queue_recount TO {worker};
 
 GRANT SELECT ON keda_jobs.{queue}_claimable TO {scaler};
 
 -- What the queue says of its rows; never the rows.
-GRANT SELECT ON keda_jobs.batch_queues, keda_jobs.{queue}_batches, keda_jobs.{queue}_claimable, keda_jobs.{queue}_queue
-  TO {exporter};
+GRANT SELECT ON keda_jobs.batch_queues, keda_jobs.{queue}_batches, keda_jobs.{queue}_claimable, keda_jobs.{queue}_queue,
+  keda_jobs.{queue}_queue_checks TO {exporter};
 
 DO $$ BEGIN
   IF EXISTS (

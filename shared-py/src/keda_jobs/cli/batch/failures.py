@@ -31,7 +31,8 @@ def list_failures(
 ) -> None:
     """List failed rows in the order of their keys.
 
-    The command reads the table as far as the last row shown. To tell the total it reads the whole table.
+    The command reads the failed rows, and no others. A row that somebody set to failed without an error appears once it
+    has failed permanently. A time beyond the years 1 to 9999 is shown as the nearest day within.
 
     Examples:
 

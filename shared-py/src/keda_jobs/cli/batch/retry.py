@@ -19,7 +19,7 @@ from keda_jobs.cli.connection import INTERRUPTED, interruptible
 from keda_jobs.cli.terminal import confirm, pluralize, print_err, print_json, print_out, progress_meter, report_missing
 from keda_jobs.errors import Misconfigured
 from keda_jobs.settings import PgSettings, load_settings
-from keda_jobs.status.batch import announce_full_scan, find_queue_and_time, open_database
+from keda_jobs.status.batch import find_queue_and_time, open_database
 
 _SAMPLE = 10
 
@@ -82,8 +82,6 @@ async def _find(settings: PgSettings, name: str | None, row_filter: RowFilter) -
     async with open_database(settings) as connection:
         table, now = await find_queue_and_time(connection, name)
         failed = FailedRows(connection, table)
-        if not row_filter.keys:
-            await announce_full_scan(connection, table, print_err)
         count = await failed.count(row_filter)
         rows = await failed.find(row_filter, len(row_filter.keys) or _SAMPLE) if count.rows else []
     return _Survey(table, now, count, rows[:_SAMPLE], row_filter.keys.intersection(row.key for row in rows))

@@ -20,10 +20,10 @@ def status(
 ) -> None:
     """Show the progress of a batch job: rows by status, running batches, rate, ETA and failure reasons.
 
-    The command counts the rows by reading them all, about ten seconds for 50 million. With --watch it does so once, and
-    again for the reasons of new failures, for at most a hundredth of the time. In between, the counts follow from the
-    records that workers, inserts and retries write in their own transactions. Rows that somebody deletes or completes
-    by hand appear with the next count.
+    The numbers come from the records of the queue, which workers, inserts and retries write in their own transactions,
+    and from the failed rows. The command reads no other row. Completed counts what workers completed: rows that
+    somebody deletes, or sets to another status later, still count. The last line says what `keda-jobs batch check`
+    found when it compared the queue with all rows.
 
     Claimable is what the scaler sees: pending rows, due retries, and rows of batches with an expired lease. The rate is
     that of the last minute. The ETA includes the last waiting retry.
@@ -37,9 +37,10 @@ def status(
     JSON: `{"time", "batch_name", "table", "rows": {"total", "pending", "processing", "completed", "waiting",
     "given_up"}, "claimable", "next_retry_at", "rows_per_s", "eta_s", "running": [{"batch_id", "pod_name", "claimed",
     "completed", "failed", "rows_per_s", "started_at", "heartbeat_at", "lease_expires_at", "is_lease_over"}],
-    "reasons": [{"reason", "rows", "given_up"}], "other_reasons", "counted_at", "count_duration_s"}`; with --watch one
-    object a line. `waiting` rows failed and are retried, `given_up` rows failed permanently. `eta_s` is null without
-    a rate. `reasons` are the ten most common, with … for values in them.
+    "reasons": [{"reason", "rows", "given_up"}], "other_reasons", "counted_at", "count_duration_s",
+    "checked_at", "stranded_rows"}`; with --watch one object a line. `waiting` rows failed and are retried, `given_up`
+    rows failed permanently. `eta_s` is null without a rate. `reasons` are the ten most common, with … for values in
+    them. At `counted_at` the failed rows were read. `stranded_rows` is what the last check left, null without one.
     """
     reader = StatusReader(load_settings(PgSettings), name)
     as_json = status_json if json_ else None

@@ -25,7 +25,7 @@ from keda_jobs.cli.terminal import (
     sanitize,
 )
 from keda_jobs.status.batch import BatchStatus, RunningBatch
-from keda_jobs.status.row_counts import FailureReason, RowCounts
+from keda_jobs.status.row_counts import FailureReason, Failures, RowCounts
 
 
 def status_line(status: BatchStatus) -> Text:
@@ -45,9 +45,9 @@ def status_view(status: BatchStatus, *, with_bar: bool = False) -> Group:
         parts.insert(1, progress_bar(counts.done, counts.total, format_percent(counts.done, counts.total)))
     if status.running:
         parts += [Text(), _running_table(status.running, status.now)]
-    if status.full_count.reasons:
-        parts += [Text(), _reasons_table(status)]
-    return Group(*parts, Text(), Text(_full_count_note(status), style="dim"))
+    if status.failures.reasons:
+        parts += [Text(), _reasons_table(status.failures)]
+    return Group(*parts, Text(), _check_note(status))
 
 
 def _progress(status: BatchStatus) -> str:
@@ -63,7 +63,7 @@ def _pace(status: BatchStatus) -> str:
 
 
 def _counts_table(status: BatchStatus) -> Table:
-    counts, due = status.counts, status.totals.next_due
+    counts, due = status.counts, status.next_due
     table = new_table("status", "rows", "share", "", right=("rows", "share"), cut=("",))
     for name, rows, beside in (
         ("pending", counts.pending, ""),
@@ -100,24 +100,30 @@ def _lease(expires_at: datetime, now: datetime) -> Text:
     return cell(f"expired {format_age(expires_at, now)} ago", style="red")
 
 
-def _reasons_table(status: BatchStatus) -> Table:
+def _reasons_table(failures: Failures) -> Table:
     table = new_table("failed", "permanently", "reason", right=("failed", "permanently"), cut=("reason",))
-    for reason in status.full_count.reasons:
+    for reason in failures.reasons:
         add_row(table, f"{reason.rows:,}", f"{reason.failed_permanently:,}", reason.reason or "-")
-    if status.full_count.other_reasons:
-        add_row(table, "", "", cell(f"and {status.full_count.other_reasons:,} other reasons", style="dim"))
+    if failures.other_reasons:
+        add_row(table, "", "", cell(f"and {failures.other_reasons:,} other reasons", style="dim"))
     return table
 
 
-def _full_count_note(status: BatchStatus) -> str:
-    count = status.full_count
-    note = f"{pluralize(count.counts.total, 'row')} of {status.table.name} counted in {count.duration_s:.1f} s"
-    return note if count.at == status.now else f"{note}, {format_age(count.at, status.now)} ago, as were the reasons"
+def _check_note(status: BatchStatus) -> Text:
+    """Say whether the numbers of the queue agree with the rows."""
+    check = status.last_check
+    if check is None:
+        return Text("never compared with the rows: keda-jobs batch check", style="dim")
+    ago = f"{format_age(check.checked_at, status.now)} ago"
+    if not check.stranded_rows:
+        return Text(f"compared with the rows {ago}: no row is missing", style="dim")
+    missing = pluralize(check.stranded_rows, "row")
+    return Text(f"no worker gets {missing} more (checked {ago}): keda-jobs batch check --repair", style="red")
 
 
 def status_json(status: BatchStatus) -> dict[str, Any]:
     """Build the status for scripts. The keys are stable."""
-    counts, left, next_due = status.counts, status.time_left, status.totals.next_due
+    counts, left, next_due, check = status.counts, status.time_left, status.next_due, status.last_check
     return {
         "time": status.now.isoformat(),
         "batch_name": status.table.batch_name,
@@ -130,10 +136,12 @@ def status_json(status: BatchStatus) -> dict[str, Any]:
         "running": [
             _jsonable(batch) | {"is_lease_over": batch.lease_expires_at <= status.now} for batch in status.running
         ],
-        "reasons": [_jsonable(reason) for reason in status.full_count.reasons],
-        "other_reasons": status.full_count.other_reasons,
-        "counted_at": status.full_count.at.isoformat(),
-        "count_duration_s": round(status.full_count.duration_s, 3),
+        "reasons": [_jsonable(reason) for reason in status.failures.reasons],
+        "other_reasons": status.failures.other_reasons,
+        "counted_at": status.failures.at.isoformat(),
+        "count_duration_s": round(status.failures.duration_s, 3),
+        "checked_at": check.checked_at.isoformat() if check else None,
+        "stranded_rows": check.stranded_rows if check else None,
     }
 
 
@@ -153,4 +161,6 @@ def failures_table(rows: Sequence[FailedRow], key: str, now: datetime) -> Table:
 def failure_json(row: FailedRow) -> dict[str, Any]:
     """Build a failed row for scripts. The keys are stable."""
     due = row.next_attempt_at
-    return row._asdict() | {"next_attempt_at": due.isoformat() if due else None, "given_up": due is None}
+    fields = row._asdict() | {"next_attempt_at": due.isoformat() if due else None, "given_up": due is None}
+    del fields["moment"]
+    return fields
