@@ -58,6 +58,7 @@ REFUSED = 'keda_jobs_store_operation_duration_seconds_count{job="a", operation="
 BROKEN = 'keda_jobs_store_operation_duration_seconds_count{job="a", operation="put", outcome="failed"}'
 STALE = 'keda_jobs_queue_batches_stale{job="a"}'
 RUNNING = 'keda_jobs_queue_batches_running{job="a"}'
+STRANDED = 'keda_jobs_queue_stranded_rows{job="a"}'
 CLAIMABLE = 'keda_jobs_queue_claimable_rows{job="a"}'
 WAITING = 'keda_jobs_queue_waiting_rows{job="a"}'
 OBJECT = 'keda_scaled_object_errors_total{namespace="keda-jobs-prod", scaledObject="a"}'
@@ -127,6 +128,11 @@ ALERTS: dict[str, list[AlertCase]] = {
     "KedaJobsBatchesStale": [
         AlertCase("nobody recovers it", {STALE: "0 1x20"}, (7,), (A,)),
         AlertCase("it is recovered", {STALE: "0 1x3 0x20"}, (4, 7, 12)),
+    ],
+    "KedaJobsQueueRowsStranded": [
+        AlertCase("a check found some", {STRANDED: "_ 0x3 7x20"}, (7,), (A,)),
+        AlertCase("they are repaired at once", {STRANDED: "0x3 7 0x20"}, (4, 6, 12)),
+        AlertCase("there was no check", {CLAIMABLE: "0x20", RUNNING: "0x20"}, (7, 20)),
     ],
     "KedaJobsQueueNotWorkedOff": [
         AlertCase("no batch", {CLAIMABLE: "9x20", RUNNING: "0x20"}, (11,), (A,)),
@@ -209,7 +215,7 @@ RECORDS = [
 
 # An installation without traffic: series of the exporter, and no pod.
 IDLE: Series = {
-    **dict.fromkeys((LAG, AGE, DEAD_LETTERS, STALE, RUNNING, CLAIMABLE, WAITING, OBJECT, JOB, USED), "0x120"),
+    **dict.fromkeys((LAG, AGE, DEAD_LETTERS, STALE, RUNNING, STRANDED, CLAIMABLE, WAITING, OBJECT, JOB, USED), "0x120"),
     'keda_jobs_waiting_retries{job="a"}': "0x120",
     LIMIT: "100x120",
     NATS: "1x120",

@@ -134,6 +134,16 @@ def no_worker(platform: Platform) -> Iterator[None]:
     platform.work_off()
 
 
+def rows_stranded(platform: Platform) -> Iterator[None]:
+    """Lose the ranges of rows, and compare the two."""
+    platform.insert_users(1)
+    platform.lose_ranges()
+    platform.check_queue(repair=False)
+    yield
+    platform.check_queue(repair=True)
+    platform.work_off()
+
+
 def scaler_fails(platform: Platform) -> Iterator[None]:
     """Count errors as KEDA would. See `KedaPage`."""
     platform.keda.fails = True
@@ -181,6 +191,7 @@ DRILLS: dict[str, Drill] = {
     "KedaJobsNatsTrouble": consumer_deleted,
     "KedaJobsPaused": nats_down,
     "KedaJobsBatchesStale": worker_killed,
+    "KedaJobsQueueRowsStranded": rows_stranded,
     "KedaJobsQueueNotWorkedOff": no_worker,
     "KedaJobsScalerErrors": scaler_fails,
     "KedaJobsStorageFull": storage_nearly_full,

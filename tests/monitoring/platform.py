@@ -16,12 +16,15 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from keda_jobs.claims.check import QueueCheck
 from keda_jobs.domain.subjects import RETRY_STREAM
 from keda_jobs.event.job import EventJob
+from keda_jobs.postgres import Connection
 from stack import BatchWorker, JobProcess, NatsServer, PostgresServer, S3Server, free_port, job_names, wait_until
 from stack.ports import HOST
 from stack.schema import apply_schemas
 from stack.streams import apply_streams
+from users_batch.job import JOB as USERS_BATCH
 
 from .prometheus import Prometheus
 
@@ -167,10 +170,25 @@ class Platform:
 
     def insert_users(self, rows: int) -> None:
         """Insert rows for users-batch."""
+        self._with_postgres(lambda connection: connection.execute(_USERS, rows))
 
+    def lose_ranges(self) -> None:
+        """Delete the queue of users-batch, and none of its rows."""
+        self._with_postgres(lambda connection: connection.execute("DELETE FROM keda_jobs.users_queue"))
+
+    def check_queue(self, *, repair: bool) -> None:
+        """Compare the rows of users-batch with its queue."""
+
+        async def check(connection: Connection) -> None:
+            async for _ in QueueCheck(connection, USERS_BATCH.table, repair=repair).run(asyncio.Event()):
+                pass
+
+        self._with_postgres(check)
+
+    def _with_postgres(self, work: Callable[[Connection], Awaitable[object]]) -> None:
         async def run() -> None:
             connection = await asyncpg.connect(self.postgres.dsn)
-            await connection.execute(_USERS, rows)
+            await work(connection)
             await connection.close()
 
         asyncio.run(run())

@@ -37,6 +37,7 @@ def _health() -> Panels:
         health.failed_rows(),
         number("Running batches", "Batches that a worker holds.", total("keda_jobs_queue_batches_running")),
         health.stale_batches(),
+        health.stranded_rows(),
         number(
             "Heartbeat",
             "Time since the oldest heartbeat of a running batch. The lease is 60 s by default.",
@@ -44,7 +45,6 @@ def _health() -> Panels:
             levels=health.SILENT,
             alert="KedaJobsBatchesStale",
         ),
-        number("Workers", "Worker pods that are scraped.", _WORKERS),
         health.scaler_errors(),
     )
 

@@ -73,6 +73,18 @@ def stale_batches() -> Panel:
     )
 
 
+def stranded_rows() -> Panel:
+    """Show the number of rows that no worker gets."""
+    return number(
+        "Stranded rows",
+        "Rows that no worker gets, found by the last `keda-jobs batch check`.",
+        or_zero(total("keda_jobs_queue_stranded_rows"), "keda_jobs_queue_claimable_rows"),
+        levels=STALE,
+        alert="KedaJobsQueueRowsStranded",
+        absent=NO_BATCH_JOB,
+    )
+
+
 def scaler_errors() -> Panel:
     """Show the number of KEDA's errors for any job."""
     return number(

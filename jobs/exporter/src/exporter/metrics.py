@@ -47,6 +47,8 @@ GAUGES = (
         "Time since the oldest heartbeat of a running batch, 0 without one",
         _JOB,
     ),
+    ("keda_jobs_queue_stranded_rows", "Rows that no worker gets, found by the last check, absent without one", _JOB),
+    ("keda_jobs_queue_checked_timestamp_seconds", "Time of the last check, absent without one", _JOB),
     ("keda_jobs_scrape_ok", "1 if the source was read, else 0", _SOURCE),
     ("keda_jobs_scrape_duration_seconds", "Time it took to read the source", _SOURCE),
 )
@@ -149,6 +151,9 @@ def queue_samples(queue: QueueSnapshot) -> Iterator[Sample]:
     yield Sample("keda_jobs_queue_batches_running", batches.running, job)
     yield Sample("keda_jobs_queue_batches_stale", batches.stale, job)
     yield Sample("keda_jobs_queue_heartbeat_age_seconds", _age_s(batches.oldest_heartbeat, queue.now), job)
+    if check := queue.last_check:
+        yield Sample("keda_jobs_queue_stranded_rows", check.stranded_rows, job)
+        yield Sample("keda_jobs_queue_checked_timestamp_seconds", check.checked_at.timestamp(), job)
     for outcome, rows in (
         ("completed", batches.completed),
         ("failed", batches.failed),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import asyncpg
+import pytest
 
 from keda_jobs.claims import ClaimQueue, Failure
+from keda_jobs.claims.check import QueueCheck
 from keda_jobs.claims.failed_rows import FailedRows, RowFilter
 from keda_jobs.claims.rows import CompletedRow
 from stack import JobProcess, PostgresServer
@@ -124,6 +127,35 @@ async def test_a_batch_that_ends_with_an_error_is_counted_as_failed(
     await worker.close(batch, "the worker ends by a bug")
     numbers = await nonzero(start(PG_DSN=exporter_dsn))
     assert numbers['queue_batches_total{status="failed"}'] == 1
+
+
+async def test_the_last_check_tells_how_many_rows_no_worker_gets(
+    declare: Declare, start: Start, owner: Owner, exporter_dsn: str
+) -> None:
+    await declare()
+    await insert(owner, 10)
+    await owner.execute("DELETE FROM keda_jobs.parcels_queue")
+    exporter = start(PG_DSN=exporter_dsn)
+    for repair, stranded in ((False, 10), (True, 0)):
+        steps = [step async for step in QueueCheck(owner, PARCELS, repair=repair).run(asyncio.Event())]
+        assert steps[-1].rows_left == stranded
+        numbers = (await scrape(exporter))[PARCELS.batch_name]
+        assert numbers["queue_stranded_rows"] == stranded
+        checked_at = await owner.fetchval("SELECT max(checked_at) FROM keda_jobs.parcels_queue_checks")
+        assert numbers["queue_checked_timestamp_seconds"] == pytest.approx(checked_at.timestamp())
+
+
+async def test_times_that_python_cannot_hold_do_not_end_a_scrape(
+    declare: Declare, start: Start, owner: Owner, exporter_dsn: str
+) -> None:
+    await declare()
+    for key, moment in enumerate(("-infinity", "4713-01-01 BC", "20204-01-01"), 1):
+        await owner.execute(
+            "INSERT INTO parcels (id, batch_status, next_attempt_at) VALUES ($1, 'failed', $2::text::timestamptz)",
+            key,
+            moment,
+        )
+    assert await nonzero(start(PG_DSN=exporter_dsn)) == {"queue_claimable_rows": 2, "queue_waiting_rows": 1}
 
 
 async def test_a_database_without_a_queue_is_read_and_adds_no_job(

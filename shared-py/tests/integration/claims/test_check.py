@@ -121,7 +121,7 @@ _DAMAGES = (
     "UPDATE keda_jobs.users_queue SET from_batch = 5 WHERE range_id % 4 = 1",
     "UPDATE keda_jobs.users_queue SET next_attempt_at = '-infinity' WHERE range_id % 4 = 2",
     "UPDATE keda_jobs.users_queue SET batch_id = 1 WHERE range_id % 5 = 1",
-    "INSERT INTO keda_jobs.users_queue (lo, hi, claimable, next_attempt_at) VALUES (3, 30, 5, '2026-01-01'), (9, 80, 1, 'now')",
+    "INSERT INTO keda_jobs.users_queue (lo, hi, claimable, next_attempt_at) VALUES (3, 30, 5, '2026-01-01')",
     "UPDATE users SET batch_status = 'pending' WHERE id % 10 = 1",
     "UPDATE users SET batch_status = 'processing' WHERE id % 10 = 2",
     "UPDATE users SET next_attempt_at = '4713-01-01 BC' WHERE id % 10 = 3",
