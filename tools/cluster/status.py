@@ -152,7 +152,7 @@ async def _claimable(settings: PgSettings) -> str:
 async def _line(connection: postgres.Connection, job: BatchJob) -> str:
     rows = await connection.fetchval(f"SELECT rows FROM {job.table.claimable}")  # noqa: S608
     running = await connection.fetchval(
-        "SELECT count(*) FROM batch_jobs WHERE batch_name = $1 AND status = 'running'", job.name
+        f"SELECT count(*) FROM {job.table.batches} WHERE status = 'running'"  # noqa: S608
     )
     return f"{job.name}: {int(rows):,} rows claimable, {running} batches running"
 

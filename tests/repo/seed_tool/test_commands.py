@@ -18,7 +18,7 @@ from .conftest import Database, Tool, interrupt, limit_disk
 def test_all_creates_schema_files_and_rows_and_prints_json(tool: Tool, seed_database: Database) -> None:
     done = tool("all", "--rows", "3000", "--invalid-share", "0.02", "--json")
     assert done.code == 0, done.stderr
-    assert done.json["schema"]["applied"][0] == "keda-jobs/0001_batches.sql"
+    assert done.json["schema"]["applied"][0] == "keda-jobs/0004_own_schema.sql"
     generated, loaded = done.json["generate"], done.json["import"]
     assert (generated["rows"], generated["invalid"], generated["files"], generated["kept"]) == (3_000, 60, 1, 0)
     assert (loaded["rows"], loaded["invalid"], loaded["before"], loaded["claimable"]) == (3_000, 60, 0, 3_000)

@@ -118,6 +118,6 @@ async def test_the_tables_of_the_batch_jobs_are_created_once(postgres_server: Po
 async def test_tables_of_another_version_are_one_line(postgres_server: PostgresServer, database: str) -> None:
     connection = await insert_users(postgres_server.dsn_of(database), 0)
     await connection.execute("UPDATE keda_jobs.batch_migrations SET sha256 = 'of another file'")
-    with pytest.raises(StackError, match=r"^PostgreSQL: .*0001_\w+\.sql .*number$"):
+    with pytest.raises(StackError, match=r"^PostgreSQL: .*0004_\w+\.sql .*number$"):
         await apply_schemas(postgres_server.dsn_of(database))
     await connection.close()

@@ -69,6 +69,7 @@ def batch_job(
     settings: type[S],
     *,
     table: str,
+    schema: str | None = None,
     key: str = "id",
     resources: Callable[[S], AbstractAsyncContextManager[R]] | None = None,
 ) -> BatchJob: ...
@@ -80,6 +81,7 @@ def batch_job(
     settings: type[S],
     *,
     table: str,
+    schema: str | None = None,
     key: str = "id",
     chunk: int = 100,
     resources: Callable[[S], AbstractAsyncContextManager[R]] | None = None,
@@ -91,6 +93,7 @@ def batch_job(
     settings: type[S],
     *,
     table: str,
+    schema: str | None = None,
     key: str = "id",
     chunk: int = 100,
     resources: Callable[[S], AbstractAsyncContextManager[R]] | None = None,
@@ -100,12 +103,13 @@ def batch_job(
     A handler of `list[Row]` gets up to `chunk` rows at once. It returns a list of as many results in their order. One
     that is an exception is the failure of that row only.
 
-    `key` is the table's integer key. `resources` opens, from the settings, an async context manager for as long as a
+    Names are exact, `table="Order Lines"`. `key` is the table's integer key. Declare the `schema` of a table whose
+    name other schemas have too. `resources` opens, from the settings, an async context manager for as long as a
     worker runs. Its value is `BatchContext.resources`. Raises `TypeError` when the handler's signature does not name
     the columns.
     """
     row, result, takes_many = _read_signature(handler)
-    claim_table = ClaimTable(job_name(handler), table, key, _columns(row), _columns(result) if result else ())
+    claim_table = ClaimTable(job_name(handler), table, key, _columns(row), _columns(result) if result else (), schema)
     if not inspect.iscoroutinefunction(handler):
         raise TypeError(f"{handler.__qualname__} must be an async function")
     if chunk < 1:

@@ -22,18 +22,22 @@ FIRST = 4
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One migration file, rendered for a table. A new queue leaves out those that upgrade an earlier version."""
+    """One migration file, rendered for a table. A new queue leaves out those that upgrade an earlier version.
+
+    `text` reveals, by its digest, that an applied migration was changed.
+    """
 
     scope: str
     number: int
     name: str
     sql: str
+    text: str
     is_upgrade: bool = False
 
     @property
     def sha256(self) -> str:
-        """Digest that reveals a change of an applied migration."""
-        return hashlib.sha256(self.sql.encode()).hexdigest()
+        """Digest of the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def tracking_migrations(table: ClaimTable) -> list[Migration]:
@@ -48,11 +52,11 @@ def queue_migrations(queue: ClaimTable) -> list[Migration]:
 
 def own_migrations(table: ClaimTable, folder: Traversable) -> list[Migration]:
     """Return the job's own migrations, which create the table and change it."""
-    names = _plain_names(table)
-    return [
-        Migration(table.batch_name, number, file.name, _render(file, names))
-        for number, file in _numbered(table.batch_name, folder)
-    ]
+    found = []
+    for number, file in _numbered(table.batch_name, folder):
+        sql = _render(file, _plain_names(table))
+        found.append(Migration(table.batch_name, number, file.name, sql, sql))
+    return found
 
 
 def render_rights(table: ClaimTable) -> Iterator[tuple[str, str]]:
@@ -69,7 +73,9 @@ def _read(scope: str, folder: Traversable, table: ClaimTable) -> Iterator[Migrat
     for number, file in _numbered(scope, folder):
         is_upgrade = number < FIRST
         sql = _render(file, _plain_names(table) if is_upgrade else _names(table))
-        yield Migration(scope, number, file.name, sql, is_upgrade)
+        # The tables of queues that share a migration are in schemas of their own.
+        text = sql if is_upgrade else file.read_text(encoding="utf-8")
+        yield Migration(scope, number, file.name, sql, text, is_upgrade)
 
 
 def _numbered(scope: str, folder: Traversable) -> Iterator[tuple[int, Traversable]]:
@@ -88,13 +94,17 @@ def _render(file: Traversable, names: Mapping[str, str]) -> str:
 
 
 def _names(table: ClaimTable) -> dict[str, str]:
+    schema = table.schema or ""
     return {
         "table": table.sql_name,
+        "schema": quote(schema),
+        "schema_literal": _literal(quote(schema)),
+        "schema_name": _literal(schema),
         "table_literal": _literal(table.sql_name),
         "key": table.sql_key,
         "queue": table.queue_name,
         "batch_name": table.batch_name,
-        "path": _literal(f"{quote(table.schema or '')}, pg_temp"),
+        "path": _literal(f"{quote(schema)}, pg_temp"),
         "triggers": f"{{{','.join(table.triggers)}}}",
         "worker": worker_role(table),
         "scaler": scaler_role(table),

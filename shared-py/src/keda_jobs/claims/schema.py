@@ -48,10 +48,10 @@ SELECT coalesce(
 
 # The records of an earlier version, in the schema of the table.
 _HAS_EARLIER_VERSION = """
-SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('batch_migrations') AND relowner = $1::regrole)"""
+SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass($1 || '.batch_migrations') AND relowner = $2::regrole)"""
 _HAS_EARLIER_QUEUES = """
-SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('batch_queues') AND relowner = $1::regrole)"""
-_EARLIER_QUEUES = "SELECT batch_name, table_name, key_name FROM batch_queues ORDER BY 1"
+SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass($1 || '.batch_queues') AND relowner = $2::regrole)"""
+_EARLIER_QUEUES = "SELECT batch_name, table_name, key_name FROM {}.batch_queues ORDER BY 1"
 
 _BEHIND = "SELECT scope FROM keda_jobs.batch_migrations GROUP BY scope HAVING max(number) < $1"
 
@@ -97,7 +97,7 @@ async def apply(
             await _create_own_schema(connection)
             table = replace(table, schema=await _find_schema(connection, table))
             await _grant_schema(connection, table)
-            await connection.execute(f"SET LOCAL ROLE {OWNER}; SET LOCAL search_path = {quote(table.schema or '')}")
+            await connection.execute(f"SET LOCAL ROLE {OWNER}")
             applied = await _migrate(connection, table, migrations)
             for name, sql in render_rights(table):
                 await _execute(connection, name, sql)
@@ -116,13 +116,13 @@ async def _create_own_schema(connection: Connection) -> None:
 
 async def _find_schema(connection: Connection, table: ClaimTable) -> str:
     """Return the schema of the table: as declared, or by the search path. Raises `Misconfigured`."""
-    if table.schema is not None:
-        if not await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", table.schema):
-            raise Misconfigured(f"there is no schema {table.schema}; create it, or declare another for {table.name}")
-        return table.schema
-    schema = await connection.fetchval(_SCHEMA_IN_PATH, quote(table.name), SCHEMA)
+    schema = table.schema or await connection.fetchval(_SCHEMA_IN_PATH, quote(table.name), SCHEMA)
     if schema is None:
         raise Misconfigured("no schema of the search_path exists; create one or set search_path")
+    if schema == SCHEMA:
+        raise Misconfigured(f"{table.name} is in {SCHEMA}, the library's schema; move it: ALTER TABLE … SET SCHEMA …")
+    if not await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", schema):
+        raise Misconfigured(f"there is no schema {schema}; create it, or declare another for {table.name}")
     return str(schema)
 
 
@@ -141,9 +141,10 @@ async def _migrate(connection: Connection, table: ClaimTable, own: Traversable) 
     tracking = tracking_migrations(table)
     earlier = [migration for queue in await _earlier_queues(connection, table) for migration in queue_migrations(queue)]
     upgrades = [found for found in (*tracking, *earlier) if found.is_upgrade and found.scope in behind]
-    applied = await _apply_each(connection, upgrades)
+    path = quote(table.schema or "")
+    applied = await _apply_each(connection, upgrades, path)
     applied += await _apply_each(connection, (found for found in tracking if not found.is_upgrade))
-    applied += await _apply_each(connection, own_migrations(table, own))
+    applied += await _apply_each(connection, own_migrations(table, own), path)
     await check_table(connection, table)
     await _register(connection, table)
     for queue in await list_queues(connection):
@@ -153,23 +154,23 @@ async def _migrate(connection: Connection, table: ClaimTable, own: Traversable) 
 
 async def _create_records(connection: Connection, table: ClaimTable) -> None:
     """Create the records of applied migrations. Those of an earlier version move."""
-    if await connection.fetchval(_HAS_EARLIER_VERSION, OWNER):
+    if await connection.fetchval(_HAS_EARLIER_VERSION, quote(table.schema or ""), OWNER):
         if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{SCHEMA}.batch_migrations"):
             raise Misconfigured(
                 f"the schema {table.schema} has queues of an earlier version, and so had another that was upgraded;"
                 f" a database takes one: drop the tables of the queues in {table.schema}, and batch_migrations"
             )
-        await connection.execute(f"ALTER TABLE batch_migrations SET SCHEMA {SCHEMA}")
+        await connection.execute(f"ALTER TABLE {quote(table.schema or '')}.batch_migrations SET SCHEMA {SCHEMA}")
     await connection.execute(_MIGRATIONS)
 
 
 async def _earlier_queues(connection: Connection, table: ClaimTable) -> list[ClaimTable]:
     """List the queues of an earlier version, which are in the schema of their table."""
-    if not await connection.fetchval(_HAS_EARLIER_QUEUES, OWNER):
+    if not await connection.fetchval(_HAS_EARLIER_QUEUES, quote(table.schema or ""), OWNER):
         return []
     return [
         ClaimTable(batch_name, name, key, schema=table.schema, queue_name=name)
-        for batch_name, name, key in await connection.fetch(_EARLIER_QUEUES)
+        for batch_name, name, key in await connection.fetch(_EARLIER_QUEUES.format(quote(table.schema or "")))
     ]
 
 
@@ -204,7 +205,9 @@ async def _execute(connection: Connection, name: str, sql: str) -> None:
         raise Misconfigured(f"{name}: PostgreSQL warned: {'; '.join(warnings)}; nothing was changed")
 
 
-async def _apply_each(connection: Connection, migrations: Iterable[Migration]) -> list[str]:
+async def _apply_each(connection: Connection, migrations: Iterable[Migration], path: str = "pg_catalog") -> list[str]:
+    """Apply migrations with a search path. The library's own find no object by one that others could have made."""
+    await connection.execute(f"SET LOCAL search_path = {path}")
     return [f"{found.scope}/{found.name}" for found in migrations if await _apply(connection, found)]
 
 

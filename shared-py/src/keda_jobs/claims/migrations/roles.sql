@@ -16,11 +16,11 @@ GRANT SELECT ON keda_jobs.{queue}_claimable TO {scaler};
 GRANT SELECT ON keda_jobs.batch_queues, keda_jobs.{queue}_batches, keda_jobs.{queue}_claimable, keda_jobs.{queue}_queue,
   keda_jobs.{queue}_queue_checks TO {exporter};
 
-DO $$ BEGIN
+DO $body$ BEGIN
   IF EXISTS (
     SELECT FROM pg_class
-    WHERE oid = to_regclass('batch_jobs') AND relkind = 'v' AND relowner = 'keda_jobs_owner'::regrole
+    WHERE oid = to_regclass({schema_literal} || '.batch_jobs') AND relkind = 'v' AND relowner = 'keda_jobs_owner'::regrole
   ) THEN
-    GRANT SELECT ON batch_jobs TO {worker}, {exporter};
+    GRANT SELECT ON {schema}.batch_jobs TO {worker}, {exporter};
   END IF;
-END $$;
+END $body$;

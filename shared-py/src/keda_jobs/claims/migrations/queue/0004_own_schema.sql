@@ -7,23 +7,23 @@
 -- batch_status, next_attempt_at and batch_id (the batch that held it last, the change by hand that queued it, or none).
 -- Ranges are hints, the rows are the truth: a range is deleted only by code that looked at its rows.
 
-DO $$ BEGIN
+DO $body$ BEGIN
   IF EXISTS (
-    SELECT FROM pg_class WHERE oid = to_regclass('{queue}_queue') AND relowner = 'keda_jobs_owner'::regrole
+    SELECT FROM pg_class WHERE oid = to_regclass({schema_literal} || '.{queue}_queue') AND relowner = 'keda_jobs_owner'::regrole
   ) THEN
-    ALTER TABLE {queue}_queue SET SCHEMA keda_jobs;
-    ALTER TABLE {queue}_queue_changes SET SCHEMA keda_jobs;
-    ALTER VIEW {queue}_queue_due SET SCHEMA keda_jobs;
-    ALTER VIEW {queue}_queue_expired SET SCHEMA keda_jobs;
-    ALTER VIEW {queue}_claimable SET SCHEMA keda_jobs;
-    ALTER FUNCTION {queue}_enqueue_inserted() SET SCHEMA keda_jobs;
-    ALTER FUNCTION {queue}_note_change() SET SCHEMA keda_jobs;
-    ALTER FUNCTION {queue}_enqueue_changed() SET SCHEMA keda_jobs;
-    ALTER FUNCTION {queue}_forget_truncated() SET SCHEMA keda_jobs;
-    ALTER FUNCTION {queue}_queue_recount(bigint[]) SET SCHEMA keda_jobs;
-    ALTER FUNCTION {queue}_queue_rebuild() SET SCHEMA keda_jobs;
+    ALTER TABLE {schema}.{queue}_queue SET SCHEMA keda_jobs;
+    ALTER TABLE {schema}.{queue}_queue_changes SET SCHEMA keda_jobs;
+    ALTER VIEW {schema}.{queue}_queue_due SET SCHEMA keda_jobs;
+    ALTER VIEW {schema}.{queue}_queue_expired SET SCHEMA keda_jobs;
+    ALTER VIEW {schema}.{queue}_claimable SET SCHEMA keda_jobs;
+    ALTER FUNCTION {schema}.{queue}_enqueue_inserted() SET SCHEMA keda_jobs;
+    ALTER FUNCTION {schema}.{queue}_note_change() SET SCHEMA keda_jobs;
+    ALTER FUNCTION {schema}.{queue}_enqueue_changed() SET SCHEMA keda_jobs;
+    ALTER FUNCTION {schema}.{queue}_forget_truncated() SET SCHEMA keda_jobs;
+    ALTER FUNCTION {schema}.{queue}_queue_recount(bigint[]) SET SCHEMA keda_jobs;
+    ALTER FUNCTION {schema}.{queue}_queue_rebuild() SET SCHEMA keda_jobs;
   END IF;
-END $$;
+END $body$;
 
 CREATE TABLE IF NOT EXISTS keda_jobs.{queue}_queue (
   range_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -71,18 +71,18 @@ CREATE VIEW keda_jobs.{queue}_batches WITH (security_barrier) AS
 
 -- The batches of all queues, for people: `SELECT * FROM batch_jobs` works as typed, in the schema of the table. A worker
 -- that reads it sees the batches of its own queue. A table of that name stays what it is.
-DO $$ BEGIN
+DO $body$ BEGIN
   IF NOT EXISTS (
     SELECT FROM pg_class
-    WHERE oid = to_regclass('batch_jobs') AND (relkind <> 'v' OR relowner <> 'keda_jobs_owner'::regrole)
+    WHERE oid = to_regclass({schema_literal} || '.batch_jobs') AND (relkind <> 'v' OR relowner <> 'keda_jobs_owner'::regrole)
   ) THEN
-    CREATE OR REPLACE VIEW batch_jobs WITH (security_barrier) AS
+    CREATE OR REPLACE VIEW {schema}.batch_jobs WITH (security_barrier) AS
       SELECT * FROM keda_jobs.batch_jobs
       WHERE batch_name = coalesce(
         (SELECT batch_name FROM keda_jobs.batch_queues WHERE queue_name || '_worker' = current_user), batch_name
       );
   END IF;
-END $$;
+END $body$;
 
 -- Sets ranges to the number of their rows, and deletes those without any. The caller holds the locks of the ranges.
 CREATE OR REPLACE FUNCTION keda_jobs.{queue}_queue_recount(ranges bigint[]) RETURNS void

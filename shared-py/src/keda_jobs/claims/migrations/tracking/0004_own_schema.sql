@@ -2,33 +2,33 @@
 -- the library is in the schema keda_jobs, where only its owner may create. A new database starts with this file. What an
 -- earlier version created in the schema of the table moves, with its rows. Whoever may read batch_jobs reads the view.
 
-DO $$
+DO $body$
 DECLARE
   granted record;
 BEGIN
   IF NOT EXISTS (
-    SELECT FROM pg_class WHERE oid = to_regclass('batch_queues') AND relowner = 'keda_jobs_owner'::regrole
+    SELECT FROM pg_class WHERE oid = to_regclass({schema_literal} || '.batch_queues') AND relowner = 'keda_jobs_owner'::regrole
   ) THEN
     RETURN;
   END IF;
-  ALTER TABLE batch_queues SET SCHEMA keda_jobs;
-  ALTER TABLE batch_jobs SET SCHEMA keda_jobs;
-  ALTER FUNCTION batch_ranges(bigint[], integer, bigint) SET SCHEMA keda_jobs;
+  ALTER TABLE {schema}.batch_queues SET SCHEMA keda_jobs;
+  ALTER TABLE {schema}.batch_jobs SET SCHEMA keda_jobs;
+  ALTER FUNCTION {schema}.batch_ranges(bigint[], integer, bigint) SET SCHEMA keda_jobs;
   ALTER TABLE keda_jobs.batch_queues DROP CONSTRAINT batch_queues_table_name_key;
   ALTER TABLE keda_jobs.batch_queues ADD COLUMN schema_name text, ADD COLUMN queue_name text;
-  UPDATE keda_jobs.batch_queues SET schema_name = current_schema, queue_name = table_name;
+  UPDATE keda_jobs.batch_queues SET schema_name = {schema_name}, queue_name = table_name;
   ALTER TABLE keda_jobs.batch_queues ALTER schema_name SET NOT NULL, ALTER queue_name SET NOT NULL,
     ADD UNIQUE (queue_name), ADD UNIQUE (schema_name, table_name);
-  CREATE VIEW batch_jobs AS SELECT * FROM keda_jobs.batch_jobs;
+  CREATE VIEW {schema}.batch_jobs AS SELECT * FROM keda_jobs.batch_jobs;
   FOR granted IN
     SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS to_whom
     FROM pg_class, aclexplode(relacl)
     WHERE oid = 'keda_jobs.batch_jobs'::regclass AND privilege_type = 'SELECT' AND grantee <> relowner
   LOOP
-    EXECUTE format('GRANT SELECT ON batch_jobs TO %s', granted.to_whom);
-    EXECUTE format('REVOKE ALL ON keda_jobs.batch_jobs, keda_jobs.batch_queues FROM %s', granted.to_whom);
+    EXECUTE 'GRANT SELECT ON ' || {schema_literal} || '.batch_jobs TO ' || granted.to_whom;
+    EXECUTE 'REVOKE ALL ON keda_jobs.batch_jobs, keda_jobs.batch_queues FROM ' || granted.to_whom;
   END LOOP;
-END $$;
+END $body$;
 
 CREATE TABLE IF NOT EXISTS keda_jobs.batch_queues (
   batch_name text PRIMARY KEY,
@@ -73,7 +73,7 @@ CREATE INDEX IF NOT EXISTS batch_jobs_running ON keda_jobs.batch_jobs (batch_nam
 -- Cuts ids into ranges of at most `most` ids, with no hole between two neighbours wider than `gap`. With a gap of 1
 -- a range holds its ids and no others. A wide one keeps the ranges few, and the queue's other columns tell whose ids
 -- they are. A claim reads all that lies between the ends of a range, so none reaches over a multiple of a million.
--- The body is read once, here: no search_path of a caller changes what its names and operators mean.
+-- Its body is read once, here: no search_path of a caller changes what its names and operators mean.
 CREATE OR REPLACE FUNCTION keda_jobs.batch_ranges(ids bigint[], most integer DEFAULT 20000, gap bigint DEFAULT 20000)
 RETURNS TABLE (lo bigint, hi bigint, claimable integer)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
