@@ -39,12 +39,11 @@ _UNAVAILABLE = (
     pg.IdleInTransactionSessionTimeoutError,
     pg.ReadOnlySQLTransactionError,  # a standby before its promotion
     pg.InterfaceError,
-    pg.InternalClientError,  # a statement on a connection that the server is closing
 )
 # Errors of one statement, after which the server answers the next one.
 _GIVEN_UP = (pg.LockNotAvailableError, pg.QueryCanceledError, pg.InternalServerError)
 # Errors of asyncpg for a value that Python cannot hold, or that has no codec.
-_UNDECODABLE = (ValueError, ArithmeticError, BufferError, pg.UnsupportedClientFeatureError)
+UNDECODABLE = (ValueError, ArithmeticError, BufferError, pg.UnsupportedClientFeatureError, pg.InternalClientError)
 
 # URL parameters that tune libpq itself. asyncpg would send them to the server, which rejects them.
 _LIBPQ_ONLY = {
@@ -63,9 +62,9 @@ class StatementRefused(JobError):
     The text can be logged. `reason` is what the server says, which may hold values of the row.
     """
 
-    def __init__(self, error: Exception) -> None:
-        super().__init__(f"PostgreSQL refused a row: {_without_values(error)}")
-        self.reason = one_line(error)
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(f"PostgreSQL refused a row: {message}")
+        self.reason = message if reason is None else reason
 
 
 class StatementGivenUp(DatabaseUnavailable):
@@ -88,16 +87,19 @@ def translate_errors() -> Iterator[None]:
 
 def translate(error: Exception) -> JobError:
     """Return our error for one of PostgreSQL or its driver."""
+    # asyncpg has one class for a value without a codec, and for a statement on a connection that the server is closing.
     is_of_a_function = isinstance(error, pg.PostgresError) and bool(error.context)
-    if isinstance(error, _UNDECODABLE) or (is_of_a_function and isinstance(error, pg.SyntaxOrAccessError)):
-        return StatementRefused(error)
+    if isinstance(error, pg.InternalClientError) and "no decoder" not in str(error):
+        return DatabaseUnavailable(f"PostgreSQL: {one_line(error)}")
+    if isinstance(error, UNDECODABLE) or (is_of_a_function and isinstance(error, pg.SyntaxOrAccessError)):
+        return StatementRefused(_without_values(error), one_line(error))
     if isinstance(error, _MISCONFIGURED):
         return Misconfigured(_advice(error))
     if isinstance(error, _GIVEN_UP):
         return StatementGivenUp(f"PostgreSQL: {one_line(error)}")
     if isinstance(error, _UNAVAILABLE):
         return DatabaseUnavailable(f"PostgreSQL: {one_line(error)}")
-    return StatementRefused(error)
+    return StatementRefused(_without_values(error), one_line(error))
 
 
 def _advice(error: Exception) -> str:
@@ -199,7 +201,7 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
             # After a failover the address leads to another server, which a new connection finds.
             await pool.expire_connections()
             raise
-        except _UNDECODABLE as error:
+        except UNDECODABLE as error:
             raise translate(error) from None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from keda_jobs.batch.batch_rows import BatchRows, Piece
@@ -13,9 +12,8 @@ from keda_jobs.batch.lease import Lease
 from keda_jobs.batch.metrics import BatchMetrics
 from keda_jobs.batch.row_runner import RowRunner
 from keda_jobs.batch.row_tasks import RowTasks
-from keda_jobs.claims.outcomes import ValuesRefused
 from keda_jobs.claims.queue import LeaseLost
-from keda_jobs.claims.rows import CompletedRow, Failure, SettledRows
+from keda_jobs.claims.rows import SettledRows
 from keda_jobs.domain.policy import describe
 from keda_jobs.runtime.shutdown import Shutdown
 from keda_jobs.runtime.tracing import Span
@@ -110,23 +108,11 @@ class BatchRun:
             await asyncio.wait(writers)
 
     async def _write(self, piece: Piece) -> None:
-        settled = await self._settle(piece.completed, piece.failures)
+        queue, batch = self.lease.queue, self.lease.batch
+        settled = await self.lease.retry(lambda: queue.settle(batch, piece.completed, piece.failures))
         self.rows.written(piece)
         self.metrics.record_settled(settled)
         self._settled += settled
-
-    async def _settle(self, completed: Sequence[CompletedRow], failures: Sequence[Failure]) -> SettledRows:
-        """Write the results. A row whose values the table refuses fails alone."""
-        queue, batch = self.lease.queue, self.lease.batch
-        try:
-            return await self.lease.retry(lambda: queue.settle(batch, completed, failures))
-        except ValuesRefused as error:
-            if not completed:
-                raise
-            if len(completed) == 1:
-                return await self._settle((), [*failures, self.runner.failure(completed[0].row, error)])
-            half = len(completed) // 2
-            return await self._settle(completed[:half], failures) + await self._settle(completed[half:], ())
 
     async def _close(self, error: str | None = None) -> int:
         return await self.lease.retry(lambda: self.lease.queue.close(self.lease.batch, error))

@@ -23,6 +23,10 @@ _SLICE_S = 0.02
 log = logging.getLogger(__name__)
 
 
+class _TextHidden(Exception):
+    """Exception of a handler in the log. Its text, which may hold values of the row, is in the row's `error`."""
+
+
 @dataclass(slots=True)
 class Slot:
     """Place of one call of the handler, in one task."""
@@ -146,5 +150,6 @@ class RowRunner:
         self.backoff.reset()  # the platform let the handler come to an end
         if not isinstance(error, JobError) and type(error) not in self._bugs:
             self._bugs.add(type(error))
-            log.error("the handler raised; later %s are not logged", class_name(error), exc_info=error)
+            where = (type(error), _TextHidden(class_name(error)), error.__traceback__)
+            log.error("the handler raised; later %s are not logged", class_name(error), exc_info=where)
         return error

@@ -154,17 +154,23 @@ SELECT count(*), max({key}) FROM (
 
     def _write_rows(self, table: ClaimTable) -> None:
         name, key, queue = table.sql_name, table.sql_key, table.queue
+        # A row that its batch could not give back is set aside with the status that it has.
+        is_lost = f"""
+batch_status = 'processing' AND NOT EXISTS (
+  SELECT FROM {table.batches} AS batch WHERE batch.batch_id = row.batch_id AND status = 'running'
+) AND NOT EXISTS (
+  SELECT FROM {queue} AS aside WHERE aside.batch_id IS NULL AND aside.batch_status = 'processing'
+    AND aside.from_batch = row.batch_id AND aside.lo = row.{key}
+)"""
         # The sweep goes over rows and ends of ranges by key, and counts the ranges that are open at each row. Its cost
         # does not depend on how many ranges there are of one kind. A stretch is free of rows that are in a range.
         stranded = f"""
 WITH unfinished AS MATERIALIZED (
-  SELECT {key}::bigint AS key, batch_status, next_attempt_at, batch_id FROM {name}
+  SELECT {key}::bigint AS key, batch_status, next_attempt_at, batch_id, {is_lost} AS is_lost FROM {name} AS row
   WHERE {key} BETWEEN $1::bigint AND $2::bigint AND batch_status <> 'completed'
     AND (batch_status = 'processing' OR next_attempt_at < 'infinity')
 ), claimed AS (
-  SELECT key FROM unfinished WHERE batch_status = 'processing' AND NOT EXISTS (
-    SELECT FROM {table.batches} AS batch WHERE batch.batch_id = unfinished.batch_id AND status = 'running'
-  )
+  SELECT key FROM unfinished WHERE is_lost
 ), swept AS (
   SELECT *, sum(step) OVER (PARTITION BY batch_status, next_attempt_at, batch_id ORDER BY key, place) AS ranges
   FROM (
@@ -200,9 +206,7 @@ SELECT {counted}, (SELECT coalesce(sum(claimable), 0) FROM queued), ARRAY(SELECT
         self.free_rows = f"""
 UPDATE {name} SET batch_status = 'pending' WHERE {key} = ANY(ARRAY(
   SELECT {key} FROM {name} AS row
-  WHERE {key} = ANY($1::bigint[]) AND batch_status = 'processing' AND NOT EXISTS (
-    SELECT FROM {table.batches} AS batch WHERE batch.batch_id = row.batch_id AND status = 'running'
-  ) FOR NO KEY UPDATE OF row SKIP LOCKED
+  WHERE {key} = ANY($1::bigint[]) AND {is_lost} FOR NO KEY UPDATE OF row SKIP LOCKED
 ))"""
 
     def _write_ranges(self, table: ClaimTable) -> None:

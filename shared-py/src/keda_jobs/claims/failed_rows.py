@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from keda_jobs.claims.statements import BY_INDEX, BY_KEYS, SET_LOCAL, held_by_python
 from keda_jobs.claims.table import ClaimTable
-from keda_jobs.postgres import Connection, translate_errors
+from keda_jobs.postgres import Connection, StatementRefused, translate_errors
 from keda_jobs.runtime.shutdown import cancel_on
 
 POD_NAME = "keda-jobs batch retry"
@@ -118,8 +118,16 @@ class FailedRows:
         reset = 0
         async with aclosing(self.pages(row_filter, _RESET_ROWS)) as pages:
             while rows := await cancel_on(stop, anext(pages, None)):
-                reset += (await self.reset(rows)).rows
+                reset += await self._reset_most(rows)
                 yield reset
+
+    async def _reset_most(self, rows: Sequence[FailedRow]) -> int:
+        """Reset rows, without those that PostgreSQL or a trigger refuses to have updated. Return the number reset."""
+        try:
+            return (await self.reset(rows)).rows
+        except StatementRefused:
+            half = len(rows) // 2
+            return await self._reset_most(rows[:half]) + await self._reset_most(rows[half:]) if half else 0
 
     async def reset(self, rows: Sequence[FailedRow]) -> FailedRowCount:
         """Set rows to pending with no attempts, unless they have changed since they were found."""
@@ -154,8 +162,11 @@ class FailedRows:
 class _Statements:
     def __init__(self, table: ClaimTable) -> None:
         name, key, queue = table.sql_name, table.sql_key, table.queue
-        selected = f"""{IS_FAILED} AND ($1::bigint[] IS NULL OR {key} = ANY($1))
-  AND ($2::text IS NULL OR strpos(error, $2) > 0) AND ($3::boolean IS NULL OR (next_attempt_at = 'infinity') = $3)"""
+        # Those that are set aside have a newer reason in the queue.
+        aside = f"SELECT lo FROM {queue} WHERE error IS NOT NULL AND batch_id IS NULL AND batch_status = 'failed'"
+        selected = f"""{IS_FAILED} AND {key} <> ALL(ARRAY({aside}))
+  AND ($1::bigint[] IS NULL OR {key} = ANY($1)) AND ($2::text IS NULL OR strpos(error, $2) > 0)
+  AND ($3::boolean IS NULL OR (next_attempt_at = 'infinity') = $3)"""
         self.count = f"""
 SELECT count(*), count(*) FILTER (WHERE next_attempt_at = 'infinity') FROM {name} WHERE {selected}"""
         self.find = f"""

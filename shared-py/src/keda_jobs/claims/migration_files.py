@@ -109,7 +109,7 @@ def _names(table: ClaimTable) -> dict[str, str]:
         "worker": worker_role(table),
         "scaler": scaler_role(table),
         "exporter": EXPORTER,
-        "read": ", ".join(map(quote, dict.fromkeys((table.key, "xmin", *STATUS_COLUMNS, *table.reads)))),
+        "read": ", ".join(map(quote, dict.fromkeys((table.key, "xmin", "xmax", *STATUS_COLUMNS, *table.reads)))),
         "written": ", ".join(map(quote, (*STATUS_COLUMNS, *table.writes))),
     }
 

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from keda_jobs.claims.rows import Batch, CompletedRow, Failure, SettledRows
 from keda_jobs.claims.statements import Statements
 from keda_jobs.errors import JobError
 from keda_jobs.postgres import Connection, StatementRefused
 
+SKIPPED = "a trigger of the table skips its update"
+
 
 class ValuesRefused(JobError):
-    """PostgreSQL refuses a value that a handler returned. The call wrote nothing."""
-
-
-@contextmanager
-def refuse_values() -> Iterator[None]:
-    """Raise `ValuesRefused` where the table refuses values."""
-    try:
-        yield
-    except StatementRefused as error:
-        raise ValuesRefused(error.reason) from None
+    """The table refuses a value that the handler returned."""
 
 
 async def write_outcomes(
@@ -34,15 +26,18 @@ async def write_outcomes(
     """Write the outcomes of rows that are still claimed and whose input is still the one that was worked on.
 
     The other rows stay claimed and are given back at the end of the batch, to be worked on again.
-    Raises `ValuesRefused` for rows that a trigger did not let be updated.
+    Raises `StatementRefused` for rows that a trigger did not let be updated.
     """
-    settled = await _write(connection, sql, batch, completed, failures, batch.version)
-    if settled.completed + settled.failed == len(completed) + len(failures):
+    settled = await _write(connection, sql, batch, completed, failures, batch.versions)
+    if settled.rows == len(completed) + len(failures):
         return settled
     same = await _rows_with_same_input(connection, sql, batch, completed, failures)
     completed = [row for row in completed if row.row.key in same]
     failures = [failure for failure in failures if failure.key in same]
-    return settled + await _write(connection, sql, batch, completed, failures, None)
+    again = await _write(connection, sql, batch, completed, failures, None)
+    if again.rows < len(same):
+        raise StatementRefused(SKIPPED)
+    return settled + again
 
 
 async def _rows_with_same_input(
@@ -52,14 +47,11 @@ async def _rows_with_same_input(
     completed: Sequence[CompletedRow],
     failures: Sequence[Failure],
 ) -> set[int]:
-    """Lock rows that were changed since the claim. Return the keys of those that have the values the job read."""
-    completed_keys = {row.row.key for row in completed}
+    """Lock rows that are still claimed. Return the keys of those that have the values the job read."""
     inputs = {row.row.key: row.row.values for row in completed}
     inputs.update((failure.key, failure.values) for failure in failures)
-    found = await connection.fetch(sql.unwritten, batch.batch_id, list(inputs), batch.version)
-    if skipped := sum(is_unchanged and key in completed_keys for key, is_unchanged, *_ in found):
-        raise ValuesRefused(f"a trigger of the table skipped the update of rows: {skipped}")
-    return {key for key, is_unchanged, *values in found if not is_unchanged and tuple(values) == tuple(inputs[key])}
+    found = await connection.fetch(sql.unwritten, batch.batch_id, list(inputs), batch.versions)
+    return {key for key, is_unchanged, *values in found if is_unchanged or tuple(values) == tuple(inputs[key])}
 
 
 async def _write(
@@ -68,28 +60,32 @@ async def _write(
     batch: Batch,
     completed: Sequence[CompletedRow],
     failures: Sequence[Failure],
-    version: int | None,
+    versions: Sequence[str] | None,
 ) -> SettledRows:
     settled = SettledRows()
     if completed:
         keys = [row.row.key for row in completed]
         columns = [list(column) for column in zip(*(row.values for row in completed), strict=True)]
-        status = await connection.execute(sql.complete, batch.batch_id, keys, version, *columns)
+        status = await connection.execute(sql.complete, batch.batch_id, keys, versions, *columns)
         settled += SettledRows(completed=int(status.removeprefix("UPDATE ")))
     if failures:
-        settled += await write_failures(connection, sql, batch.batch_id, failures, version)
+        settled += await write_failures(connection, sql, batch.batch_id, failures, versions)
     return settled
 
 
 async def write_failures(
-    connection: Connection, sql: Statements, batch_id: int, failures: Sequence[Failure], version: int | None = None
+    connection: Connection,
+    sql: Statements,
+    batch_id: int,
+    failures: Sequence[Failure],
+    versions: Sequence[str] | None = None,
 ) -> SettledRows:
-    """Write the failures of rows that are still claimed, and of that version if there is one."""
+    """Write the failures of rows that are still claimed, and of these versions if there are any."""
     [counts] = await connection.fetch(
         sql.fail,
         batch_id,
         [failure.key for failure in failures],
-        version,
+        versions,
         [failure.error for failure in failures],
         [failure.delay_s for failure in failures],
     )

@@ -8,31 +8,43 @@ repeat a call whose commit got no answer: the rows that it wrote the first time 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from datetime import timedelta
-from typing import Self
+from typing import Self, TypeVar
 
 from keda_jobs.claims.binding import find_table, read_column_types
-from keda_jobs.claims.outcomes import refuse_values, write_failures, write_outcomes
 from keda_jobs.claims.ranges import select_ranges
 from keda_jobs.claims.rows import Batch, ClaimedRow, CompletedRow, Failure, SettledRows
-from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, SET_LOCAL, Statements
+from keda_jobs.claims.set_aside import HeldRow
+from keda_jobs.claims.statements import BY_KEYS, CLAIM, ROWS_ARE_WRITTEN, SET_LOCAL, SETTLE, Statements
 from keda_jobs.claims.table import ClaimTable
+from keda_jobs.claims.writers import CarefulWriter, Writer
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.errors import JobError
-from keda_jobs.postgres import Connection, Pool, transaction
+from keda_jobs.postgres import Connection, Pool, StatementGivenUp, StatementRefused, transaction
 from keda_jobs.runtime.cpu import WorkerDied
 
 # A dead worker's batch comes back in this many parts, each claimed alone: a row that kills its worker is isolated after
 # log16(CLAIM_SIZE) more deaths, and its neighbours complete meanwhile.
 _PARTS = 16
 
-# Rows that the table does not let a worker update are tried again after this time.
-_HOLD_BACK = timedelta(seconds=60)
+# After a claim has failed because of a row, as many rows are claimed in parts, so many at a time: were each refused,
+# they would take some seconds.
+_CAREFUL_ROWS = 2000
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+
+async def _in_parts_if_refused(write: Callable[[type[Writer]], Awaitable[T]]) -> T:
+    """Write all rows at once, and if a row makes that fail, in parts."""
+    try:
+        return await write(Writer)
+    except (StatementRefused, StatementGivenUp) as error:
+        log.debug("writing in parts: %s", error)
+        return await write(CarefulWriter)
 
 
 class LeaseLost(JobError):
@@ -64,6 +76,7 @@ class ClaimQueue:
         self._pod_name = pod_name
         self._lease = timedelta(seconds=lease_s)
         self._policy = policy
+        self._careful_rows = 0
 
     @classmethod
     async def bind(cls, pool: Pool, table: ClaimTable, *, pod_name: str, lease_s: float, policy: RetryPolicy) -> Self:
@@ -81,27 +94,13 @@ class ClaimQueue:
     async def claim(self, most: int, *, suspects: bool = True) -> Batch | None:
         """Claim up to `most` rows. Return None when every claimable row is locked by another claim, or none is left.
 
-        Without `suspects` rows are claimed only up to the next ones that may kill their worker, because another batch
-        of the worker would die with them.
+        A row that cannot be claimed is set aside. Without `suspects` rows are claimed only up to the next ones that may
+        kill their worker, because another batch of the worker would die with them.
         """
-        while True:
-            async with self._transaction(BY_RANGE) as connection:
-                selection = await select_ranges(connection, self._sql, most, suspects=suspects)
-                if not selection.range_ids:
-                    return None
-                [(batch_id, version)] = await connection.fetch(
-                    self._sql.insert_batch, self._batch_name, self._pod_name, self._lease
-                )
-                expected = await connection.fetchval(self._sql.hold, batch_id, selection.range_ids)
-                rows = await connection.fetch(self._sql.claim, batch_id)
-                if len(rows) != expected:
-                    await self._correct_ranges(connection, batch_id)
-                if rows:
-                    await connection.execute(self._sql.set_claimed, batch_id, len(rows), self._lease)
-                    claimed = [ClaimedRow(row[0], row[1], row[2:]) for row in rows]
-                    return Batch(batch_id, version, claimed, selection.is_suspect)
-                await connection.execute(self._sql.release, batch_id)
-                await connection.execute(self._sql.delete_batch, batch_id)
+        batch = await self._claim(most, suspects)
+        while batch is not None and not batch.rows:
+            batch = await self._claim(most, suspects)
+        return batch
 
     async def renew(self, batch: Batch) -> None:
         """Renew the lease of the batch. Raises `LeaseLost`."""
@@ -112,23 +111,35 @@ class ClaimQueue:
     async def settle(self, batch: Batch, completed: Sequence[CompletedRow], failures: Sequence[Failure]) -> SettledRows:
         """Write results and failures of rows of the batch. The last of its rows closes the batch.
 
-        Raises `LeaseLost`, and `ValuesRefused` when the table refuses a value that a handler returned.
+        A row whose values the table refuses fails, and one that cannot be written at all is set aside.
+        Raises `LeaseLost`.
         """
-        with refuse_values():  # deferred constraints raise at the end of the transaction
-            async with self._fenced(batch, BY_KEYS) as (connection, is_closed):
+
+        async def settle(write: type[Writer]) -> SettledRows:
+            async with self._fenced(batch, SETTLE) as (connection, is_closed):
                 if is_closed:
                     return _NOTHING
-                return await self._settle(connection, batch, completed, failures)
+                writer = write(connection, self._sql, self._policy, batch.batch_id)
+                await writer.settle(batch, completed, failures)
+                await self._count(connection, writer)
+                return writer.settled
+
+        return await _in_parts_if_refused(settle)
 
     async def close(self, batch: Batch, error: str | None = None) -> int:
         """Close the batch, as `failed` if there is an error. Give unsettled rows back and return their number.
 
         Raises `LeaseLost`.
         """
-        async with self._fenced(batch, BY_RANGE) as (connection, is_closed):
-            if is_closed:
-                return 0
-            return await self._close(connection, batch.batch_id, "failed" if error else "completed", error)
+
+        async def close(write: type[Writer]) -> int:
+            async with self._fenced(batch, CLAIM) as (connection, is_closed):
+                if is_closed:
+                    return 0
+                writer = write(connection, self._sql, self._policy, batch.batch_id)
+                return await self._close(connection, writer, "failed" if error else "completed", error)
+
+        return await _in_parts_if_refused(close)
 
     async def recover(self) -> int | None:
         """Take one batch with an expired lease and free its rows. Return their number, None if there is no such batch.
@@ -136,68 +147,77 @@ class ClaimQueue:
         The rows come back in parts that are claimed alone. Such a part of a single row counts as a failure of that row,
         so even a row that kills its worker is tried only up to the limit.
         """
-        async with self._transaction(BY_RANGE) as connection:
-            expired = await connection.fetchrow(self._sql.take_expired_batch)
-            if expired is None:
+
+        async def recover(write: type[Writer]) -> int | None:
+            async with self._transaction(CLAIM) as connection:
+                expired = await connection.fetchrow(self._sql.take_expired_batch)
+                if expired is None:
+                    return None
+                writer, rows = write(connection, self._sql, self._policy, expired["batch_id"]), int(expired["rows"])
+                if rows == 1:
+                    await self._fail_only_row(connection, writer)
+                await self._close(connection, writer, "abandoned", f"the lease of {expired['pod_name']} expired")
+                return rows
+
+        return await _in_parts_if_refused(recover)
+
+    async def _claim(self, most: int, suspects: bool) -> Batch | None:
+        """Claim rows. The batch is empty where none of the held ranges has a row that can be claimed."""
+        if self._careful_rows <= 0:
+            try:
+                return await self._claim_by(Writer, most, suspects)
+            except (StatementRefused, StatementGivenUp) as error:
+                log.debug("claiming in parts: %s", error)
+                self._careful_rows = most
+        most = min(most, _CAREFUL_ROWS)
+        self._careful_rows -= most
+        return await self._claim_by(CarefulWriter, most, suspects)
+
+    async def _claim_by(self, write: type[Writer], most: int, suspects: bool) -> Batch | None:
+        async with self._transaction(CLAIM) as connection:
+            selection = await select_ranges(connection, self._sql, most, suspects=suspects)
+            if not selection.range_ids:
                 return None
-            batch_id, rows = expired["batch_id"], int(expired["rows"])
-            failed = await self._fail_only_row(connection, batch_id) if rows == 1 else _NOTHING
-            reason = f"the lease of {expired['pod_name']} expired"
-            await self._close(connection, batch_id, "abandoned", reason, failed, parts=_PARTS)
-            return rows
-
-    async def _correct_ranges(self, connection: Connection, batch_id: int) -> None:
-        """Queue rows again that the claim did not get although they wait, and recount ranges that it took rows from."""
-        await connection.execute(self._sql.recount_overlapping, batch_id)
-        if unclaimed := await connection.fetchval(self._sql.hold_back, batch_id, _HOLD_BACK):
-            log.warning(
-                "%d rows could not be claimed, trying them again in %g s; see which trigger of the table skips updates",
-                unclaimed,
-                _HOLD_BACK.total_seconds(),
+            [(batch_id, version)] = await connection.fetch(
+                self._sql.insert_batch, self._batch_name, self._pod_name, self._lease
             )
+            expected = await connection.fetchval(self._sql.hold, batch_id, selection.range_ids)
+            writer = write(connection, self._sql, self._policy, batch_id, version)
+            batch = await writer.claim(expected)
+            if claimed := len(batch.rows) + writer.settled.rows:
+                await connection.execute(self._sql.set_claimed, batch_id, claimed, self._lease)
+            else:
+                await connection.execute(self._sql.release, batch_id)
+                await connection.execute(self._sql.delete_batch, batch_id)
+            if writer.settled.rows:
+                await self._count(connection, writer)
+            return replace(batch, is_suspect=selection.is_suspect)
 
-    async def _settle(
-        self, connection: Connection, batch: Batch, completed: Sequence[CompletedRow], failures: Sequence[Failure]
-    ) -> SettledRows:
-        settled = await write_outcomes(connection, self._sql, batch, completed, failures)
-        was_last = await connection.fetchval(self._sql.add_counts, batch.batch_id, *astuple(settled), self._lease)
+    async def _count(self, connection: Connection, writer: Writer) -> None:
+        """Count what was written. The last row of a batch closes it."""
+        await connection.execute(ROWS_ARE_WRITTEN)
+        was_last = await connection.fetchval(
+            self._sql.add_counts, writer.batch_id, *astuple(writer.settled), self._lease, writer.aside
+        )
         # In the same transaction: if the worker died before closing it, no claimable row would call another worker.
         if was_last:
-            await connection.execute(self._sql.release, batch.batch_id)
-            await connection.execute(self._sql.close_batch, batch.batch_id, "completed", None, 0, 0)
-        return settled
+            await connection.execute(self._sql.release, writer.batch_id)
+            await connection.execute(self._sql.close_batch, writer.batch_id, "completed", None, 0, 0)
 
-    async def _fail_only_row(self, connection: Connection, batch_id: int) -> SettledRows:
-        found = await connection.fetchrow(self._sql.only_row, batch_id)
-        if found is None:  # deleted meanwhile
-            return _NOTHING
-        row = ClaimedRow(found[0], found[1], ())
-        decision = self._policy.after_failure(WorkerDied(), row.attempts + 1)
-        return await write_failures(connection, self._sql, batch_id, [Failure.of(row, decision)])
+    async def _fail_only_row(self, connection: Connection, writer: Writer) -> None:
+        found = await connection.fetchrow(self._sql.only_row, writer.batch_id)
+        if found is not None:  # it may have been deleted
+            row = HeldRow(*found)
+            decision = self._policy.after_failure(WorkerDied(), row.attempts + row.tries + 1)
+            await writer.fail(row, Failure.of(ClaimedRow(row.key, row.attempts, ()), decision))
 
-    async def _close(
-        self,
-        connection: Connection,
-        batch_id: int,
-        status: str,
-        error: str | None,
-        failed: SettledRows = _NOTHING,
-        parts: int = 1,
-    ) -> int:
-        returned = int(await connection.fetchval(self._sql.give_back, batch_id, status == "abandoned", parts))
-        counts = failed.failed, failed.failed_permanently
-        if kept := await connection.fetchval(self._sql.not_returned, batch_id):
-            log.warning(
-                "batch %d: %d rows could not be given back, trying again in %g s;"
-                " see which trigger of the table skips updates",
-                batch_id,
-                kept,
-                _HOLD_BACK.total_seconds(),
-            )
-            await connection.execute(self._sql.keep_batch, batch_id, *counts, kept, _HOLD_BACK)
-        else:
-            await connection.execute(self._sql.release, batch_id)
-            await connection.execute(self._sql.close_batch, batch_id, status, error, *counts)
+    async def _close(self, connection: Connection, writer: Writer, status: str, error: str | None) -> int:
+        is_abandoned = status == "abandoned"
+        returned = await writer.give_back(is_suspect=is_abandoned, parts=_PARTS if is_abandoned else 1)
+        counts = writer.settled.failed, writer.settled.failed_permanently
+        await connection.execute(ROWS_ARE_WRITTEN)
+        await connection.execute(self._sql.release, writer.batch_id)
+        await connection.execute(self._sql.close_batch, writer.batch_id, status, error, *counts)
         return returned
 
     @asynccontextmanager

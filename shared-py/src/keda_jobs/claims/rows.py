@@ -20,13 +20,13 @@ class ClaimedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Claimed rows, owned for as long as the lease is renewed. `version` is the `xmin` that the claim gave its rows.
+    """Claimed rows, owned for as long as the lease is renewed. The claim gave each row an `xmin` of `versions`.
 
     The worker that had the rows of a suspect batch died over them.
     """
 
     batch_id: int
-    version: int
+    versions: Sequence[str]
     rows: Sequence[ClaimedRow]
     is_suspect: bool = False
 
@@ -61,6 +61,11 @@ class SettledRows:
     completed: int = 0
     failed: int = 0
     failed_permanently: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Number of all of them."""
+        return self.completed + self.failed
 
     def __add__(self, other: SettledRows) -> SettledRows:
         return SettledRows(*map(add, astuple(self), astuple(other)))

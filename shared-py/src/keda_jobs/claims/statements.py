@@ -21,6 +21,18 @@ BY_RANGE = {**BY_INDEX, **_MAINTAINS_RANGES, "enable_hashjoin": "off"}
 BY_KEYS = {**BY_INDEX, **_MAINTAINS_RANGES, "enable_nestloop": "off"}
 """Settings for a completion's plan: find the rows in one index scan, join the values by a hash."""
 
+# No transaction waits for a row that somebody has locked: it leaves the row out. A transaction of an application that
+# waits for one of its rows meanwhile looks for a deadlock after `deadlock_timeout`, a second unless it is set, and must
+# not find one then. A claim holds the locks of more rows, so it waits less.
+CLAIM = {**BY_RANGE, "lock_timeout": "20ms"}
+"""Settings of transactions that claim rows or give them back."""
+SETTLE = {**BY_KEYS, "lock_timeout": "300ms"}
+"""Settings of transactions that write results."""
+ROWS_ARE_WRITTEN = "SET LOCAL lock_timeout = 0"
+"""What the worker's transactions lock after the rows, no application locks."""
+CHECK_AT_ONCE = "SET CONSTRAINTS ALL IMMEDIATE"
+"""Lets a deferred constraint refuse a row by the statement that writes it, not at the end of the transaction."""
+
 SET_LOCAL = "SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS setting (name, value)"
 
 
@@ -35,9 +47,21 @@ class Statements:
     def __init__(self, table: ClaimTable, types: Mapping[str, str]) -> None:
         self._is_suspect = f"SELECT coalesce(bool_or(is_suspect), false) FROM {table.queue} WHERE batch_id = $1"
         self._write_batches(table)
+        name, key, queue = table.sql_name, table.sql_key, table.queue
+        self._read = ", ".join(f"row.{column}" for column in (key, "attempts", *map(quote, table.reads)))
+        self._its_row = f"""row.{key} BETWEEN held.lo AND held.hi AND row.batch_status = held.batch_status
+  AND row.next_attempt_at = held.next_attempt_at AND row.batch_id IS NOT DISTINCT FROM held.from_batch"""
+        self._is_not_aside = f"""row.{key} <> ALL(ARRAY(
+    SELECT lo FROM {queue} WHERE error IS NOT NULL AND from_batch = $1 AND batch_status = 'processing'
+  ))"""
+        self._claimed = f"""
+FROM {queue} AS held JOIN {name} AS row ON row.{key} BETWEEN held.lo AND held.hi
+WHERE held.batch_id = $1 AND row.batch_id = $1 AND row.batch_status = 'processing'
+  AND {self._is_not_aside}"""
         self._write_claim(table)
         self._write_settle(table, types)
         self._write_recover(table)
+        self._write_set_aside(table)
 
     def _write_batches(self, table: ClaimTable) -> None:
         batches = table.batches
@@ -49,7 +73,7 @@ SELECT status, status = 'running' AND lease_expires_at > clock_timestamp() AS is
 FROM {batches} WHERE batch_id = $1 FOR KEY SHARE"""
         self.add_counts = f"""
 UPDATE {batches} SET
-  completed = completed + $2, failed = failed + $3, given_up = given_up + $4,
+  completed = completed + $2, failed = failed + $3, given_up = given_up + $4, returned = returned + $6,
   rows_per_s = (completed + $2 + failed + $3)
     / greatest(0.001, extract(epoch FROM clock_timestamp() - started_at)),
   heartbeat_at = clock_timestamp(), lease_expires_at = clock_timestamp() + $5
@@ -60,12 +84,6 @@ RETURNING completed + failed + returned = claimed"""
 UPDATE {batches} SET
   status = $2, error = $3, failed = failed + $4, given_up = given_up + $5, returned = claimed - completed - failed - $4,
   finished_at = clock_timestamp()
-WHERE batch_id = $1"""
-        # $4 rows cannot be given back yet. The lease calls a worker again when it expires.
-        self.keep_batch = f"""
-UPDATE {batches} SET
-  failed = failed + $2, given_up = given_up + $3, returned = claimed - completed - failed - $2 - $4,
-  lease_expires_at = clock_timestamp() + $5
 WHERE batch_id = $1"""
         self.insert_batch = f"""
 INSERT INTO {batches} (batch_name, pod_name, lease_expires_at)
@@ -102,9 +120,8 @@ SELECT sum(claimable) FROM held"""
         self.claim = f"""
 UPDATE {name} AS row SET batch_status = 'processing', batch_id = $1
 FROM {queue} AS held
-WHERE held.batch_id = $1 AND row.{key} BETWEEN held.lo AND held.hi AND row.batch_status = held.batch_status
-  AND row.next_attempt_at = held.next_attempt_at AND row.batch_id IS NOT DISTINCT FROM held.from_batch
-RETURNING {", ".join(f"row.{column}" for column in (key, "attempts", *map(quote, table.reads)))}"""
+WHERE held.batch_id = $1 AND {self._its_row}
+RETURNING {self._read}"""
         # Ranges that share rows with those of the batch.
         self.recount_overlapping = f"""
 SELECT {queue}_recount(ARRAY(
@@ -113,19 +130,6 @@ SELECT {queue}_recount(ARRAY(
     AND range.batch_status = held.batch_status AND range.from_batch IS NOT DISTINCT FROM held.from_batch
   WHERE held.batch_id = $1 AND range.batch_id IS NULL FOR UPDATE OF range SKIP LOCKED
 ))"""
-        self.hold_back = f"""
-WITH unclaimed AS (
-  INSERT INTO {queue} (lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect, held_back_until)
-  SELECT rows.lo, rows.hi, rows.number, held.batch_status, held.next_attempt_at, held.from_batch, held.is_suspect,
-    clock_timestamp() + $2
-  FROM {queue} AS held CROSS JOIN LATERAL (
-    SELECT min({key}) AS lo, max({key}) AS hi, count(*) AS number FROM {name} AS row
-    WHERE row.{key} BETWEEN held.lo AND held.hi AND row.batch_status = held.batch_status
-      AND row.next_attempt_at = held.next_attempt_at AND row.batch_id IS NOT DISTINCT FROM held.from_batch
-  ) AS rows
-  WHERE held.batch_id = $1 AND rows.number > 0 RETURNING claimable
-)
-SELECT coalesce(sum(claimable), 0) FROM unclaimed"""
 
     def _write_settle(self, table: ClaimTable, types: Mapping[str, str]) -> None:
         name, key, queue = table.sql_name, table.sql_key, table.queue
@@ -133,18 +137,19 @@ SELECT coalesce(sum(claimable), 0) FROM unclaimed"""
         values = "".join(f", {column} = done.{column}" for column in map(quote, table.writes))
         columns = "".join(f", {quote(column)}" for column in table.writes)
         is_ours = "row.batch_id = $1 AND row.batch_status = 'processing'"
-        # A claim writes all its rows in one transaction, whose number they keep as xmin until somebody changes them.
+        # A row keeps the number of the transaction that claimed it as xmin, until somebody changes the row.
+        is_same = "($3::text[] IS NULL OR row.xmin = ANY($3::text[]::xid[]))"
         self.complete = f"""
 UPDATE {name} AS row SET batch_status = 'completed', attempts = row.attempts + 1, error = NULL{values}
 FROM unnest($2::bigint[]{arrays}) AS done (key{columns})
-WHERE row.{key} = done.key AND row.{key} = ANY($2) AND {is_ours} AND ($3::xid IS NULL OR row.xmin = $3)"""
+WHERE row.{key} = done.key AND row.{key} = ANY($2) AND {is_ours} AND {is_same}"""
         self.fail = f"""
 WITH failed AS (
   UPDATE {name} AS row SET
     batch_status = 'failed', attempts = row.attempts + 1, error = failure.error,
     next_attempt_at = coalesce(now() + make_interval(secs => failure.delay_s), 'infinity')
   FROM unnest($2::bigint[], $4::text[], $5::float8[]) AS failure (key, error, delay_s)
-  WHERE row.{key} = failure.key AND row.{key} = ANY($2) AND {is_ours} AND ($3::xid IS NULL OR row.xmin = $3)
+  WHERE row.{key} = failure.key AND row.{key} = ANY($2) AND {is_ours} AND {is_same}
   RETURNING row.{key} AS key, row.next_attempt_at
 ), waiting AS (
   INSERT INTO {queue} (lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect)
@@ -155,7 +160,7 @@ WITH failed AS (
 )
 SELECT count(*) AS failed, count(*) FILTER (WHERE next_attempt_at = 'infinity') AS failed_permanently FROM failed"""
         self.unwritten = f"""
-SELECT {", ".join(("row." + key, "row.xmin = $3::xid", *(f"row.{quote(column)}" for column in table.reads)))}
+SELECT {", ".join(f"row.{column}" for column in (key, "xmin = ANY($3::text[]::xid[])", *map(quote, table.reads)))}
 FROM {name} AS row WHERE row.{key} = ANY($2) AND {is_ours} FOR NO KEY UPDATE"""
 
     def _write_recover(self, table: ClaimTable) -> None:
@@ -167,6 +172,7 @@ WITH returned AS (
   FROM {queue} AS held
   WHERE held.batch_id = $1 AND row.{key} BETWEEN held.lo AND held.hi
     AND row.batch_id = $1 AND row.batch_status = 'processing'
+    AND ($4::bigint[] IS NULL OR row.{key} = ANY($4)) AND {self._is_not_aside}
   RETURNING row.{key} AS key
 ), all_returned AS (
   SELECT array_agg(key) AS ids, count(*) AS number FROM returned
@@ -176,13 +182,40 @@ WITH returned AS (
   FROM all_returned, keda_jobs.batch_ranges(ids, most => greatest(1, ceil(number / $3::float8))::integer) AS ranges
 )
 SELECT number FROM all_returned"""
-        self.not_returned = f"""
-SELECT count(*) FROM {queue} AS held JOIN {name} AS row ON row.{key} BETWEEN held.lo AND held.hi
-WHERE held.batch_id = $1 AND row.batch_id = $1 AND row.batch_status = 'processing'"""
         self.take_expired_batch = f"""
 SELECT batch_id, pod_name, claimed - completed - failed - returned AS rows
 FROM {table.expired} ORDER BY lease_expires_at LIMIT 1 FOR UPDATE SKIP LOCKED"""
+        self.claimed_rows = f"SELECT row.{key}, row.attempts, held.tries {self._claimed}"
         # Others died with this worker, unless it had claimed the row alone.
-        self.only_row = f"""
-SELECT row.{key}, row.attempts FROM {queue} AS held JOIN {name} AS row ON row.{key} BETWEEN held.lo AND held.hi
-WHERE held.batch_id = $1 AND held.is_suspect AND row.batch_id = $1 AND row.batch_status = 'processing'"""
+        self.only_row = f"{self.claimed_rows} AND held.is_suspect"
+
+    def _write_set_aside(self, table: ClaimTable) -> None:
+        """Write the statements for rows one by one."""
+        name, key, queue = table.sql_name, table.sql_key, table.queue
+        unlocked = "FOR NO KEY UPDATE OF row SKIP LOCKED"
+        self.waiting_rows = f"""
+SELECT row.{key}, row.attempts, held.tries FROM {queue} AS held JOIN {name} AS row ON {self._its_row}
+WHERE held.batch_id = $1"""
+        self.lock_waiting = f"{self.waiting_rows} {unlocked}"
+        self.lock_claimed = f"{self.claimed_rows} {unlocked}"
+        self.lock_results = f"{self.claimed_rows} AND row.{key} = ANY($2) {unlocked}"
+        claim_keys = f"UPDATE {name} AS row SET batch_status = 'processing', batch_id = $1 WHERE row.{key} = ANY($2)"
+        self.claim_keys = f"{claim_keys} RETURNING {self._read}, row.xmin::text"
+        self.claim_unread = claim_keys
+        self.set_aside = f"""
+INSERT INTO {queue} (
+  lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect, held_back_until, tries, error
+)
+SELECT row.{key}, row.{key}, 1, row.batch_status, row.next_attempt_at, row.batch_id, false,
+  coalesce(clock_timestamp() + make_interval(secs => aside.delay_s), 'infinity'), aside.tries, aside.error
+FROM unnest($1::bigint[], $2::float8[], $3::smallint[], $4::text[]) AS aside (key, delay_s, tries, error)
+  JOIN {name} AS row ON row.{key} = aside.key
+WHERE row.{key} = ANY($1)"""
+        self.holders = f"""
+WITH holders AS MATERIALIZED (
+  SELECT transactionid, format('process %s (%s, role %s)', pid, application_name, usename) AS holder
+  FROM pg_locks JOIN pg_stat_activity USING (pid)
+  WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted
+)
+SELECT row.{key}, coalesce(holder, 'another transaction')
+FROM {name} AS row LEFT JOIN holders ON transactionid = row.xmax WHERE row.{key} = ANY($1)"""

@@ -77,17 +77,27 @@ async def test_a_database_without_the_schema_is_exit_2(parcels: Parcels, start: 
     assert "apply the job's schema first" in worker.lines[-1]["message"]
 
 
-@pytest.mark.parametrize("locked", ["SELECT FROM keda_jobs.parcels_queue FOR UPDATE", "SELECT FROM parcels FOR UPDATE"])
-async def test_rows_locked_for_too_long_are_exit_1(parcels: Parcels, start: Start, locked: str) -> None:
+async def test_ranges_locked_for_too_long_are_exit_1(parcels: Parcels, start: Start) -> None:
     await parcels.insert(fine=3)
     async with parcels.owner.transaction():
-        await parcels.owner.execute(locked)
+        await parcels.owner.execute("SELECT FROM keda_jobs.parcels_queue FOR UPDATE")
         worker = start(CLAIM_TIMEOUT_S="1")
         assert await worker.finish() == 1
     [said] = worker.messages("CRITICAL")
     assert "CLAIM_TIMEOUT_S" in said
     assert await start().finish() == 0
     assert await parcels.statuses() == {"completed": 3}
+
+
+async def test_rows_that_an_idle_transaction_has_locked_do_not_stop_a_worker(parcels: Parcels, start: Start) -> None:
+    await parcels.insert(fine=30)
+    async with parcels.owner.transaction():
+        await parcels.owner.execute("SELECT FROM parcels WHERE id IN (3, 7) FOR UPDATE")
+        worker = start()
+        assert await worker.finish() == 0
+        assert await parcels.statuses() == {"completed": 28, "pending": 2}
+    pid = await parcels.value("SELECT pg_backend_pid()")
+    assert any(f"2 rows are set aside: locked by process {pid} (" in said for said in worker.messages("WARNING"))
 
 
 async def test_the_schema_can_be_applied_again_while_a_worker_runs(parcels: Parcels, start: Start) -> None:

@@ -73,6 +73,17 @@ async def test_a_row_that_outlasts_the_grace_is_cancelled_and_goes_back(
     assert (batch["status"], batch["completed"], batch["returned"]) == ("completed", 5, 1)
 
 
+async def test_a_row_that_hangs_uses_up_its_time_while_the_worker_stops(
+    parcels: Parcels, start: Start, control: Control
+) -> None:
+    await parcels.insert(waits=1)
+    worker = start(SHUTDOWN_GRACE_S="3600", HANDLER_TIMEOUT_S="1")
+    await working(worker, control, 1)
+    assert await worker.terminate() == 0
+    row = await parcels.only("waits")
+    assert (row["batch_status"], row["attempts"], row["error"]) == ("failed", 1, "HandlerTimeout: no result after 1 s")
+
+
 async def test_a_second_sigterm_ends_the_grace(parcels: Parcels, start: Start, control: Control) -> None:
     await parcels.insert(waits=5)
     worker = start(SHUTDOWN_GRACE_S="3600")

@@ -57,9 +57,10 @@ async def test_an_internal_error_closes_the_batch_as_failed_and_loses_nothing(pa
     assert await parcels.statuses() == {"pending": 10}
     assert await parcels.claimable() == 10
     batch = await parcels.batch()
-    assert (batch["status"], batch["error"], batch["returned"]) == ("failed", "ValuesRefused: broken", 10)
+    assert (batch["status"], batch["returned"]) == ("failed", 10)
+    assert batch["error"] == "StatementRefused: PostgreSQL refused a row: RaiseError (P0001)"
     assert worker.lines[-1]["level"] == "CRITICAL"
-    assert "broken" in worker.lines[-1]["exception"]
+    assert "RaiseError (P0001)" in worker.lines[-1]["exception"]
     await parcels.owner.execute("DROP TRIGGER break ON keda_jobs.batch_jobs")
     assert await start().finish() == 0
     assert await parcels.statuses() == {"completed": 10}

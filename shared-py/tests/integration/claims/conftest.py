@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from keda_jobs.claims import schema
+from keda_jobs.claims import schema, statements
 from keda_jobs.claims.migration_files import Migration, queue_migrations, tracking_migrations
 from stack import PostgresServer
 
@@ -19,6 +19,13 @@ from .example_tables import INVOICES, USERS, ExampleTable
 from .harness import QueueHarness
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers wait for locks without limit."""
+    for settings in (statements.CLAIM, statements.SETTLE):
+        monkeypatch.setitem(settings, "lock_timeout", "0")
 
 
 def write_migrations(example: ExampleTable, folder: Path) -> Path:

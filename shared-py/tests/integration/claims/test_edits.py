@@ -82,6 +82,7 @@ async def test_an_edit_that_is_rolled_back_changes_nothing(users: QueueHarness) 
     assert await settling == SettledRows(completed=5)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_an_edit_that_commits_during_the_write_is_seen(users: QueueHarness) -> None:
     worker, batch = await claim_new(users)
     person = await users.connect()

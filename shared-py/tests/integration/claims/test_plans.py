@@ -77,33 +77,32 @@ async def check_plans(filled: QueueHarness, how: str) -> None:
 
     for statement, values in (
         (sql.claim, "(1)"),
-        (sql.hold_back, "(1, '60 s')"),
-        (sql.give_back, "(1, false, 1)"),
-        (sql.not_returned, "(1)"),
-        (sql.only_row, "(1)"),
+        (sql.waiting_rows, "(1)"),
+        (sql.give_back, "(1, false, 1, NULL)"),
+        (sql.claimed_rows, "(1)"),
     ):
         found = await plan(filled, how, BY_RANGE, statement, values)
         [scan] = scans_of(found, "users")
         assert (scan.kind, scan.by) == ("Index Scan", "users_pkey")
         assert "held.lo" in scan.condition
         assert "held.hi" in scan.condition
-        assert {node.by for node in scans_of(found, "users_queue")} == {"users_queue_held"}
+        assert {node.by for node in scans_of(found, "users_queue")} - {"users_queue_set_aside"} == {"users_queue_held"}
         assert "Seq Scan" not in {node.kind for node in found}
 
     arrays = ", ".join(["'{a}'"] * len(types))
-    found = await plan(filled, how, BY_KEYS, sql.complete, f"(1, {_KEYS}, '7', {arrays})")
+    found = await plan(filled, how, BY_KEYS, sql.complete, f"(1, {_KEYS}, '{{7}}', {arrays})")
     [scan] = scans_of(found, "users")
     assert (scan.kind, scan.by) == ("Index Scan", "users_pkey")
     assert "= ANY" in scan.condition
     assert {"Hash Join"} == {node.kind for node in found if "Join" in node.kind or "Loop" in node.kind}
 
-    found = await plan(filled, how, BY_KEYS, sql.fail, f"(1, {_KEYS}, '7', '{{a}}', '{{1}}')")
+    found = await plan(filled, how, BY_KEYS, sql.fail, f"(1, {_KEYS}, '{{7}}', '{{a}}', '{{1}}')")
     [scan] = scans_of(found, "users")
     assert (scan.kind, scan.by) == ("Index Scan", "users_pkey")
     assert "= ANY" in scan.condition
     assert "Hash Join" in {node.kind for node in found}
 
-    found = await plan(filled, how, BY_KEYS, sql.unwritten, f"(1, {_KEYS}, '7')")
+    found = await plan(filled, how, BY_KEYS, sql.unwritten, f"(1, {_KEYS}, '{{7}}')")
     assert [(node.kind, node.by) for node in scans_of(found, "users")] == [("Index Scan", "users_pkey")]
 
     found = await plan(filled, how, BY_RANGE, sql.recount_overlapping, "(1)")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from keda_jobs.claims import Batch, ClaimQueue, Failure, LeaseLost, SettledRows, ValuesRefused
+from keda_jobs.claims import Batch, ClaimQueue, Failure, LeaseLost, SettledRows
 from keda_jobs.claims.rows import ClaimedRow, CompletedRow
 
 from .harness import QueueHarness, batch_keys, failures
@@ -192,38 +192,36 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("values", REFUSED)
-async def test_a_value_that_the_table_refuses_leaves_nothing_written(
+async def test_a_row_whose_values_the_table_refuses_fails_alone(
     invoices: QueueHarness, values: tuple[Any, ...]
 ) -> None:
     worker, batch = await claim_new(invoices, 3)
     good = [invoices.example.completed(batch.rows[0]), invoices.example.completed(batch.rows[2])]
-    with pytest.raises(ValuesRefused):
-        await worker.settle(batch, [*good, CompletedRow(batch.rows[1], values)], [])
-    assert await invoices.statuses() == {"processing": 3}
-    assert await worker.settle(batch, good, failures(batch, None, [2])) == SettledRows(
-        completed=2, failed=1, failed_permanently=1
-    )
+    settled = await worker.settle(batch, [*good, CompletedRow(batch.rows[1], values)], [])
+    assert settled == SettledRows(completed=2, failed=1)
+    assert await invoices.keys("batch_status = 'failed' AND error LIKE 'ValuesRefused: %'") == [2]
+    assert [closed.status for closed in await invoices.batches()] == ["completed"]
 
 
-async def test_a_value_that_a_trigger_refuses_leaves_nothing_written(own_users: QueueHarness) -> None:
+async def test_a_row_whose_values_a_trigger_refuses_fails_alone(own_users: QueueHarness) -> None:
     await own_users.owner.execute("""
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not %', NEW.id; END $$;
 CREATE TRIGGER refuse BEFORE UPDATE ON users FOR EACH ROW WHEN (NEW.normalized_name LIKE '% 2')
 EXECUTE FUNCTION refuse()""")
     worker, batch = await claim_new(own_users, 3)
-    with pytest.raises(ValuesRefused, match="not 2"):
-        await worker.settle(batch, own_users.results(batch.rows), [])
-    assert await own_users.statuses() == {"processing": 3}
+    assert await worker.settle(batch, own_users.results(batch.rows), []) == SettledRows(completed=2, failed=1)
+    assert await own_users.rows("id, error", "batch_status = 'failed'") == [(2, "ValuesRefused: not 2")]
 
 
-async def test_a_value_that_a_deferred_constraint_refuses_leaves_nothing_written(own_users: QueueHarness) -> None:
+async def test_rows_that_a_deferred_constraint_refuses_fail_alone(own_users: QueueHarness) -> None:
     await own_users.owner.execute("ALTER TABLE users ADD UNIQUE (country) DEFERRABLE INITIALLY DEFERRED")
     worker, batch = await claim_new(own_users, 3)
-    with pytest.raises(ValuesRefused, match="country"):
-        await worker.settle(batch, [CompletedRow(row, ("n", "e", "d", "DE")) for row in batch.rows], [])
-    assert await own_users.statuses() == {"processing": 3}
+    same = [CompletedRow(row, ("n", "e", "d", "DE")) for row in batch.rows]
+    assert await worker.settle(batch, same, []) == SettledRows(completed=1, failed=2)
+    assert len(await own_users.keys("error LIKE 'ValuesRefused: duplicate key value violates unique%'")) == 2
 
 
+@pytest.mark.usefixtures("patient")
 async def test_parts_of_a_batch_are_settled_concurrently(queue: QueueHarness) -> None:
     worker, batch = await claim_new(queue, 20)
     person = await queue.connect()
@@ -239,6 +237,7 @@ async def test_parts_of_a_batch_are_settled_concurrently(queue: QueueHarness) ->
     assert await worker.close(batch) == 0
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_batch_is_not_recovered_during_a_write_even_when_its_lease_expires(queue: QueueHarness) -> None:
     worker, batch = await claim_new(queue)
     other, person = await queue.worker("pod-2"), await queue.connect()
@@ -253,6 +252,7 @@ async def test_a_batch_is_not_recovered_during_a_write_even_when_its_lease_expir
     assert await worker.close(batch) == 0
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_write_waits_for_a_recovery_and_then_writes_nothing(queue: QueueHarness) -> None:
     worker, batch = await claim_new(queue)
     taking = await queue.connect()
@@ -299,6 +299,7 @@ async def test_concurrent_settling_renewing_closing_and_recovering_never_deadloc
     assert sum(batch.completed for batch in await users.batches()) == 400
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_worker_continues_after_its_connection_is_cut(queue: QueueHarness) -> None:
     worker, batch = await claim_new(queue)
     person = await queue.connect()

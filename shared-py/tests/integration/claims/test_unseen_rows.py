@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from keda_jobs.claims import SettledRows, ValuesRefused, schema
+from keda_jobs.claims import SettledRows, schema
 from keda_jobs.claims.failed_rows import FailedRows, RowFilter
 from keda_jobs.claims.table import ClaimTable
 from keda_jobs.errors import Misconfigured
 
 from .conftest import write_migrations
 from .example_tables import USERS
-from .harness import QueueHarness, failures
+from .harness import QueueHarness
 
 _POLICY = "CREATE POLICY part ON users TO users_worker USING (id > 5)"
 _ENABLE = "ALTER TABLE users ENABLE ROW LEVEL SECURITY"
@@ -84,7 +84,7 @@ async def test_rows_whose_claim_a_trigger_skips_stay_queued(
     worker = await own_users.worker()
     with caplog.at_level(logging.WARNING):
         assert await own_users.drain(worker) == 20 - len(skipped)
-    assert f"{len(skipped)} rows could not be claimed, trying them again in 60 s" in caplog.text
+    assert f"{len(skipped)} rows are set aside: PostgreSQL refused a row: a trigger of the table skips" in caplog.text
     assert await own_users.claimable() == 0
     await own_users.owner.execute(
         "UPDATE keda_jobs.users_queue SET held_back_until = now() WHERE held_back_until > now()"
@@ -94,39 +94,15 @@ async def test_rows_whose_claim_a_trigger_skips_stay_queued(
     assert await own_users.drain(worker) == len(skipped)
 
 
-async def test_a_row_whose_completion_a_trigger_skips_is_refused(own_users: QueueHarness) -> None:
+async def test_a_row_whose_completion_a_trigger_skips_fails(own_users: QueueHarness) -> None:
     await own_users.insert(range(1, 6))
     worker = await own_users.worker()
     batch = await worker.claim(5)
     assert batch is not None
     await skip_updates(own_users, "NEW.batch_status = 'completed' AND OLD.id = 3")
-    done = own_users.results(batch.rows)
-    with pytest.raises(ValuesRefused, match="a trigger of the table skipped the update of rows: 1"):
-        await worker.settle(batch, done, [])
-    assert await own_users.statuses() == {"processing": 5}
-    others = [row for row in done if row.row.key != 3]
-    assert await worker.settle(batch, others, failures(batch, None, [3])) == SettledRows(4, 1, 1)
-
-
-async def test_rows_that_cannot_be_given_back_keep_their_batch_open(
-    own_users: QueueHarness, caplog: pytest.LogCaptureFixture
-) -> None:
-    await own_users.insert(range(1, 6))
-    worker = await own_users.worker()
-    batch = await worker.claim(5)
-    assert batch is not None
-    await skip_updates(own_users, "OLD.id = 3")
-    with caplog.at_level(logging.WARNING):
-        assert await worker.close(batch) == 4
-    assert f"batch {batch.batch_id}: 1 rows could not be given back, trying again in 60 s" in caplog.text
-    assert [(kept.status, kept.returned) for kept in await own_users.batches()] == [("running", 4)]
-    assert await worker.recover() is None
-    await own_users.expire_leases()
-    assert await own_users.claimable() == await own_users.recount() == 5
-    await own_users.owner.execute("DROP TRIGGER skip ON users")
-    assert await worker.recover() == 1
-    assert all(closed.adds_up for closed in await own_users.batches())
-    assert await own_users.statuses() == {"pending": 4, "failed": 1}
+    assert await worker.settle(batch, own_users.results(batch.rows), []) == SettledRows(completed=4, failed=1)
+    [(key, error)] = await own_users.rows("id, error", "batch_status = 'failed'")
+    assert (key, error) == (3, "ValuesRefused: a trigger of the table skips its update")
 
 
 async def test_a_change_by_hand_that_a_trigger_alters_is_queued_as_it_is(own_users: QueueHarness) -> None:

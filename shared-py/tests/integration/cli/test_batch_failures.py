@@ -140,3 +140,25 @@ def test_the_worker_s_role_may_list_failures(
 
     assert keys(batch_cli) == [3, 4, 5, 6, 7]
     assert batch_cli("batch", "status").code == 0
+
+
+def test_rows_set_aside_are_listed_and_retried(batch_cli: Cli, batch_table: BatchTable) -> None:
+    batch_table.fill()
+    batch_table.insert(21, 22, 23)
+    batch_table.rows("UPDATE words SET word = 'bad' WHERE word_id IN (6, 22)")
+    batch_table.rows("ALTER TABLE words ADD CONSTRAINT good CHECK (word <> 'bad') NOT VALID")
+    batch_table.queue(lambda queue: queue.claim(10_000))
+    refusal = 'RowRefused: new row for relation "words" violates check constraint "good"'
+
+    rows = batch_cli("batch", "failures", "--json", "--reason", "RowRefused").json
+
+    assert [(row["key"], row["attempts"], row["given_up"], row["error"]) for row in rows] == [(22, 1, False, refusal)]
+    assert "RowRefused" in batch_cli("batch", "failures", "22").stdout
+    assert batch_cli("batch", "failures").stderr == "6 rows failed\n"
+    assert keys(batch_cli, "--limit", "6") == [3, 4, 5, 6, 7, 22]
+    # The command gets past a row that cannot be reset.
+    done = batch_cli("batch", "retry", "--all", "--yes", "--json").json
+    assert (done["found"], done["reset"]) == (6, 5)
+    batch_table.rows("ALTER TABLE words DROP CONSTRAINT good")
+    assert batch_table.rows("SELECT lo FROM keda_jobs.words_queue WHERE error IS NOT NULL") == []
+    assert batch_cli("batch", "retry", "6", "--yes").code == 0

@@ -86,7 +86,7 @@ class Queue:
             return None
         is_suspect = self.waiting[0] in self.suspects
         keys = [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
-        batch = Batch(next(self._ids), 1, [ClaimedRow(key, 0, (key,)) for key in keys], is_suspect)
+        batch = Batch(next(self._ids), ["1"], [ClaimedRow(key, 0, (key,)) for key in keys], is_suspect)
         self.open[batch.batch_id] = set(keys)
         self._leases[batch.batch_id] = time.monotonic() + self._lease_s
         self.most_open = max(self.most_open, len(self.open))

@@ -181,7 +181,13 @@ async def test_a_handler_that_cancels_its_own_task_fails_its_row_only() -> None:
 
 
 async def test_bugs_are_logged_once_for_each_class_and_failures_never(caplog: pytest.LogCaptureFixture) -> None:
-    errors: list[Exception] = [KeyError("a"), KeyError("b"), ZeroDivisionError(), Permanent("no street"), KeyError("c")]
+    errors: list[Exception] = [
+        KeyError("secret"),
+        KeyError("b"),
+        ZeroDivisionError(),
+        Permanent("no street"),
+        KeyError("c"),
+    ]
 
     async def fail(order: Order, _job: BatchContext) -> None:
         raise errors[order.number]
@@ -191,6 +197,8 @@ async def test_bugs_are_logged_once_for_each_class_and_failures_never(caplog: py
     assert len(bench.failures) == 5
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [KeyError, ZeroDivisionError]
     assert len(caplog.records) == 2
+    assert "secret" not in caplog.text
+    assert "raise errors[order.number]" in caplog.text
 
 
 async def test_a_result_of_another_type_is_a_failure() -> None:

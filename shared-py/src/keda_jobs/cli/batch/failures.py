@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from keda_jobs.claims.failed_rows import FailedRows, RowFilter
+from keda_jobs.claims.set_aside_rows import SetAsideRows
 from keda_jobs.cli.batch.selection import parse_selection
 from keda_jobs.cli.batch.views import failure_json, failures_table
 from keda_jobs.cli.options import GivenUpOption, JsonOption, NameAndKeysArgument, ReasonOption, WaitingOption
@@ -29,7 +30,10 @@ def list_failures(
     limit: Annotated[int, typer.Option(help="Show only the first N rows; 0 shows all.", min=0)] = 50,
     json_: JsonOption = False,
 ) -> None:
-    """List failed rows in the order of their keys.
+    """List failed rows in the order of their keys, then those that are set aside.
+
+    A row is set aside with its reason in the queue where the row itself cannot be read or written, because a constraint
+    or a trigger refuses it, or somebody has locked it.
 
     The command reads the failed rows, and no others. A row that somebody set to failed without an error appears once it
     has failed permanently. A time beyond the years 1 to 9999 is shown as the nearest day within.
@@ -56,22 +60,23 @@ async def _list(settings: PgSettings, name: str | None, row_filter: RowFilter, l
     rows, keys, array = 0, set[int](), JsonArray()
     async with open_database(settings) as connection:
         table, now = await find_queue_and_time(connection, name)
-        failed = FailedRows(connection, table)
-        async with aclosing(failed.pages(row_filter, _PAGE, limit or None)) as pages:
-            async for page in pages:
-                if as_json:
-                    array.add(json.dumps(failure_json(row)) for row in page)
-                else:
-                    print_out(failures_table(page, table.key, now))
-                rows += len(page)
-                keys |= row_filter.keys.intersection(row.key for row in page)
+        sources = FailedRows(connection, table), SetAsideRows(connection, table)
+        for source in sources:
+            async with aclosing(source.pages(row_filter, _PAGE, limit - rows if limit else None)) as pages:
+                async for page in pages:
+                    if as_json:
+                        array.add(json.dumps(failure_json(row)) for row in page)
+                    else:
+                        print_out(failures_table(page, table.key, now))
+                    rows += len(page)
+                    keys |= row_filter.keys.intersection(row.key for row in page)
         is_all = rows < limit or not limit
         if as_json:
             array.close()
         elif is_all:
             print_err(f"{pluralize(rows, 'row')} failed")
         else:
-            total = (await failed.count(row_filter)).rows
+            total = sum([(await source.count(row_filter)).rows for source in sources])
             print_err(
                 f"{pluralize(total, 'row')} failed" + f", the first {limit:,} shown (--limit 0: all)" * (total > limit)
             )

@@ -12,6 +12,7 @@ import typer
 
 from keda_jobs.claims import ClaimTable
 from keda_jobs.claims.failed_rows import FailedRow, FailedRowCount, FailedRows, RowFilter
+from keda_jobs.claims.set_aside_rows import SetAsideRows
 from keda_jobs.cli import options
 from keda_jobs.cli.batch.selection import parse_selection
 from keda_jobs.cli.batch.views import failures_table
@@ -81,9 +82,11 @@ def retry(
 async def _find(settings: PgSettings, name: str | None, row_filter: RowFilter) -> _Survey:
     async with open_database(settings) as connection:
         table, now = await find_queue_and_time(connection, name)
-        failed = FailedRows(connection, table)
-        count = await failed.count(row_filter)
-        rows = await failed.find(row_filter, len(row_filter.keys) or _SAMPLE) if count.rows else []
+        failed, aside = FailedRows(connection, table), SetAsideRows(connection, table)
+        counts = await failed.count(row_filter), await aside.count(row_filter)
+        count = FailedRowCount(*map(sum, zip(*counts, strict=True)))
+        most = len(row_filter.keys) or _SAMPLE
+        rows = [*await failed.find(row_filter, most), *await aside.find(row_filter, most)] if count.rows else []
     return _Survey(table, now, count, rows[:_SAMPLE], row_filter.keys.intersection(row.key for row in rows))
 
 
@@ -92,10 +95,12 @@ async def _reset(settings: PgSettings, survey: _Survey, row_filter: RowFilter) -
     reset = 0
     with interruptible() as stop, progress_meter("retry", survey.count.rows) as progress:
         async with open_database(settings) as connection:
-            resets = FailedRows(connection, survey.table).reset_all(row_filter, stop)
-            async with aclosing(resets):
-                async for reset in resets:
-                    progress(reset)
+            for source in (FailedRows(connection, survey.table), SetAsideRows(connection, survey.table)):
+                before = reset
+                async with aclosing(source.reset_all(row_filter, stop)) as resets:
+                    async for number in resets:
+                        reset = before + number
+                        progress(reset)
         return reset, stop.is_set()
 
 

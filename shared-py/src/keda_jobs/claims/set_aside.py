@@ -1,0 +1,108 @@
+"""Rows that are set aside, each with its reason, so that a bad row affects only itself.
+
+A row that can be written fails. Any other gets a range of its own in the queue, with the reason and the time of its
+next try.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from asyncpg import exceptions as pg
+
+from keda_jobs.claims.outcomes import SKIPPED
+from keda_jobs.claims.rows import Failure
+from keda_jobs.claims.statements import CHECK_AT_ONCE, Statements
+from keda_jobs.domain.policy import Dead, RetryPolicy
+from keda_jobs.errors import JobError
+from keda_jobs.postgres import UNDECODABLE, Connection, StatementGivenUp, StatementRefused, translate
+
+HOLD_BACK_S = 60.0
+"""Pause before the next try at a row that is not at fault itself, such as one that somebody has locked."""
+
+Refusal: TypeAlias = StatementRefused | StatementGivenUp
+log = logging.getLogger(__name__)
+
+
+class RowRefused(JobError):
+    """PostgreSQL, a trigger or the driver refuses the row."""
+
+
+class HeldRow(NamedTuple):
+    """Row of a held range: its attempts, and the tries at it that its range counts."""
+
+    key: int
+    attempts: int
+    tries: int
+
+    def failure(self, refusal: StatementRefused, policy: RetryPolicy) -> Failure:
+        """Build the failure of the row, which counts as an attempt."""
+        decision = policy.after_failure(RowRefused(refusal.reason), self.attempts + self.tries + 1)
+        return Failure(self.key, decision.reason, None if isinstance(decision, Dead) else decision.delay_s)
+
+
+async def lock_rows(connection: Connection, statement: str, *arguments: object) -> dict[int, HeldRow]:
+    """Lock the rows that nobody else has locked. Deferred constraints are checked at once from here on."""
+    await connection.execute(CHECK_AT_ONCE)
+    return {row[0]: HeldRow(*row) for row in await connection.fetch(statement, *arguments)}
+
+
+async def isolate(
+    connection: Connection, keys: Collection[int], attempt: Callable[[list[int]], Awaitable[None]]
+) -> dict[int, Refusal]:
+    """Call `attempt` on all keys, and again on the halves of a part that it fails on. Return the single keys left."""
+    refused: dict[int, Refusal] = {}
+    parts = [list(keys)] if keys else []
+    while parts:
+        part = parts.pop()
+        try:
+            async with connection.transaction():  # a savepoint
+                await attempt(part)
+        except (pg.PostgresError, pg.InterfaceError, StatementRefused, *UNDECODABLE) as error:
+            refusal = error if isinstance(error, StatementRefused) else translate(error)
+            if not isinstance(refusal, StatementRefused | StatementGivenUp):
+                raise
+            if len(part) == 1:
+                refused[part[0]] = refusal
+            else:
+                half = len(part) // 2
+                parts += [part[half:], part[:half]]
+    return refused
+
+
+async def set_aside(
+    connection: Connection, sql: Statements, rows: Sequence[HeldRow], reasons: Mapping[int, Refusal | str],
+    policy: RetryPolicy,
+) -> None:  # fmt: skip
+    """Give each row a range of its own. A row without a reason was skipped by a trigger. A refusal counts as a try."""
+    ranges: list[Failure] = []
+    tries: list[int] = []
+    texts = Counter[str]()
+    for row in rows:
+        reason = reasons.get(row.key) or StatementRefused(SKIPPED)
+        is_refused = isinstance(reason, StatementRefused)
+        tries.append(row.tries + is_refused)
+        ranges.append(
+            row.failure(reason, policy) if isinstance(reason, StatementRefused)
+            else Failure(row.key, str(reason), HOLD_BACK_S)
+        )  # fmt: skip
+        texts[str(reason)] += 1
+    if not rows:
+        return
+    await connection.execute(
+        sql.set_aside,
+        [aside.key for aside in ranges],
+        [aside.delay_s for aside in ranges],
+        tries,
+        [aside.error for aside in ranges],
+    )
+    for text, number in texts.most_common(5):
+        log.warning("%d rows are set aside: %s; see `keda-jobs batch failures`", number, text)
+
+
+async def find_holders(connection: Connection, sql: Statements, keys: Collection[int]) -> dict[int, str]:
+    """Return who has locked each row."""
+    return {row[0]: f"locked by {row[1]}" for row in await connection.fetch(sql.holders, list(keys))} if keys else {}

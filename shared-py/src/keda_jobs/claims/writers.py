@@ -1,0 +1,144 @@
+"""Writers of a batch's rows within one transaction: all rows at once, or in parts where that fails because of some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keda_jobs.claims.outcomes import SKIPPED, ValuesRefused, write_failures, write_outcomes
+from keda_jobs.claims.rows import Batch, ClaimedRow, CompletedRow, Failure, SettledRows
+from keda_jobs.claims.set_aside import HeldRow, Refusal, find_holders, isolate, lock_rows, set_aside
+from keda_jobs.claims.statements import Statements
+from keda_jobs.domain.policy import RetryPolicy
+from keda_jobs.postgres import Connection, StatementRefused
+
+
+class Writer:
+    """Writer of all rows at once. Methods raise `StatementRefused` or `StatementGivenUp` because of any row."""
+
+    def __init__(
+        self, connection: Connection, sql: Statements, policy: RetryPolicy, batch_id: int, version: int | None = None
+    ) -> None:
+        self.batch_id = batch_id
+        self.settled = SettledRows()
+        """Rows whose outcome was written."""
+        self.aside = 0
+        """Number of claimed rows that were set aside."""
+        self._connection = connection
+        self._sql = sql
+        self._policy = policy
+        self._version = version
+
+    async def claim(self, expected: int) -> Batch:
+        """Claim the rows of the held ranges, which should be `expected`."""
+        rows = await self._connection.fetch(self._sql.claim, self.batch_id)
+        if len(rows) != expected:
+            if await self._connection.fetchval(self._sql.waiting_rows, self.batch_id) is not None:
+                raise StatementRefused(SKIPPED)
+            await self._connection.execute(self._sql.recount_overlapping, self.batch_id)
+        return Batch(self.batch_id, [str(self._version)], [ClaimedRow(row[0], row[1], row[2:]) for row in rows])
+
+    async def settle(self, batch: Batch, completed: Sequence[CompletedRow], failures: Sequence[Failure]) -> None:
+        """Write results and failures."""
+        self.settled += await write_outcomes(self._connection, self._sql, batch, completed, failures)
+
+    async def fail(self, row: HeldRow, failure: Failure) -> None:
+        """Write the failure of one row."""
+        await self._fail_one(failure)
+
+    async def give_back(self, *, is_suspect: bool, parts: int) -> int:
+        """Give back the rows of the batch. Return the number, without rows that were set aside."""
+        returned = await self._connection.fetchval(self._sql.give_back, self.batch_id, is_suspect, parts, None)
+        await self._set_aside_rest(self._sql.claimed_rows, {})
+        return int(returned)
+
+    async def _fail_one(self, failure: Failure) -> None:
+        await self._fail([failure])
+        if not self.settled.rows:
+            raise StatementRefused(SKIPPED)
+
+    async def _fail(self, failures: Sequence[Failure]) -> None:
+        self.settled += await write_failures(self._connection, self._sql, self.batch_id, failures)
+
+    async def _set_aside_rest(self, statement: str, reasons: Mapping[int, Refusal | str]) -> None:
+        """Set aside the rows that are left. Those without a reason were skipped by a trigger."""
+        left = [HeldRow(*row) for row in await self._connection.fetch(statement, self.batch_id)]
+        await set_aside(self._connection, self._sql, left, reasons, self._policy)
+
+
+class CarefulWriter(Writer):
+    """Writer that isolates the rows that cannot be written, sets them aside, and writes the others."""
+
+    async def claim(self, expected: int) -> Batch:
+        """Claim the rows of the held ranges. A row that can be written but not read fails."""
+        connection, sql = self._connection, self._sql
+        rows: list[tuple[Any, ...]] = []
+        unlocked = await lock_rows(connection, sql.lock_waiting, self.batch_id)
+
+        async def claim(keys: list[int]) -> None:
+            rows.extend(map(tuple, await connection.fetch(sql.claim_keys, self.batch_id, keys)))
+
+        async def fail_unread(keys: list[int]) -> None:
+            await connection.execute(sql.claim_unread, self.batch_id, keys)
+            await self._fail([unlocked[key].failure(at_fault[key], self._policy) for key in keys])
+
+        refused = await isolate(connection, unlocked, claim)
+        at_fault = {key: refusal for key, refusal in refused.items() if isinstance(refusal, StatementRefused)}
+        await isolate(connection, at_fault, fail_unread)
+        await self._set_aside_locked(sql.waiting_rows, unlocked, refused)
+        await connection.execute(sql.recount_overlapping, self.batch_id)
+        # Each part of the claim is a transaction within this one, with a version of its own.
+        versions = list({row[-1] for row in rows})
+        return Batch(self.batch_id, versions, [ClaimedRow(row[0], row[1], row[2:-1]) for row in rows])
+
+    async def settle(self, batch: Batch, completed: Sequence[CompletedRow], failures: Sequence[Failure]) -> None:
+        """Write results and failures. A row whose values the table refuses fails.
+
+        A row that somebody has locked stays claimed. It is given back at the end of the batch, to be worked on again.
+        """
+        connection, sql = self._connection, self._sql
+        results = {row.row.key: row for row in completed}
+        failing = {failure.key: failure for failure in failures}
+        unlocked = await lock_rows(connection, sql.lock_results, self.batch_id, [*results, *failing])
+
+        async def complete(keys: list[int]) -> None:
+            self.settled += await write_outcomes(connection, sql, batch, [results[key] for key in keys], ())
+
+        async def fail(keys: list[int]) -> None:
+            self.settled += await write_outcomes(connection, sql, batch, (), [failing[key] for key in keys])
+
+        refused = await isolate(connection, [key for key in results if key in unlocked], complete)
+        for key, refusal in refused.items():
+            reason = refusal.reason if isinstance(refusal, StatementRefused) else str(refusal)
+            decision = self._policy.after_failure(ValuesRefused(reason), unlocked[key].attempts + 1)
+            failing[key] = Failure.of(results[key].row, decision)
+        unwritable = await isolate(connection, [key for key in failing if key in unlocked], fail)
+        await set_aside(connection, sql, [unlocked[key] for key in unwritable], unwritable, self._policy)
+        self.aside += len(unwritable)
+
+    async def fail(self, row: HeldRow, failure: Failure) -> None:
+        """Write the failure of one row, or set it aside."""
+        refused = await isolate(self._connection, [row.key], lambda _: self._fail_one(failure))
+        await set_aside(self._connection, self._sql, [row] if refused else [], refused, self._policy)
+
+    async def give_back(self, *, is_suspect: bool, parts: int) -> int:
+        """Give back the rows of the batch. Return the number, without rows that were set aside."""
+        connection, sql = self._connection, self._sql
+        unlocked = await lock_rows(connection, sql.lock_claimed, self.batch_id)
+        returned = 0
+
+        async def give_back(keys: list[int]) -> None:
+            nonlocal returned
+            returned += await connection.fetchval(sql.give_back, self.batch_id, is_suspect, parts, keys)
+
+        refused = await isolate(connection, unlocked, give_back)
+        await self._set_aside_locked(sql.claimed_rows, unlocked, refused)
+        return returned
+
+    async def _set_aside_locked(
+        self, statement: str, unlocked: Mapping[int, HeldRow], refused: Mapping[int, Refusal]
+    ) -> None:
+        """Set aside the rows that are left: refused, skipped by a trigger, or locked by somebody else."""
+        left = [row[0] for row in await self._connection.fetch(statement, self.batch_id)]
+        holders = await find_holders(self._connection, self._sql, [key for key in left if key not in unlocked])
+        await self._set_aside_rest(statement, {**holders, **refused})
