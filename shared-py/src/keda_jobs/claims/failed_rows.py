@@ -22,7 +22,9 @@ from keda_jobs.runtime.shutdown import cancel_on
 POD_NAME = "keda-jobs batch retry"
 """The `pod_name` of resets in `batch_jobs`."""
 
-_IN_KEY_ORDER = {**BY_INDEX, "enable_sort": "off"}
+# Exact times are read and written as text, in one form whatever the database prefers.
+_IN_KEY_ORDER = {**BY_INDEX, "enable_sort": "off", "datestyle": "ISO, YMD", "timezone": "UTC"}
+_RESET = {**BY_KEYS, "datestyle": "ISO, YMD"}
 
 IS_FAILED = "(error IS NOT NULL OR next_attempt_at = 'infinity') AND batch_status = 'failed'"
 """Condition for failed rows. Its first part is that of an index, which names no status."""
@@ -132,7 +134,7 @@ class FailedRows:
     async def reset(self, rows: Sequence[FailedRow]) -> FailedRowCount:
         """Set rows to pending with no attempts, unless they have changed since they were found."""
         keys, _, _, batches, _, moments = zip(*rows, strict=True)
-        async with self._transaction(BY_KEYS):
+        async with self._transaction(_RESET):
             batch_id = self._batch_id or await self._connection.fetchval(
                 self._sql.insert_batch, self._batch_name, POD_NAME
             )

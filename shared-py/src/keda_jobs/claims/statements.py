@@ -38,7 +38,7 @@ SET_LOCAL = "SELECT set_config(name, value, true) FROM unnest($1::text[], $2::te
 
 def held_by_python(time: str) -> str:
     """Write the expression of the time nearest to `time` that Python can hold. `time` is never null."""
-    return f"least(greatest({time}, '0001-01-02'), '9999-12-30')"
+    return f"least(greatest({time}, '0001-01-02 00:00:00+00'), '9999-12-30 00:00:00+00')"
 
 
 class Statements:

@@ -218,7 +218,11 @@ def test_a_truncated_table_has_nothing_left(batch_table: BatchTable) -> None:
 _FAR = ("infinity", "-infinity", "4713-01-01 BC", "0001-01-01", "9999-12-31 23:59:59.999999-14", "20204-01-01")
 
 
-def test_times_that_python_cannot_hold_are_shown_and_retried(batch_cli: Cli, batch_table: BatchTable) -> None:
+def test_times_that_python_cannot_hold_are_shown_and_retried(
+    batch_cli: Cli, batch_table: BatchTable, database: str
+) -> None:
+    batch_table.rows(f"ALTER DATABASE {database} SET datestyle = 'German, DMY'")
+    batch_table.rows(f"ALTER DATABASE {database} SET timezone = 'Europe/Berlin'")
     batch_table.insert(*range(1, len(_FAR) + 1))
     batch_table.settle(batch_table.claim(10), waiting=range(1, len(_FAR) + 1), error="TimeoutError: no answer")
     for key, moment in enumerate(_FAR, 1):
