@@ -29,6 +29,8 @@ from keda_jobs.settings import BatchSettings
 _LOCKED_PAUSE_S = 0.05
 # Pause between two claims while slots are free and the last rows of a batch are running.
 _IDLE_PAUSE_S = 1.0
+# A worker deletes more old batches than it makes: up to 1000 before every hundredth claim.
+_CLAIMS_PER_CLEARANCE = 100
 # The next claim begins when this part of a batch's rows waits, so that it ends before the slots are free.
 _FEW = 1 / 4
 
@@ -57,6 +59,7 @@ class Worker:
     _open: int = field(init=False, default=0)
     _closed: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _without_batch_since: float = field(init=False, default=0.0)
+    _claims: int = field(init=False, default=0)
     _error: Exception | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -153,8 +156,11 @@ class Worker:
         while (rows := await self.queue.recover()) is not None:
             log.warning("recovered %d rows from a worker whose lease expired", rows)
             self.metrics.record_batch("recovered")
+        if self._claims % _CLAIMS_PER_CLEARANCE == 0:
+            await self.queue.sum_up_old_batches()
         began = time.monotonic()
         batch = await self.queue.claim(self.settings.claim_size, suspects=not self._open)
         if batch is not None:
+            self._claims += 1
             self.metrics.claim_duration.observe(time.monotonic() - began)
         return batch

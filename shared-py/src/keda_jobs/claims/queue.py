@@ -141,6 +141,11 @@ class ClaimQueue:
 
         return await _in_parts_if_refused(close)
 
+    async def sum_up_old_batches(self) -> int:
+        """Delete up to 1000 batches that ended 30 days ago, keep their sums, and return their number."""
+        async with transaction(self._pool) as connection:
+            return int(await connection.fetchval(self._sql.sum_up_old_batches))
+
     async def recover(self) -> int | None:
         """Take one batch with an expired lease and free its rows. Return their number, None if there is no such batch.
 

@@ -92,6 +92,7 @@ VALUES ($1, $2, clock_timestamp() + $3) RETURNING batch_id, pg_current_xact_id()
         self.set_claimed = f"""
 UPDATE {batches} SET claimed = $2, lease_expires_at = clock_timestamp() + $3 WHERE batch_id = $1"""
         self.delete_batch = f"DELETE FROM {batches} WHERE batch_id = $1"
+        self.sum_up_old_batches = f"SELECT {table.sum_up_old_batches}()"
 
     def _write_claim(self, table: ClaimTable) -> None:
         name, key, queue = table.sql_name, table.sql_key, table.queue

@@ -91,6 +91,16 @@ class ClaimTable:
         return f"{SCHEMA}.{self.queue_name}_batches"
 
     @property
+    def batch_totals(self) -> str:
+        """View of the queue's batches, with the sums of old ones."""
+        return f"{SCHEMA}.{self.queue_name}_batch_totals"
+
+    @property
+    def sum_up_old_batches(self) -> str:
+        """Function that shortens `batch_jobs`."""
+        return f"{SCHEMA}.{self.queue_name}_sum_up_old_batches"
+
+    @property
     def triggers(self) -> tuple[str, ...]:
         """Triggers of the table that keep the ranges in step with its rows."""
         return tuple(f"{self.queue_name}_{trigger}" for trigger in _TRIGGERS)

@@ -24,9 +24,9 @@ SELECT
   count(*) FILTER (WHERE status = 'running') AS running,
   count(*) FILTER (WHERE status = 'running' AND lease_expires_at <= now()) AS stale,
   min(heartbeat_at) FILTER (WHERE status = 'running') AS oldest_heartbeat,
-  count(*) FILTER (WHERE status = 'completed' AND pod_name <> $1) AS batches_completed,
-  count(*) FILTER (WHERE status = 'failed') AS batches_failed,
-  count(*) FILTER (WHERE status = 'abandoned') AS batches_abandoned
+  coalesce(sum(batches) FILTER (WHERE status = 'completed' AND pod_name <> $1), 0)::bigint AS batches_completed,
+  coalesce(sum(batches) FILTER (WHERE status = 'failed'), 0)::bigint AS batches_failed,
+  coalesce(sum(batches) FILTER (WHERE status = 'abandoned'), 0)::bigint AS batches_abandoned
 FROM {}"""
 
 
@@ -88,8 +88,8 @@ async def read_claimable(connection: Connection, table: ClaimTable) -> int:
 
 
 async def read_batches(connection: Connection, table: ClaimTable) -> BatchTotals:
-    """Read the totals in one pass over `batch_jobs`, which has a row for each claim."""
-    [row] = await connection.fetch(_BATCHES.format(table.batches), POD_NAME)
+    """Read the totals in one pass over `batch_jobs`, which has a row for each claim of the last 30 days."""
+    [row] = await connection.fetch(_BATCHES.format(table.batch_totals), POD_NAME)
     return BatchTotals(**row)
 
 

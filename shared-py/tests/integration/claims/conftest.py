@@ -76,7 +76,8 @@ async def _shared(server: PostgresServer, database: str, example: ExampleTable) 
     queue = QueueHarness(server, database, example, await asyncpg.connect(server.dsn_of(database)))
     yield queue
     await queue.close()
-    emptied = f"{example.table.name}, {example.table.queue}, {example.table.queue}_checks, keda_jobs.batch_jobs"
+    queue_tables = f"{example.table.queue}, {example.table.queue}_checks"
+    emptied = f"{example.table.name}, {queue_tables}, keda_jobs.batch_jobs, keda_jobs.old_batches"
     await _run(server.dsn_of(database), f"TRUNCATE {emptied} RESTART IDENTITY")
 
 

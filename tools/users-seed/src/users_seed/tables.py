@@ -198,6 +198,7 @@ async def reset(settings: PgSettings) -> int:
         await connection.execute(_RESTORE)
         await _add_key(connection)
         await connection.execute(_DROP_STATE)
+        await connection.execute("DELETE FROM keda_jobs.old_batches WHERE batch_name = $1", JOB.name)
         status = await connection.execute("DELETE FROM keda_jobs.batch_jobs WHERE batch_name = $1", JOB.name)
         return int(status.removeprefix("DELETE "))
 
