@@ -159,8 +159,8 @@ SELECT count(*), max({key}) FROM (
 batch_status = 'processing' AND NOT EXISTS (
   SELECT FROM {table.batches} AS batch WHERE batch.batch_id = row.batch_id AND status = 'running'
 ) AND NOT EXISTS (
-  SELECT FROM {queue} AS aside WHERE aside.batch_id IS NULL AND aside.batch_status = 'processing'
-    AND aside.from_batch = row.batch_id AND aside.lo = row.{key}
+  SELECT FROM {queue} AS aside WHERE aside.error IS NOT NULL AND aside.lo = row.{key} AND aside.batch_id IS NULL
+    AND aside.batch_status = 'processing' AND aside.from_batch = row.batch_id
 )"""
         # The sweep goes over rows and ends of ranges by key, and counts the ranges that are open at each row. Its cost
         # does not depend on how many ranges there are of one kind. A stretch is free of rows that are in a range.

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from keda_jobs.claims import ClaimTable, schema
+from keda_jobs.claims.check import QueueCheck
 from keda_jobs.claims.failed_rows import FailedRows, RowFilter
 from keda_jobs.claims.registry import list_queues
 from keda_jobs.claims.roles import EXPORTER, OWNER
@@ -17,7 +18,7 @@ from keda_jobs.claims.rows import CompletedRow
 from keda_jobs.claims.table import quote
 from keda_jobs.errors import Misconfigured
 from keda_jobs.status.queues import read_batches, read_claimable, read_ranges
-from keda_jobs.status.row_counts import count_rows, read_totals
+from keda_jobs.status.row_counts import read_failures
 from stack import PostgresServer
 
 from .example_tables import ExampleTable
@@ -113,9 +114,10 @@ async def test_a_queue_works_whatever_the_names_are_and_without_the_schema_publi
     assert (await read_batches(exporter, listed)).batches_abandoned == 1
     assert (await read_ranges(exporter, listed)).pending == 5
     async with owner.transaction():
-        totals = await read_totals(owner, listed)
-        now = await owner.fetchval("SELECT now()")
-        assert (await count_rows(owner, listed, totals.counts, now)).counts.left == totals.counts.left == 5
+        assert (await read_failures(owner, listed, await owner.fetchval("SELECT now()"))).permanently == 0
+    check = QueueCheck(await queue.connect(f"{table.queue_name}_worker"), listed, repair=True)
+    last = [step async for step in check.run(asyncio.Event())][-1]
+    assert (last.rows, last.stranded_rows, last.wrong_ranges) == (7, 0, 0)
     assert await queue.drain(worker) == 5
     await owner.execute(f"TRUNCATE {table.sql_name}")
     assert await queue.ranges() == []
