@@ -71,7 +71,7 @@ class ClaimQueue:
         policy: RetryPolicy,
     ) -> None:
         self._pool = pool
-        self._batch_name = table.batch_name
+        self._table = table
         self._sql = Statements(table, types)
         self._pod_name = pod_name
         self._lease = timedelta(seconds=lease_s)
@@ -176,7 +176,16 @@ class ClaimQueue:
                 self._careful_rows = most
         most = min(most, _CAREFUL_ROWS)
         self._careful_rows -= most
-        return await self._claim_by(CarefulWriter, most, suspects)
+        try:
+            return await self._claim_by(CarefulWriter, most, suspects)
+        except StatementGivenUp as error:
+            raise StatementGivenUp(f"{error}{await self._find_table_lock()}") from error
+
+    async def _find_table_lock(self) -> str:
+        """Tell who has locked the table or its queue as a whole, if somebody has."""
+        async with transaction(self._pool) as connection:
+            holders = await connection.fetchval(self._sql.table_holders, self._table.sql_name, self._table.queue)
+        return f"; {self._table.name} is locked by {holders}" if holders else ""
 
     async def _claim_by(self, write: type[Writer], most: int, suspects: bool) -> Batch | None:
         async with self._transaction(CLAIM) as connection:
@@ -184,7 +193,7 @@ class ClaimQueue:
             if not selection.range_ids:
                 return None
             [(batch_id, version)] = await connection.fetch(
-                self._sql.insert_batch, self._batch_name, self._pod_name, self._lease
+                self._sql.insert_batch, self._table.batch_name, self._pod_name, self._lease
             )
             expected = await connection.fetchval(self._sql.hold, batch_id, selection.range_ids)
             writer = write(connection, self._sql, self._policy, batch_id, version)

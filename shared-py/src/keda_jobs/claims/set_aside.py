@@ -44,9 +44,10 @@ class HeldRow(NamedTuple):
         return Failure(self.key, decision.reason, None if isinstance(decision, Dead) else decision.delay_s)
 
 
-async def lock_rows(connection: Connection, statement: str, *arguments: object) -> dict[int, HeldRow]:
+async def lock_rows(connection: Connection, sql: Statements, statement: str, *arguments: object) -> dict[int, HeldRow]:
     """Lock the rows that nobody else has locked. Deferred constraints are checked at once from here on."""
     await connection.execute(CHECK_AT_ONCE)
+    await connection.execute(sql.lock_table)
     return {row[0]: HeldRow(*row) for row in await connection.fetch(statement, *arguments)}
 
 

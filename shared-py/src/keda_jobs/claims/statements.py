@@ -212,9 +212,16 @@ SELECT row.{key}, row.{key}, 1, row.batch_status, row.next_attempt_at, row.batch
 FROM unnest($1::bigint[], $2::float8[], $3::smallint[], $4::text[]) AS aside (key, delay_s, tries, error)
   JOIN {name} AS row ON row.{key} = aside.key
 WHERE row.{key} = ANY($1)"""
+        holder = "format('process %s (%s, role %s)', pid, application_name, usename)"
+        # Fails where no row can be updated, because somebody has locked the table.
+        self.lock_table = f"UPDATE {name} SET batch_status = batch_status WHERE false"
+        self.table_holders = f"""
+SELECT string_agg(DISTINCT {holder}, ', ') FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE relation IN (to_regclass($1), to_regclass($2)) AND granted AND pid <> pg_backend_pid()
+  AND mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')"""
         self.holders = f"""
 WITH holders AS MATERIALIZED (
-  SELECT transactionid, format('process %s (%s, role %s)', pid, application_name, usename) AS holder
+  SELECT transactionid, {holder} AS holder
   FROM pg_locks JOIN pg_stat_activity USING (pid)
   WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted
 )

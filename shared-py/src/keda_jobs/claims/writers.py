@@ -73,7 +73,7 @@ class CarefulWriter(Writer):
         """Claim the rows of the held ranges. A row that can be written but not read fails."""
         connection, sql = self._connection, self._sql
         rows: list[tuple[Any, ...]] = []
-        unlocked = await lock_rows(connection, sql.lock_waiting, self.batch_id)
+        unlocked = await lock_rows(connection, sql, sql.lock_waiting, self.batch_id)
 
         async def claim(keys: list[int]) -> None:
             rows.extend(map(tuple, await connection.fetch(sql.claim_keys, self.batch_id, keys)))
@@ -99,7 +99,7 @@ class CarefulWriter(Writer):
         connection, sql = self._connection, self._sql
         results = {row.row.key: row for row in completed}
         failing = {failure.key: failure for failure in failures}
-        unlocked = await lock_rows(connection, sql.lock_results, self.batch_id, [*results, *failing])
+        unlocked = await lock_rows(connection, sql, sql.lock_results, self.batch_id, [*results, *failing])
 
         async def complete(keys: list[int]) -> None:
             self.settled += await write_outcomes(connection, sql, batch, [results[key] for key in keys], ())
@@ -124,7 +124,7 @@ class CarefulWriter(Writer):
     async def give_back(self, *, is_suspect: bool, parts: int) -> int:
         """Give back the rows of the batch. Return the number, without rows that were set aside."""
         connection, sql = self._connection, self._sql
-        unlocked = await lock_rows(connection, sql.lock_claimed, self.batch_id)
+        unlocked = await lock_rows(connection, sql, sql.lock_claimed, self.batch_id)
         returned = 0
 
         async def give_back(keys: list[int]) -> None:

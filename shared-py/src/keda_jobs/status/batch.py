@@ -74,6 +74,7 @@ class BatchStatus:
     now: datetime
     table: ClaimTable
     counts: RowCounts
+    set_aside: int
     claimable: int
     running: tuple[RunningBatch, ...]
     rows_per_s: float
@@ -134,6 +135,7 @@ class StatusReader:
                 now=now,
                 table=table,
                 counts=self._counts(batches, ranges, failures),
+                set_aside=ranges.set_aside,
                 claimable=await read_claimable(connection, table),
                 running=tuple(RunningBatch(*row) for row in running),
                 rows_per_s=await connection.fetchval(_RATE.format(table.batches), _RATE_INTERVAL),

@@ -53,11 +53,15 @@ class BatchTotals:
 
 @dataclass(frozen=True, slots=True)
 class RangeTotals:
-    """Rows that no batch holds: `pending`, or `waiting` after a failure. `not_due` of both cannot be claimed yet."""
+    """Rows that no batch holds: `pending`, or `waiting` after a failure.
+
+    Of both, `not_due` cannot be claimed yet, among them those that are `set_aside` with a reason.
+    """
 
     pending: int
     waiting: int
     not_due: int
+    set_aside: int
     next_due: datetime | None
     last_due: datetime | None
 
@@ -98,9 +102,10 @@ async def read_ranges(connection: Connection, table: ClaimTable) -> RangeTotals:
     [row] = await connection.fetch(
         f"""
 SELECT
-  coalesce(sum(claimable) FILTER (WHERE batch_status = 'pending'), 0)::bigint AS pending,
+  coalesce(sum(claimable) FILTER (WHERE batch_status <> 'failed'), 0)::bigint AS pending,
   coalesce(sum(claimable) FILTER (WHERE batch_status = 'failed'), 0)::bigint AS waiting,
-  coalesce(sum(claimable) FILTER (WHERE next_attempt_at > now()), 0)::bigint AS not_due,
+  coalesce(sum(claimable) FILTER (WHERE greatest(next_attempt_at, held_back_until) > now()), 0)::bigint AS not_due,
+  coalesce(sum(claimable) FILTER (WHERE error IS NOT NULL), 0)::bigint AS set_aside,
   min({held_by_python("next_attempt_at")}) FILTER (WHERE batch_status = 'failed') AS next_due,
   max({held_by_python("next_attempt_at")}) FILTER (WHERE batch_status = 'failed') AS last_due
 FROM {table.queue} WHERE batch_id IS NULL"""

@@ -12,6 +12,7 @@ import pytest
 
 from keda_jobs.claims import SettledRows
 from keda_jobs.claims.check import QueueCheck
+from keda_jobs.errors import DatabaseUnavailable
 from stack import until
 
 from .example_tables import USERS
@@ -161,6 +162,17 @@ async def test_a_locked_row_is_left_out_and_its_holder_is_named(
     assert await users.claimable() == 2
     assert await users.drain(worker) == 2
     assert await users.rows("attempts, count(*)", "name = 'secret' GROUP BY attempts, id") == [(1, 1)] * 2
+
+
+async def test_the_holder_of_a_locked_table_is_named(users: QueueHarness) -> None:
+    await users.insert(range(1, 6))
+    person, worker = await users.connect(), await users.worker()
+    pid = await person.fetchval("SELECT pg_backend_pid()")
+    async with person.transaction():
+        await person.execute("LOCK TABLE users IN SHARE MODE")
+        with pytest.raises(DatabaseUnavailable, match=rf"users is locked by process {pid} \("):
+            await worker.claim(5)
+    assert await users.drain(worker) == 5
 
 
 async def test_a_row_locked_at_its_end_is_worked_on_again(users: QueueHarness) -> None:

@@ -64,9 +64,10 @@ def _pace(status: BatchStatus) -> str:
 
 def _counts_table(status: BatchStatus) -> Table:
     counts, due = status.counts, status.next_due
+    aside = f"{status.set_aside:,} set aside, see `batch failures`" if status.set_aside else ""
     table = new_table("status", "rows", "share", "", right=("rows", "share"), cut=("",))
     for name, rows, beside in (
-        ("pending", counts.pending, ""),
+        ("pending", counts.pending, aside),
         ("processing", counts.processing, ""),
         ("completed", counts.completed, ""),
         ("failed, waiting for a retry", counts.waiting, f"the next {format_due(due, status.now)}" if due else ""),
@@ -129,6 +130,7 @@ def status_json(status: BatchStatus) -> dict[str, Any]:
         "batch_name": status.table.batch_name,
         "table": status.table.name,
         "rows": {"total": counts.total} | _jsonable(counts),
+        "set_aside": status.set_aside,
         "claimable": status.claimable,
         "next_retry_at": next_due.isoformat() if next_due else None,
         "rows_per_s": round(status.rows_per_s, 1),
