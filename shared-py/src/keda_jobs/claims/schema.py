@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib.resources.abc import Traversable
@@ -9,6 +10,7 @@ from operator import eq
 
 from asyncpg import exceptions as pg
 
+from keda_jobs.claims import online
 from keda_jobs.claims.migration_files import (
     FIRST,
     Migration,
@@ -21,8 +23,11 @@ from keda_jobs.claims.registry import list_queues
 from keda_jobs.claims.requirements import check_table
 from keda_jobs.claims.roles import OWNER, create_roles, login_roles
 from keda_jobs.claims.table import SCHEMA, ClaimTable, quote
-from keda_jobs.errors import Misconfigured
+from keda_jobs.errors import DatabaseUnavailable, Misconfigured
 from keda_jobs.postgres import Connection, one_line, translate_errors
+
+_LOCK_TIMEOUT_S = 2
+_ATTEMPTS = 30
 
 # An arbitrary number, the same for everyone who applies a schema.
 _LOCK = 5_321_477_013
@@ -86,22 +91,42 @@ async def apply(
     """Bring the schema up to date and return the names of the migrations applied.
 
     `migrations` is the job's own folder, which creates the table. `passwords` are set for the roles that they name, as
-    SCRAM verifiers computed here. Everything happens in one transaction. Raises `Misconfigured` for a missing right, a
-    migration that fails, one that was changed after it was applied, and for a warning of the server.
+    SCRAM verifiers computed here. All that is short happens in one transaction, and what reads every row after it.
+    Raises `Misconfigured` for a missing right, a migration that fails, one that was changed after it was applied, and
+    for a warning of the server, and `DatabaseUnavailable` when others lock the table all the time.
     """
-    # Lock, role and search path are local to the transaction, because there may be a pooler.
     with translate_errors():
-        async with connection.transaction():
-            await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
-            await create_roles(connection, table, passwords or {})
-            await _create_own_schema(connection)
-            table = replace(table, schema=await _find_schema(connection, table))
-            await _grant_schema(connection, table)
-            await connection.execute(f"SET LOCAL ROLE {OWNER}")
-            applied = await _migrate(connection, table, migrations)
-            for name, sql in render_rights(table):
-                await _execute(connection, name, sql)
-            return applied
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                table, applied = await _apply_all(connection, table, migrations, passwords or {})
+                break
+            except pg.LockNotAvailableError as error:
+                if attempt == _ATTEMPTS:
+                    raise DatabaseUnavailable(
+                        f"other transactions lock {table.name} for more than {_LOCK_TIMEOUT_S} s; end them, try again"
+                    ) from error
+                await asyncio.sleep(_LOCK_TIMEOUT_S)
+        await online.finish(connection, table)
+        return applied
+
+
+async def _apply_all(
+    connection: Connection, table: ClaimTable, migrations: Traversable, passwords: Mapping[str, str]
+) -> tuple[ClaimTable, list[str]]:
+    # Lock, role and search path are local to the transaction, because there may be a pooler.
+    async with connection.transaction():
+        await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        # Whoever comes after a transaction that waits for a lock of the table waits too.
+        await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S}s'")
+        await create_roles(connection, table, passwords)
+        await _create_own_schema(connection)
+        table = replace(table, schema=await _find_schema(connection, table))
+        await _grant_schema(connection, table)
+        await connection.execute(f"SET LOCAL ROLE {OWNER}")
+        applied = await _migrate(connection, table, migrations)
+        for name, sql in render_rights(table):
+            await _execute(connection, name, sql)
+        return table, applied
 
 
 async def _create_own_schema(connection: Connection) -> None:

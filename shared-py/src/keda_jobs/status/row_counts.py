@@ -14,8 +14,8 @@ from keda_jobs.postgres import Connection
 
 _MOST_REASONS = 10
 
-# Errors that differ only in a value are one reason. Quoted text, unless it is a plain word, becomes …, and so does what
-# looks like an address, a path, a long number or an id.
+# Errors that differ only in a value are one reason. Quoted text, unless it is a plain word, becomes dots, and so does
+# what looks like an address, a path, a long number or an id.
 _VALUE = "|".join(
     (
         r"'[^']*[^A-Za-z_'][^']*'",
@@ -97,7 +97,7 @@ def _by_reason(table: ClaimTable) -> str:
 SELECT *, count(*) OVER () AS all_reasons, (sum(permanently) OVER ())::bigint AS all_permanently
 FROM (
   SELECT
-    coalesce(left(regexp_replace(error, $2, '…', 'g'), 200), '') AS reason, count(*) AS rows,
+    coalesce(left(regexp_replace(error, $2, '...', 'g'), 200), '') AS reason, count(*) AS rows,
     count(*) FILTER (WHERE next_attempt_at = 'infinity') AS permanently
   FROM {table.sql_name} WHERE {IS_FAILED} GROUP BY 1
 ) AS reasons

@@ -100,8 +100,8 @@ def test_failures_are_counted_by_reason(batch_cli: Cli, batch_table: BatchTable)
     found = status(batch_cli)
 
     assert found["reasons"] == [
-        {"reason": "HTTP 404 for …", "rows": 3, "given_up": 2},
-        {"reason": "Bad: … is no address", "rows": 2, "given_up": 2},
+        {"reason": "HTTP 404 for ...", "rows": 3, "given_up": 2},
+        {"reason": "Bad: ... is no address", "rows": 2, "given_up": 2},
         {"reason": "Bad: no @", "rows": 1, "given_up": 1},
         {"reason": "KeyError: 'email'", "rows": 1, "given_up": 1},
         {"reason": "KeyError: 'name'", "rows": 1, "given_up": 1},
