@@ -27,6 +27,8 @@ SETTINGS = {
     # For a laptop: a killed server loses nothing. Only a power cut may.
     "fsync": "off",
     "full_page_writes": "off",
+    # By default the tables that USER creates would go to the schema of its name, which is the library's.
+    "search_path": "public",
 }
 INITDB = ("--encoding=UTF8", "--locale=C")
 _PLACE = {"listen_addresses": HOST, "unix_socket_directories": ""}
