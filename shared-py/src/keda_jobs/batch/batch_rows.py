@@ -145,11 +145,11 @@ class BatchRows:
         self._gate.changed()
 
     def _add(self, completed: list[CompletedRow], failures: list[Failure]) -> None:
-        size = _size_of(completed)
-        if size > PIECE_BYTES and len(completed) > 1:
-            half = len(completed) // 2
-            self._add(completed[:half], failures)
-            self._add(completed[half:], [])
+        number, size = len(completed) + len(failures), _size_of(completed)
+        if number > 1 and (size > PIECE_BYTES or number > PIECE_ROWS):
+            half, half_failures = (len(completed) + 1) // 2, len(failures) // 2
+            self._add(completed[:half], failures[:half_failures])
+            self._add(completed[half:], failures[half_failures:])
             return
         if completed:
             # As many as fit into a piece, but the next results may be larger.
@@ -161,8 +161,8 @@ class BatchRows:
         piece.completed += completed
         piece.failures += failures
         piece.size += size
-        self._ran += len(completed) + len(failures)
-        self._unwritten_rows += len(completed) + len(failures)
+        self._ran += number
+        self._unwritten_rows += number
         self._unwritten_bytes += size
 
 

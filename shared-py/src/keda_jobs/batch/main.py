@@ -76,4 +76,5 @@ async def _connect(
     cpu = await stack.enter_async_context(CpuPool())
     runner = make_runner(job, BatchContext(settings, cpu, resources), policy, shutdown)
     process.trouble.watch(runner.backoff)
-    return Worker(queue, runner, settings, metrics, shutdown, process.tracer, backoff)
+    writing = process.trouble.watch(Backoff(SHORT_S))
+    return Worker(queue, runner, settings, metrics, shutdown, process.tracer, backoff, writing)

@@ -52,7 +52,9 @@ class Worker:
     metrics: BatchMetrics
     shutdown: Shutdown
     tracer: Tracer = OFF
-    backoff: Backoff = field(default_factory=lambda: Backoff(SHORT_S))
+    claiming: Backoff = field(default_factory=lambda: Backoff(SHORT_S))
+    """Backoff of claims. They may fail where writes do not, such as for locks."""
+    writing: Backoff = field(default_factory=lambda: Backoff(SHORT_S))
     has_claimed: bool = False
     _gate: Gate = field(init=False, default_factory=Gate)
     _slots: Slots = field(init=False)
@@ -85,7 +87,7 @@ class Worker:
             self.queue,
             replace(batch, rows=()),
             self.settings.lease_s,
-            backoff=self.backoff,
+            backoff=self.writing,
             gate=self._gate,
             metrics=self.metrics,
             shutdown=self.shutdown,
@@ -150,7 +152,7 @@ class Worker:
         return math.inf if self._open else self._without_batch_since + self.settings.claim_timeout_s
 
     async def _retry(self, call: Callable[[], Awaitable[T]]) -> T:
-        return await retry_until(call, self.backoff, self.shutdown, self._deadline)
+        return await retry_until(call, self.claiming, self.shutdown, self._deadline)
 
     async def _recover_and_claim(self) -> Batch | None:
         while (rows := await self.queue.recover()) is not None:

@@ -30,6 +30,28 @@ async def test_a_frozen_worker_loses_its_batch_and_writes_nothing_of_it(
     assert {batch["pod_name"] for batch in batches[1:]} == {"pod-1"}
 
 
+async def test_every_batch_of_a_killed_worker_is_recovered(parcels: Parcels, start: Start, control: Control) -> None:
+    await parcels.insert(waits=8)
+    killed = start(LEASE_S="2", CLAIM_SIZE="4", WORKERS="3")
+
+    async def holds_two() -> bool:
+        return len(control.runs) == 3 and len(await parcels.batches()) == 2
+
+    await until(holds_two)
+    killed.kill()
+
+    async def all_are_claimable() -> bool:
+        return await parcels.claimable() == 8
+
+    await until(all_are_claimable)
+    control.open_gate()
+    assert await start().finish() == 0
+    assert await parcels.statuses() == {"completed": 8}
+    assert await parcels.written_twice() == []
+    assert [batch["status"] for batch in (await parcels.batches())[:2]] == ["abandoned"] * 2
+    assert await parcels.value("SELECT max(attempts) FROM parcels") == 1
+
+
 async def test_a_worker_that_lost_its_batch_continues_with_the_next(
     parcels: Parcels, start: Start, control: Control
 ) -> None:

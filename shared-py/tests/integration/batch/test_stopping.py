@@ -47,6 +47,29 @@ async def test_running_rows_complete_and_the_others_go_back(parcels: Parcels, st
     assert worker.lines[-1]["message"] == "told to stop"
 
 
+async def test_every_batch_in_hand_is_closed(parcels: Parcels, start: Start, control: Control) -> None:
+    await parcels.insert(waits=12)
+    worker = start(CLAIM_SIZE="4", WORKERS="3")
+    await working(worker, control, 3)
+
+    async def holds_two() -> bool:
+        return [batch["status"] for batch in await parcels.batches()] == ["running"] * 2
+
+    await until(holds_two)
+    assert await parcels.claimable() == 4
+    worker.signal(signal.SIGTERM)
+    await until(lambda: worker.is_stopping)
+    control.open_gate()
+    assert await worker.finish() == 0
+    assert await parcels.statuses() == {"completed": 3, "pending": 9}
+    assert await given_back(parcels) == [GIVEN_BACK] * 9
+    assert await parcels.claimable() == 9
+    assert [(batch["status"], batch["completed"], batch["returned"]) for batch in await parcels.batches()] == [
+        ("completed", 3, 1),
+        ("completed", 0, 4),
+    ]
+
+
 async def test_returned_rows_are_done_by_the_next_worker(parcels: Parcels, start: Start, control: Control) -> None:
     await parcels.insert(waits=10)
     first = start(WORKERS="3", SHUTDOWN_GRACE_S="0")

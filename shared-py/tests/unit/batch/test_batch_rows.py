@@ -77,21 +77,26 @@ VALUES = st.one_of(
 )
 
 
-@given(st.lists(st.tuples(VALUES, st.integers(1, 50)), max_size=12))
-def test_pieces_are_bounded_in_rows_and_bytes_whatever_the_results(results: list[tuple[object, int]]) -> None:
+@given(st.lists(st.tuples(VALUES, st.integers(1, 50)), max_size=12), st.lists(st.integers(0, 200), max_size=3))
+def test_pieces_are_bounded_in_rows_and_bytes_whatever_the_results(
+    results: list[tuple[object, int]], failing: list[int]
+) -> None:
     values = [value for value, times in results for _ in range(times)]
     rows = batch_rows()
     with mock.patch.multiple("keda_jobs.batch.batch_rows", PIECE_BYTES=SMALL_PIECE, PIECE_ROWS=20):
         for number, value in enumerate(values):
             rows.completed.append(completed(number, value))
+            if number in failing:  # as many as a chunk may have
+                rows.failures += [FAILURE] * number
             if len(rows.completed) >= rows.look_after:
                 rows.look()
         pieces = asyncio.run(all_pieces(rows))
-    assert [row.row.key for piece in pieces for row in piece.completed] == list(range(len(values)))
+    assert sorted(row.row.key for piece in pieces for row in piece.completed) == list(range(len(values)))
+    assert sum(len(piece.failures) for piece in pieces) == sum({n for n in failing if n < len(values)})
     for piece in pieces:
         # Two parts that are no larger than a piece, or a single row.
         assert piece.rows < 2 * 20
-        assert sum(map(length, piece.completed)) <= 2 * SMALL_PIECE + length(piece.completed[-1])
+        assert sum(map(length, piece.completed)) <= 2 * max(SMALL_PIECE, *map(length, piece.completed), 0)
 
 
 def length(row: CompletedRow) -> int:

@@ -194,6 +194,32 @@ def test_an_outage_beyond_the_lease_repeats_only_rows_that_were_not_written_when
     assert begun_away <= twice
 
 
+def test_claims_that_fail_do_not_stop_rows_whose_results_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Queue(8_000, lease_s=60)
+    claim = queue.claim
+    last_end = 0.0
+
+    async def claim_once(most: int, *, suspects: bool = True) -> Batch | None:
+        if queue.open:
+            raise DatabaseUnavailable("the next ranges are locked")
+        return await claim(most, suspects=suspects)
+
+    monkeypatch.setattr(queue, "claim", claim_once)
+
+    async def handle(_row: Number, _job: BatchContext) -> None:
+        nonlocal last_end
+        await asyncio.sleep(0.01)
+        last_end = time.monotonic()
+
+    async def work() -> None:
+        await worker_of(handle, queue, claim_size=8_000).run()
+
+    simulate(work, monkeypatch)
+    assert sorted(queue.done) == list(range(8_000))
+    # Ten seconds in eight slots, after the first claim.
+    assert last_end < 10.1
+
+
 def test_suspect_rows_are_alone_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = Queue(100, lease_s=60)
     queue.suspects = set(range(40, 60))
