@@ -70,6 +70,11 @@ class StatementRefused(JobError):
 class StatementGivenUp(DatabaseUnavailable):
     """The server gave up one statement, after waiting for a lock for example. Parts of it may succeed."""
 
+    @property
+    def reason(self) -> str:
+        """Text of the server."""
+        return str(self)
+
 
 @contextmanager
 def translate_errors() -> Iterator[None]:

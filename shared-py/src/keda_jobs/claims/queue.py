@@ -198,12 +198,12 @@ class ClaimQueue:
             expected = await connection.fetchval(self._sql.hold, batch_id, selection.range_ids)
             writer = write(connection, self._sql, self._policy, batch_id, version)
             batch = await writer.claim(expected)
-            if claimed := len(batch.rows) + writer.settled.rows:
+            if claimed := len(batch.rows) + writer.settled.rows + writer.aside:
                 await connection.execute(self._sql.set_claimed, batch_id, claimed, self._lease)
             else:
                 await connection.execute(self._sql.release, batch_id)
                 await connection.execute(self._sql.delete_batch, batch_id)
-            if writer.settled.rows:
+            if claimed > len(batch.rows):
                 await self._count(connection, writer)
             return replace(batch, is_suspect=selection.is_suspect)
 

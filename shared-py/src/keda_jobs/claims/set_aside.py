@@ -6,6 +6,7 @@ next try.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -38,7 +39,7 @@ class HeldRow(NamedTuple):
     attempts: int
     tries: int
 
-    def failure(self, refusal: StatementRefused, policy: RetryPolicy) -> Failure:
+    def failure(self, refusal: Refusal, policy: RetryPolicy) -> Failure:
         """Build the failure of the row, which counts as an attempt."""
         decision = policy.after_failure(RowRefused(refusal.reason), self.attempts + self.tries + 1)
         return Failure(self.key, decision.reason, None if isinstance(decision, Dead) else decision.delay_s)
@@ -72,6 +73,21 @@ async def isolate(
                 half = len(part) // 2
                 parts += [part[half:], part[:half]]
     return refused
+
+
+async def isolate_in_server(
+    connection: Connection, call: str, statement: str, keys: Sequence[int], *columns: Sequence[object]
+) -> tuple[int, dict[int, Refusal]]:
+    """Do as `isolate` does with a statement, in a tenth of the time. Return the number of rows written as well."""
+    written, refused = 0, dict[int, Refusal]()
+    for rows, key, fields in await connection.fetch(call, statement, keys, *columns):
+        written += rows
+        if key is not None:
+            refusal = translate(pg.PostgresError.new(json.loads(fields)))
+            if not isinstance(refusal, StatementRefused | StatementGivenUp):
+                raise refusal
+            refused[key] = refusal
+    return written, refused
 
 
 async def set_aside(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from keda_jobs.claims.table import ClaimTable, quote
 
@@ -144,6 +144,15 @@ SELECT {queue}_recount(ARRAY(
 UPDATE {name} AS row SET batch_status = 'completed', attempts = row.attempts + 1, error = NULL{values}
 FROM unnest($2::bigint[]{arrays}) AS done (key{columns})
 WHERE row.{key} = done.key AND row.{key} = ANY($2) AND {is_ours} AND {is_same}"""
+        texts = ", ".join(f"${number}::{types[column]}[]::text[]" for number, column in enumerate(table.writes, 3))
+        self.isolate_results = f"""
+SELECT rows, key, fields FROM keda_jobs.batch_isolate($1, $2, {f"ARRAY[{texts}]" if texts else "NULL"})"""
+        part_texts = "".join(f", ($2)[{number}:{number}]" for number in range(1, len(table.writes) + 1))
+        part_values = "".join(f", {quote(column)} = done.{quote(column)}::{types[column]}" for column in table.writes)
+        self._complete_part = f"""
+UPDATE {name} AS row SET batch_status = 'completed', attempts = row.attempts + 1, error = NULL{part_values}
+FROM unnest($1{part_texts}) AS done (key{columns})
+WHERE row.{key} = done.key AND row.{key} = ANY($1) AND row.batch_status = 'processing' AND row.batch_id = """
         self.fail = f"""
 WITH failed AS (
   UPDATE {name} AS row SET
@@ -200,9 +209,11 @@ WHERE held.batch_id = $1"""
         self.lock_waiting = f"{self.waiting_rows} {unlocked}"
         self.lock_claimed = f"{self.claimed_rows} {unlocked}"
         self.lock_results = f"{self.claimed_rows} AND row.{key} = ANY($2) {unlocked}"
-        claim_keys = f"UPDATE {name} AS row SET batch_status = 'processing', batch_id = $1 WHERE row.{key} = ANY($2)"
-        self.claim_keys = f"{claim_keys} RETURNING {self._read}, row.xmin::text"
-        self.claim_unread = claim_keys
+        self.isolate = "SELECT rows, key, fields FROM keda_jobs.batch_isolate($1, $2, NULL)"
+        self._claim_part = f"UPDATE {name} SET batch_status = 'processing', batch_id = {{}} WHERE {key} = ANY($1)"
+        self.read_claimed = f"""
+SELECT {self._read}, row.xmin::text FROM {name} AS row
+WHERE row.{key} = ANY($2) AND row.batch_id = $1 AND row.batch_status = 'processing'"""
         self.set_aside = f"""
 INSERT INTO {queue} (
   lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect, held_back_until, tries, error
@@ -227,3 +238,12 @@ WITH holders AS MATERIALIZED (
 )
 SELECT row.{key}, coalesce(holder, 'another transaction')
 FROM {name} AS row LEFT JOIN holders ON transactionid = row.xmax WHERE row.{key} = ANY($1)"""
+
+    def claim_part(self, batch_id: int) -> str:
+        """Build the claim of the keys `$1`, for `isolate`."""
+        return self._claim_part.format(int(batch_id))
+
+    def complete_part(self, batch_id: int, versions: Sequence[str]) -> str:
+        """Build the completion of the keys `$1` with the values `$2`, for `isolate_results`."""
+        numbers = ", ".join(map(str, map(int, versions)))
+        return f"{self._complete_part}{int(batch_id)} AND row.xmin = ANY('{{{numbers}}}'::xid[])"

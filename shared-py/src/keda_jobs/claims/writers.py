@@ -7,7 +7,7 @@ from typing import Any
 
 from keda_jobs.claims.outcomes import SKIPPED, ValuesRefused, write_failures, write_outcomes
 from keda_jobs.claims.rows import Batch, ClaimedRow, CompletedRow, Failure, SettledRows
-from keda_jobs.claims.set_aside import HeldRow, Refusal, find_holders, isolate, lock_rows, set_aside
+from keda_jobs.claims.set_aside import HeldRow, Refusal, find_holders, isolate, isolate_in_server, lock_rows, set_aside
 from keda_jobs.claims.statements import Statements
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.postgres import Connection, StatementRefused
@@ -74,17 +74,17 @@ class CarefulWriter(Writer):
         connection, sql = self._connection, self._sql
         rows: list[tuple[Any, ...]] = []
         unlocked = await lock_rows(connection, sql, sql.lock_waiting, self.batch_id)
+        claim = sql.claim_part(self.batch_id)
+        _, refused = await isolate_in_server(connection, sql.isolate, claim, list(unlocked))
 
-        async def claim(keys: list[int]) -> None:
-            rows.extend(map(tuple, await connection.fetch(sql.claim_keys, self.batch_id, keys)))
+        async def read(keys: list[int]) -> None:
+            rows.extend(map(tuple, await connection.fetch(sql.read_claimed, self.batch_id, keys)))
 
-        async def fail_unread(keys: list[int]) -> None:
-            await connection.execute(sql.claim_unread, self.batch_id, keys)
-            await self._fail([unlocked[key].failure(at_fault[key], self._policy) for key in keys])
+        async def fail(keys: list[int]) -> None:
+            await self._fail([unlocked[key].failure(unread[key], self._policy) for key in keys])
 
-        refused = await isolate(connection, unlocked, claim)
-        at_fault = {key: refusal for key, refusal in refused.items() if isinstance(refusal, StatementRefused)}
-        await isolate(connection, at_fault, fail_unread)
+        unread = await isolate(connection, unlocked.keys() - refused.keys(), read)
+        await self._set_aside_claimed(unlocked, await isolate(connection, unread, fail))
         await self._set_aside_locked(sql.waiting_rows, unlocked, refused)
         await connection.execute(sql.recount_overlapping, self.batch_id)
         # Each part of the claim is a transaction within this one, with a version of its own.
@@ -101,20 +101,35 @@ class CarefulWriter(Writer):
         failing = {failure.key: failure for failure in failures}
         unlocked = await lock_rows(connection, sql, sql.lock_results, self.batch_id, [*results, *failing])
 
-        async def complete(keys: list[int]) -> None:
-            self.settled += await write_outcomes(connection, sql, batch, [results[key] for key in keys], ())
+        refused = await self._complete(batch, {key: row for key, row in results.items() if key in unlocked})
+        for key, refusal in refused.items():
+            decision = self._policy.after_failure(ValuesRefused(refusal.reason), unlocked[key].attempts + 1)
+            failing[key] = Failure.of(results[key].row, decision)
 
         async def fail(keys: list[int]) -> None:
             self.settled += await write_outcomes(connection, sql, batch, (), [failing[key] for key in keys])
 
-        refused = await isolate(connection, [key for key in results if key in unlocked], complete)
-        for key, refusal in refused.items():
-            reason = refusal.reason if isinstance(refusal, StatementRefused) else str(refusal)
-            decision = self._policy.after_failure(ValuesRefused(reason), unlocked[key].attempts + 1)
-            failing[key] = Failure.of(results[key].row, decision)
         unwritable = await isolate(connection, [key for key in failing if key in unlocked], fail)
-        await set_aside(connection, sql, [unlocked[key] for key in unwritable], unwritable, self._policy)
-        self.aside += len(unwritable)
+        await self._set_aside_claimed(unlocked, unwritable)
+
+    async def _complete(self, batch: Batch, results: Mapping[int, CompletedRow]) -> dict[int, Refusal]:
+        """Write results, and return the refusals of single rows."""
+        connection, sql = self._connection, self._sql
+        refused: dict[int, Refusal] = {}
+
+        async def complete_most(keys: list[int]) -> None:
+            columns = [list(column) for column in zip(*(results[key].values for key in keys), strict=True)]
+            statement = sql.complete_part(self.batch_id, batch.versions)
+            written, single = await isolate_in_server(connection, sql.isolate_results, statement, keys, *columns)
+            self.settled += SettledRows(completed=written)
+            refused.update(single)
+
+        async def complete(keys: list[int]) -> None:
+            self.settled += await write_outcomes(connection, sql, batch, [results[key] for key in keys], ())
+
+        # A value that is none of the column's type does not reach the server, or fails with all others.
+        refused.update(await isolate(connection, results, complete_most))
+        return refused | await isolate(connection, results.keys() - refused.keys(), complete)
 
     async def fail(self, row: HeldRow, failure: Failure) -> None:
         """Write the failure of one row, or set it aside."""
@@ -134,6 +149,10 @@ class CarefulWriter(Writer):
         refused = await isolate(connection, unlocked, give_back)
         await self._set_aside_locked(sql.claimed_rows, unlocked, refused)
         return returned
+
+    async def _set_aside_claimed(self, unlocked: Mapping[int, HeldRow], refused: Mapping[int, Refusal]) -> None:
+        await set_aside(self._connection, self._sql, [unlocked[key] for key in refused], refused, self._policy)
+        self.aside += len(refused)
 
     async def _set_aside_locked(
         self, statement: str, unlocked: Mapping[int, HeldRow], refused: Mapping[int, Refusal]

@@ -9,7 +9,7 @@ GRANT SELECT, UPDATE ON keda_jobs.{queue}_queue_due, keda_jobs.{queue}_queue_exp
 GRANT SELECT, INSERT ON keda_jobs.{queue}_queue_checks TO {worker};
 GRANT SELECT ON keda_jobs.batch_queues, keda_jobs.{queue}_claimable TO {worker};
 GRANT EXECUTE ON FUNCTION
-  keda_jobs.batch_ranges, keda_jobs.{queue}_queue_recount, keda_jobs.{queue}_sum_up_old_batches
+  keda_jobs.batch_ranges, keda_jobs.batch_isolate, keda_jobs.{queue}_queue_recount, keda_jobs.{queue}_sum_up_old_batches
   TO {worker};
 GRANT SELECT ON keda_jobs.{queue}_batch_totals TO {worker}, {exporter};
 
