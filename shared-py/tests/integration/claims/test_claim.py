@@ -158,7 +158,7 @@ INSERT INTO users (id, next_attempt_at, batch_id) SELECT id, '2020-01-01', 1
 FROM generate_series(0, 3999999, 10000) AS id;
 DELETE FROM keda_jobs.users_queue;
 INSERT INTO keda_jobs.users_queue (lo, hi, claimable, next_attempt_at, from_batch)
-SELECT lo, hi, claimable, '2020-01-01', 1 FROM batch_ranges(ARRAY(SELECT id FROM users))""")
+SELECT lo, hi, claimable, '2020-01-01', 1 FROM keda_jobs.batch_ranges(ARRAY(SELECT id FROM users))""")
     assert [claimable for _, _, claimable in await users.ranges()] == [100, 100, 100, 100]
     worker = await users.worker()
     claims = [batch_keys(await worker.claim(20_000)) for _ in range(3)]
