@@ -151,6 +151,12 @@ def one_line(error: Exception) -> str:
     return " ".join(str(text).split()) or type(error).__name__
 
 
+def storable(connection: Connection, text: str) -> str:
+    """Escape what a database of another encoding than UTF-8 may have no character for."""
+    encoding = connection.get_settings().server_encoding
+    return text if encoding in ("UTF8", "SQL_ASCII") else text.encode("ascii", "backslashreplace").decode()
+
+
 @asynccontextmanager
 async def open_connection(settings: PgSettings, *, name: str) -> AsyncIterator[Connection]:
     """Connect for the duration of the block, under a `name` that pg_stat_activity shows.

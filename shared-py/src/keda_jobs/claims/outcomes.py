@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from keda_jobs.claims.rows import Batch, CompletedRow, Failure, SettledRows
 from keda_jobs.claims.statements import Statements
 from keda_jobs.errors import JobError
-from keda_jobs.postgres import Connection, StatementRefused
+from keda_jobs.postgres import Connection, StatementRefused, storable
 
 SKIPPED = "a trigger of the table skips its update"
 
@@ -86,7 +86,7 @@ async def write_failures(
         batch_id,
         [failure.key for failure in failures],
         versions,
-        [failure.error for failure in failures],
+        [storable(connection, failure.error) for failure in failures],
         [failure.delay_s for failure in failures],
     )
     return SettledRows(failed=counts["failed"], failed_permanently=counts["failed_permanently"])

@@ -256,6 +256,8 @@ async def _apply(connection: Connection, migration: Migration) -> bool:
         raise Misconfigured(
             f"{name}: {one_line(error)}; make {OWNER} its owner, or a member of its owner's role"
         ) from error
+    except pg.LockNotAvailableError:
+        raise
     except _MIGRATION_ERRORS as error:
         raise Misconfigured(f"{name}: {one_line(error)}") from error
     await connection.execute(

@@ -113,7 +113,7 @@ class QueueHarness:
         """Read what the scaler sees and what a full count finds, in one snapshot."""
         [counts] = await self.owner.fetch(f"""
 SELECT (SELECT rows FROM {self.table.claimable}), (
-  SELECT count(*) FROM {self.table.name} AS t LEFT JOIN batch_jobs AS b USING (batch_id)
+  SELECT count(*) FROM {self.table.sql_name} AS t LEFT JOIN batch_jobs AS b USING (batch_id)
   WHERE t.batch_status IN ('pending', 'failed') AND t.next_attempt_at <= now()
     OR t.batch_status = 'processing' AND (b.status <> 'running' OR b.lease_expires_at <= now())
 )""")
@@ -133,17 +133,17 @@ SELECT (SELECT rows FROM {self.table.claimable}), (
     async def rows(self, columns: str, where: str = "true") -> list[tuple[Any, ...]]:
         """Read columns of the table's rows, in key order."""
         found = await self.owner.fetch(
-            f"SELECT {columns} FROM {self.table.name} WHERE {where} ORDER BY {self.table.key}"
+            f"SELECT {columns} FROM {self.table.sql_name} WHERE {where} ORDER BY {self.table.sql_key}"
         )
         return [tuple(row) for row in found]
 
     async def keys(self, where: str = "true") -> list[int]:
         """Read the keys of rows."""
-        return [row[0] for row in await self.rows(self.table.key, where)]
+        return [row[0] for row in await self.rows(self.table.sql_key, where)]
 
     async def statuses(self) -> dict[str, int]:
         """Count the rows by status."""
-        found = await self.owner.fetch(f"SELECT batch_status, count(*) FROM {self.table.name} GROUP BY 1")
+        found = await self.owner.fetch(f"SELECT batch_status, count(*) FROM {self.table.sql_name} GROUP BY 1")
         return {row[0]: row[1] for row in found}
 
     async def ranges(self) -> list[tuple[int, int, int]]:
@@ -171,7 +171,7 @@ SELECT (SELECT rows FROM {self.table.claimable}), (
         moved = "; ".join(
             f"UPDATE {table} SET next_attempt_at = next_attempt_at - interval '1 year'"
             " WHERE batch_status = 'failed' AND next_attempt_at > now() AND next_attempt_at < 'infinity'"
-            for table in (self.table.queue, self.table.name)
+            for table in (self.table.queue, self.table.sql_name)
         )
         async with self.owner.transaction():
             await self.owner.execute(f"SET LOCAL keda_jobs.claims = 'on'; {moved}")

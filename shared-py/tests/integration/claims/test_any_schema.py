@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from keda_jobs.claims import ClaimTable, schema
+from keda_jobs.claims import ClaimTable, Failure, schema
 from keda_jobs.claims.check import QueueCheck
 from keda_jobs.claims.failed_rows import FailedRows, RowFilter
 from keda_jobs.claims.registry import list_queues
@@ -265,6 +265,34 @@ ALTER DATABASE {database} OWNER TO depot_clerk; CREATE SCHEMA app""")
         await owner.execute(
             "REASSIGN OWNED BY depot_clerk TO keda_jobs; DROP OWNED BY depot_clerk; DROP ROLE depot_clerk"
         )
+
+
+async def test_a_database_that_knows_few_characters_stores_every_reason(
+    postgres_server: PostgresServer, database: str, owner: Owner, no_migrations: Path
+) -> None:
+    name = f"latin_{database}"
+    await owner.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    connection = await asyncpg.connect(postgres_server.dsn_of(name))
+    queue = QueueHarness(postgres_server, name, table_of("Bücher"), connection)
+    try:
+        await create(connection, queue.example)
+        await schema.apply(connection, queue.table, no_migrations)
+        await insert(connection, queue.table, [1, 2])
+        worker = await queue.worker()
+        batch = await worker.claim(2)
+        assert batch is not None
+        done, failed = batch.rows
+        await worker.settle(
+            batch, [CompletedRow(done, ("schön",))], [Failure(failed.key, "漢 is not in “É”", None, failed.values)]
+        )
+        await worker.close(batch)
+        error = "\\u6f22 is not in \\u201c\\xc9\\u201d"
+        assert await queue.rows('"Net", error') == [("schön", None), (None, error)]
+        rows = await connection.fetch("SELECT table_name FROM keda_jobs.batch_queues")
+        assert [row[0] for row in rows] == ["Bücher"]
+    finally:
+        await queue.close()
+        await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 # A role that may insert rows and create functions, and looks into its own schema first. Each of its functions is a
