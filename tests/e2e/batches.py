@@ -10,12 +10,12 @@ from typing import Self
 
 from .cluster import JOBS, Object, name_of, objects, sql, until
 
-# A worker repeats refused writes as long as it lives. A lock would keep the transaction of a dead worker open in the
-# server, and its batch with it.
+# A worker waits while the server has no resources. It would set a row aside whose lock it cannot get, and a lock would
+# keep the transaction of a dead worker open in the server, and its batch with it.
 _HOLD = """
 CREATE FUNCTION e2e_hold() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  RAISE EXCEPTION 'held by the test' USING ERRCODE = 'lock_not_available';
+  RAISE EXCEPTION 'held by the test' USING ERRCODE = 'insufficient_resources';
 END $$;
 CREATE TRIGGER e2e_hold BEFORE UPDATE ON users FOR EACH ROW
   WHEN (NEW.batch_status IN ('completed', 'failed') AND NEW.id % 20000 >= 10000) EXECUTE FUNCTION e2e_hold();
@@ -27,7 +27,7 @@ _EVERY_S = 0.5
 
 @contextmanager
 def rows_held() -> Iterator[None]:
-    """Let PostgreSQL refuse the results of about the second half of each batch during the block."""
+    """Let PostgreSQL take no results of about the second half of each batch during the block."""
     sql(f"{_LET_GO}; {_HOLD}")
     try:
         yield
