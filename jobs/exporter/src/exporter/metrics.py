@@ -38,7 +38,7 @@ GAUGES = (
     ("keda_jobs_dead_letters_stored", "Dead letters in the stream", _JOB),
     ("keda_jobs_dead_letter_oldest_age_seconds", "Age of the oldest dead letter, 0 without one", _JOB),
     ("keda_jobs_queue_claimable_rows", "Rows that a worker can claim, the number that KEDA scales on", _JOB),
-    ("keda_jobs_queue_waiting_rows", "Rows that are not due yet", _JOB),
+    ("keda_jobs_queue_waiting_rows", "Rows that are not due yet, or set aside for a while", _JOB),
     ("keda_jobs_queue_rows_failed_permanently", "Rows that failed permanently", _JOB),
     ("keda_jobs_queue_batches_running", "Batches that a worker holds", _JOB),
     ("keda_jobs_queue_batches_stale", "Running batches whose lease has expired", _JOB),

@@ -7,14 +7,17 @@ import dataclasses
 import logging
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 
+import asyncpg
 import pytest
 
-from keda_jobs.claims import SettledRows
+from keda_jobs.claims import SettledRows, schema
 from keda_jobs.claims.check import QueueCheck
 from keda_jobs.errors import DatabaseUnavailable
-from stack import until
+from stack import PostgresServer, until
 
+from .conftest import write_migrations
 from .example_tables import USERS
 from .harness import QueueHarness, failures
 
@@ -111,6 +114,22 @@ async def test_a_row_that_cannot_be_claimed_is_set_aside(
         assert await aside(people) == [(key, cause.error) for key in bad]
     assert all(batch.adds_up and batch.status == "completed" for batch in await people.batches())
     assert await people.claimable() == 0
+
+
+async def test_a_text_that_is_no_utf_8_fails_its_row(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    name = "claims_sql_ascii"
+    server = await asyncpg.connect(postgres_server.dsn)
+    await server.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
+    owner = await asyncpg.connect(postgres_server.dsn_of(name))
+    await schema.apply(owner, USERS.table, write_migrations(USERS, tmp_path / "migrations"))
+    texts = QueueHarness(postgres_server, name, USERS, owner)
+    await texts.insert(range(1, 6))
+    await owner.execute(r"UPDATE users SET name = E'\xff' WHERE id = 3")
+    assert await texts.drain(await texts.worker()) == 4
+    assert await texts.keys("batch_status = 'failed' AND error LIKE 'RowRefused: invalid byte sequence%'") == [3]
+    await texts.close()
+    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await server.close()
 
 
 async def make_due(queue: QueueHarness) -> None:
