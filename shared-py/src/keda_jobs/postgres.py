@@ -41,7 +41,7 @@ _UNAVAILABLE = (
     pg.InterfaceError,
 )
 # Errors of one statement, after which the server answers the next one.
-_GIVEN_UP = (pg.LockNotAvailableError, pg.QueryCanceledError, pg.InternalServerError)
+_GIVEN_UP = (pg.LockNotAvailableError, pg.QueryCanceledError, pg.InternalServerError, pg.TransactionRollbackError)
 # Errors of asyncpg for a value that Python cannot hold, or that has no codec.
 UNDECODABLE = (ValueError, ArithmeticError, BufferError, pg.UnsupportedClientFeatureError, pg.InternalClientError)
 
@@ -92,18 +92,20 @@ def translate_errors() -> Iterator[None]:
 
 def translate(error: Exception) -> JobError:
     """Return our error for one of PostgreSQL or its driver."""
-    # asyncpg has one class for a value without a codec, and for a statement on a connection that the server is closing.
+    # A function may raise any error, with any text.
     is_of_a_function = isinstance(error, pg.PostgresError) and bool(error.context)
+    text = _without_values(error) if is_of_a_function else one_line(error)
+    # asyncpg has one class for a value without a codec, and for a statement on a connection that the server is closing.
     if isinstance(error, pg.InternalClientError) and "no decoder" not in str(error):
-        return DatabaseUnavailable(f"PostgreSQL: {one_line(error)}")
+        return DatabaseUnavailable(f"PostgreSQL: {text}")
     if isinstance(error, UNDECODABLE) or (is_of_a_function and isinstance(error, pg.SyntaxOrAccessError)):
         return StatementRefused(_without_values(error), one_line(error))
     if isinstance(error, _MISCONFIGURED):
         return Misconfigured(_advice(error))
     if isinstance(error, _GIVEN_UP):
-        return StatementGivenUp(f"PostgreSQL: {one_line(error)}")
+        return StatementGivenUp(f"PostgreSQL: {text}")
     if isinstance(error, _UNAVAILABLE):
-        return DatabaseUnavailable(f"PostgreSQL: {one_line(error)}")
+        return DatabaseUnavailable(f"PostgreSQL: {text}")
     return StatementRefused(_without_values(error), one_line(error))
 
 
