@@ -24,7 +24,7 @@ BY_KEYS = {**BY_INDEX, **_MAINTAINS_RANGES, "enable_nestloop": "off"}
 # No transaction waits for a row that somebody has locked: it leaves the row out. A transaction of an application that
 # waits for one of its rows meanwhile looks for a deadlock after `deadlock_timeout`, a second unless it is set, and must
 # not find one then. A claim holds the locks of more rows, so it waits less.
-CLAIM = {**BY_RANGE, "lock_timeout": "20ms"}
+CLAIM = {**BY_RANGE, "lock_timeout": "100ms"}
 """Settings of transactions that claim rows or give them back."""
 SETTLE = {**BY_KEYS, "lock_timeout": "300ms"}
 """Settings of transactions that write results."""
