@@ -8,7 +8,7 @@ after, never between. A repair locks only the rows and ranges that it mends. It 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import astuple, dataclass
 from operator import add
@@ -24,7 +24,9 @@ WINDOW = 20_000
 
 _MIN_KEY, _MAX_KEY = -(2**63), 2**63 - 1
 # Rows of a window are found in one scan and joined by a hash, whatever the statistics say.
-_PLAN = {**BY_INDEX, "enable_nestloop": "off"}
+_BY_WINDOW = {**BY_INDEX, "enable_nestloop": "off"}
+# Rows of a range are looked up by its keys.
+_BY_RANGE = {**BY_INDEX, "enable_hashjoin": "off"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ class QueueCheck:
     async def _compare_ranges(self) -> AsyncGenerator[CheckResult]:
         last: int | None = 0
         while True:
-            async with self._transaction():
+            async with self._transaction(_BY_RANGE):
                 [(last, ranges, wrong)] = await self._connection.fetch(self._sql.compare_ranges, last)
                 repaired = await self._recount(wrong) if self._repair and wrong else 0
             if not ranges:
@@ -129,11 +131,11 @@ class QueueCheck:
         return len(locked)
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[None]:
+    async def _transaction(self, plan: Mapping[str, str] = _BY_WINDOW) -> AsyncIterator[None]:
         with translate_errors():
             # Each statement needs a snapshot of its own: one after the locks are got.
             async with self._connection.transaction(isolation="read_committed"):
-                await self._connection.execute(SET_LOCAL, list(_PLAN), list(_PLAN.values()))
+                await self._connection.execute(SET_LOCAL, list(plan), list(plan.values()))
                 if self._repair:
                     await self._connection.execute(self._sql.lock)
                 yield
@@ -177,9 +179,9 @@ WITH unfinished AS MATERIALIZED (
     SELECT key, 1 AS place, 0 AS step, batch_status, next_attempt_at, batch_id
     FROM unfinished WHERE batch_status <> 'processing'
     UNION ALL
-    SELECT edge.key, edge.place, edge.step, range.batch_status, range.next_attempt_at, range.from_batch
-    FROM {queue} AS range CROSS JOIN LATERAL (VALUES (lo, 0, 1), (hi, 2, -1)) AS edge (key, place, step)
-    WHERE range.batch_id IS NULL AND lo <= $2 AND hi >= $1
+    SELECT edge.key, edge.place, edge.step, span.batch_status, span.next_attempt_at, span.from_batch
+    FROM {table.spans} AS span CROSS JOIN LATERAL (VALUES (lo, 0, 1), (hi, 2, -1)) AS edge (key, place, step)
+    WHERE span.batch_id IS NULL AND range_lo <= $2 AND range_hi >= $1 AND lo <= $2 AND hi >= $1
   ) AS rows_and_ranges
 ), stretches AS (
   SELECT *, count(*) FILTER (WHERE ranges > 0) OVER (
@@ -196,10 +198,23 @@ WITH unfinished AS MATERIALIZED (
     ON row.{key} = stranded.key AND row.batch_status = stranded.batch_status
     AND row.next_attempt_at = stranded.next_attempt_at AND row.batch_id IS NOT DISTINCT FROM stranded.batch_id
   WHERE row.{key} BETWEEN $1::bigint AND $2::bigint FOR NO KEY UPDATE OF row SKIP LOCKED
+), sized AS (
+  SELECT *, count(*) OVER (PARTITION BY batch_status, next_attempt_at, batch_id, stretch) >= 100 AS is_long FROM locked
+), long AS (
+  SELECT * FROM sized WHERE is_long
+), short AS (
+  SELECT * FROM sized WHERE NOT is_long
 ), queued AS (
-  INSERT INTO {queue} (lo, hi, claimable, batch_status, next_attempt_at, from_batch)
-  SELECT min(key), max(key), count(*), batch_status, next_attempt_at, batch_id FROM locked
-  GROUP BY batch_status, next_attempt_at, batch_id, stretch RETURNING claimable
+  INSERT INTO {queue} (lo, hi, claimable, batch_status, next_attempt_at, from_batch, latest, keys, times)
+  SELECT min(key), max(key), count(*), batch_status, next_attempt_at, batch_id, NULL, NULL, NULL FROM long
+  GROUP BY batch_status, next_attempt_at, batch_id, stretch
+  UNION ALL
+  SELECT range.lo, range.hi, range.claimable, alike.batch_status, range.next_attempt_at, alike.batch_id, range.latest,
+    range.keys, range.times
+  FROM (
+    SELECT batch_status, batch_id, array_agg(key) AS keys, array_agg(next_attempt_at) AS times FROM short GROUP BY 1, 2
+  ) AS alike, keda_jobs.batch_pack(alike.keys, alike.times, alone => false) AS range
+  RETURNING claimable
 )
 SELECT {counted}, (SELECT coalesce(sum(claimable), 0) FROM queued), ARRAY(SELECT key FROM claimed)"""
         # Triggers queue the rows.
@@ -218,15 +233,19 @@ range.batch_id IS NOT NULL AND NOT EXISTS (
         # As many ranges at once as lie over a million keys, because all rows between their ends are read.
         self.compare_ranges = f"""
 WITH page AS MATERIALIZED (
-  SELECT *, sum(hi::numeric - lo) OVER (ORDER BY range_id) - (hi::numeric - lo) AS keys_before
-  FROM (SELECT * FROM {queue} WHERE range_id > $1 ORDER BY range_id LIMIT 1000) AS next
+  SELECT *, sum(reads) OVER (ORDER BY range_id) - reads AS reads_before
+  FROM (
+    SELECT *, CASE WHEN keys IS NULL THEN hi::numeric - lo ELSE claimable END AS reads
+    FROM {queue} WHERE range_id > $1 ORDER BY range_id LIMIT 1000
+  ) AS next
 ), compared AS (
   SELECT range_id, CASE WHEN batch_id IS NULL THEN claimable <> (
-    SELECT count(*) FROM {name} AS row
-    WHERE row.{key} BETWEEN lo AND hi AND row.batch_status = range.batch_status
-      AND row.next_attempt_at = range.next_attempt_at AND row.batch_id IS NOT DISTINCT FROM range.from_batch
+    SELECT count(*) FROM {table.spans} AS span JOIN {name} AS row ON row.{key} BETWEEN span.lo AND span.hi
+      AND row.batch_status = span.batch_status AND row.next_attempt_at = span.next_attempt_at
+      AND row.batch_id IS NOT DISTINCT FROM span.from_batch
+    WHERE span.range_id = range.range_id
   ) ELSE {is_lost} END AS is_wrong
-  FROM page AS range WHERE keys_before < 1000000
+  FROM page AS range WHERE reads_before < 1000000
 )
 SELECT max(range_id), count(*), coalesce(array_agg(range_id) FILTER (WHERE is_wrong), '{{}}') FROM compared"""
         self.lock_ranges = f"""

@@ -32,9 +32,6 @@ IS_FAILED = "(error IS NOT NULL OR next_attempt_at = 'infinity') AND batch_statu
 # A transaction of this many rows takes some tenths of a second.
 _RESET_ROWS = 5000
 
-# A claim also reads the rows between those of its ranges: at most this many for each row that it gets.
-_MOST_GAP = 250
-
 
 class FailedRow(NamedTuple):
     """A failed row, retried at `next_attempt_at`, or never where that is None.
@@ -139,12 +136,15 @@ class FailedRows:
                 self._sql.insert_batch, self._batch_name, POD_NAME
             )
             # Ranges before rows, as claims do: a waiting row may be changed only under the lock of its range.
-            ranges = await self._connection.fetch(self._sql.lock, keys, moments, batches)
-            locked = [locked_range["range_id"] for locked_range in ranges]
-            [record] = await self._connection.fetch(self._sql.reset, keys, moments, batches, locked, batch_id)
-            count = FailedRowCount(*record[:2])
-            if record["emptied"]:
-                await self._connection.execute(self._sql.recount, record["emptied"])
+            await self._connection.execute(self._sql.lock, keys, moments, batches)
+            [(reset, permanently, waited)] = await self._connection.fetch(
+                self._sql.reset, keys, moments, batches, batch_id
+            )
+            count = FailedRowCount(reset, permanently)
+            if waited:
+                waiting = frozenset(waited)
+                left = [(row.key, row.moment, row.batch_id) for row in rows if row.key in waiting]
+                await self._connection.execute(self._sql.leave, *zip(*left, strict=True))
             if count.rows or self._batch_id:
                 await self._connection.execute(self._sql.add_counts, batch_id, count.rows, count.permanently)
             else:
@@ -176,42 +176,30 @@ SELECT {key}, attempts, CASE WHEN next_attempt_at < 'infinity' THEN {held_by_pyt
   batch_id, error, nullif(next_attempt_at, 'infinity')::text
 FROM {name}
 WHERE {selected} AND ($4::bigint IS NULL OR {key} > $4) ORDER BY {key} LIMIT $5"""
-        rows = """
-unnest($1::bigint[], $2::text[]::timestamptz[], $3::bigint[]) AS row (key, next_attempt_at, batch_id)"""
-        its_range = """
-range.next_attempt_at = row.next_attempt_at AND range.from_batch IS NOT DISTINCT FROM row.batch_id
-  AND row.key BETWEEN range.lo AND range.hi AND range.batch_status = 'failed'"""
+        found = """
+$1::bigint[], $2::text[]::timestamptz[], array_fill('failed'::text, ARRAY[cardinality($1::bigint[])]), $3::bigint[]"""
         self.lock = f"""
-SELECT range_id FROM {queue} AS range
-WHERE batch_id IS NULL AND EXISTS (SELECT FROM {rows} WHERE {its_range}) ORDER BY range_id FOR UPDATE"""
+SELECT FROM {queue} WHERE batch_id IS NULL AND range_id = ANY(ARRAY(
+  SELECT found_id FROM {queue}_find({found})
+)) ORDER BY range_id FOR UPDATE"""
         self.reset = f"""
 WITH reset AS (
   UPDATE {name} AS row SET
-    batch_status = 'pending', attempts = 0, next_attempt_at = now(), error = NULL, batch_id = $5
-  FROM (
-    SELECT row.*, range.range_id
-    FROM {rows} LEFT JOIN {queue} AS range ON range.range_id = ANY($4) AND {its_range}
-  ) AS found
+    batch_status = 'pending', attempts = 0, next_attempt_at = now(), error = NULL, batch_id = $4
+  FROM unnest($1::bigint[], $2::text[]::timestamptz[], $3::bigint[]) AS found (key, next_attempt_at, batch_id)
   WHERE row.{key} = found.key AND row.{key} = ANY($1) AND row.batch_status = 'failed'
     AND row.next_attempt_at = coalesce(found.next_attempt_at, 'infinity')
     AND row.batch_id IS NOT DISTINCT FROM found.batch_id
-    AND (found.next_attempt_at IS NULL OR found.range_id IS NOT NULL)
-  RETURNING row.{key} AS key, found.range_id
-), taken AS (
-  SELECT range_id, count(*) AS rows FROM reset WHERE range_id IS NOT NULL GROUP BY 1
-), thinned AS (
-  UPDATE {queue} AS range SET claimable = claimable - taken.rows
-  FROM taken WHERE range.range_id = taken.range_id AND claimable > taken.rows
+  RETURNING row.{key}::bigint AS key, row.next_attempt_at, found.next_attempt_at AS waited_for
 ), queued AS (
-  INSERT INTO {queue} (lo, hi, claimable, next_attempt_at, from_batch)
-  SELECT ranges.lo, ranges.hi, ranges.claimable, now(), $5
-  FROM (SELECT array_agg(key::bigint) AS ids FROM reset) AS reset_rows,
-    keda_jobs.batch_ranges(ids, gap => {_MOST_GAP}) AS ranges
+  INSERT INTO {queue} (lo, hi, claimable, next_attempt_at, from_batch, latest, keys, times)
+  SELECT range.lo, range.hi, range.claimable, range.next_attempt_at, $4, range.latest, range.keys, range.times
+  FROM (SELECT array_agg(key) AS keys, array_agg(next_attempt_at) AS times FROM reset) AS again,
+    keda_jobs.batch_pack(again.keys, again.times) AS range
 )
-SELECT count(*), count(*) FILTER (WHERE range_id IS NULL), (
-  SELECT array_agg(range_id) FROM taken JOIN {queue} AS range USING (range_id) WHERE claimable <= taken.rows
-) AS emptied
+SELECT count(*), count(*) FILTER (WHERE waited_for IS NULL), array_agg(key) FILTER (WHERE waited_for IS NOT NULL)
 FROM reset"""
+        self.leave = f"SELECT {queue}_leave({found})"
         self.insert_batch = f"""
 INSERT INTO {table.batches} (batch_name, pod_name, status, lease_expires_at, finished_at)
 VALUES ($1, $2, 'completed', now(), now()) RETURNING batch_id"""
@@ -221,4 +209,3 @@ UPDATE {table.batches} SET
   finished_at = clock_timestamp(), heartbeat_at = clock_timestamp()
 WHERE batch_id = $1"""
         self.delete_batch = f"DELETE FROM {table.batches} WHERE batch_id = $1"
-        self.recount = f"SELECT {queue}_recount($1)"

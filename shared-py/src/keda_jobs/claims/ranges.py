@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from keda_jobs.claims.statements import Statements
 from keda_jobs.postgres import Connection
 
-# A claim reads every row between the ends of its ranges, three million a second at best. After a few rounds of
-# retries the rows of a range lie thousands of keys apart, and a claim of CLAIM_SIZE rows would take minutes.
-_MOST_KEYS = 1_000_000
+# More ranges than this in one claim are merged first.
+_MANY = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class _Range:
     range_id: int
-    lo: int
     hi: int
     claimable: int
+    due: int
     is_suspect: bool
+    is_list: bool
 
 
 @dataclass(slots=True)
@@ -34,32 +34,50 @@ async def select_ranges(connection: Connection, sql: Statements, most: int, *, s
 
     Without `suspects` the selection ends before the first suspect range.
     """
+    selection = await _select_ranges(connection, sql, most, _MANY, suspects=suspects)
+    if selection is None:
+        await connection.execute(sql.close_waiting)
+        await connection.execute(sql.merge, most)
+        selection = await _select_ranges(connection, sql, most, most, suspects=suspects)
+    return selection or Selection()
+
+
+async def _select_ranges(
+    connection: Connection, sql: Statements, most: int, many: int, *, suspects: bool
+) -> Selection | None:
+    """Select ranges. Return None where they are expected to be more than `many`."""
     await connection.execute(sql.open_waiting)
     selection = Selection()
     selected = selection.range_ids
-    rows, keys, step = most, _MOST_KEYS, 1
+    rows, step = most, 1
     while True:
         ranges = [_Range(*record) for record in await connection.fetch(f"FETCH {step} FROM waiting")]
         for waiting in ranges:
-            if rows <= 0 or keys <= 0 or (waiting.is_suspect and (selected or not suspects)):
+            if rows <= 0 or (waiting.is_suspect and (selected or not suspects)):
                 return selection
             selected.append(await _split_range(connection, sql, waiting, rows))
-            rows -= waiting.claimable
-            keys -= waiting.hi - waiting.lo + 1
+            rows -= waiting.due
             if waiting.is_suspect:
                 selection.is_suspect = True
                 return selection
-        if len(ranges) < step or rows <= 0 or keys <= 0:
+        if len(ranges) < step or rows <= 0:
             return selection
         # The number of ranges expected to hold the rest, by the size of those so far. Ranges of one row take one more
         # fetch instead of thousands, and few ranges are locked without being taken.
         step = max(1, rows * len(selected) // (most - rows))
+        if step > many:
+            return None
 
 
 async def _split_range(connection: Connection, sql: Statements, waiting: _Range, rows: int) -> int:
-    """Split the first `rows` rows off a longer range. Return the id of the range to take."""
+    """Split the rows to take, the first `rows` that are due, off a longer range. Return the id of the range to take."""
+    rows = min(rows, waiting.due)
     if waiting.claimable <= rows:
         return waiting.range_id
+    if waiting.is_list:
+        split_off = int(await connection.fetchval(sql.split_list, waiting.range_id, rows))
+        await connection.execute(sql.shorten_list, waiting.range_id, rows)
+        return split_off
     last = await connection.fetchval(sql.split_key, waiting.range_id, rows)
     if last is None or last == waiting.hi:  # some of its rows were deleted
         return waiting.range_id

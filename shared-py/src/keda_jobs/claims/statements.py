@@ -55,7 +55,7 @@ class Statements:
     SELECT lo FROM {queue} WHERE error IS NOT NULL AND from_batch = $1 AND batch_status = 'processing'
   ))"""
         self._claimed = f"""
-FROM {queue} AS held JOIN {name} AS row ON row.{key} BETWEEN held.lo AND held.hi
+FROM {table.spans} AS held JOIN {name} AS row ON row.{key} BETWEEN held.lo AND held.hi
 WHERE held.batch_id = $1 AND row.batch_id = $1 AND row.batch_status = 'processing'
   AND {self._is_not_aside}"""
         self._write_claim(table)
@@ -98,9 +98,12 @@ UPDATE {batches} SET claimed = $2, lease_expires_at = clock_timestamp() + $3 WHE
         name, key, queue = table.sql_name, table.sql_key, table.queue
         self.claimable = f"SELECT rows FROM {table.claimable}"
         self.waiting = f"""
-SELECT range_id, lo, hi, claimable, is_suspect FROM {table.due} ORDER BY next_attempt_at, lo FOR UPDATE SKIP LOCKED"""
+SELECT range_id, hi, claimable, due, is_suspect, keys IS NOT NULL FROM {table.due}
+ORDER BY next_attempt_at, lo FOR UPDATE SKIP LOCKED"""
+        self.merge = f"SELECT {queue}_merge($1)"
         # In SQL, because a cursor of the driver leaves a prepared statement behind on a pooler's connection.
         self.open_waiting = f"DECLARE waiting NO SCROLL CURSOR FOR {self.waiting}"
+        self.close_waiting = "CLOSE waiting"
         # The last key of the first $2 rows of a range. Its time is not read: Python has no year 4713 BC.
         self.split_key = f"""
 SELECT last.{key} FROM {queue} AS range CROSS JOIN LATERAL (
@@ -115,13 +118,26 @@ WHERE range_id = $1"""
 INSERT INTO {queue} (lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect)
 SELECT lo, $2, $3, batch_status, next_attempt_at, from_batch, is_suspect FROM {queue} WHERE range_id = $1
 RETURNING range_id"""
+        # The first $2 rows of a list.
+        self.split_list = f"""
+INSERT INTO {queue} (lo, hi, claimable, batch_status, next_attempt_at, latest, from_batch, is_suspect, keys, times)
+SELECT lo, hi, $2, batch_status, next_attempt_at, coalesce(times[$2], latest), from_batch, is_suspect, keys[:$2],
+  times[:$2]
+FROM {queue} WHERE range_id = $1
+RETURNING range_id"""
+        self.shorten_list = f"""
+UPDATE {queue} SET
+  lo = CASE WHEN times IS NULL THEN keys[$2 + 1] ELSE lo END, claimable = claimable - $2,
+  next_attempt_at = coalesce(times[$2 + 1], next_attempt_at), keys = keys[$2 + 1:], times = times[$2 + 1:]
+WHERE range_id = $1"""
         self.hold = f"""
 WITH held AS (UPDATE {queue} SET batch_id = $1 WHERE range_id = ANY($2) RETURNING claimable)
 SELECT sum(claimable) FROM held"""
+        # In the order of keys, whatever their times: each page is visited once.
         self.claim = f"""
 UPDATE {name} AS row SET batch_status = 'processing', batch_id = $1
-FROM {queue} AS held
-WHERE held.batch_id = $1 AND {self._its_row}
+FROM (SELECT * FROM {table.spans} WHERE batch_id = $1 ORDER BY lo) AS held
+WHERE {self._its_row}
 RETURNING {self._read}"""
         # Ranges that share rows with those of the batch.
         self.recount_overlapping = f"""
@@ -162,11 +178,14 @@ WITH failed AS (
   WHERE row.{key} = failure.key AND row.{key} = ANY($2) AND {is_ours} AND {is_same}
   RETURNING row.{key} AS key, row.next_attempt_at
 ), waiting AS (
-  INSERT INTO {queue} (lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect)
-  SELECT ranges.lo, ranges.hi, ranges.claimable, 'failed', same.next_attempt_at, $1, ({self._is_suspect})
+  INSERT INTO {queue}
+    (lo, hi, claimable, batch_status, next_attempt_at, from_batch, is_suspect, latest, keys, times)
+  SELECT range.lo, range.hi, range.claimable, 'failed', range.next_attempt_at, $1, ({self._is_suspect}), range.latest,
+    range.keys, range.times
   FROM (
-    SELECT next_attempt_at, array_agg(key) AS ids FROM failed WHERE next_attempt_at < 'infinity' GROUP BY 1
-  ) AS same, keda_jobs.batch_ranges(same.ids) AS ranges
+    SELECT array_agg(key::bigint) AS keys, array_agg(next_attempt_at) AS times FROM failed
+    WHERE next_attempt_at < 'infinity'
+  ) AS again, keda_jobs.batch_pack(again.keys, again.times) AS range
 )
 SELECT count(*) AS failed, count(*) FILTER (WHERE next_attempt_at = 'infinity') AS failed_permanently FROM failed"""
         self.unwritten = f"""
@@ -179,17 +198,19 @@ FROM {name} AS row WHERE row.{key} = ANY($2) AND {is_ours} FOR NO KEY UPDATE"""
         self.give_back = f"""
 WITH returned AS (
   UPDATE {name} AS row SET batch_status = 'pending', next_attempt_at = now()
-  FROM {queue} AS held
+  FROM {table.spans} AS held
   WHERE held.batch_id = $1 AND row.{key} BETWEEN held.lo AND held.hi
     AND row.batch_id = $1 AND row.batch_status = 'processing'
     AND ($4::bigint[] IS NULL OR row.{key} = ANY($4)) AND {self._is_not_aside}
-  RETURNING row.{key} AS key
+  RETURNING row.{key}::bigint AS key, row.next_attempt_at
 ), all_returned AS (
-  SELECT array_agg(key) AS ids, count(*) AS number FROM returned
+  SELECT array_agg(key) AS keys, array_agg(next_attempt_at) AS times, count(*) AS number FROM returned
 ), waiting AS (
-  INSERT INTO {queue} (lo, hi, claimable, next_attempt_at, from_batch, is_suspect)
-  SELECT ranges.lo, ranges.hi, ranges.claimable, now(), $1, $2 OR ({self._is_suspect})
-  FROM all_returned, keda_jobs.batch_ranges(ids, most => greatest(1, ceil(number / $3::float8))::integer) AS ranges
+  INSERT INTO {queue} (lo, hi, claimable, next_attempt_at, from_batch, is_suspect, latest, keys, times)
+  SELECT range.lo, range.hi, range.claimable, range.next_attempt_at, $1, $2 OR ({self._is_suspect}), range.latest,
+    range.keys, range.times
+  FROM all_returned AS again,
+    keda_jobs.batch_pack(again.keys, again.times, most => greatest(1, ceil(number / $3::float8))::integer) AS range
 )
 SELECT number FROM all_returned"""
         self.take_expired_batch = f"""
@@ -204,11 +225,16 @@ FROM {table.expired} ORDER BY lease_expires_at LIMIT 1 FOR UPDATE SKIP LOCKED"""
         name, key, queue = table.sql_name, table.sql_key, table.queue
         unlocked = "FOR NO KEY UPDATE OF row SKIP LOCKED"
         self.waiting_rows = f"""
-SELECT row.{key}, row.attempts, held.tries FROM {queue} AS held JOIN {name} AS row ON {self._its_row}
+SELECT row.{key}, row.attempts, held.tries FROM {table.spans} AS held JOIN {name} AS row ON {self._its_row}
 WHERE held.batch_id = $1"""
         self.lock_waiting = f"{self.waiting_rows} {unlocked}"
         self.lock_claimed = f"{self.claimed_rows} {unlocked}"
-        self.lock_results = f"{self.claimed_rows} AND row.{key} = ANY($2) {unlocked}"
+        # Only a range of one row counts tries at it.
+        self.lock_results = f"""
+SELECT row.{key}, row.attempts, coalesce(held.tries, 0)
+FROM {name} AS row LEFT JOIN {queue} AS held ON held.batch_id = $1 AND held.tries > 0 AND held.lo = row.{key}
+WHERE row.{key} = ANY($2) AND row.batch_id = $1 AND row.batch_status = 'processing' AND {self._is_not_aside}
+{unlocked}"""
         self.isolate = "SELECT rows, key, fields FROM keda_jobs.batch_isolate($1, $2, NULL)"
         self._claim_part = f"UPDATE {name} SET batch_status = 'processing', batch_id = {{}} WHERE {key} = ANY($1)"
         self.read_claimed = f"""

@@ -71,6 +71,11 @@ class ClaimTable:
         return f"{SCHEMA}.{self.queue_name}_queue"
 
     @property
+    def spans(self) -> str:
+        """View of the keys that each range holds."""
+        return f"{SCHEMA}.{self.queue_name}_queue_spans"
+
+    @property
     def due(self) -> str:
         """View of the ranges that are claimable now."""
         return f"{SCHEMA}.{self.queue_name}_queue_due"

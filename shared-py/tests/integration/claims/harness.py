@@ -168,13 +168,15 @@ SELECT (SELECT rows FROM {self.table.claimable}), (
 
     async def make_due(self) -> None:
         """Make every waiting row due for its retry."""
-        moved = "; ".join(
-            f"UPDATE {table} SET next_attempt_at = next_attempt_at - interval '1 year'"
-            " WHERE batch_status = 'failed' AND next_attempt_at > now() AND next_attempt_at < 'infinity'"
-            for table in (self.table.queue, self.table.sql_name)
-        )
+        year = "interval '1 year' WHERE batch_status = 'failed' AND next_attempt_at BETWEEN now() AND '9999-12-31'"
         async with self.owner.transaction():
-            await self.owner.execute(f"SET LOCAL keda_jobs.claims = 'on'; {moved}")
+            await self.owner.execute(f"""
+SET LOCAL keda_jobs.claims = 'on';
+UPDATE {self.table.sql_name} SET next_attempt_at = next_attempt_at - {year};
+UPDATE {self.table.queue} SET
+  latest = latest - interval '1 year', times = ARRAY(SELECT moment - interval '1 year' FROM unnest(times) AS moment),
+  next_attempt_at = next_attempt_at - {year};
+UPDATE {self.table.queue} SET times = NULL WHERE times = '{{}}'""")
 
     def results(self, rows: Iterable[ClaimedRow]) -> list[CompletedRow]:
         """Build the job's results for rows."""

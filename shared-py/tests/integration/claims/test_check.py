@@ -108,7 +108,8 @@ async def test_each_row_that_no_worker_would_get_is_found_and_repaired(
 _MISSING = """
 SELECT count(*) FROM users AS row
 WHERE batch_status IN ('pending', 'failed') AND next_attempt_at < 'infinity' AND NOT EXISTS (
-  SELECT FROM keda_jobs.users_queue AS range WHERE row.id BETWEEN lo AND hi AND range.batch_status = row.batch_status
+  SELECT FROM keda_jobs.users_queue_spans AS range WHERE row.id BETWEEN lo AND hi
+    AND range.batch_status = row.batch_status
     AND range.next_attempt_at = row.next_attempt_at AND from_batch IS NOT DISTINCT FROM row.batch_id
     AND range.batch_id IS NULL
 ) OR batch_status = 'processing' AND NOT EXISTS (
@@ -116,8 +117,9 @@ WHERE batch_status IN ('pending', 'failed') AND next_attempt_at < 'infinity' AND
 )"""
 _DAMAGES = (
     "DELETE FROM keda_jobs.users_queue WHERE range_id % 3 = 0",
-    "UPDATE keda_jobs.users_queue SET lo = lo + 5 WHERE lo + 5 <= hi AND range_id % 2 = 0",
-    "UPDATE keda_jobs.users_queue SET hi = hi - 3 WHERE lo <= hi - 3 AND range_id % 2 = 1",
+    "UPDATE keda_jobs.users_queue SET lo = lo + 5 WHERE lo + 5 <= hi AND keys IS NULL AND range_id % 2 = 0",
+    "UPDATE keda_jobs.users_queue SET hi = hi - 3 WHERE lo <= hi - 3 AND keys IS NULL AND range_id % 2 = 1",
+    "UPDATE keda_jobs.users_queue SET keys = keys[2:], times = times[2:] WHERE cardinality(keys) > 1",
     "UPDATE keda_jobs.users_queue SET from_batch = 5 WHERE range_id % 4 = 1",
     "UPDATE keda_jobs.users_queue SET next_attempt_at = '-infinity' WHERE range_id % 4 = 2",
     "UPDATE keda_jobs.users_queue SET batch_id = 1 WHERE range_id % 5 = 1",
@@ -235,7 +237,9 @@ async def test_a_repair_makes_few_ranges_that_hold_no_row_of_another(
     await users.owner.execute(insert.format(key="n", keys="6, 6"))
     await unseen(users, insert.format(key="n", keys="7, 9"))
     assert (await compare(users, repair=True)).repaired_rows == 8
-    assert (await users.ranges())[:3] == [(1, 5, 5), (6, 6, 1), (7, 9, 3)]
+    assert (await users.ranges())[:2] == [(1, 9, 8), (6, 6, 1)]
+    listed = await users.owner.fetchval("SELECT keys FROM keda_jobs.users_queue WHERE hi = 9")
+    assert listed == [1, 2, 3, 4, 5, 7, 8, 9]
 
 
 async def test_keys_at_both_ends_of_bigint_are_compared(users: QueueHarness, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,8 +299,9 @@ async def test_rows_that_are_hidden_from_a_check_are_an_error(own_users: QueueHa
 
 async def test_the_cost_of_a_window_does_not_grow_with_ranges_of_one_kind(users: QueueHarness) -> None:
     """Nothing is compared with each of many: the plan has hashes and sorts only."""
-    for statement in (check._Statements(users.table).count_stranded, check._Statements(users.table).queue_stranded):
-        found = await plan(users, "generic", check._PLAN, statement, "(1, 20000)")
+    sql = check._Statements(users.table)
+    for statement, number in ((sql.count_stranded, 2), (sql.queue_stranded, 3)):
+        found = await plan(users, "generic", check._BY_WINDOW, statement, "(1, 20000)")
         loops = [node for node in found if node.kind == "Nested Loop"]
-        assert len(loops) == 1, "each range has two ends"
+        assert len(loops) == number, "each range has spans, each span two ends, and what is queued becomes ranges"
         assert {node.by for node in scans_of(found, "users")} == {"users_pkey"}

@@ -151,21 +151,6 @@ async def test_keys_like_snowflakes_are_claimed(users: QueueHarness) -> None:
     assert await users.drain(worker) == len(keys) + len(edges)
 
 
-async def test_a_claim_of_rows_far_apart_reads_a_million_keys_at_most(users: QueueHarness) -> None:
-    keys = list(range(0, 4_000_000, 10_000))
-    await users.owner.execute("""
-INSERT INTO users (id, next_attempt_at, batch_id) SELECT id, '2020-01-01', 1
-FROM generate_series(0, 3999999, 10000) AS id;
-DELETE FROM keda_jobs.users_queue;
-INSERT INTO keda_jobs.users_queue (lo, hi, claimable, next_attempt_at, from_batch)
-SELECT lo, hi, claimable, '2020-01-01', 1 FROM keda_jobs.batch_ranges(ARRAY(SELECT id FROM users))""")
-    assert [claimable for _, _, claimable in await users.ranges()] == [100, 100, 100, 100]
-    worker = await users.worker()
-    claims = [batch_keys(await worker.claim(20_000)) for _ in range(3)]
-    assert max(map(len, claims)) == 200
-    assert list(itertools.chain(*claims)) == keys
-
-
 async def test_a_claim_can_be_cancelled_at_any_moment(queue: QueueHarness) -> None:
     await queue.insert(range(1, 200))
     worker = await queue.worker(connections=1)

@@ -37,7 +37,7 @@ async def test_rows_given_back_from_many_ranges_are_claimable_again(queue: Queue
     batch = await worker.claim(100)
     assert batch is not None
     assert await worker.close(batch) == 16
-    assert len(await queue.ranges()) == 3
+    assert await queue.ranges() == [(1, 5_000_000, 16)]
     assert batch_keys(await worker.claim(100)) == await queue.keys()
 
 

@@ -8,8 +8,10 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON keda_jobs.{queue}_queue, keda_jobs.{queu
 GRANT SELECT, UPDATE ON keda_jobs.{queue}_queue_due, keda_jobs.{queue}_queue_expired TO {worker};
 GRANT SELECT, INSERT ON keda_jobs.{queue}_queue_checks TO {worker};
 GRANT SELECT ON keda_jobs.batch_queues, keda_jobs.{queue}_claimable TO {worker};
+GRANT SELECT ON keda_jobs.{queue}_queue_spans TO {worker};
 GRANT EXECUTE ON FUNCTION
-  keda_jobs.batch_ranges, keda_jobs.batch_isolate, keda_jobs.{queue}_queue_recount, keda_jobs.{queue}_sum_up_old_batches
+  keda_jobs.batch_pack, keda_jobs.batch_isolate, keda_jobs.{queue}_queue_recount, keda_jobs.{queue}_queue_find,
+  keda_jobs.{queue}_queue_leave, keda_jobs.{queue}_queue_merge, keda_jobs.{queue}_sum_up_old_batches
   TO {worker};
 GRANT SELECT ON keda_jobs.{queue}_batch_totals TO {worker}, {exporter};
 
