@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import batch
+import inserts
 import messages
 import pictures
 from asyncpg import PostgresError
@@ -33,6 +34,7 @@ _BENCHMARKS: dict[str, Callable[[Bench], Awaitable[Sequence[Comparison]]]] = {
     "overhead": messages.measure_overhead,
     "pictures": pictures.measure,
     "batch": batch.measure,
+    "inserts": inserts.measure,
 }
 
 

@@ -38,13 +38,19 @@ class Databases:
 
         `empty` has the schema. `loaded` also has the rows of `files`. `bare` has them in a plain table.
         """
-        await self.copy("template1", "empty")
-        await apply_schemas(self.dsn("empty"))
+        await self.make_empty()
         await self.copy("empty", "loaded")
         await self.psql("loaded", files)
         await self.run("loaded", "VACUUM ANALYZE")
         await self.copy("loaded", "bare")
         await self.run("bare", _WITHOUT_QUEUE, "VACUUM ANALYZE")
+
+    async def make_empty(self) -> None:
+        """Create `empty`, which has the schema, and `unqueued`, whose table is no queue."""
+        await self.copy("template1", "empty")
+        await apply_schemas(self.dsn("empty"))
+        await self.copy("empty", "unqueued")
+        await self.run("unqueued", _WITHOUT_QUEUE)
 
     def dsn(self, database: str, role: str = USER) -> str:
         """Return the DSN of the owner or of `role`."""
