@@ -79,6 +79,7 @@ async def its_lease_expired(queue: QueueView, worker: Worker) -> bool:
     )
 
 
+@pytest.mark.timeout(400)
 async def test_no_row_is_lost_or_done_twice_while_workers_freeze_at_any_moment(
     queue: QueueView, new_fleet: NewFleet, full_size: bool
 ) -> None:
@@ -117,7 +118,7 @@ async def test_no_row_is_lost_or_done_twice_while_workers_freeze_at_any_moment(
             await until(partial(its_lease_expired, queue, worker))
         worker.signal(signal.SIGCONT)
 
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(300):
         while not await came_true(done, within_s=rng.uniform(0.01, 0.2)):
             holders = await queue.holders()
             at_work = [worker for worker in fleet.alive if worker.pod in holders]

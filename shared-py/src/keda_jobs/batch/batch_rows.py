@@ -120,11 +120,12 @@ class BatchRows:
             self.running_out.set()
 
     def close(self) -> None:
-        """Note that no further row runs."""
+        """Note that no further row runs. An answer that ended the batch lets rows of others start."""
         self.look()
         self._closed = True
         self._ready.set()
         self.running_out.set()
+        self.wake()
 
     async def next_piece(self) -> Piece | None:
         """Wait until a piece is full, at most a quarter of a second after its first result. None after the last."""

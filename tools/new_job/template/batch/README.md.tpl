@@ -8,7 +8,8 @@ Works on the rows of the table `<table>`.
 - **Out**: no event. A row that fails is `failed` and has the reason in `error`.
 
 Run it: `PG_DSN=postgresql://<worker>:…@localhost:5432/keda_jobs python -m <package>`. A worker claims `CLAIM_SIZE` rows
-at a time until none is claimable, and exits.
+at a time until none is claimable, and exits. A handler of `list[Entered]` gets many rows at once: see
+docs/writing-a-job.md.
 
 ## Try it
 
