@@ -226,7 +226,7 @@ async def test_it_logs_a_missing_stream(start: Start, declare: Declare) -> None:
 async def test_every_metric_has_a_help_text_even_without_a_value(start: Start) -> None:
     lines = [line.split(maxsplit=3) for line in page(start()).splitlines()]
     described = {line[2] for line in lines if line[1] == "HELP"}
-    assert len(described) == 24
+    assert len(described) == 26
     assert {line[2] for line in lines if line[1] == "TYPE"} == described
 
 
