@@ -46,11 +46,11 @@ class Databases:
         await self.run("bare", _WITHOUT_QUEUE, "VACUUM ANALYZE")
 
     async def make_empty(self) -> None:
-        """Create `empty`, which has the schema, and `unqueued`, whose table is no queue."""
+        """Create `empty`, which has the schema, and `unqueued`, whose triggers are off."""
         await self.copy("template1", "empty")
         await apply_schemas(self.dsn("empty"))
         await self.copy("empty", "unqueued")
-        await self.run("unqueued", _WITHOUT_QUEUE)
+        await self.run("unqueued", "ALTER TABLE users DISABLE TRIGGER USER")
 
     def dsn(self, database: str, role: str = USER) -> str:
         """Return the DSN of the owner or of `role`."""
