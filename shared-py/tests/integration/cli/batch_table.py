@@ -21,17 +21,18 @@ WAIT = 3600.0
 # Ranges with a wrong count, and waiting rows that are not in exactly one range.
 _WRONG_RANGES = """
 SELECT range.lo, range.hi, range.claimable, count(row.word_id)
-FROM keda_jobs.words_queue AS range LEFT JOIN words AS row ON row.word_id BETWEEN range.lo AND range.hi
-  AND row.batch_status = range.batch_status AND row.next_attempt_at = range.next_attempt_at
-  AND row.batch_id IS NOT DISTINCT FROM range.from_batch
+FROM keda_jobs.words_queue AS range JOIN keda_jobs.words_queue_spans AS span USING (range_id)
+  LEFT JOIN words AS row ON row.word_id BETWEEN span.lo AND span.hi
+  AND row.batch_status = span.batch_status AND row.next_attempt_at = span.next_attempt_at
+  AND row.batch_id IS NOT DISTINCT FROM span.from_batch
 WHERE range.batch_id IS NULL GROUP BY range.range_id HAVING range.claimable <> count(row.word_id)"""
 _MISPLACED_ROWS = """
-SELECT row.word_id, count(range.range_id)
-FROM words AS row LEFT JOIN keda_jobs.words_queue AS range ON row.word_id BETWEEN range.lo AND range.hi
-  AND row.batch_status = range.batch_status AND row.next_attempt_at = range.next_attempt_at
-  AND row.batch_id IS NOT DISTINCT FROM range.from_batch AND range.batch_id IS NULL
+SELECT row.word_id, count(span.range_id)
+FROM words AS row LEFT JOIN keda_jobs.words_queue_spans AS span ON row.word_id BETWEEN span.lo AND span.hi
+  AND row.batch_status = span.batch_status AND row.next_attempt_at = span.next_attempt_at
+  AND row.batch_id IS NOT DISTINCT FROM span.from_batch AND span.batch_id IS NULL
 WHERE row.batch_status IN ('pending', 'failed') AND row.next_attempt_at < 'infinity'
-GROUP BY 1 HAVING count(range.range_id) <> 1"""
+GROUP BY 1 HAVING count(span.range_id) <> 1"""
 _CLAIMABLE = """
 SELECT (SELECT rows FROM keda_jobs.words_claimable) AS seen, (
   SELECT count(*) FROM words WHERE batch_status IN ('pending', 'failed') AND next_attempt_at <= now()
