@@ -1,4 +1,4 @@
-"""Rows per second that an application inserts into a table with a queue, and into the same table with its triggers off."""
+"""Rows per second that an application inserts into a table with a queue, and into it with its triggers off."""
 
 from __future__ import annotations
 
