@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -185,6 +186,7 @@ async def open_pool(settings: PgSettings, *, name: str, connections: int, call_s
     connection_pool = asyncpg.create_pool(
         settings.pg_dsn.get_secret_value(),
         connect=_open,
+        init=_convert_json,
         min_size=0,
         max_size=connections,
         timeout=_CONNECT_S,
@@ -216,6 +218,28 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
             raise
         except UNDECODABLE as error:
             raise translate(error) from None
+
+
+async def _convert_json(connection: Connection) -> None:
+    """Read `json` and `jsonb` as Python values, and write such values. A string that is written is JSON already."""
+    # A pooler keeps to one server for a transaction.
+    async with connection.transaction():
+        for name in ("json", "jsonb"):
+            await connection.set_type_codec(name, schema="pg_catalog", encoder=_encode_json, decoder=_decode_json)
+
+
+def _encode_json(value: object) -> str:
+    try:
+        return value if isinstance(value, str) else json.dumps(value)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"no JSON: {error}") from error
+
+
+def _decode_json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
 
 
 async def _skip_reset(_connection: object) -> None:

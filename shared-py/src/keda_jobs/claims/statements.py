@@ -162,7 +162,7 @@ FROM unnest($2::bigint[]{arrays}) AS done (key{columns})
 WHERE row.{key} = done.key AND row.{key} = ANY($2) AND {is_ours} AND {is_same}"""
         texts = ", ".join(f"${number}::{types[column]}[]::text[]" for number, column in enumerate(table.writes, 3))
         self.isolate_results = f"""
-SELECT rows, key, fields FROM keda_jobs.batch_isolate($1, $2, {f"ARRAY[{texts}]" if texts else "NULL"})"""
+SELECT rows, key, fields::text FROM keda_jobs.batch_isolate($1, $2, {f"ARRAY[{texts}]" if texts else "NULL"})"""
         part_texts = "".join(f", ($2)[{number}:{number}]" for number in range(1, len(table.writes) + 1))
         part_values = "".join(f", {quote(column)} = done.{quote(column)}::{types[column]}" for column in table.writes)
         self._complete_part = f"""
@@ -235,7 +235,7 @@ SELECT row.{key}, row.attempts, coalesce(held.tries, 0)
 FROM {name} AS row LEFT JOIN {queue} AS held ON held.batch_id = $1 AND held.tries > 0 AND held.lo = row.{key}
 WHERE row.{key} = ANY($2) AND row.batch_id = $1 AND row.batch_status = 'processing' AND {self._is_not_aside}
 {unlocked}"""
-        self.isolate = "SELECT rows, key, fields FROM keda_jobs.batch_isolate($1, $2, NULL)"
+        self.isolate = "SELECT rows, key, fields::text FROM keda_jobs.batch_isolate($1, $2, NULL)"
         self._claim_part = f"UPDATE {name} SET batch_status = 'processing', batch_id = {{}} WHERE {key} = ANY($1)"
         self.read_claimed = f"""
 SELECT {self._read}, row.xmin::text FROM {name} AS row

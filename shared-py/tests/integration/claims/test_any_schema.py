@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -265,6 +266,29 @@ ALTER DATABASE {database} OWNER TO depot_clerk; CREATE SCHEMA app""")
         await owner.execute(
             "REASSIGN OWNED BY depot_clerk TO keda_jobs; DROP OWNED BY depot_clerk; DROP ROLE depot_clerk"
         )
+
+
+async def test_jsonb_is_a_python_value_and_an_array_is_a_list(
+    postgres_server: PostgresServer, database: str, owner: Owner, no_migrations: Path
+) -> None:
+    values = [{"a": [1, None, {"b": "ü"}]}, [1, 2.5], "text", None, True, 2**70]
+    table = ClaimTable("odd-lines", "lines", "id", ("doc", "plain", "tags"), ("doc", "plain"))
+    ddl = "CREATE TABLE lines (id bigint PRIMARY KEY, doc jsonb, plain json, tags text[])"
+    queue = QueueHarness(postgres_server, database, ExampleTable(table, ddl, "", "", lambda key: ()), owner)
+    await create(owner, queue.example)
+    await schema.apply(owner, table, no_migrations)
+    rows = [(key, json.dumps(value), json.dumps(value), ["a", None]) for key, value in enumerate(values)]
+    await owner.executemany("INSERT INTO lines VALUES ($1, $2, $3, $4)", rows)
+    await owner.execute("INSERT INTO lines VALUES (99)")
+    worker = await queue.worker()
+    batch = await worker.claim(100)
+    assert batch is not None
+    claimed = {row.key: row.values for row in batch.rows}
+    assert claimed == {key: (v, v, ["a", None]) for key, v in enumerate(values)} | {99: (None, None, None)}
+    await worker.settle(batch, [CompletedRow(row, ({"key": row.key}, '{"is": "text"}')) for row in batch.rows], ())
+    written = await owner.fetch("SELECT doc ->> 'key', plain ->> 'is' FROM lines ORDER BY id")
+    assert [tuple(row) for row in written] == [(str(key), "text") for key in (*range(6), 99)]
+    await queue.disconnect()
 
 
 async def test_a_database_that_knows_few_characters_stores_every_reason(

@@ -308,7 +308,7 @@ async def test_one_bad_row_of_thousands_costs_a_few_parts(users: QueueHarness) -
 
     async with users.owner.transaction():
         refused = await isolate(users.owner, keys, attempt)
-        call = "SELECT rows, key, fields FROM keda_jobs.batch_isolate($1, $2, NULL)"
+        call = "SELECT rows, key, fields::text FROM keda_jobs.batch_isolate($1, $2, NULL)"
         _, refused_in_server = await isolate_in_server(users.owner, call, divide, keys)
         succeeded = await users.owner.fetchval(f"SELECT count(*) FROM ({call}) AS part WHERE key IS NULL", divide, keys)
     for found in (refused, refused_in_server):
