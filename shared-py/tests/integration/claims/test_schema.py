@@ -48,6 +48,16 @@ async def test_all_migrations_are_applied_once(owner: Owner, folder: Path) -> No
     assert await owner.fetchval("SELECT count(*) FROM keda_jobs.batch_migrations") == len(_ALL)
 
 
+async def test_a_function_of_somebody_else_in_the_schema_keeps_its_rights(owner: Owner, folder: Path) -> None:
+    await schema.apply(owner, USERS.table, folder)
+    await owner.execute("CREATE FUNCTION keda_jobs.theirs() RETURNS integer LANGUAGE sql AS 'SELECT 1'")
+    assert await schema.apply(owner, USERS.table, folder) == []
+    public = "has_function_privilege('users_scaler', {}, 'EXECUTE')"
+    ours = "SELECT bool_or(" + public.format("oid") + ") FROM pg_proc WHERE proowner = 'keda_jobs_owner'::regrole"
+    assert await owner.fetchval("SELECT " + public.format("'keda_jobs.theirs()'"))
+    assert not await owner.fetchval(ours)
+
+
 async def test_concurrent_applies_apply_once(owner: Owner, other_owner: Owner, folder: Path) -> None:
     applied = await asyncio.gather(
         schema.apply(owner, USERS.table, folder), schema.apply(other_owner, USERS.table, folder)

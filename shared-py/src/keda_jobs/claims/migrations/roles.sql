@@ -1,6 +1,17 @@
 -- The rights of a queue's roles. Applied each time, so that a change of them needs no migration.
 GRANT USAGE ON SCHEMA keda_jobs TO {worker}, {scaler}, {exporter};
-REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA keda_jobs FROM PUBLIC;
+
+-- A superuser named keda_jobs makes functions of its own here, unless it names a schema.
+DO $body$
+DECLARE
+  ours regprocedure;
+BEGIN
+  FOR ours IN SELECT oid FROM pg_proc
+    WHERE pronamespace = 'keda_jobs'::regnamespace AND proowner = 'keda_jobs_owner'::regrole
+  LOOP
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', ours);
+  END LOOP;
+END $body$;
 
 REVOKE SELECT, UPDATE ON {table} FROM {worker};
 GRANT SELECT ({read}), UPDATE ({written}) ON {table} TO {worker};
