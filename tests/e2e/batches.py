@@ -10,25 +10,33 @@ from typing import Self
 
 from .cluster import JOBS, Object, name_of, objects, sql, until
 
-# A worker waits while the server has no resources. It would set a row aside whose lock it cannot get, and a lock would
-# keep the transaction of a dead worker open in the server, and its batch with it.
+# A refusal would count as trouble of the server: the workers would not be ready, and KEDA takes such pods for pending.
+# A server that looks for its clients ends the transaction of a killed worker, which would keep its batch.
 _HOLD = """
-CREATE FUNCTION e2e_hold() RETURNS trigger LANGUAGE plpgsql AS $$
+SET client_min_messages = warning;
+ALTER DATABASE keda_jobs SET client_connection_check_interval = '1s';
+DROP FUNCTION IF EXISTS public.e2e_hold CASCADE;
+CREATE TABLE IF NOT EXISTS public.e2e_held (is_held boolean);
+INSERT INTO public.e2e_held VALUES (true);
+CREATE FUNCTION public.e2e_hold() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-  RAISE EXCEPTION 'held by the test' USING ERRCODE = 'insufficient_resources';
+  WHILE EXISTS (SELECT FROM public.e2e_held) LOOP
+    PERFORM pg_sleep(0.1);
+  END LOOP;
+  RETURN NEW;
 END $$;
 CREATE TRIGGER e2e_hold BEFORE UPDATE ON users FOR EACH ROW
-  WHEN (NEW.batch_status IN ('completed', 'failed') AND NEW.id % 20000 >= 10000) EXECUTE FUNCTION e2e_hold();
+  WHEN (NEW.batch_status IN ('completed', 'failed') AND NEW.id % 20000 >= 10000) EXECUTE FUNCTION public.e2e_hold();
 """
-_LET_GO = "SET client_min_messages = warning; DROP FUNCTION IF EXISTS e2e_hold CASCADE"
+_LET_GO = "DELETE FROM public.e2e_held"
 
 _EVERY_S = 0.5
 
 
 @contextmanager
 def rows_held() -> Iterator[None]:
-    """Let PostgreSQL take no results of about the second half of each batch during the block."""
-    sql(f"{_LET_GO}; {_HOLD}")
+    """Let the results of about the second half of each batch wait in PostgreSQL during the block."""
+    sql(_HOLD)
     try:
         yield
     finally:

@@ -26,7 +26,8 @@ _CHANGES = [
 @pytest.fixture
 def batch_job(deployed: None) -> Iterator[None]:
     """Let KEDA poll more often and leases expire sooner, with no rows to work on."""
-    settings("users-batch", LEASE_S="15")
+    # A held result is an answer that takes long.
+    settings("users-batch", LEASE_S="15", CLAIM_TIMEOUT_S="600")
     kubectl("patch", "scaledjob", "users-batch", "-n", JOBS, "--type=json", "-p", json.dumps(_CHANGES))
     empty()
     yield
