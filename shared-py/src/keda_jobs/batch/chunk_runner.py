@@ -59,8 +59,7 @@ class ChunkRunner(RowRunner):
                 case _ if type(result) is self._result:
                     rows.completed.append(CompletedRow(row, result or ()))
                 case _:
-                    error = TypeError(f"the handler returned {type(result).__name__}, not {self._result.__name__}")
-                    super().fail(rows, [row], self._note_failure(error))
+                    super().fail(rows, [row], self._note_failure(self._wrong_type(result)))
         if unavailable is not None:
             await self._back_off(unavailable)
         elif self.backoff.active:

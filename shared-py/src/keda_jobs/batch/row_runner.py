@@ -98,7 +98,7 @@ class RowRunner:
             try:
                 result = await handler(tuple.__new__(row_type, claimed.values), context)
                 if type(result) is not result_type:
-                    raise TypeError(f"the handler returned {type(result).__name__}, not {result_type.__name__}")
+                    raise self._wrong_type(result)
             except BaseException as error:
                 await self._handle_error(error, rows, slot)
             else:
@@ -139,6 +139,9 @@ class RowRunner:
     async def _back_off(self, error: PlatformError) -> None:
         self._slice.ends_at = 0.0  # no other row starts either
         await self.backoff.wait(str(error), self._shutdown, asked_s=requested_delay_s(error))
+
+    def _wrong_type(self, result: object) -> TypeError:
+        return TypeError(f"the handler returned {type(result).__name__}, not {self._result.__name__}")
 
     def failure(self, claimed: ClaimedRow, error: Exception) -> Failure:
         """Build the failure of a row by `error`, with the time of its retry."""

@@ -156,41 +156,8 @@ SELECT count(*), max({key}) FROM (
 
     def _write_rows(self, table: ClaimTable) -> None:
         name, key, queue = table.sql_name, table.sql_key, table.queue
-        # A row that its batch could not give back is set aside with the status that it has.
-        is_lost = f"""
-batch_status = 'processing' AND NOT EXISTS (
-  SELECT FROM {table.batches} AS batch WHERE batch.batch_id = row.batch_id AND status = 'running'
-) AND NOT EXISTS (
-  SELECT FROM {queue} AS aside WHERE aside.error IS NOT NULL AND aside.lo = row.{key} AND aside.batch_id IS NULL
-    AND aside.batch_status = 'processing' AND aside.from_batch = row.batch_id
-)"""
-        # The sweep goes over rows and ends of ranges by key, and counts the ranges that are open at each row. Its cost
-        # does not depend on how many ranges there are of one kind. A stretch is free of rows that are in a range.
-        stranded = f"""
-WITH unfinished AS MATERIALIZED (
-  SELECT {key}::bigint AS key, batch_status, next_attempt_at, batch_id, {is_lost} AS is_lost FROM {name} AS row
-  WHERE {key} BETWEEN $1::bigint AND $2::bigint AND batch_status <> 'completed'
-    AND (batch_status = 'processing' OR next_attempt_at < 'infinity')
-), claimed AS (
-  SELECT key FROM unfinished WHERE is_lost
-), swept AS (
-  SELECT *, sum(step) OVER (PARTITION BY batch_status, next_attempt_at, batch_id ORDER BY key, place) AS ranges
-  FROM (
-    SELECT key, 1 AS place, 0 AS step, batch_status, next_attempt_at, batch_id
-    FROM unfinished WHERE batch_status <> 'processing'
-    UNION ALL
-    SELECT edge.key, edge.place, edge.step, span.batch_status, span.next_attempt_at, span.from_batch
-    FROM {table.spans} AS span CROSS JOIN LATERAL (VALUES (lo, 0, 1), (hi, 2, -1)) AS edge (key, place, step)
-    WHERE span.batch_id IS NULL AND range_lo <= $2 AND range_hi >= $1 AND lo <= $2 AND hi >= $1
-  ) AS rows_and_ranges
-), stretches AS (
-  SELECT *, count(*) FILTER (WHERE ranges > 0) OVER (
-    PARTITION BY batch_status, next_attempt_at, batch_id ORDER BY key
-  ) AS stretch
-  FROM swept WHERE place = 1
-), stranded AS MATERIALIZED (
-  SELECT * FROM stretches WHERE ranges = 0
-)"""
+        is_lost = _is_lost(table)
+        stranded = _stranded(table)
         counted = "(SELECT count(*) FROM stranded)"
         self.count_stranded = f"{stranded} SELECT {counted}, 0, ARRAY(SELECT key FROM claimed)"
         self.queue_stranded = f"""{stranded}, locked AS MATERIALIZED (
@@ -253,3 +220,46 @@ SELECT range_id FROM {queue} AS range WHERE range_id = ANY($1) AND (batch_id IS 
 ORDER BY range_id FOR UPDATE OF range SKIP LOCKED"""
         self.delete_lost = f"DELETE FROM {queue} WHERE range_id = ANY($1) AND batch_id IS NOT NULL"
         self.recount = f"SELECT {queue}_recount($1)"
+
+
+def _is_lost(table: ClaimTable) -> str:
+    key, queue = table.sql_key, table.queue
+    # A row that its batch could not give back is set aside with the status that it has.
+    return f"""
+batch_status = 'processing' AND NOT EXISTS (
+  SELECT FROM {table.batches} AS batch WHERE batch.batch_id = row.batch_id AND status = 'running'
+) AND NOT EXISTS (
+  SELECT FROM {queue} AS aside WHERE aside.error IS NOT NULL AND aside.lo = row.{key} AND aside.batch_id IS NULL
+    AND aside.batch_status = 'processing' AND aside.from_batch = row.batch_id
+)"""
+
+
+def _stranded(table: ClaimTable) -> str:
+    name, key = table.sql_name, table.sql_key
+    # The sweep goes over rows and ends of ranges by key, and counts the ranges that are open at each row. Its cost
+    # does not depend on how many ranges there are of one kind. A stretch is free of rows that are in a range.
+    return f"""
+WITH unfinished AS MATERIALIZED (
+  SELECT {key}::bigint AS key, batch_status, next_attempt_at, batch_id, {_is_lost(table)} AS is_lost FROM {name} AS row
+  WHERE {key} BETWEEN $1::bigint AND $2::bigint AND batch_status <> 'completed'
+    AND (batch_status = 'processing' OR next_attempt_at < 'infinity')
+), claimed AS (
+  SELECT key FROM unfinished WHERE is_lost
+), swept AS (
+  SELECT *, sum(step) OVER (PARTITION BY batch_status, next_attempt_at, batch_id ORDER BY key, place) AS ranges
+  FROM (
+    SELECT key, 1 AS place, 0 AS step, batch_status, next_attempt_at, batch_id
+    FROM unfinished WHERE batch_status <> 'processing'
+    UNION ALL
+    SELECT edge.key, edge.place, edge.step, span.batch_status, span.next_attempt_at, span.from_batch
+    FROM {table.spans} AS span CROSS JOIN LATERAL (VALUES (lo, 0, 1), (hi, 2, -1)) AS edge (key, place, step)
+    WHERE span.batch_id IS NULL AND range_lo <= $2 AND range_hi >= $1 AND lo <= $2 AND hi >= $1
+  ) AS rows_and_ranges
+), stretches AS (
+  SELECT *, count(*) FILTER (WHERE ranges > 0) OVER (
+    PARTITION BY batch_status, next_attempt_at, batch_id ORDER BY key
+  ) AS stretch
+  FROM swept WHERE place = 1
+), stranded AS MATERIALIZED (
+  SELECT * FROM stretches WHERE ranges = 0
+)"""
