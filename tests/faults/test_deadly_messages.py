@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,22 @@ from .processes import Declare, reported, write_job
 from .stream_view import NO_LAG, StreamView
 
 pytestmark = pytest.mark.slow
+
+MakeJob = Callable[..., Awaitable[JobProcess]]
+
+
+@pytest.fixture
+def make_job(declare: Declare, stream: StreamView, stack_environment: dict[str, str], tmp_path: Path) -> MakeJob:
+    """Return a function that makes a job with its consumer: `await make_job("deaf", DEAF, CONCURRENCY="1")`."""
+
+    async def make(name: str, program: str, ack_wait_s: float = 60, **environment: str) -> JobProcess:
+        await declare()
+        await stream.add_consumer(name, "image-downloaded", ack_wait_s=ack_wait_s)
+        package = write_job(tmp_path / "packages", name, program)
+        return JobProcess(name, stack_environment | package | environment, tmp_path / f"{name}.log")
+
+    return make
+
 
 DOOMED = """
 import os
@@ -70,15 +87,8 @@ if __name__ == "__main__":
 """
 
 
-async def test_no_handler_ends_the_process(
-    declare: Declare, stream: StreamView, stack_environment: dict[str, str], tmp_path: Path
-) -> None:
-    await declare()
-    await stream.add_consumer("quitting", "image-downloaded", ack_wait_s=60)
-    package = write_job(tmp_path / "packages", "quitting", QUITTING)
-    quitting = JobProcess(
-        "quitting", stack_environment | package | {"RETRY_MAX_DELIVERIES": "1"}, tmp_path / "quitting.log"
-    )
+async def test_no_handler_ends_the_process(make_job: MakeJob, stream: StreamView) -> None:
+    quitting = await make_job("quitting", QUITTING, RETRY_MAX_DELIVERIES="1")
     await asyncio.to_thread(quitting.start)
     keys = ["itself", "child", "group", "left behind", "worker", "good"]
     await stream.publish("image-downloaded", [{"key": key} for key in keys])
@@ -112,13 +122,9 @@ if __name__ == "__main__":
 
 
 async def test_a_handler_that_ignores_its_cancellation_holds_up_neither_its_slot_nor_the_exit(
-    declare: Declare, stream: StreamView, stack_environment: dict[str, str], tmp_path: Path
+    make_job: MakeJob, stream: StreamView
 ) -> None:
-    await declare()
-    await stream.add_consumer("deaf", "image-downloaded", ack_wait_s=60)
-    package = write_job(tmp_path / "packages", "deaf", DEAF)
-    limits = {"RETRY_MAX_DELIVERIES": "1", "HANDLER_TIMEOUT_S": "0.5", "CONCURRENCY": "1"}
-    deaf = JobProcess("deaf", stack_environment | package | limits, tmp_path / "deaf.log")
+    deaf = await make_job("deaf", DEAF, RETRY_MAX_DELIVERIES="1", HANDLER_TIMEOUT_S="0.5", CONCURRENCY="1")
     await asyncio.to_thread(deaf.start)
     await stream.publish("image-downloaded", [{"key": "deaf"}, {"key": "good"}])
     said = await reported(deaf, 2)
@@ -130,15 +136,10 @@ async def test_a_handler_that_ignores_its_cancellation_holds_up_neither_its_slot
 
 
 async def test_a_message_whose_worker_is_killed_every_time_is_dead_at_the_16th_delivery_without_its_handler(
-    declare: Declare, stream: StreamView, stack_environment: dict[str, str], tmp_path: Path
+    make_job: MakeJob, stream: StreamView, tmp_path: Path
 ) -> None:
-    await declare()
-    await stream.add_consumer("doomed", "image-downloaded", ack_wait_s=0.5)
     runs = tmp_path / "runs.txt"
-    package = write_job(tmp_path / "packages", "doomed", DOOMED)
-    doomed = JobProcess(
-        "doomed", stack_environment | package | {"RUNS": str(runs), "ACK_WAIT_S": "0.5"}, tmp_path / "doomed.log"
-    )
+    doomed = await make_job("doomed", DOOMED, ack_wait_s=0.5, RUNS=str(runs), ACK_WAIT_S="0.5")
     await stream.publish("image-downloaded", [{"key": "deadly"}])
     for _ in range(15):
         doomed.launch()
