@@ -31,7 +31,12 @@ SETTINGS = {
     "search_path": "public",
 }
 INITDB = ("--encoding=UTF8", "--locale=C")
-_PLACE = {"listen_addresses": HOST, "unix_socket_directories": ""}
+_PLACE = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    # In files of the data folder. By default a killed server leaves a megabyte in /dev/shm until the machine restarts.
+    "dynamic_shared_memory_type": "mmap",
+}
 _PROTOCOL = 3 << 16
 _TERMINATE = b"X\0\0\0\4"
 _PROC = Path("/proc")

