@@ -6,6 +6,7 @@ PostgreSQL needs half a second and 40 MB, so most tests share one server and hav
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import os
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from botocore.loaders import JSONFileLoader, Loader
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -81,6 +83,15 @@ def _memory_has_room() -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put slow tests first, so that no process is left alone with one at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _descriptions_of_s3() -> Iterator[None]:
+    """Let all S3 clients share the descriptions that the library reads. Each would parse 2 MB of JSON for itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", functools.cache(JSONFileLoader.load_file))
+        patch.setattr(Loader, "FILE_LOADER_CLASS", staticmethod(functools.cache(JSONFileLoader)))
+        yield
 
 
 @pytest.fixture
