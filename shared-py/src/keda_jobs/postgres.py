@@ -206,11 +206,12 @@ async def open_pool(settings: PgSettings, *, name: str, connections: int, call_s
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """Run the block in a transaction on a connection of `pool`, with errors translated.
 
-    There may be a pooler in transaction mode, so nothing may be set or prepared for longer than the transaction.
+    There may be a pooler in transaction mode, so nothing may be set or prepared for longer than the transaction. Each
+    statement sees what others have committed, whatever isolation level the role or the database has by default.
     """
     with translate_errors():
         try:
-            async with pool.acquire() as connection, connection.transaction():
+            async with pool.acquire() as connection, connection.transaction(isolation="read_committed"):
                 yield connection
         except pg.ReadOnlySQLTransactionError:
             # After a failover the address leads to another server, which a new connection finds.

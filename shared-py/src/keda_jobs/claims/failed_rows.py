@@ -156,7 +156,8 @@ class FailedRows:
     @asynccontextmanager
     async def _transaction(self, settings: Mapping[str, str]) -> AsyncIterator[None]:
         with translate_errors():
-            async with self._connection.transaction():
+            # Each statement sees what others have committed, whatever isolation level is the default.
+            async with self._connection.transaction(isolation="read_committed"):
                 await self._connection.execute(SET_LOCAL, list(settings), list(settings.values()))
                 yield
 

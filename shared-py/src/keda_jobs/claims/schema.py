@@ -114,7 +114,7 @@ async def _apply_all(
     connection: Connection, table: ClaimTable, migrations: Traversable, passwords: Mapping[str, str]
 ) -> tuple[ClaimTable, list[str]]:
     # Lock, role and search path are local to the transaction, because there may be a pooler.
-    async with connection.transaction():
+    async with connection.transaction(isolation="read_committed"):
         await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
         # Whoever comes after a transaction that waits for a lock of the table waits too.
         await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S}s'")

@@ -310,10 +310,3 @@ async def test_no_story_leaves_a_row_behind(
     assert await users.keys("batch_status <> 'completed' AND next_attempt_at < 'infinity'") == [], "\n".join(told)
     # A retry subtracts the rows that it sets back from those that failed permanently.
     assert all(batch.adds_up for batch in await users.batches() if batch.given_up >= 0), "\n".join(told)
-
-
-@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
-async def test_no_story_in_another_isolation_level_leaves_a_row_behind(own_users: QueueHarness, level: str) -> None:
-    database = await own_users.owner.fetchval("SELECT current_database()")
-    await own_users.owner.execute(f"ALTER DATABASE {database} SET default_transaction_isolation = '{level}'")
-    await test_no_story_leaves_a_row_behind(own_users, Story, 1, fresh_sessions=False)
