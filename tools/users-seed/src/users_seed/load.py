@@ -68,7 +68,8 @@ async def load(
             await _load_all(settings, folder, source.files, state, watch)
             say("all rows are loaded; building the index, the statistics and the queue")
             await tables.finish(connection, source.data_set)
-        claimable = await connection.fetchval("SELECT rows FROM keda_jobs.users_claimable")
+        async with tables.owner_transaction(connection):
+            claimable = await connection.fetchval("SELECT rows FROM keda_jobs.users_claimable")
     seconds = time.monotonic() - began
     return Loaded(rows, source.invalid, state.rows, claimable, round(seconds, 3), round((rows - state.rows) / seconds))
 
@@ -82,7 +83,7 @@ async def _load_all(
 
     async def work() -> None:
         nonlocal done
-        async with tables.connect_as_owner(settings) as connection:
+        async with tables.connect(settings) as connection:
             for file in waiting:
                 await _load_chunk(connection, folder, file)
                 done += file.rows
@@ -99,7 +100,7 @@ async def _load_all(
 async def _load_chunk(connection: Connection, folder: Path, file: ChunkFile) -> None:
     advice = "run `generate` again with the same options, then `import`"
     try:
-        async with connection.transaction():
+        async with tables.owner_transaction(connection):
             if not await tables.record_chunk(connection, file):
                 return
             # Not `source=path`: asyncpg opens that in a thread and leaks the file when it is cancelled meanwhile.

@@ -25,14 +25,14 @@ from users_seed.data_set import ChunkFile, DataSet
 _NAME = "users-batch-seed"
 
 # Any number will do. Imports and resets share it.
-_LOCK = 5_321_477_014
+_TAKE_LOCK = "SELECT pg_advisory_xact_lock(5321477014)"
 
 # The server takes a moment to notice that an interrupted run is gone, and other people's queries need time to end.
 LOCK_TIMEOUT_S = 10
 
 # The server would build an index to its end for a client that was killed.
 _DETECT_DEATH = """
-SELECT set_config(name, '2s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'"""
+SELECT set_config(name, '2s', true) FROM pg_settings WHERE name = 'client_connection_check_interval'"""
 
 # A chunk's row is written in the transaction that loads the chunk: it is in `users` if and only if it is here, and
 # `loaded_at` is the `next_attempt_at` of its rows.
@@ -93,24 +93,35 @@ class ImportState:
 
 
 @asynccontextmanager
-async def connect_as_owner(settings: PgSettings) -> AsyncIterator[Connection]:
-    """Yield a connection as the owner of the tables. Raises `DatabaseUnavailable`, `Misconfigured`."""
+async def connect(settings: PgSettings) -> AsyncIterator[Connection]:
+    """Yield a connection to a database with a queue of users. Raises `DatabaseUnavailable`, `Misconfigured`."""
     async with open_connection(settings, name=_NAME) as connection:
         with translate_errors():
             if not await connection.fetchval("SELECT to_regclass('keda_jobs.users_queue') IS NOT NULL"):
                 raise Misconfigured("the database has no queue of users; run `users-batch-seed schema` first")
-            await connection.execute(f"SET ROLE {OWNER}")
-            await connection.execute(_DETECT_DEATH)
             yield connection
+
+
+@asynccontextmanager
+async def owner_transaction(connection: Connection) -> AsyncIterator[None]:
+    """Run the block in a transaction as the owner of the tables.
+
+    Role, settings and locks are local to a transaction, because there may be a pooler. Each statement sees what others
+    have committed before it, whatever isolation level is the default.
+    """
+    async with connection.transaction(isolation="read_committed"):
+        await connection.execute(f"SET LOCAL ROLE {OWNER}; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
+        await connection.execute(_DETECT_DEATH)
+        yield
 
 
 @asynccontextmanager
 async def connect_exclusively(settings: PgSettings) -> AsyncIterator[Connection]:
     """Yield a connection while no other import or reset runs. Raises `JobError` when one does."""
-    async with connect_as_owner(settings) as connection:
-        await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
+    async with connect(settings) as connection, connect(settings) as guard, owner_transaction(guard):
         try:
-            await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+            # Held by a transaction that waits for the end, without a snapshot that would keep vacuum from its work.
+            await guard.execute(f"SET LOCAL idle_in_transaction_session_timeout = 0; {_TAKE_LOCK}")
         except pg.LockNotAvailableError as error:
             raise JobError("another import or reset is running in this database; wait for it") from error
         try:
@@ -123,6 +134,11 @@ async def connect_exclusively(settings: PgSettings) -> AsyncIterator[Connection]
 
 async def read_state(connection: Connection, data_set: DataSet) -> ImportState:
     """Return the state of the import of `data_set`. Raises `Misconfigured` when `users` holds anything else."""
+    async with owner_transaction(connection):
+        return await _read_state(connection, data_set)
+
+
+async def _read_state(connection: Connection, data_set: DataSet) -> ImportState:
     has_rows = await connection.fetchval("SELECT EXISTS (SELECT FROM users)")
     if not await connection.fetchval("SELECT to_regclass('users_seed') IS NOT NULL"):
         if has_rows:
@@ -139,9 +155,9 @@ async def read_state(connection: Connection, data_set: DataSet) -> ImportState:
 
 async def begin(connection: Connection, data_set: DataSet) -> None:
     """Prepare `users` for the load of `data_set`, once. Raises `Misconfigured`."""
-    async with connection.transaction():
+    async with owner_transaction(connection):
         await connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-        if (await read_state(connection, data_set)).is_begun:
+        if (await _read_state(connection, data_set)).is_begun:
             return
         await connection.execute(_CREATE_STATE)
         await connection.execute("INSERT INTO users_seed (data_set) VALUES ($1)", json.dumps(data_set.as_json()))
@@ -159,7 +175,7 @@ async def record_chunk(connection: Connection, file: ChunkFile) -> bool:
 
 async def finish(connection: Connection, data_set: DataSet) -> None:
     """Put `users` back in service with all rows claimable. Raises `JobError` when rows are missing or doubled."""
-    async with connection.transaction():
+    async with owner_transaction(connection):
         await connection.execute(_RESTORE)
         await _add_key(connection)
         await connection.fetchval(_NEXT_ID, await connection.fetchval("SELECT max(id) FROM users"))
@@ -177,7 +193,7 @@ async def finish(connection: Connection, data_set: DataSet) -> None:
 
 async def describe(settings: PgSettings) -> str:
     """Describe in a sentence what `reset` would empty."""
-    async with connect_exclusively(settings) as connection:
+    async with connect_exclusively(settings) as connection, owner_transaction(connection):
         rows = await connection.fetchval("SELECT reltuples::bigint FROM pg_class WHERE oid = 'users'::regclass")
         database = await connection.fetchval("SELECT current_database()")
     size = f"about {rows:,} rows" if rows >= 0 else "an unknown number of rows"
@@ -189,7 +205,7 @@ async def reset(settings: PgSettings) -> int:
 
     Raises `JobError` while workers have batches.
     """
-    async with connect_exclusively(settings) as connection, connection.transaction():
+    async with connect_exclusively(settings) as connection, owner_transaction(connection):
         await connection.execute(_LOCK_ALL)
         running = await connection.fetchval(_COUNT_RUNNING, JOB.name)
         if running:
