@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,14 @@ _SYSTEM = Path("/usr/lib/postgresql")
 
 
 def program(name: str) -> Path:
-    """Return the path of a PostgreSQL program from the wheel, else from the system. Raises `StackError`."""
+    """Return the path of a PostgreSQL program: from the folder POSTGRES_BIN, the wheel, the system.
+
+    Raises `StackError`.
+    """
+    if given := os.environ.get("POSTGRES_BIN"):
+        if (Path(given) / name).exists():
+            return Path(given) / name
+        raise StackError(f"POSTGRES_BIN: there is no {name} in {given}")
     folders = [*_wheel_folders(), *(Path(found).parent for found in (shutil.which(name),) if found)]
     folders += sorted(_SYSTEM.glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
     for folder in folders:

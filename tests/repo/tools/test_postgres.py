@@ -141,6 +141,14 @@ def test_a_missing_program_is_one_line_that_says_what_to_run() -> None:
         program("initdb")
 
 
+def test_programs_of_another_version_replace_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "initdb").touch()
+    monkeypatch.setenv("POSTGRES_BIN", str(tmp_path))
+    assert program("initdb") == tmp_path / "initdb"
+    with pytest.raises(StackError, match=f"^POSTGRES_BIN: there is no postgres in {tmp_path}$"):
+        program("postgres")
+
+
 @pytest.mark.usefixtures("no_postgres")
 def test_programs_of_the_system_replace_a_missing_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in ("9.6", "15", "17"):

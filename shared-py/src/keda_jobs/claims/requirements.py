@@ -23,7 +23,7 @@ SELECT
       AND indpred IS NULL AND attnotnull
   ) AS is_key,
   ARRAY(
-    SELECT attname::text FROM pg_attribute WHERE attrelid = pg_class.oid AND attname = ANY($3::text[])
+    SELECT attname::text FROM pg_attribute WHERE attrelid = pg_class.oid AND attname = ANY($3::text[]) ORDER BY 1
   ) AS taken,
   EXISTS (SELECT FROM keda_jobs.batch_queues WHERE (schema_name, table_name) = ($4, $5)) AS is_queue
 FROM pg_class WHERE oid = to_regclass($1)"""

@@ -124,7 +124,7 @@ async def test_a_table_that_others_lock_all_the_time_is_reported(
         ("VIEW lines AS SELECT 1 AS id", "lines is no ordinary table"),
         (
             "TABLE lines (id bigint PRIMARY KEY, error text, attempts int)",
-            "lines has columns .*: error, attempts; rename",
+            "lines has columns .*: attempts, error; rename",
         ),
         ("TABLE other (id bigint)", 'there is no table "public"."lines"; create it'),
     ],
