@@ -152,6 +152,14 @@ async def test_the_end_of_a_pool_ends_its_workers() -> None:
         os.kill(worker, 0)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's C library is told to keep memory")
+async def test_a_call_gets_the_memory_that_the_one_before_has_freed(cpu: CpuPool) -> None:
+    blocks = "[bytearray(1_000_000) for _ in range(8)] and __import__('resource').getrusage(0).ru_minflt"
+    for _ in range(2):
+        before = await evaluate(cpu, blocks)
+    assert await evaluate(cpu, blocks) - before < 8 * MB / resource.getpagesize() / 4
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process keeps")
 async def test_a_worker_that_keeps_much_memory_is_replaced(cpu: CpuPool) -> None:
     worker = await cpu(os.getpid)

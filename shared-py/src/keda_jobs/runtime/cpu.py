@@ -31,7 +31,7 @@ CPU_S = 60.0
 """Seconds of CPU time that a call may use by default."""
 
 _EXIT_S = 1.0
-_JOINED_BYTES = 64 * 1024
+_SENT_AT_ONCE = 1024 * 1024
 
 
 def cores() -> int:
@@ -140,6 +140,8 @@ class _Worker:
     def __init__(self) -> None:
         self._connection, theirs = socket.socketpair()
         self._connection.setblocking(False)
+        # A photograph fits, if the kernel allows so much, and need not wait for the worker to read its first part.
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SENT_AT_ONCE)
         with theirs:
             # -I: neither the folder of the script nor variables decide what is imported. A session of its own: Ctrl-C
             # on a terminal is for the parent, which lets running work end.
@@ -164,7 +166,7 @@ class _Worker:
             head = pickle.dumps((sys.path, _main_module())) + head
             self._is_new = False
         loop = asyncio.get_running_loop()
-        for part in (head, args) if len(args) > _JOINED_BYTES else (head + args,):
+        for part in cpu_worker.in_parts(head, args):
             await loop.sock_sendall(self._connection, part)
         kind, ends, length = cpu_worker.ANSWER.unpack(await self._receive(cpu_worker.ANSWER.size))
         return kind, ends, await self._receive(length)
