@@ -10,7 +10,6 @@ ARGS ?=
 PYTEST := python -m pytest --numprocesses=auto
 # One URL of yours for `make demo`; without it the demo brings its own pictures and users.
 URL ?=
-# Figures that `make curves` draws.
 FOLDER ?= .stack/e2e
 # A new job: its name, what it is (event or batch), the subject it reads or the table it works on.
 NAME =
@@ -76,6 +75,10 @@ fmt: setup ## Format and fix what ruff can
 bench: ## Measure against the baselines
 	@tools/setup.sh bench
 	@python tests/bench $(ARGS)
+
+.PHONY: databases
+databases: setup ## Batch jobs behind PgBouncer, and on PostgreSQL of the system (PGBOUNCER= names the program)
+	@tools/databases.sh $(ARGS)
 
 .PHONY: monitoring
 monitoring: setup ## Alerts and dashboards against a real Prometheus (PROMETHEUS=, PROMTOOL= name the programs)

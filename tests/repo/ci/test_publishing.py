@@ -41,6 +41,20 @@ def test_alerts_are_tested_with_an_unpacked_prometheus(machine: Machine) -> None
     assert programs == f"{folder}/prometheus {folder}/promtool"
 
 
+def test_databases_are_tested_with_an_unpacked_pgbouncer(machine: Machine) -> None:
+    machine.stand_in("apt-cache", 'printf "pgbouncer\\n  Depends: libc6\\n  Depends: libevent-2.1-7\\n"')
+    machine.stand_in("apt-get", "touch pgbouncer_1_amd64.deb libevent_2_amd64.deb")
+    machine.stand_in("dpkg", "mkdir -p usr/lib/any-linux-gnu")
+    machine.stand_in("make", 'echo "$PGBOUNCER $LD_LIBRARY_PATH" >>"$LOG"')
+    ended = machine.run("tools/ci/databases.sh")
+    assert ended.returncode == 0, ended.stderr
+    [_, fetched, *unpacked, made, programs] = machine.called()
+    assert (fetched, made) == ("apt-get download -qq pgbouncer libevent-2.1-7", "make databases")
+    assert len(unpacked) == 2
+    folder = machine.repository.path / ".build/pgbouncer/usr"
+    assert programs == f"{folder}/sbin/pgbouncer {folder}/lib/any-linux-gnu"
+
+
 def test_the_login_names_the_registrys_host_and_passes_the_token_on_stdin(machine: Machine) -> None:
     machine.stand_in("docker", DOCKER)
     ended = machine.run("tools/ci/login.sh", REGISTRY=REGISTRY, REGISTRY_USER="a", REGISTRY_TOKEN="hush")
