@@ -33,6 +33,11 @@ def _health() -> Panels:
             total(_CLAIMABLE),
             alert="KedaJobsQueueNotWorkedOff",
         ),
+        number(
+            "Held",
+            "Time until the hold of the queue ends. A service that the job needs asked everybody to wait.",
+            highest("keda_jobs_queue_hold_seconds"),
+        ),
         number("Waiting", "Rows that failed and whose retry is not due yet.", total("keda_jobs_queue_waiting_rows")),
         health.failed_rows(),
         number("Running batches", "Batches that a worker holds.", total("keda_jobs_queue_batches_running")),

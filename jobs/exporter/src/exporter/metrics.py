@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from exporter.snapshots import ConsumerSnapshot, QueueSnapshot, StreamSnapshot
 from keda_jobs.status.dead_letters import DeadLetterCounts
+from keda_jobs.status.queues import CurrentHold
 from keda_jobs.status.stream import WaitingRetries
 
 UNKNOWN_JOB = "unknown"
@@ -40,6 +41,7 @@ GAUGES = (
     ("keda_jobs_queue_claimable_rows", "Rows that a worker can claim, the number that KEDA scales on", _JOB),
     ("keda_jobs_queue_waiting_rows", "Rows that are not due yet, or set aside for a while", _JOB),
     ("keda_jobs_queue_rows_failed_permanently", "Rows that failed permanently", _JOB),
+    ("keda_jobs_queue_hold_seconds", "Time until the hold of the queue ends, 0 without one", _JOB),
     ("keda_jobs_queue_batches_running", "Batches that a worker holds", _JOB),
     ("keda_jobs_queue_batches_stale", "Running batches whose lease has expired", _JOB),
     (
@@ -148,6 +150,7 @@ def queue_samples(queue: QueueSnapshot) -> Iterator[Sample]:
     yield Sample("keda_jobs_queue_claimable_rows", queue.claimable, job)
     yield Sample("keda_jobs_queue_waiting_rows", queue.ranges.not_due, job)
     yield Sample("keda_jobs_queue_rows_failed_permanently", batches.failed_permanently, job)
+    yield Sample("keda_jobs_queue_hold_seconds", _left_s(queue.hold, queue.now), job)
     yield Sample("keda_jobs_queue_batches_running", batches.running, job)
     yield Sample("keda_jobs_queue_batches_stale", batches.stale, job)
     yield Sample("keda_jobs_queue_heartbeat_age_seconds", _age_s(batches.oldest_heartbeat, queue.now), job)
@@ -170,3 +173,7 @@ def queue_samples(queue: QueueSnapshot) -> Iterator[Sample]:
 
 def _age_s(then: datetime | None, now: datetime) -> float:
     return max(0.0, (now - then).total_seconds()) if then else 0.0
+
+
+def _left_s(hold: CurrentHold | None, now: datetime) -> float:
+    return (hold.until - now).total_seconds() if hold else 0.0

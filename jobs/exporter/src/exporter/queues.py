@@ -9,7 +9,7 @@ from keda_jobs.claims import ClaimTable
 from keda_jobs.claims.registry import list_queues
 from keda_jobs.postgres import Connection, open_connection, translate_errors
 from keda_jobs.settings import PgSettings
-from keda_jobs.status.queues import read_batches, read_claimable, read_last_check, read_ranges
+from keda_jobs.status.queues import read_batches, read_claimable, read_hold, read_last_check, read_ranges
 
 
 async def read_queues(settings: PgSettings) -> list[QueueSnapshot]:
@@ -30,4 +30,5 @@ async def _read_queue(connection: Connection, table: ClaimTable, now: datetime) 
         batches=await read_batches(connection, table),
         ranges=await read_ranges(connection, table),
         last_check=await read_last_check(connection, table),
+        hold=await read_hold(connection, table),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from keda_jobs.status.dead_letters import DeadLetterCounts
-from keda_jobs.status.queues import BatchTotals, LastCheck, RangeTotals
+from keda_jobs.status.queues import BatchTotals, CurrentHold, LastCheck, RangeTotals
 from keda_jobs.status.stream import ConsumerState, StreamState, WaitingRetries
 
 
@@ -48,3 +48,4 @@ class QueueSnapshot:
     batches: BatchTotals
     ranges: RangeTotals
     last_check: LastCheck | None
+    hold: CurrentHold | None

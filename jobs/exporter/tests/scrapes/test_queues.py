@@ -12,7 +12,7 @@ import pytest
 from keda_jobs.claims import ClaimQueue, Failure
 from keda_jobs.claims.check import QueueCheck
 from keda_jobs.claims.failed_rows import FailedRows, RowFilter
-from keda_jobs.claims.rows import CompletedRow
+from keda_jobs.claims.rows import CompletedRow, QueueHold
 from stack import JobProcess, PostgresServer
 
 from .conftest import PARCELS, Start
@@ -24,6 +24,7 @@ Owner: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 IDLE = {
     "queue_claimable_rows": 0,
     "queue_waiting_rows": 0,
+    "queue_hold_seconds": 0,
     "queue_rows_failed_permanently": 0,
     "queue_batches_running": 0,
     "queue_batches_stale": 0,
@@ -146,6 +147,20 @@ async def test_the_last_check_tells_how_many_rows_no_worker_gets(
         assert numbers["queue_stranded_rows"] == stranded
         checked_at = await owner.fetchval("SELECT max(checked_at) FROM keda_jobs.parcels_queue_checks")
         assert numbers["queue_checked_timestamp_seconds"] == pytest.approx(checked_at.timestamp())
+
+
+async def test_a_hold_is_shown_until_it_ends(
+    declare: Declare, start: Start, owner: Owner, worker: ClaimQueue, exporter_dsn: str
+) -> None:
+    await declare()
+    await insert(owner, 3)
+    exporter = start(PG_DSN=exporter_dsn)
+    await worker.hold(QueueHold(600, "PlatformError: quota used up"))
+    held = await nonzero(exporter)
+    assert 0 < held.pop("queue_hold_seconds") <= 600
+    assert held == {}, "nothing is claimable"
+    await owner.execute("UPDATE keda_jobs.parcels_queue_holds SET held_until = now()")
+    assert await nonzero(exporter) == {"queue_claimable_rows": 3}
 
 
 async def test_times_that_python_cannot_hold_do_not_end_a_scrape(

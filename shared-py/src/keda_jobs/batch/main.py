@@ -49,7 +49,7 @@ async def work(job: BatchJob, process: Process[BatchSettings]) -> None:
             await worker.run()
         except DatabaseUnavailable as error:
             raise DatabaseUnavailable(f"{error}; given up after CLAIM_TIMEOUT_S") from error
-        log.info("told to stop" if process.shutdown.requested else "nothing left to claim")
+        log.info("shut down" if process.shutdown.requested else "nothing left to claim")
 
 
 async def _connect(

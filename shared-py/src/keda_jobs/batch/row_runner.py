@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from keda_jobs.batch.batch_rows import BatchRows
 from keda_jobs.batch.job import BatchContext, BatchJob
-from keda_jobs.claims.rows import ClaimedRow, CompletedRow, Failure
-from keda_jobs.domain.policy import RetryPolicy, class_name, failure_of, requested_delay_s
+from keda_jobs.claims.rows import ClaimedRow, CompletedRow, Failure, QueueHold
+from keda_jobs.domain.policy import RetryPolicy, class_name, describe, failure_of, requested_delay_s
 from keda_jobs.errors import JobError, PlatformError
 from keda_jobs.runtime.backoff import Backoff
 from keda_jobs.runtime.shutdown import Shutdown, is_cancelled
@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 
 class _TextHidden(Exception):
     """Exception of a handler in the log. Its text, which may hold values of the row, is in the row's `error`."""
+
+
+async def _hold_no_queue(hold: QueueHold) -> None:
+    """Do nothing: a runner without a worker has no queue."""
 
 
 @dataclass(slots=True)
@@ -78,6 +82,8 @@ class RowRunner:
         self._shutdown = shutdown
         self.backoff = Backoff()
         """Pause of all rows while a part of the platform that the handler needs is unavailable."""
+        self.ask_for_hold: Callable[[QueueHold], Awaitable[None]] = _hold_no_queue
+        """Lets all workers of the queue wait."""
         self._slice = TimeSlice()
         self._bugs: set[type[BaseException]] = set()
 
@@ -119,8 +125,7 @@ class RowRunner:
         slot.rows = ()
         rows.look()
         await self._slice.next()
-        if self.backoff.waiting:
-            await self._shutdown.sleep(self.backoff.remaining_s)
+        await self._outlast_backoff()
         await rows.wait_to_start(self._shutdown)
 
     async def _handle_error(self, error: BaseException, rows: BatchRows, slot: Slot) -> None:
@@ -138,7 +143,16 @@ class RowRunner:
 
     async def _back_off(self, error: PlatformError) -> None:
         self._slice.ends_at = 0.0  # no other row starts either
-        await self.backoff.wait(str(error), self._shutdown, asked_s=requested_delay_s(error))
+        asked_s = requested_delay_s(error)
+        self.backoff.failed(str(error), asked_s)
+        if asked_s:
+            await self.ask_for_hold(QueueHold(asked_s, describe(error)))
+        await self._outlast_backoff()
+
+    async def _outlast_backoff(self) -> None:
+        """Wait for the end of the backoff, if there is one. A shutdown ends the wait."""
+        if self.backoff.waiting and not self._shutdown.requested:
+            await self._shutdown.sleep(self.backoff.remaining_s)
 
     def _wrong_type(self, result: object) -> TypeError:
         return TypeError(f"the handler returned {type(result).__name__}, not {self._result.__name__}")

@@ -14,6 +14,7 @@ from typing import TypeVar
 from keda_jobs.batch.batch_rows import BatchRows
 from keda_jobs.batch.batch_run import BatchRun, Slots
 from keda_jobs.batch.gate import Gate
+from keda_jobs.batch.hold import WorkerHold
 from keda_jobs.batch.lease import Lease
 from keda_jobs.batch.metrics import BatchMetrics
 from keda_jobs.batch.row_runner import RowRunner
@@ -58,6 +59,7 @@ class Worker:
     has_claimed: bool = False
     _gate: Gate = field(init=False, default_factory=Gate)
     _slots: Slots = field(init=False)
+    _hold: WorkerHold = field(init=False)
     _open: int = field(init=False, default=0)
     _closed: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _without_batch_since: float = field(init=False, default=0.0)
@@ -65,8 +67,11 @@ class Worker:
     _error: Exception | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        """Make the slots."""
+        """Make the slots, and tell runner and queue who keeps a hold."""
         self._slots = Slots(self.settings.workers)
+        self._hold = WorkerHold(self.queue, self.runner.backoff, self.writing, self.shutdown)
+        self.runner.ask_for_hold = self._hold.ask
+        self.queue.on_hold = self._hold.keep
 
     async def run(self) -> None:
         """Run batches until nothing is claimable. Raises `DatabaseUnavailable`, `Misconfigured`."""
@@ -130,6 +135,8 @@ class Worker:
                     return batch
                 if self._open:
                     await wait_for(self._closed, _IDLE_PAUSE_S)
+                elif await self._retry(self._hold.outlast):
+                    self._without_batch_since = time.monotonic()
                 elif await self._retry(self.queue.claimable) == 0:
                     return None
                 else:

@@ -16,14 +16,14 @@ from typing import Self, TypeVar
 
 from keda_jobs.claims.binding import find_table, read_column_types
 from keda_jobs.claims.ranges import select_ranges
-from keda_jobs.claims.rows import Batch, ClaimedRow, CompletedRow, Failure, SettledRows
+from keda_jobs.claims.rows import Batch, ClaimedRow, CompletedRow, Failure, QueueHold, SettledRows
 from keda_jobs.claims.set_aside import HeldRow
 from keda_jobs.claims.statements import BY_KEYS, CLAIM, ROWS_ARE_WRITTEN, SET_LOCAL, SETTLE, Statements
 from keda_jobs.claims.table import ClaimTable
 from keda_jobs.claims.writers import CarefulWriter, Writer
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.errors import JobError
-from keda_jobs.postgres import Connection, Pool, StatementGivenUp, StatementRefused, transaction
+from keda_jobs.postgres import Connection, Pool, StatementGivenUp, StatementRefused, storable, transaction
 from keda_jobs.runtime.cpu import WorkerDied
 
 # A dead worker's batch comes back in this many parts, each claimed alone: a row that kills its worker is isolated after
@@ -77,6 +77,8 @@ class ClaimQueue:
         self._lease = timedelta(seconds=lease_s)
         self._policy = policy
         self._careful_rows = 0
+        self.on_hold: Callable[[QueueHold], None] = lambda hold: None
+        """Called when a write of a batch finds a hold of the queue."""
 
     @classmethod
     async def bind(cls, pool: Pool, table: ClaimTable, *, pod_name: str, lease_s: float, policy: RetryPolicy) -> Self:
@@ -90,6 +92,18 @@ class ClaimQueue:
         """Return the number of rows that can be claimed now, which is what the scaler sees."""
         async with transaction(self._pool) as connection:
             return int(await connection.fetchval(self._sql.claimable))
+
+    async def hold(self, hold: QueueHold) -> None:
+        """Let all workers of the queue wait, at most a day. This shortens no other hold."""
+        async with transaction(self._pool) as connection:
+            reason = storable(connection, hold.reason)
+            await connection.execute(self._sql.hold_queue, hold.delay_s, reason)
+
+    async def held(self) -> QueueHold | None:
+        """Return the hold of the queue, if there is one."""
+        async with transaction(self._pool) as connection:
+            found = await connection.fetchrow(self._sql.held)
+            return QueueHold(*found) if found else None
 
     async def claim(self, most: int, *, suspects: bool = True) -> Batch | None:
         """Claim up to `most` rows. Return None when every claimable row is locked by another claim, or none is left.
@@ -248,4 +262,6 @@ class ClaimQueue:
             is_closed = found is not None and found["status"] in ("completed", "failed")
             if not is_closed and (found is None or not found["is_ours"]):
                 raise LeaseLost(f"batch {batch.batch_id}: the lease of {self._lease.total_seconds():g} s expired")
+            if found is not None and found["held_s"] is not None:
+                self.on_hold(QueueHold(found["held_s"], found["hold_reason"]))
             yield connection, is_closed

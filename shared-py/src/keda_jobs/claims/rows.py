@@ -10,6 +10,13 @@ from typing import Any, NamedTuple, Self
 from keda_jobs.domain.policy import Dead, Retry
 
 
+class QueueHold(NamedTuple):
+    """Hold of a queue: for `delay_s` seconds from now no worker starts a row, because of `reason`."""
+
+    delay_s: float
+    reason: str
+
+
 class ClaimedRow(NamedTuple):
     """A claimed row: its key, the number of earlier attempts, and the columns that the job reads."""
 

@@ -65,12 +65,16 @@ WHERE held.batch_id = $1 AND row.batch_id = $1 AND row.batch_status = 'processin
 
     def _write_batches(self, table: ClaimTable) -> None:
         batches = table.batches
+        held_s = f"SELECT extract(epoch FROM held_until - clock_timestamp())::float8 FROM {table.held}"
         self.renew = f"""
 UPDATE {batches} SET heartbeat_at = clock_timestamp(), lease_expires_at = clock_timestamp() + $2 WHERE batch_id = $1"""
         # KEY SHARE lets parts of a batch settle concurrently, and conflicts with FOR UPDATE of `take_expired_batch`.
         self.fence = f"""
-SELECT status, status = 'running' AND lease_expires_at > clock_timestamp() AS is_ours
+SELECT status, status = 'running' AND lease_expires_at > clock_timestamp() AS is_ours,
+  ({held_s}) AS held_s, (SELECT reason FROM {table.held}) AS hold_reason
 FROM {batches} WHERE batch_id = $1 FOR KEY SHARE"""
+        self.held = f"SELECT ({held_s}), reason FROM {table.held}"
+        self.hold_queue = f"SELECT {table.queue}_hold($1, $2)"
         self.add_counts = f"""
 UPDATE {batches} SET
   completed = completed + $2, failed = failed + $3, given_up = given_up + $4, returned = returned + $6,

@@ -91,6 +91,11 @@ class ClaimTable:
         return f"{SCHEMA}.{self.queue_name}_claimable"
 
     @property
+    def held(self) -> str:
+        """View of the hold of the queue, empty without one."""
+        return f"{SCHEMA}.{self.queue_name}_queue_on_hold"
+
+    @property
     def batches(self) -> str:
         """View of the queue's batches."""
         return f"{SCHEMA}.{self.queue_name}_batches"

@@ -12,11 +12,13 @@ from keda_jobs.postgres import Connection, open_connection, translate_all_errors
 from keda_jobs.settings import PgSettings
 from keda_jobs.status.queues import (
     BatchTotals,
+    CurrentHold,
     LastCheck,
     RangeTotals,
     find_queue,
     read_batches,
     read_claimable,
+    read_hold,
     read_last_check,
     read_ranges,
 )
@@ -82,6 +84,7 @@ class BatchStatus:
     last_due: datetime | None
     failures: Failures
     last_check: LastCheck | None
+    hold: CurrentHold | None
 
     @property
     def time_left(self) -> timedelta | None:
@@ -143,6 +146,7 @@ class StatusReader:
                 last_due=ranges.last_due,
                 failures=failures,
                 last_check=await read_last_check(connection, table),
+                hold=await read_hold(connection, table),
             )
 
     async def _read_failures(

@@ -67,6 +67,14 @@ class RangeTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class CurrentHold:
+    """Hold of a queue: no worker claims a row before `until`, because a service that the job needs asked for it."""
+
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LastCheck:
     """What the last `keda-jobs batch check` left: rows that no worker gets."""
 
@@ -111,6 +119,12 @@ SELECT
 FROM {table.queue} WHERE batch_id IS NULL"""
     )
     return RangeTotals(**row)
+
+
+async def read_hold(connection: Connection, table: ClaimTable) -> CurrentHold | None:
+    """Read the hold of the queue, if there is one."""
+    found = await connection.fetch(f"SELECT held_until, reason FROM {table.held}")
+    return CurrentHold(*found[0]) if found else None
 
 
 async def read_last_check(connection: Connection, table: ClaimTable) -> LastCheck | None:

@@ -44,7 +44,7 @@ async def test_running_rows_complete_and_the_others_go_back(parcels: Parcels, st
     batch = await parcels.batch()
     assert (batch["status"], batch["completed"], batch["failed"], batch["returned"]) == ("completed", 3, 0, 7)
     assert batch["finished_at"] is not None
-    assert worker.lines[-1]["message"] == "told to stop"
+    assert worker.lines[-1]["message"] == "shut down"
 
 
 async def test_every_batch_in_hand_is_closed(parcels: Parcels, start: Start, control: Control) -> None:
@@ -165,7 +165,7 @@ async def test_sigterm_ends_it_at_once_while_every_row_is_locked(parcels: Parcel
         worker = start(LOG_LEVEL="DEBUG")
         await until(lambda: worker.has_logged("every claimable row is locked"))
         assert await worker.terminate() == 0
-    assert worker.lines[-1]["message"] == "told to stop"
+    assert worker.lines[-1]["message"] == "shut down"
 
 
 async def connected(parcels: Parcels) -> bool:

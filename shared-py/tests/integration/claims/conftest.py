@@ -76,7 +76,7 @@ async def _shared(server: PostgresServer, database: str, example: ExampleTable) 
     queue = QueueHarness(server, database, example, await asyncpg.connect(server.dsn_of(database)))
     yield queue
     await queue.close()
-    queue_tables = f"{example.table.queue}, {example.table.queue}_checks"
+    queue_tables = f"{example.table.queue}, {example.table.queue}_checks, {example.table.queue}_holds"
     emptied = f"{example.table.name}, {queue_tables}, keda_jobs.batch_jobs, keda_jobs.old_batches"
     await _run(server.dsn_of(database), f"TRUNCATE {emptied} RESTART IDENTITY")
 

@@ -120,4 +120,4 @@ async def check_plans(filled: QueueHarness, how: str) -> None:
     assert {node.by for node in scans_of(found, "batch_jobs")} == {"batch_jobs_running"}
 
     found = await plan(filled, how, {}, sql.claimable)
-    assert {node.relation for node in found if node.relation} == {"users_queue", "batch_jobs"}
+    assert {node.relation for node in found if node.relation} == {"users_queue", "users_queue_holds", "batch_jobs"}

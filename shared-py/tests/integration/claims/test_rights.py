@@ -33,6 +33,8 @@ _SECRET = "p4ss'w\"ord \\ $1"
         "SELECT * FROM keda_jobs.batch_migrations",
         "DELETE FROM keda_jobs.batch_queues",
         "DELETE FROM keda_jobs.users_queue_checks",
+        "INSERT INTO keda_jobs.users_queue_holds VALUES (true, 'infinity', '')",
+        "DELETE FROM keda_jobs.users_queue_holds",
         "CREATE TABLE mine (a text)",
         "ALTER TABLE users ADD COLUMN a text",
         "DROP TABLE keda_jobs.users_queue",
@@ -53,6 +55,7 @@ async def test_a_worker_may_not(own_users: QueueHarness, forbidden: str) -> None
         "SELECT * FROM keda_jobs.users_queue",
         "SELECT * FROM batch_jobs",
         "SELECT * FROM keda_jobs.users_queue_checks",
+        "SELECT keda_jobs.users_queue_hold(60, '')",
     ],
 )
 async def test_the_scaler_may_not(users: QueueHarness, forbidden: str) -> None:
@@ -69,6 +72,7 @@ async def test_the_scaler_may_not(users: QueueHarness, forbidden: str) -> None:
         "UPDATE keda_jobs.batch_jobs SET error = 'x'",
         "DELETE FROM keda_jobs.users_queue",
         "INSERT INTO keda_jobs.users_queue_checks (stranded_rows) VALUES (0)",
+        "SELECT keda_jobs.users_queue_hold(60, '')",
         "CREATE TABLE mine (a text)",
         "SET ROLE keda_jobs_owner",
     ],
@@ -89,6 +93,7 @@ async def test_the_exporter_reads_queue_records_within_limits(users: QueueHarnes
         "batch_jobs",
         "keda_jobs.users_queue",
         "keda_jobs.users_queue_checks",
+        "keda_jobs.users_queue_on_hold",
         "keda_jobs.users_claimable",
     ):
         await exporter.fetch(f"SELECT * FROM {source}")

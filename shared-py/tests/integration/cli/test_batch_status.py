@@ -7,6 +7,7 @@ import collections
 import dataclasses
 import json
 import random
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from keda_jobs.claims import ClaimTable, schema
+from keda_jobs.claims.rows import QueueHold
 from keda_jobs.postgres import Connection, open_connection
 from keda_jobs.status import batch as batch_status
 from keda_jobs.status.batch import StatusReader
@@ -284,6 +286,23 @@ def test_rows_that_no_worker_gets_are_told_once_they_were_looked_for(batch_cli: 
     assert status(batch_cli)["stranded_rows"] == 10
     assert batch_cli("batch", "check", "--repair").code == 0
     assert "compared with the rows 0s ago: no row is missing" in batch_cli("batch", "status").stdout
+
+
+def test_a_hold_is_shown_with_its_reason_until_it_ends(batch_cli: Cli, batch_table: BatchTable) -> None:
+    batch_table.insert(*range(1, 11))
+    found = status(batch_cli)
+    assert (found["claimable"], found["held_until"], found["hold_reason"]) == (10, None, None)
+    batch_table.queue(lambda queue: queue.hold(QueueHold(3600, "PlatformError: quota\x1b[2J used up")))
+
+    found = status(batch_cli)
+    assert (found["claimable"], found["rows"]["pending"]) == (0, 10)
+    assert found["held_until"] > found["time"]
+    shown = batch_cli("batch", "status").stdout
+    assert re.search(r"held until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, in 59m: PlatformError: quota", shown)
+    assert "\x1b[2J" not in shown
+
+    batch_table.rows("UPDATE keda_jobs.words_queue_holds SET held_until = now()")
+    assert status(batch_cli)["claimable"] == 10
 
 
 def test_one_of_several_queues_must_be_named(batch_cli: Cli, batch_table: BatchTable, tmp_path: Path) -> None:

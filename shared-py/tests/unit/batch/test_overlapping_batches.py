@@ -1,8 +1,9 @@
-"""A worker in simulated time: how much of its slots it uses, and what runs twice after an outage of the database."""
+"""Workers in simulated time: how they use their slots, what an outage of the database repeats, and holds."""
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import math
 import selectors
@@ -18,9 +19,9 @@ from keda_jobs.batch.metrics import BatchMetrics
 from keda_jobs.batch.row_runner import RowRunner
 from keda_jobs.batch.worker import Worker
 from keda_jobs.claims import Batch, ClaimQueue, Failure, LeaseLost, SettledRows
-from keda_jobs.claims.rows import ClaimedRow, CompletedRow
+from keda_jobs.claims.rows import ClaimedRow, CompletedRow, QueueHold
 from keda_jobs.domain.policy import RetryPolicy
-from keda_jobs.errors import DatabaseUnavailable
+from keda_jobs.errors import DatabaseUnavailable, PlatformError
 from keda_jobs.runtime.cpu import CpuPool
 from keda_jobs.runtime.shutdown import Shutdown
 
@@ -66,9 +67,25 @@ class Queue:
         self._lease_s = lease_s
         self._is_away = is_away
         self._ids = itertools.count(1)
+        self._holds_until = [0.0]
+        self.on_hold: Callable[[QueueHold], None] = lambda hold: None
+
+    def connect(self) -> Queue:
+        """Return the queue as another worker sees it."""
+        return copy.copy(self)
+
+    async def hold(self, hold: QueueHold) -> None:
+        await self._call()
+        self._holds_until.append(time.monotonic() + hold.delay_s)
+
+    async def held(self) -> QueueHold | None:
+        await self._call()
+        return self._hold()
 
     async def claimable(self) -> int:
         await self._call()
+        if self._hold():
+            return 0
         return len(self.waiting) + sum(len(self.open[batch]) for batch in self._expired())
 
     async def sum_up_old_batches(self) -> int:
@@ -85,7 +102,7 @@ class Queue:
 
     async def claim(self, most: int, *, suspects: bool = True) -> Batch | None:
         await self._call()
-        if not self.waiting or (self.waiting[0] in self.suspects and not suspects):
+        if self._hold() or not self.waiting or (self.waiting[0] in self.suspects and not suspects):
             return None
         is_suspect = self.waiting[0] in self.suspects
         keys = [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
@@ -116,6 +133,12 @@ class Queue:
         if batch.batch_id not in self.open or self._leases[batch.batch_id] <= time.monotonic():
             raise LeaseLost(f"batch {batch.batch_id}")
         self._leases[batch.batch_id] = time.monotonic() + self._lease_s
+        if hold := self._hold():
+            self.on_hold(hold)
+
+    def _hold(self) -> QueueHold | None:
+        left_s = max(self._holds_until) - time.monotonic()
+        return QueueHold(left_s, "quota") if left_s > 0 else None
 
     async def _call(self) -> None:
         await asyncio.sleep(_CALL_S)
@@ -133,7 +156,7 @@ class Number(NamedTuple):
 
 def worker_of(handle: Callable[[Number, BatchContext], Awaitable[None]], queue: Queue, **changed: Any) -> Worker:
     settings = BatchSettings.model_validate({"pg_dsn": "postgresql://nowhere/test", **changed})
-    shutdown, policy = Shutdown(0), RetryPolicy(3, 60)
+    shutdown, policy = Shutdown(settings.shutdown_grace_s), RetryPolicy(3, 60)
     job = batch_job(handle, BatchSettings, table="numbers")
     runner = RowRunner(job, BatchContext(settings, CpuPool(), None), policy, shutdown)
     return Worker(cast("ClaimQueue", queue), runner, settings, BatchMetrics("simulated"), shutdown)
@@ -280,3 +303,58 @@ def test_a_bug_in_one_batch_ends_the_others_as_a_signal_does(monkeypatch: pytest
     simulate(work, monkeypatch)
     assert not queue.open
     assert sorted([*queue.done, *queue.waiting]) == list(range(100))
+
+
+@pytest.mark.parametrize("hold_s", [20, 600])
+def test_all_workers_hold_and_a_long_hold_ends_them(monkeypatch: pytest.MonkeyPatch, hold_s: float) -> None:
+    """The row that asks is in one worker. Rows of both start again after the hold, each is done once."""
+    queue = Queue(4_000, lease_s=60)
+    asked_at = 0.0
+    begun: list[float] = []
+    ended_at: list[float] = []
+
+    async def handle(row: Number, _job: BatchContext) -> None:
+        nonlocal asked_at
+        begun.append(time.monotonic())
+        await asyncio.sleep(0.05)
+        if row.number == 700 and not asked_at:
+            asked_at = time.monotonic()
+            raise PlatformError("quota used up", delay_s=hold_s)
+
+    async def run_worker(queue: Queue) -> None:
+        await worker_of(handle, queue, claim_size=1000).run()
+        ended_at.append(time.monotonic())
+
+    async def work() -> None:
+        await asyncio.gather(run_worker(queue), run_worker(queue.connect()))
+        if hold_s > 30:
+            assert len(queue.done) < 4_000
+            assert queue.open == {}
+            assert max(ended_at) < asked_at + 1, "no pod is held"
+            await run_worker(queue.connect())
+            assert len(begun) == len(queue.done) + 1, "a worker started meanwhile ends at once"
+            assert ended_at.pop() < asked_at + 2
+            await asyncio.sleep(hold_s)
+            await run_worker(queue.connect())
+
+    simulate(work, monkeypatch)
+    assert sorted(queue.done) == list(range(4_000))
+    # A write tells the other worker, at the latest a quarter of a second after a result.
+    assert [moment for moment in begun if asked_at + 1 < moment < asked_at + hold_s] == []
+    assert len(begun) == 4_001
+
+
+def test_a_worker_that_starts_in_the_last_seconds_of_a_hold_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Queue(10, lease_s=60)
+    begun: list[float] = []
+
+    async def handle(_row: Number, _job: BatchContext) -> None:
+        begun.append(time.monotonic())
+
+    async def work() -> None:
+        await queue.hold(QueueHold(25, "quota"))
+        await worker_of(handle, queue, claim_timeout_s=5).run()
+
+    simulate(work, monkeypatch)
+    assert sorted(queue.done) == list(range(10))
+    assert min(begun) > 25

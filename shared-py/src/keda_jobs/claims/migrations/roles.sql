@@ -19,10 +19,11 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON keda_jobs.{queue}_queue, keda_jobs.{queu
 GRANT SELECT, UPDATE ON keda_jobs.{queue}_queue_due, keda_jobs.{queue}_queue_expired TO {worker};
 GRANT SELECT, INSERT ON keda_jobs.{queue}_queue_checks TO {worker};
 GRANT SELECT ON keda_jobs.batch_queues, keda_jobs.{queue}_claimable TO {worker};
-GRANT SELECT ON keda_jobs.{queue}_queue_spans TO {worker};
+GRANT SELECT ON keda_jobs.{queue}_queue_spans, keda_jobs.{queue}_queue_on_hold TO {worker};
 GRANT EXECUTE ON FUNCTION
   keda_jobs.batch_pack, keda_jobs.batch_isolate, keda_jobs.{queue}_queue_recount, keda_jobs.{queue}_queue_find,
-  keda_jobs.{queue}_queue_leave, keda_jobs.{queue}_queue_merge, keda_jobs.{queue}_sum_up_old_batches
+  keda_jobs.{queue}_queue_leave, keda_jobs.{queue}_queue_merge, keda_jobs.{queue}_sum_up_old_batches,
+  keda_jobs.{queue}_queue_hold
   TO {worker};
 GRANT SELECT ON keda_jobs.{queue}_batch_totals TO {worker}, {exporter};
 
@@ -30,7 +31,7 @@ GRANT SELECT ON keda_jobs.{queue}_claimable TO {scaler};
 
 -- What the queue says of its rows; never the rows.
 GRANT SELECT ON keda_jobs.batch_queues, keda_jobs.{queue}_batches, keda_jobs.{queue}_claimable, keda_jobs.{queue}_queue,
-  keda_jobs.{queue}_queue_checks TO {exporter};
+  keda_jobs.{queue}_queue_checks, keda_jobs.{queue}_queue_on_hold TO {exporter};
 
 DO $body$ BEGIN
   IF EXISTS (

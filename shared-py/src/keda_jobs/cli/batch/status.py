@@ -38,10 +38,11 @@ def status(
     "given_up"}, "set_aside", "claimable", "next_retry_at", "rows_per_s", "eta_s", "running": [{"batch_id", "pod_name",
     "claimed", "completed", "failed", "rows_per_s", "started_at", "heartbeat_at", "lease_expires_at", "is_lease_over"}],
     "reasons": [{"reason", "rows", "given_up"}], "other_reasons", "counted_at", "count_duration_s",
-    "checked_at", "stranded_rows"}`; with --watch one object a line. `waiting` rows failed and are retried, `given_up`
-    rows failed permanently. `eta_s` is null without a rate. `reasons` are the ten most common, with … for values in
-    them. At `counted_at` the failed rows were read. `stranded_rows` is what the last check left, null without one.
-    Rows that are `set_aside` have their reason in the queue.
+    "checked_at", "stranded_rows", "held_until", "hold_reason"}`; with --watch one object a line. `waiting` rows failed
+    and are retried, `given_up` rows failed permanently. `eta_s` is null without a rate. `reasons` are the ten most
+    common, with … for values in them. At `counted_at` the failed rows were read. `stranded_rows` is what the last check
+    left, null without one. Rows that are `set_aside` have their reason in the queue. Until `held_until` no row is
+    claimable: a service that the job needs asked everybody to wait.
     """
     reader = StatusReader(load_settings(PgSettings), name)
     as_json = status_json if json_ else None

@@ -25,6 +25,7 @@ from keda_jobs.cli.terminal import (
     sanitize,
 )
 from keda_jobs.status.batch import BatchStatus, RunningBatch
+from keda_jobs.status.queues import CurrentHold
 from keda_jobs.status.row_counts import FailureReason, Failures, RowCounts
 
 
@@ -41,6 +42,8 @@ def status_view(status: BatchStatus, *, with_bar: bool = False) -> Group:
     counts = status.counts
     heading = Text(sanitize(f"{status.table.batch_name}: {_progress(status)}, {_pace(status)}"))
     parts: list[RenderableType] = [heading, Text(), _counts_table(status)]
+    if status.hold:
+        parts.insert(1, Text(sanitize(_hold_note(status.hold, status.now)), style="yellow"))
     if with_bar:
         parts.insert(1, progress_bar(counts.done, counts.total, format_percent(counts.done, counts.total)))
     if status.running:
@@ -59,7 +62,12 @@ def _pace(status: BatchStatus) -> str:
     left = status.time_left
     if not status.counts.left:
         return "nothing left"
-    return f"{status.rows_per_s:,.0f} rows/s, ETA {format_duration(left) if left is not None else '-'}"
+    held = f", held {format_due(status.hold.until, status.now)}" if status.hold else ""
+    return f"{status.rows_per_s:,.0f} rows/s, ETA {format_duration(left) if left is not None else '-'}{held}"
+
+
+def _hold_note(hold: CurrentHold, now: datetime) -> str:
+    return f"held until {hold.until:%Y-%m-%d %H:%M:%S} UTC, {format_due(hold.until, now)}: {hold.reason}"
 
 
 def _counts_table(status: BatchStatus) -> Table:
@@ -125,6 +133,7 @@ def _check_note(status: BatchStatus) -> Text:
 def status_json(status: BatchStatus) -> dict[str, Any]:
     """Build the status for scripts. The keys are stable."""
     counts, left, next_due, check = status.counts, status.time_left, status.next_due, status.last_check
+    hold = status.hold
     return {
         "time": status.now.isoformat(),
         "batch_name": status.table.batch_name,
@@ -144,6 +153,8 @@ def status_json(status: BatchStatus) -> dict[str, Any]:
         "count_duration_s": round(status.failures.duration_s, 3),
         "checked_at": check.checked_at.isoformat() if check else None,
         "stranded_rows": check.stranded_rows if check else None,
+        "held_until": hold.until.isoformat() if hold else None,
+        "hold_reason": hold.reason if hold else None,
     }
 
 
