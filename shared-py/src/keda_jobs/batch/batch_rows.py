@@ -14,12 +14,12 @@ from keda_jobs.batch.gate import Gate
 from keda_jobs.claims.rows import ClaimedRow, CompletedRow, Failure
 from keda_jobs.runtime.shutdown import Shutdown, wait_for
 
-# A transaction of thousands of rows costs little per row, and a worker that dies repeats only the rows since the last.
-PIECE_ROWS = 2500
+# A transaction costs as much as writing 300 rows does. A worker that dies repeats only the rows since the last.
+PIECE_ROWS = 5000
 PIECE_BYTES = 4 * 1024 * 1024
 _MAX_DELAY_S = 0.25
-# No row starts while more results wait: three pieces for the writers, and the next one.
-_MOST_PIECES = 4
+# No row starts while more results wait: the piece that is being written, and the next one.
+_MOST_PIECES = 2
 
 
 @dataclass(slots=True)

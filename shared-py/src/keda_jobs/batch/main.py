@@ -22,16 +22,18 @@ from keda_jobs.runtime.health import serve_probes
 from keda_jobs.runtime.process import Process
 from keda_jobs.settings import BatchSettings
 
-# A batch is a hundred thousand small objects without a circle among them. Python's default, to look for circles after
-# every 700 new ones, takes as long as all else the loop does for a row.
-_NEW_OBJECTS_BEFORE_GC = 50_000
+# A claimed row is about five small objects without a circle among them. Python's default, to look for circles after
+# every 700 new ones, takes as long as all else the loop does for a row. So it looks when there are more new objects
+# than the rows of a worker are, which is when a handler leaves circles.
+_LEAST_OBJECTS_BEFORE_GC = 50_000
+_OBJECTS_BEFORE_GC_PER_ROW = 8
 
 log = logging.getLogger(__name__)
 
 
 async def work(job: BatchJob, process: Process[BatchSettings]) -> None:
     """Claim and run rows until none is claimable. Raises `DatabaseUnavailable` after CLAIM_TIMEOUT_S."""
-    gc.set_threshold(_NEW_OBJECTS_BEFORE_GC)
+    gc.set_threshold(max(_LEAST_OBJECTS_BEFORE_GC, _OBJECTS_BEFORE_GC_PER_ROW * process.settings.claim_size))
     metrics = BatchMetrics(job.name)
     worker: Worker | None = None
 
