@@ -10,6 +10,7 @@ from pathlib import Path
 
 from batch_process import measure_process
 from databases import Databases
+from durable import DurableServer
 from results import Bound, Comparison
 from running import Bench, run_together, started
 
@@ -40,7 +41,8 @@ _IMPORT_NOTE = (
 
 async def measure(bench: Bench) -> list[Comparison]:
     """Measure the rates in rows per second. Raises `StackError`, `JobError`."""
-    async with started(PostgresServer(bench.folder)) as server:
+    server_type = DurableServer if bench.durable else PostgresServer
+    async with started(server_type(bench.folder)) as server:
         databases = Databases(server)
         generated = await _measure_generate(bench)
         bench.say(f"batch: loading {_ROWS:,} users")

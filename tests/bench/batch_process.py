@@ -77,7 +77,7 @@ async def measure_process(bench: Bench, databases: Databases, rows: int) -> Comp
     results = await bench.in_turns("process", turns)
     rates = {name: [rows_per_s for rows_per_s, _ in turns] for name, turns in results.items()}
     hot = {name: turns[-1][1] for name, turns in results.items()}
-    return Comparison("process", "rows/s", rates, _BOUNDS, note(rows, hot))
+    return Comparison("process", "rows/s", rates, _BOUNDS, note(rows, hot, durable=bench.durable))
 
 
 async def _turn(bench: Bench, databases: Databases, users: int, name: str) -> tuple[float, float]:
@@ -119,12 +119,14 @@ async def _process(bench: Bench, databases: Databases, database: str, contestant
     return float(seconds)
 
 
-def note(rows: int, hot: Mapping[str, float]) -> str:
+def note(rows: int, hot: Mapping[str, float], *, durable: bool) -> str:
     """Explain the figures."""
     shares = ", ".join(f"{hot[name]:.0%} {words}" for name, words in HOT.items())
+    durability = "on" if durable else "off"
     return (
         f"{rows:,} users in a fresh copy of the same database for each turn, from the first claim to the last "
-        "completion. The server is the local stack's, with shared_buffers 256MB, fsync and full_page_writes off. "
+        "completion. The server is the local stack's, with shared_buffers 256MB, fsync and full_page_writes "
+        f"{durability}. "
         "users-batch: the real handler, default settings. Plain design: both updates find their rows with a "
         f"partial index on (batch_status, id), a commit every 20,000, all in the server. HOT updates: {shares}. "
         f"PgQueuer ({_JOBS['pgqueuer']:,} jobs): asyncpg, uvloop, batch_size 100, `pgq autovac`. "

@@ -44,7 +44,7 @@ def main() -> int:
     arguments = _parse()
     names = [arguments.only] if arguments.only else list(_BENCHMARKS)
     try:
-        comparisons = asyncio.run(_run(names, arguments.rounds))
+        comparisons = asyncio.run(_run(names, arguments.rounds, durable=arguments.durable))
     except (StackError, JobError, NatsError, PostgresError, OSError) as error:
         return _print_failure(sanitize(str(error)))
     except KeyboardInterrupt:
@@ -59,10 +59,11 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measure the jobs and their baselines in turns.")
     parser.add_argument("--only", choices=list(_BENCHMARKS), help="run one of the benchmarks")
     parser.add_argument("--rounds", type=int, choices=range(1, 10), default=3, metavar="N", help="turns, 1 to 9 (3)")
+    parser.add_argument("--durable", action="store_true", help="batch: fsync and full_page_writes on, as in production")
     return parser.parse_args()
 
 
-async def _run(names: list[str], rounds: int) -> list[Comparison]:
+async def _run(names: list[str], rounds: int, *, durable: bool) -> list[Comparison]:
     """Run the benchmarks, each with its own servers. Their logs stay when one fails."""
     shutil.rmtree(_FOLDER, ignore_errors=True)
     comparisons: list[Comparison] = []
@@ -70,7 +71,7 @@ async def _run(names: list[str], rounds: int) -> list[Comparison]:
         for name in names:
             folder = _FOLDER / name
             folder.mkdir(parents=True)
-            comparisons.extend(await _BENCHMARKS[name](Bench(folder, rounds, say)))
+            comparisons.extend(await _BENCHMARKS[name](Bench(folder, rounds, say, durable)))
     shutil.rmtree(_FOLDER)
     return comparisons
 

@@ -1,6 +1,6 @@
-"""One run at full size: generate, import and process N users, with times, memory and the size of the database.
+"""One run at full size: generate, import and process N users, with all figures of docs/queue-size.md.
 
-    python tests/bench/full_run.py --folder DIR [--rows 50000000]
+    PYTHONPATH=tools python tests/bench/full_run.py --folder DIR [--rows 50000000] [--durable]
 
 DIR gets the CSV files, a PostgreSQL server and the logs: about 40 GB for 50 million rows. It stays at the end. An
 interrupted run continues where it was.
@@ -11,16 +11,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
 from pathlib import Path
 
 import asyncpg
 import processes
+from durable import DurableServer
+from queue_size import QueueSize
 from running import Script, run_together, started
 
 from stack import PostgresServer, StackError, until
+from stack.postgres_programs import program as postgres_program
 from stack.servers import binary
+from users_batch.job import JOB
 
 _WORKERS = 2
 _POLL_S = 0.5
@@ -60,9 +65,9 @@ async def trigger_query(dsn: str, rows: int) -> str:
     return "\n".join(line[0] for line in plan)
 
 
-async def run(folder: Path, rows: int) -> None:
+async def run(folder: Path, rows: int, *, durable: bool) -> None:
     """Generate, import and process the rows."""
-    async with started(PostgresServer(folder / "server")) as server:
+    async with started((DurableServer if durable else PostgresServer)(folder / "server")) as server:
         environment = {**server.environment(), "HTTP_PORT": "0"}
         data = f"--out={folder / 'data'}"
 
@@ -76,15 +81,29 @@ async def run(folder: Path, rows: int) -> None:
         await step("import", imported)
         print(imported.log.read_text())
         connection = await asyncpg.connect(server.dsn)
+        size = QueueSize(connection, server.dsn, JOB.table)
         print(f"database   {await connection.fetchval(_SIZE) / 1e9:.2f} GB")
+        await size.print_sizes()
+        await size.print_calls()
+        await step("check", program("check", binary("keda-jobs"), "batch", "check"))
+        pg_dump = str(postgres_program("pg_dump"))
+        await step("dump", program("dump", pg_dump, "-Fc", "-Z0", "--no-sync", f"--file={os.devnull}", server.dsn))
+        used = await size.used()
+        rows = await connection.fetchval("SELECT count(*) FROM users")
         plan = asyncio.create_task(trigger_query(server.dsn, rows))
         began = time.monotonic()
         await step("process", *(program(f"process-{n}", sys.executable, "-m", "users_batch") for n in range(_WORKERS)))
         print(f"           {rows / (time.monotonic() - began):,.0f} rows/s")
+        wal, transactions = (after - before for after, before in zip(await size.used(), used, strict=True))
+        print(
+            f"           {wal / rows:.0f} bytes of WAL a row, {1e6 * transactions / rows:,.0f} transactions a million"
+        )
         print(f"database   {await connection.fetchval(_SIZE) / 1e9:.2f} GB")
         print(json.dumps(dict(map(tuple, await connection.fetch(_COUNTS)))))
         print(f"HOT        {await connection.fetchval(_HOT):.3f} of the updates")
         print(await plan)
+        await size.print_sizes()
+        await size.print_upkeep()
         await connection.close()
 
 
@@ -93,10 +112,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True, help="created if it does not exist")
     parser.add_argument("--rows", type=int, default=50_000_000)
+    parser.add_argument("--durable", action="store_true", help="fsync and full_page_writes on, as in production")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     try:
-        asyncio.run(run(arguments.folder.resolve(), arguments.rows))
+        asyncio.run(run(arguments.folder.resolve(), arguments.rows, durable=arguments.durable))
     except StackError as error:
         print(f"full run: {error}", file=sys.stderr)
         return 1

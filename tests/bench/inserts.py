@@ -6,10 +6,9 @@ import time
 
 import asyncpg
 from databases import Databases
+from durable import DurableServer
 from results import Bound, Comparison
 from running import Bench, started
-
-from stack import PostgresServer
 
 _QUEUED, _PLAIN = "users with its queue", "the same table, triggers off"
 
@@ -39,16 +38,9 @@ _BOUNDS = {
 }
 
 
-class _DurableServer(PostgresServer):
-    """PostgreSQL that writes to the disk at each commit, as in production."""
-
-    def command(self) -> list[str]:
-        return [*super().command(), "-cfsync=on", "-cfull_page_writes=on"]
-
-
 async def measure(bench: Bench) -> list[Comparison]:
     """Measure the rates in rows per second. Raises `StackError`."""
-    async with started(_DurableServer(bench.folder)) as server:
+    async with started(DurableServer(bench.folder)) as server:
         databases = Databases(server)
         await databases.make_empty()
         return [await _measure(bench, databases, title) for title in _LOADS]

@@ -47,11 +47,15 @@ class Script(Process):
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Folder of servers and logs, number of rounds, and the function to call at the start of each step."""
+    """Folder of servers and logs, number of rounds, and the function to call at the start of each step.
+
+    `durable` asks for a PostgreSQL as in production, with fsync and full_page_writes on.
+    """
 
     folder: Path
     rounds: int
     say: Callable[[str], None]
+    durable: bool = False
 
     def script(self, name: str, module: str, *arguments: object, **environment: str) -> Script:
         """Build the program `python -m module *arguments`."""

@@ -31,7 +31,7 @@ NOT_HERE = {
     r"nats ": "not in a wheel: shared-py/tests/integration/test_nats_cli_recipes.py does the same on the wire",
     r"(\./)?k8s/|cp k8s/|kubectl apply -k": "needs a cluster: tests/e2e",
     r"(\.|export) ": "changes the shell that it is typed into",
-    r"python tests/bench/full_run\.py": "50 million rows: ten minutes and 20 GB",
+    r"PYTHONPATH=tools python tests/bench/": "millions of rows: minutes and gigabytes",
     rf"python -m ({'|'.join(map(package_name, job_names(EventJob)))})$": "the tests of jobs start it",
     r"PG_DSN=\S*…": "has a password to fill in; the same without one is run",
     r"keda-jobs batch retry$": "wants to know which rows; the same with a filter is run",

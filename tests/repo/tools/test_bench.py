@@ -97,7 +97,7 @@ async def test_contestants_take_turns(bench: Modules) -> None:
 def test_note_explains_the_figures_of_processing(bench: Modules) -> None:
     process = bench("batch_process")
 
-    note = process.note(1000, {name: number / 10 for number, name in enumerate(process.HOT)})
+    note = process.note(1000, {name: number / 10 for number, name in enumerate(process.HOT)}, durable=True)
 
     assert note.startswith("1,000 users")
     assert "HOT updates: 0% with users-batch, 10% with people's own index on batch_status alongside, 20% plain." in note
