@@ -118,6 +118,8 @@ async def _apply_all(
         await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
         # Whoever comes after a transaction that waits for a lock of the table waits too.
         await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S}s'")
+        # A level of the role or the database may hide the warnings that `_execute` looks for.
+        await connection.execute("SET LOCAL client_min_messages = warning")
         await create_roles(connection, table, passwords)
         await _create_own_schema(connection)
         table = replace(table, schema=await _find_schema(connection, table))

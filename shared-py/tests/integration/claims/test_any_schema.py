@@ -258,6 +258,7 @@ ALTER DATABASE {database} OWNER TO depot_clerk; CREATE SCHEMA app""")
             await schema.apply(clerk, ClaimTable("clerk-lines", "lines", schema="app"), no_migrations)
         assert "no privileges were granted" in str(refused.value) or "permission denied" in str(refused.value)
         assert "\n" not in str(refused.value)
+        await owner.execute("SET client_min_messages = error")
         (no_migrations / "0001_careless.sql").write_text("DO $$ BEGIN RAISE WARNING 'look %', E'a\\nb'; END $$")
         with pytest.raises(Misconfigured, match=r"careless\.sql: PostgreSQL warned: look a b; nothing was changed"):
             await schema.apply(owner, ClaimTable("clerk-lines", "lines", schema="app"), no_migrations)
