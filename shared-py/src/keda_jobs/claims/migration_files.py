@@ -90,7 +90,15 @@ def _numbered(scope: str, folder: Traversable) -> Iterator[tuple[int, Traversabl
 
 def _render(file: Traversable, names: Mapping[str, str]) -> str:
     pattern = "|".join(f"{{{name}}}" for name in names)
-    return re.sub(pattern, lambda found: names[found[0][1:-1]], file.read_text(encoding="utf-8"))
+    return re.sub(pattern, lambda found: names[found[0][1:-1]], _quote_bodies(file.read_text(encoding="utf-8"), names))
+
+
+def _quote_bodies(sql: str, names: Mapping[str, str]) -> str:
+    """Quote bodies by a tag that no name contains, because a name within its body would end it."""
+    tag = "body"
+    while any(f"${tag}" in name for name in names.values()):
+        tag += "_"
+    return sql.replace("$body$", f"${tag}$")
 
 
 def _names(table: ClaimTable) -> dict[str, str]:

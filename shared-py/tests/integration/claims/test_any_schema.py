@@ -25,7 +25,7 @@ from stack import PostgresServer
 from .example_tables import ExampleTable
 from .harness import Owner, QueueHarness, failures
 
-_ODD = 'O\'Brien "q" $1 %I {key}; --'
+_ODD = 'O\'Brien "q" $1 %I {key}; $body$ $body_ --'
 
 # People harden databases so: nobody may use `public` without having been told so.
 _HARDENED = "REVOKE ALL ON SCHEMA public FROM PUBLIC"
