@@ -8,15 +8,16 @@ sum over all batches stays the number of rows that failed permanently.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
-from keda_jobs.claims.statements import BY_INDEX, BY_KEYS, SET_LOCAL, held_by_python
+from keda_jobs.claims.statements import BY_INDEX, BY_KEYS, SET_LOCAL, Statements, held_by_python
 from keda_jobs.claims.table import ClaimTable
-from keda_jobs.postgres import Connection, StatementRefused, translate_errors
+from keda_jobs.postgres import Connection, StatementGivenUp, StatementRefused, translate_errors
 from keda_jobs.runtime.shutdown import cancel_on
 
 POD_NAME = "keda-jobs batch retry"
@@ -24,7 +25,8 @@ POD_NAME = "keda-jobs batch retry"
 
 # Exact times are read and written as text, in one form whatever the database prefers.
 _IN_KEY_ORDER = {**BY_INDEX, "enable_sort": "off", "datestyle": "ISO, YMD", "timezone": "UTC"}
-_RESET = {**BY_KEYS, "datestyle": "ISO, YMD"}
+# A running claim takes less. Longer waits are for somebody who may be idle, whose rows are left out.
+_RESET = {**BY_KEYS, "datestyle": "ISO, YMD", "lock_timeout": "2s"}
 
 IS_FAILED = "(error IS NOT NULL OR next_attempt_at = 'infinity') AND batch_status = 'failed'"
 """Condition for failed rows. Its first part is that of an index, which names no status."""
@@ -83,9 +85,11 @@ class FailedRows:
 
     def __init__(self, connection: Connection, table: ClaimTable) -> None:
         self._connection = connection
-        self._batch_name = table.batch_name
+        self._table = table
         self._sql = _Statements(table)
         self._batch_id: int | None = None
+        self.locked = Counter[str]()
+        """Number of rows that `reset_all` left out because somebody has locked them, by who that is."""
 
     async def count(self, row_filter: RowFilter) -> FailedRowCount:
         """Count the selected rows. This reads the failed rows of the table, and no others."""
@@ -121,19 +125,39 @@ class FailedRows:
                 yield reset
 
     async def _reset_most(self, rows: Sequence[FailedRow]) -> int:
-        """Reset rows, without those that PostgreSQL or a trigger refuses to have updated. Return the number reset."""
+        """Reset rows, without those that are locked or refused to be updated. Return the number reset."""
         try:
             return (await self.reset(rows)).rows
+        except StatementGivenUp as error:
+            free = await self._leave_out_locked(rows, error)
+            return await self._reset_most(free) if free else 0
         except StatementRefused:
             half = len(rows) // 2
             return await self._reset_most(rows[:half]) + await self._reset_most(rows[half:]) if half else 0
+
+    async def _leave_out_locked(self, rows: Sequence[FailedRow], error: StatementGivenUp) -> list[FailedRow]:
+        """Return the rows that nobody has locked. Raises `StatementGivenUp` where it is no row that is locked."""
+        async with self._transaction(_RESET):
+            free = await self._find_free(rows)
+            locked = [row.key for row in rows if row.key not in free]
+            holders = await self._connection.fetch(self._sql.holders, locked)
+            table = await self._connection.fetchval(self._sql.table_holders, self._table.sql_name, self._table.queue)
+        if not locked:
+            raise StatementGivenUp(f"{error}; {self._table.name} is locked by {table or 'another transaction'}")
+        self.locked.update(record[1] for record in holders)
+        return [row for row in rows if row.key in free]
+
+    async def _find_free(self, rows: Sequence[FailedRow]) -> set[int]:
+        """Return the keys of rows that nobody has locked, nor their ranges."""
+        keys, _, _, batches, _, moments = zip(*rows, strict=True)
+        return {record[0] for record in await self._connection.fetch(self._sql.free, keys, moments, batches)}
 
     async def reset(self, rows: Sequence[FailedRow]) -> FailedRowCount:
         """Set rows to pending with no attempts, unless they have changed since they were found."""
         keys, _, _, batches, _, moments = zip(*rows, strict=True)
         async with self._transaction(_RESET):
             batch_id = self._batch_id or await self._connection.fetchval(
-                self._sql.insert_batch, self._batch_name, POD_NAME
+                self._sql.insert_batch, self._table.batch_name, POD_NAME
             )
             # Ranges before rows, as claims do: a waiting row may be changed only under the lock of its range.
             await self._connection.execute(self._sql.lock, keys, moments, batches)
@@ -183,6 +207,18 @@ $1::bigint[], $2::text[]::timestamptz[], array_fill('failed'::text, ARRAY[cardin
 SELECT FROM {queue} WHERE batch_id IS NULL AND range_id = ANY(ARRAY(
   SELECT found_id FROM {queue}_find({found})
 )) ORDER BY range_id FOR UPDATE"""
+        self.free = f"""
+WITH found AS MATERIALIZED (
+  SELECT found_id, found_keys FROM {queue}_find({found})
+), free AS MATERIALIZED (
+  SELECT range_id FROM {queue} WHERE batch_id IS NULL AND range_id = ANY(ARRAY(SELECT found_id FROM found))
+  FOR UPDATE SKIP LOCKED
+)
+SELECT {key} FROM {name} WHERE {key} = ANY($1) AND {key} <> ALL(ARRAY(
+  SELECT unnest(found_keys) FROM found WHERE found_id NOT IN (SELECT range_id FROM free)
+)) FOR NO KEY UPDATE SKIP LOCKED"""
+        claims = Statements(replace(table, reads=(), writes=()), {})
+        self.holders, self.table_holders = claims.holders, claims.table_holders
         self.reset = f"""
 WITH reset AS (
   UPDATE {name} AS row SET

@@ -34,9 +34,15 @@ WITH released AS (
   WHERE error IS NOT NULL AND batch_id IS NULL AND lo = ANY($1) RETURNING 1
 )
 SELECT count(*) FROM released"""
+        self._free = f"""
+SELECT lo FROM {queue} WHERE error IS NOT NULL AND batch_id IS NULL AND lo = ANY($1) FOR UPDATE SKIP LOCKED"""
 
     async def reset(self, rows: Sequence[FailedRow]) -> FailedRowCount:
         """Make rows claimable, with no tries, unless they were claimed since they were found."""
-        async with self._transaction(BY_KEYS):
+        async with self._transaction({**BY_KEYS, "lock_timeout": "2s"}):
             released = await self._connection.fetchval(self._release, [row.key for row in rows])
         return FailedRowCount(released, 0)
+
+    async def _find_free(self, rows: Sequence[FailedRow]) -> set[int]:
+        """Return the keys of rows whose ranges nobody has locked. The rows themselves are not written."""
+        return {record[0] for record in await self._connection.fetch(self._free, [row.key for row in rows])}

@@ -282,3 +282,45 @@ def test_an_interrupted_retry_ends_between_two_transactions(batch_cli: Cli, batc
     assert (done.json["reset"], done.json["interrupted"]) == (5000, True)
     assert list(batch_table.statuses().values()).count("failed permanently") == 1000
     batch_table.check()
+
+
+@pytest.mark.parametrize(
+    ("locked", "left"),
+    [("SELECT FROM words WHERE word_id = 3 FOR UPDATE", 1), ("SELECT FROM keda_jobs.words_queue FOR UPDATE", 2)],
+    ids=["row", "ranges"],
+)
+def test_rows_that_somebody_has_locked_are_left_out_and_told(
+    batch_cli: Cli, batch_table: BatchTable, locked: str, left: int
+) -> None:
+    """Three rows failed permanently, and two wait in ranges."""
+    batch_table.fill()
+
+    async def work() -> None:
+        async with open_connection(batch_table.settings, name="idle") as holder, holder.transaction():
+            await holder.execute(locked)
+            process = batch_cli.start("batch", "retry", "--all", "--yes", "--json")
+            done = await asyncio.to_thread(batch_cli.finish, process)
+            assert done.code == 1
+            assert (done.json["found"], done.json["reset"], done.json["locked"]) == (5, 5 - left, left)
+            assert f"{left} row" in done.stderr
+            assert "left out, locked by " in done.stderr
+
+    asyncio.run(work())
+    batch_table.check()
+    assert batch_cli("batch", "retry", "--all", "--yes", "--json").json["reset"] == left
+    batch_table.check()
+
+
+def test_a_locked_table_ends_it_in_one_line_with_the_holder(batch_cli: Cli, batch_table: BatchTable) -> None:
+    batch_table.fill()
+
+    async def work() -> None:
+        async with open_connection(batch_table.settings, name="idle") as holder, holder.transaction():
+            await holder.execute("LOCK TABLE words IN SHARE MODE")
+            process = batch_cli.start("batch", "retry", "--all", "--yes")
+            done = await asyncio.to_thread(batch_cli.finish, process)
+            assert done.code == 1
+            assert "words is locked by process " in done.stderr
+            assert "(idle, role " in done.stderr
+
+    asyncio.run(work())

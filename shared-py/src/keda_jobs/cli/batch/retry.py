@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 
@@ -23,6 +24,13 @@ from keda_jobs.settings import PgSettings, load_settings
 from keda_jobs.status.batch import find_queue_and_time, open_database
 
 _SAMPLE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    reset: int = 0
+    locked: Counter[str] = field(default_factory=Counter)
+    is_interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,8 @@ def retry(
     """Reset failed rows to pending with no attempts, after showing some of them and asking.
 
     Workers may run meanwhile. A waiting row that a worker claims first is left to it. Ctrl-C ends between two
-    transactions of 5000 rows. Run the command again to continue.
+    transactions of 5000 rows. Run the command again to continue. Rows that somebody has locked for more than 2 s are
+    left out. The command says who that is, and exits with 1.
 
     Examples:
 
@@ -59,7 +68,8 @@ def retry(
 
     - `keda-jobs batch retry users-batch --all --yes`
 
-    JSON: `{"dry_run", "found", "given_up", "waiting", "reset", "interrupted"}`; `found` is the sum of the next two.
+    JSON: `{"dry_run", "found", "given_up", "waiting", "reset", "locked", "interrupted"}`; `found` is the sum of
+    the next two.
     """
     name, row_filter = parse_selection(name_and_keys, reason, given_up=given_up, waiting=waiting)
     if row_filter.is_everything and not everything:
@@ -71,11 +81,11 @@ def retry(
         print_out(failures_table(survey.sample, survey.table.key, survey.now))
     question = f"Set {_format_count(survey.count)} to pending?"
     is_confirmed = not dry_run and survey.count.rows > 0 and (yes or confirm(question, "change rows"))
-    reset, is_interrupted = asyncio.run(_reset(settings, survey, row_filter)) if is_confirmed else (0, False)
-    _report(survey.count, reset, is_interrupted, dry_run=dry_run, as_json=json_)
-    if is_interrupted:
+    result = asyncio.run(_reset(settings, survey, row_filter)) if is_confirmed else _Result()
+    _report(survey.count, result, dry_run=dry_run, as_json=json_)
+    if result.is_interrupted:
         raise typer.Exit(INTERRUPTED)
-    if has_missing or (survey.count.rows and not dry_run and not is_confirmed):
+    if has_missing or result.locked or (survey.count.rows and not dry_run and not is_confirmed):
         raise typer.Exit(1)
 
 
@@ -90,9 +100,8 @@ async def _find(settings: PgSettings, name: str | None, row_filter: RowFilter) -
     return _Survey(table, now, count, rows[:_SAMPLE], row_filter.keys.intersection(row.key for row in rows))
 
 
-async def _reset(settings: PgSettings, survey: _Survey, row_filter: RowFilter) -> tuple[int, bool]:
-    """Return the number of rows reset, and whether the command was interrupted."""
-    reset = 0
+async def _reset(settings: PgSettings, survey: _Survey, row_filter: RowFilter) -> _Result:
+    reset, locked = 0, Counter[str]()
     with interruptible() as stop, progress_meter("retry", survey.count.rows) as progress:
         async with open_database(settings) as connection:
             for source in (FailedRows(connection, survey.table), SetAsideRows(connection, survey.table)):
@@ -101,18 +110,22 @@ async def _reset(settings: PgSettings, survey: _Survey, row_filter: RowFilter) -
                     async for number in resets:
                         reset = before + number
                         progress(reset)
-        return reset, stop.is_set()
+                locked += source.locked
+        return _Result(reset, locked, stop.is_set())
 
 
-def _report(count: FailedRowCount, reset: int, is_interrupted: bool, *, dry_run: bool, as_json: bool) -> None:
+def _report(count: FailedRowCount, result: _Result, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         kinds = {"found": count.rows, "given_up": count.permanently, "waiting": count.waiting}
-        print_json({"dry_run": dry_run, **kinds, "reset": reset, "interrupted": is_interrupted})
+        done = {"reset": result.reset, "locked": result.locked.total(), "interrupted": result.is_interrupted}
+        print_json({"dry_run": dry_run, **kinds, **done})
     elif dry_run:
         print_err(f"{_format_count(count)} would be set to pending")
     else:
-        end = "; interrupted, run it again to continue" if is_interrupted else ""
-        print_err(f"{reset:,} of {_format_count(count)} set to pending{end}")
+        end = "; interrupted, run it again to continue" if result.is_interrupted else ""
+        print_err(f"{result.reset:,} of {_format_count(count)} set to pending{end}")
+    for holder, rows in result.locked.most_common():
+        print_err(f"{pluralize(rows, 'row')} left out, locked by {holder}; run it again when it has ended")
 
 
 def _format_count(count: FailedRowCount) -> str:
