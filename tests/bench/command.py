@@ -16,6 +16,7 @@ import batch
 import inserts
 import messages
 import pictures
+import refused
 from asyncpg import PostgresError
 from nats.errors import Error as NatsError
 from results import Comparison, as_json, as_table
@@ -35,6 +36,7 @@ _BENCHMARKS: dict[str, Callable[[Bench], Awaitable[Sequence[Comparison]]]] = {
     "pictures": pictures.measure,
     "batch": batch.measure,
     "inserts": inserts.measure,
+    "refused": refused.measure,
 }
 
 

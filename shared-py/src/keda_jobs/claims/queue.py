@@ -31,8 +31,8 @@ from keda_jobs.runtime.cpu import WorkerDied
 _PARTS = 16
 
 # After a claim has failed because of a row, as many rows are claimed in parts, so many at a time: were each refused,
-# they would take some seconds.
-_CAREFUL_ROWS = 2000
+# they would take about a second.
+_CAREFUL_ROWS = 5000
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ class ClaimQueue:
         self._lease = timedelta(seconds=lease_s)
         self._policy = policy
         self._careful_rows = 0
+        self._refused_results = 0
         self.on_hold: Callable[[QueueHold], None] = lambda hold: None
         """Called when a write of a batch finds a hold of the queue."""
 
@@ -136,8 +137,11 @@ class ClaimQueue:
                 writer = write(connection, self._sql, self._policy, batch.batch_id)
                 await writer.settle(batch, completed, failures)
                 await self._count(connection, writer)
+                self._refused_results = writer.refused
                 return writer.settled
 
+        if self._refused_results:  # by the last call, so probably by this one too
+            return await settle(CarefulWriter)
         return await _in_parts_if_refused(settle)
 
     async def close(self, batch: Batch, error: str | None = None) -> int:

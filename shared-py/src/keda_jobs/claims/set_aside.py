@@ -6,25 +6,22 @@ next try.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
-from asyncpg import exceptions as pg
-
+from keda_jobs.claims.isolate import Refusal
 from keda_jobs.claims.outcomes import SKIPPED
 from keda_jobs.claims.rows import Failure
 from keda_jobs.claims.statements import CHECK_AT_ONCE, Statements
 from keda_jobs.domain.policy import Dead, RetryPolicy
 from keda_jobs.errors import JobError
-from keda_jobs.postgres import UNDECODABLE, Connection, StatementGivenUp, StatementRefused, translate
+from keda_jobs.postgres import Connection, StatementRefused
 
 HOLD_BACK_S = 60.0
 """Pause before the next try at a row that is not at fault itself, such as one that somebody has locked."""
 
-Refusal: TypeAlias = StatementRefused | StatementGivenUp
 log = logging.getLogger(__name__)
 
 
@@ -50,44 +47,6 @@ async def lock_rows(connection: Connection, sql: Statements, statement: str, *ar
     await connection.execute(CHECK_AT_ONCE)
     await connection.execute(sql.lock_table)
     return {row[0]: HeldRow(*row) for row in await connection.fetch(statement, *arguments)}
-
-
-async def isolate(
-    connection: Connection, keys: Collection[int], attempt: Callable[[list[int]], Awaitable[None]]
-) -> dict[int, Refusal]:
-    """Call `attempt` on all keys, and again on the halves of a part that it fails on. Return the single keys left."""
-    refused: dict[int, Refusal] = {}
-    parts = [list(keys)] if keys else []
-    while parts:
-        part = parts.pop()
-        try:
-            async with connection.transaction():  # a savepoint
-                await attempt(part)
-        except (pg.PostgresError, pg.InterfaceError, StatementRefused, *UNDECODABLE) as error:
-            refusal = error if isinstance(error, StatementRefused) else translate(error)
-            if not isinstance(refusal, StatementRefused | StatementGivenUp):
-                raise
-            if len(part) == 1:
-                refused[part[0]] = refusal
-            else:
-                half = len(part) // 2
-                parts += [part[half:], part[:half]]
-    return refused
-
-
-async def isolate_in_server(
-    connection: Connection, call: str, statement: str, keys: Sequence[int], *columns: Sequence[object]
-) -> tuple[int, dict[int, Refusal]]:
-    """Do as `isolate` does with a statement, in a tenth of the time. Return the number of rows written as well."""
-    written, refused = 0, dict[int, Refusal]()
-    for rows, key, fields in await connection.fetch(call, statement, keys, *columns):
-        written += rows
-        if key is not None:
-            refusal = translate(pg.PostgresError.new(json.loads(fields)))
-            if not isinstance(refusal, StatementRefused | StatementGivenUp):
-                raise refusal
-            refused[key] = refusal
-    return written, refused
 
 
 async def set_aside(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from keda_jobs.claims.isolate import isolating_block
 from keda_jobs.claims.table import ClaimTable, quote
 
 # Statistics of a status that changes by the thousand are always stale, and with yesterday's the planner chooses nested
@@ -32,6 +33,11 @@ ROWS_ARE_WRITTEN = "SET LOCAL lock_timeout = 0"
 """What the worker's transactions lock after the rows, no application locks."""
 CHECK_AT_ONCE = "SET CONSTRAINTS ALL IMMEDIATE"
 """Lets a deferred constraint refuse a row by the statement that writes it, not at the end of the transaction."""
+
+# For a block of `isolating_block`: its keys, its texts, and the row that it is about to write.
+_HAND_OVER = """
+SELECT set_config('keda_jobs.keys', $1::bigint[]::text, true), set_config('keda_jobs.texts', ({})::text, true)"""
+_TRIED = "setval('keda_jobs.batch_tried_row', {}) IS NOT NULL"
 
 SET_LOCAL = "SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS setting (name, value)"
 
@@ -164,15 +170,16 @@ SELECT {queue}_recount(ARRAY(
 UPDATE {name} AS row SET batch_status = 'completed', attempts = row.attempts + 1, error = NULL{values}
 FROM unnest($2::bigint[]{arrays}) AS done (key{columns})
 WHERE row.{key} = done.key AND row.{key} = ANY($2) AND {is_ours} AND {is_same}"""
-        texts = ", ".join(f"${number}::{types[column]}[]::text[]" for number, column in enumerate(table.writes, 3))
-        self.isolate_results = f"""
-SELECT rows, key, fields::text FROM keda_jobs.batch_isolate($1, $2, {f"ARRAY[{texts}]" if texts else "NULL"})"""
-        part_texts = "".join(f", ($2)[{number}:{number}]" for number in range(1, len(table.writes) + 1))
+        texts = ", ".join(f"${number}::{types[column]}[]::text[]" for number, column in enumerate(table.writes, 2))
+        self.hand_over_results = _HAND_OVER.format(f"ARRAY[{texts}]" if texts else "'{}'")
+        part_texts = "".join(f", part_texts[{number}:{number}]" for number in range(1, len(table.writes) + 1))
         part_values = "".join(f", {quote(column)} = done.{quote(column)}::{types[column]}" for column in table.writes)
+        # CASE has columns of both sides, so that it is the last condition. A row is written then.
         self._complete_part = f"""
 UPDATE {name} AS row SET batch_status = 'completed', attempts = row.attempts + 1, error = NULL{part_values}
-FROM unnest($1{part_texts}) AS done (key{columns})
-WHERE row.{key} = done.key AND row.{key} = ANY($1) AND row.batch_status = 'processing' AND row.batch_id = """
+FROM unnest(part{part_texts}) AS done (key{columns})
+WHERE row.{key} = done.key AND row.{key} = ANY(part) AND row.batch_status = 'processing'
+  AND {_TRIED.format(f"CASE row.{key} WHEN done.key THEN done.key END")} AND row.batch_id = """
         self.fail = f"""
 WITH failed AS (
   UPDATE {name} AS row SET
@@ -239,8 +246,10 @@ SELECT row.{key}, row.attempts, coalesce(held.tries, 0)
 FROM {name} AS row LEFT JOIN {queue} AS held ON held.batch_id = $1 AND held.tries > 0 AND held.lo = row.{key}
 WHERE row.{key} = ANY($2) AND row.batch_id = $1 AND row.batch_status = 'processing' AND {self._is_not_aside}
 {unlocked}"""
-        self.isolate = "SELECT rows, key, fields::text FROM keda_jobs.batch_isolate($1, $2, NULL)"
-        self._claim_part = f"UPDATE {name} SET batch_status = 'processing', batch_id = {{}} WHERE {key} = ANY($1)"
+        self.hand_over_keys = _HAND_OVER.format("'{}'")
+        self._claim_part = f"""
+UPDATE {name} AS row SET batch_status = 'processing', batch_id = {{}}
+WHERE row.{key} = ANY(part) AND {_TRIED.format(f"row.{key}")}"""
         self.read_claimed = f"""
 SELECT {self._read}, row.xmin::text FROM {name} AS row
 WHERE row.{key} = ANY($2) AND row.batch_id = $1 AND row.batch_status = 'processing'"""
@@ -269,11 +278,11 @@ WITH holders AS MATERIALIZED (
 SELECT row.{key}, coalesce(holder, 'another transaction')
 FROM {name} AS row LEFT JOIN holders ON transactionid = row.xmax WHERE row.{key} = ANY($1)"""
 
-    def claim_part(self, batch_id: int) -> str:
-        """Build the claim of the keys `$1`, for `isolate`."""
-        return self._claim_part.format(int(batch_id))
+    def claim_parts(self, batch_id: int) -> str:
+        """Build the block that claims the keys handed over."""
+        return isolating_block(self._claim_part.format(int(batch_id)))
 
-    def complete_part(self, batch_id: int, versions: Sequence[str]) -> str:
-        """Build the completion of the keys `$1` with the values `$2`, for `isolate_results`."""
+    def complete_parts(self, batch_id: int, versions: Sequence[str]) -> str:
+        """Build the block that writes the results handed over."""
         numbers = ", ".join(map(str, map(int, versions)))
-        return f"{self._complete_part}{int(batch_id)} AND row.xmin = ANY('{{{numbers}}}'::xid[])"
+        return isolating_block(f"{self._complete_part}{int(batch_id)} AND row.xmin = ANY('{{{numbers}}}'::xid[])")

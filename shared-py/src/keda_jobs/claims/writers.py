@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keda_jobs.claims.isolate import Refusal, isolate, isolate_in_server
 from keda_jobs.claims.outcomes import SKIPPED, ValuesRefused, write_failures, write_outcomes
 from keda_jobs.claims.rows import Batch, ClaimedRow, CompletedRow, Failure, SettledRows
-from keda_jobs.claims.set_aside import HeldRow, Refusal, find_holders, isolate, isolate_in_server, lock_rows, set_aside
+from keda_jobs.claims.set_aside import HeldRow, find_holders, lock_rows, set_aside
 from keda_jobs.claims.statements import Statements
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.postgres import Connection, StatementRefused
@@ -24,6 +25,8 @@ class Writer:
         """Rows whose outcome was written."""
         self.aside = 0
         """Number of claimed rows that were set aside."""
+        self.refused = 0
+        """Number of rows whose values were refused."""
         self._connection = connection
         self._sql = sql
         self._policy = policy
@@ -49,7 +52,7 @@ class Writer:
     async def give_back(self, *, is_suspect: bool, parts: int) -> int:
         """Give back the rows of the batch. Return the number, without rows that were set aside."""
         returned = await self._connection.fetchval(self._sql.give_back, self.batch_id, is_suspect, parts, None)
-        await self._set_aside_rest(self._sql.claimed_rows, {})
+        await self._set_aside(await self._read_rows(self._sql.claimed_rows), {})
         return int(returned)
 
     async def _fail_one(self, failure: Failure) -> None:
@@ -60,10 +63,12 @@ class Writer:
     async def _fail(self, failures: Sequence[Failure]) -> None:
         self.settled += await write_failures(self._connection, self._sql, self.batch_id, failures)
 
-    async def _set_aside_rest(self, statement: str, reasons: Mapping[int, Refusal | str]) -> None:
-        """Set aside the rows that are left. Those without a reason were skipped by a trigger."""
-        left = [HeldRow(*row) for row in await self._connection.fetch(statement, self.batch_id)]
-        await set_aside(self._connection, self._sql, left, reasons, self._policy)
+    async def _read_rows(self, statement: str) -> list[HeldRow]:
+        return [HeldRow(*row) for row in await self._connection.fetch(statement, self.batch_id)]
+
+    async def _set_aside(self, rows: Sequence[HeldRow], reasons: Mapping[int, Refusal | str]) -> None:
+        """Set rows aside. Those without a reason were skipped by a trigger."""
+        await set_aside(self._connection, self._sql, rows, reasons, self._policy)
 
 
 class CarefulWriter(Writer):
@@ -74,8 +79,8 @@ class CarefulWriter(Writer):
         connection, sql = self._connection, self._sql
         rows: list[tuple[Any, ...]] = []
         unlocked = await lock_rows(connection, sql, sql.lock_waiting, self.batch_id)
-        claim = sql.claim_part(self.batch_id)
-        _, refused = await isolate_in_server(connection, sql.isolate, claim, list(unlocked))
+        claim = sql.claim_parts(self.batch_id)
+        _, refused = await isolate_in_server(connection, sql.hand_over_keys, claim, sorted(unlocked))
 
         async def read(keys: list[int]) -> None:
             rows.extend(map(tuple, await connection.fetch(sql.read_claimed, self.batch_id, keys)))
@@ -102,6 +107,7 @@ class CarefulWriter(Writer):
         unlocked = await lock_rows(connection, sql, sql.lock_results, self.batch_id, [*results, *failing])
 
         refused = await self._complete(batch, {key: row for key, row in results.items() if key in unlocked})
+        self.refused = len(refused)
         for key, refusal in refused.items():
             decision = self._policy.after_failure(ValuesRefused(refusal.reason), unlocked[key].attempts + 1)
             failing[key] = Failure.of(results[key].row, decision)
@@ -115,12 +121,12 @@ class CarefulWriter(Writer):
     async def _complete(self, batch: Batch, results: Mapping[int, CompletedRow]) -> dict[int, Refusal]:
         """Write results, and return the refusals of single rows."""
         connection, sql = self._connection, self._sql
+        block = sql.complete_parts(self.batch_id, batch.versions)
         refused: dict[int, Refusal] = {}
 
         async def complete_most(keys: list[int]) -> None:
             columns = [list(column) for column in zip(*(results[key].values for key in keys), strict=True)]
-            statement = sql.complete_part(self.batch_id, batch.versions)
-            written, single = await isolate_in_server(connection, sql.isolate_results, statement, keys, *columns)
+            written, single = await isolate_in_server(connection, sql.hand_over_results, block, keys, *columns)
             self.settled += SettledRows(completed=written)
             refused.update(single)
 
@@ -128,13 +134,15 @@ class CarefulWriter(Writer):
             self.settled += await write_outcomes(connection, sql, batch, [results[key] for key in keys], ())
 
         # A value that is none of the column's type does not reach the server, or fails with all others.
-        refused.update(await isolate(connection, results, complete_most))
+        refused.update(await isolate(connection, sorted(results), complete_most))
+        if self.settled.completed + len(refused) == len(results):
+            return refused
         return refused | await isolate(connection, results.keys() - refused.keys(), complete)
 
     async def fail(self, row: HeldRow, failure: Failure) -> None:
         """Write the failure of one row, or set it aside."""
         refused = await isolate(self._connection, [row.key], lambda _: self._fail_one(failure))
-        await set_aside(self._connection, self._sql, [row] if refused else [], refused, self._policy)
+        await self._set_aside([row] if refused else [], refused)
 
     async def give_back(self, *, is_suspect: bool, parts: int) -> int:
         """Give back the rows of the batch. Return the number, without rows that were set aside."""
@@ -151,13 +159,13 @@ class CarefulWriter(Writer):
         return returned
 
     async def _set_aside_claimed(self, unlocked: Mapping[int, HeldRow], refused: Mapping[int, Refusal]) -> None:
-        await set_aside(self._connection, self._sql, [unlocked[key] for key in refused], refused, self._policy)
+        await self._set_aside([unlocked[key] for key in refused], refused)
         self.aside += len(refused)
 
     async def _set_aside_locked(
         self, statement: str, unlocked: Mapping[int, HeldRow], refused: Mapping[int, Refusal]
     ) -> None:
         """Set aside the rows that are left: refused, skipped by a trigger, or locked by somebody else."""
-        left = [row[0] for row in await self._connection.fetch(statement, self.batch_id)]
-        holders = await find_holders(self._connection, self._sql, [key for key in left if key not in unlocked])
-        await self._set_aside_rest(statement, {**holders, **refused})
+        left = await self._read_rows(statement)
+        holders = await find_holders(self._connection, self._sql, [row.key for row in left if row.key not in unlocked])
+        await self._set_aside(left, {**holders, **refused})

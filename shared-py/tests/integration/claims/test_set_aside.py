@@ -14,7 +14,6 @@ import pytest
 
 from keda_jobs.claims import SettledRows, schema
 from keda_jobs.claims.check import QueueCheck
-from keda_jobs.claims.set_aside import isolate, isolate_in_server
 from keda_jobs.errors import DatabaseUnavailable
 from stack import PostgresServer, until
 
@@ -296,24 +295,3 @@ async def test_a_row_that_cannot_be_written_any_more_is_set_aside(
     assert await own_users.statuses() == {"completed": len(batch.rows)}
     assert all(batch.adds_up for batch in await own_users.batches())
     assert await own_users.ranges() == []
-
-
-async def test_one_bad_row_of_thousands_costs_a_few_parts(users: QueueHarness) -> None:
-    keys, parts = list(range(1, 4097)), list[int]()
-    divide = "SELECT 1 / (1 - count(*)) FROM unnest($1::bigint[]) AS key WHERE key = 777"
-
-    async def attempt(part: list[int]) -> None:
-        parts.append(len(part))
-        await users.owner.execute(divide, part)
-
-    async with users.owner.transaction():
-        refused = await isolate(users.owner, keys, attempt)
-        call = "SELECT rows, key, fields::text FROM keda_jobs.batch_isolate($1, $2, NULL)"
-        _, refused_in_server = await isolate_in_server(users.owner, call, divide, keys)
-        succeeded = await users.owner.fetchval(f"SELECT count(*) FROM ({call}) AS part WHERE key IS NULL", divide, keys)
-    for found in (refused, refused_in_server):
-        assert [(key, str(refusal)) for key, refusal in found.items()] == [
-            (777, "PostgreSQL refused a row: DivisionByZeroError (22012)")
-        ]
-    assert len(parts) == 2 * 12 + 1
-    assert succeeded == 12

@@ -20,8 +20,9 @@ GRANT SELECT, UPDATE ON keda_jobs.{queue}_queue_due, keda_jobs.{queue}_queue_exp
 GRANT SELECT, INSERT ON keda_jobs.{queue}_queue_checks TO {worker};
 GRANT SELECT ON keda_jobs.batch_queues, keda_jobs.{queue}_claimable TO {worker};
 GRANT SELECT ON keda_jobs.{queue}_queue_spans, keda_jobs.{queue}_queue_on_hold TO {worker};
+GRANT USAGE, UPDATE ON SEQUENCE keda_jobs.batch_tried_row TO {worker};
 GRANT EXECUTE ON FUNCTION
-  keda_jobs.batch_pack, keda_jobs.batch_isolate, keda_jobs.{queue}_queue_recount, keda_jobs.{queue}_queue_find,
+  keda_jobs.batch_pack, keda_jobs.{queue}_queue_recount, keda_jobs.{queue}_queue_find,
   keda_jobs.{queue}_queue_leave, keda_jobs.{queue}_queue_merge, keda_jobs.{queue}_sum_up_old_batches,
   keda_jobs.{queue}_queue_hold
   TO {worker};
