@@ -26,10 +26,6 @@ from keda_jobs.errors import JobError
 from keda_jobs.postgres import Connection, Pool, StatementGivenUp, StatementRefused, storable, transaction
 from keda_jobs.runtime.cpu import WorkerDied
 
-# A dead worker's batch comes back in this many parts, each claimed alone: a row that kills its worker is isolated after
-# log16(CLAIM_SIZE) more deaths, and its neighbours complete meanwhile.
-_PARTS = 16
-
 # After a claim has failed because of a row, as many rows are claimed in parts, so many at a time: were each refused,
 # they would take about a second.
 _CAREFUL_ROWS = 5000
@@ -167,8 +163,8 @@ class ClaimQueue:
     async def recover(self) -> int | None:
         """Take one batch with an expired lease and free its rows. Return their number, None if there is no such batch.
 
-        The rows come back in parts that are claimed alone. Such a part of a single row counts as a failure of that row,
-        so even a row that kills its worker is tried only up to the limit.
+        The rows come back to be claimed alone. When another worker dies over them, they come back in parts. The death
+        over a single row counts as its failure, so even a row that kills its worker is tried only up to the limit.
         """
 
         async def recover(write: type[Writer]) -> int | None:
@@ -245,7 +241,7 @@ class ClaimQueue:
 
     async def _close(self, connection: Connection, writer: Writer, status: str, error: str | None) -> int:
         is_abandoned = status == "abandoned"
-        returned = await writer.give_back(is_suspect=is_abandoned, parts=_PARTS if is_abandoned else 1)
+        returned = await writer.give_back(is_suspect=is_abandoned)
         counts = writer.settled.failed, writer.settled.failed_permanently
         await connection.execute(ROWS_ARE_WRITTEN)
         await connection.execute(self._sql.release, writer.batch_id)

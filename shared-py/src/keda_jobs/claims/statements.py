@@ -15,6 +15,10 @@ SEE_ALL_ROWS = {"row_security": "off"}
 """Setting that makes a statement fail where a policy hides rows from it: they would be taken for deleted."""
 BY_INDEX = {**_PLAN, **SEE_ALL_ROWS}
 """Settings that every statement on rows needs."""
+# Rows over which a second worker died come back in this many parts, each claimed alone: a row that kills its worker is
+# isolated after log16(CLAIM_SIZE) more deaths, and its neighbours complete meanwhile. The first death makes no parts.
+# Most workers die of something else, such as their node, and a part costs a claim.
+_PARTS = 16
 # Tells the table's triggers that the ranges are maintained here. They do it for everyone else's changes.
 _MAINTAINS_RANGES = {"keda_jobs.claims": "on"}
 BY_RANGE = {**BY_INDEX, **_MAINTAINS_RANGES, "enable_hashjoin": "off"}
@@ -212,7 +216,7 @@ WITH returned AS (
   FROM {table.spans} AS held
   WHERE held.batch_id = $1 AND row.{key} BETWEEN held.lo AND held.hi
     AND row.batch_id = $1 AND row.batch_status = 'processing'
-    AND ($4::bigint[] IS NULL OR row.{key} = ANY($4)) AND {self._is_not_aside}
+    AND ($3::bigint[] IS NULL OR row.{key} = ANY($3)) AND {self._is_not_aside}
   RETURNING row.{key}::bigint AS key, row.next_attempt_at
 ), all_returned AS (
   SELECT array_agg(key) AS keys, array_agg(next_attempt_at) AS times, count(*) AS number FROM returned
@@ -221,7 +225,9 @@ WITH returned AS (
   SELECT range.lo, range.hi, range.claimable, range.next_attempt_at, $1, $2 OR ({self._is_suspect}), range.latest,
     range.keys, range.times
   FROM all_returned AS again,
-    keda_jobs.batch_pack(again.keys, again.times, most => greatest(1, ceil(number / $3::float8))::integer) AS range
+    keda_jobs.batch_pack(again.keys, again.times, most => greatest(1, ceil(
+      number / CASE WHEN $2 AND ({self._is_suspect}) THEN {_PARTS} ELSE 1.0 END
+    ))::integer) AS range
 )
 SELECT number FROM all_returned"""
         self.take_expired_batch = f"""

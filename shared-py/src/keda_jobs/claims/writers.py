@@ -49,9 +49,9 @@ class Writer:
         """Write the failure of one row."""
         await self._fail_one(failure)
 
-    async def give_back(self, *, is_suspect: bool, parts: int) -> int:
+    async def give_back(self, *, is_suspect: bool) -> int:
         """Give back the rows of the batch. Return the number, without rows that were set aside."""
-        returned = await self._connection.fetchval(self._sql.give_back, self.batch_id, is_suspect, parts, None)
+        returned = await self._connection.fetchval(self._sql.give_back, self.batch_id, is_suspect, None)
         await self._set_aside(await self._read_rows(self._sql.claimed_rows), {})
         return int(returned)
 
@@ -144,7 +144,7 @@ class CarefulWriter(Writer):
         refused = await isolate(self._connection, [row.key], lambda _: self._fail_one(failure))
         await self._set_aside([row] if refused else [], refused)
 
-    async def give_back(self, *, is_suspect: bool, parts: int) -> int:
+    async def give_back(self, *, is_suspect: bool) -> int:
         """Give back the rows of the batch. Return the number, without rows that were set aside."""
         connection, sql = self._connection, self._sql
         unlocked = await lock_rows(connection, sql, sql.lock_claimed, self.batch_id)
@@ -152,7 +152,7 @@ class CarefulWriter(Writer):
 
         async def give_back(keys: list[int]) -> None:
             nonlocal returned
-            returned += await connection.fetchval(sql.give_back, self.batch_id, is_suspect, parts, keys)
+            returned += await connection.fetchval(sql.give_back, self.batch_id, is_suspect, keys)
 
         refused = await isolate(connection, unlocked, give_back)
         await self._set_aside_locked(sql.claimed_rows, unlocked, refused)

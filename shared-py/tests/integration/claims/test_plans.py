@@ -79,7 +79,7 @@ async def check_plans(filled: QueueHarness, how: str) -> None:
     for statement, values in (
         (sql.claim, "(1)"),
         (sql.waiting_rows, "(1)"),
-        (sql.give_back, "(1, false, 1, NULL)"),
+        (sql.give_back, "(1, true, NULL)"),
         (sql.claimed_rows, "(1)"),
     ):
         found = await plan(filled, how, BY_RANGE, statement, values)

@@ -117,11 +117,30 @@ async def test_a_batch_whose_last_rows_were_deleted_is_closed_by_recovery(queue:
     assert await queue.batches() == [BatchRow("abandoned", 3, 1, 0, 0, 2, "the lease of pod-1 expired")]
 
 
-async def test_a_dead_workers_rows_come_back_in_sixteen_parts_each_claimed_alone(queue: QueueHarness) -> None:
-    worker, _ = await claim_new(queue, 160)
+async def die_over_them_again(queue: QueueHarness, worker: ClaimQueue) -> None:
+    """Let the rows of a dead worker be the death of another one."""
+    await queue.expire_leases()
+    await worker.recover()
+    assert await worker.claim(1000) is not None
+    await queue.expire_leases()
+    await worker.recover()
+
+
+async def test_a_dead_workers_rows_are_claimed_alone_and_at_once(queue: QueueHarness) -> None:
+    worker, batch = await claim_new(queue, 160)
     await queue.insert(range(1001, 1011))
     await queue.expire_leases()
     assert await worker.recover() == 160
+    claims = []
+    while (claimed := await worker.claim(1000)) is not None:
+        claims.append(batch_keys(claimed))
+    assert sorted(claims) == [batch_keys(batch), list(range(1001, 1011))]
+
+
+async def test_rows_over_which_two_workers_died_come_back_in_sixteen_parts(queue: QueueHarness) -> None:
+    worker, _ = await claim_new(queue, 160)
+    await die_over_them_again(queue, worker)
+    await queue.insert(range(1001, 1011))
     claims = []
     while (batch := await worker.claim(1000)) is not None:
         claims.append(batch_keys(batch))
@@ -131,8 +150,7 @@ async def test_a_dead_workers_rows_come_back_in_sixteen_parts_each_claimed_alone
 
 async def test_a_part_that_is_given_back_or_fails_stays_a_part(queue: QueueHarness) -> None:
     worker, _ = await claim_new(queue, 32)
-    await queue.expire_leases()
-    await worker.recover()
+    await die_over_them_again(queue, worker)
     part = await worker.claim(1000)
     assert part is not None
     await worker.settle(part, [], failures(part, 60, batch_keys(part)[:1]))
@@ -167,7 +185,7 @@ async def test_a_row_that_kills_every_worker_is_isolated_and_fails_permanently_a
     await queue.insert(range(1, 1001))
     worker = await queue.worker(max_attempts=3)
     deaths = await die_over_what_is_claimed(queue, worker, deadly=500)
-    assert deaths == 3 + 3  # 1000 → 63 → 4 → alone, three times
+    assert deaths == 4 + 3  # 1000 → 1000 → 63 → 4 → alone, three times
     assert await queue.statuses() == {"completed": 999, "failed": 1}
     [deadly] = await queue.rows("attempts, error, next_attempt_at = 'infinity'", f"{queue.table.key} = 500")
     assert deadly[0] == 3
