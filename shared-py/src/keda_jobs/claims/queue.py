@@ -251,17 +251,23 @@ class ClaimQueue:
     @asynccontextmanager
     async def _transaction(self, settings: Mapping[str, str]) -> AsyncIterator[Connection]:
         async with transaction(self._pool) as connection:
-            await connection.execute(SET_LOCAL, list(settings), list(settings.values()))
+            await self._set(connection, settings)
             yield connection
+
+    @staticmethod
+    async def _set(connection: Connection, settings: Mapping[str, str]) -> None:
+        await connection.execute(SET_LOCAL, list(settings), list(settings.values()))
 
     @asynccontextmanager
     async def _fenced(self, batch: Batch, settings: Mapping[str, str]) -> AsyncIterator[tuple[Connection, bool]]:
         """Hold off other workers during a transaction. Yield whether the batch is closed. Raises `LeaseLost`."""
-        async with self._transaction(settings) as connection:
+        async with transaction(self._pool) as connection:
+            # Before the settings, which limit how long a lock is waited for: no application locks a batch.
             found = await connection.fetchrow(self._sql.fence, batch.batch_id)
             is_closed = found is not None and found["status"] in ("completed", "failed")
             if not is_closed and (found is None or not found["is_ours"]):
                 raise LeaseLost(f"batch {batch.batch_id}: the lease of {self._lease.total_seconds():g} s expired")
             if found is not None and found["held_s"] is not None:
                 self.on_hold(QueueHold(found["held_s"], found["hold_reason"]))
+            await self._set(connection, settings)
             yield connection, is_closed

@@ -11,6 +11,7 @@ import pytest
 
 from keda_jobs.claims import Batch, ClaimQueue, Failure, LeaseLost, SettledRows
 from keda_jobs.claims.rows import ClaimedRow, CompletedRow
+from stack import until
 
 from .harness import QueueHarness, batch_keys, failures
 
@@ -252,7 +253,11 @@ async def test_a_batch_is_not_recovered_during_a_write_even_when_its_lease_expir
     assert await worker.close(batch) == 0
 
 
-@pytest.mark.usefixtures("patient")
+_LONG_BLOCKED = """
+SELECT count(*) = 2 FROM pg_stat_activity
+WHERE wait_event_type = 'Lock' AND datname = current_database() AND clock_timestamp() - query_start > '400 ms'"""
+
+
 async def test_a_write_waits_for_a_recovery_and_then_writes_nothing(queue: QueueHarness) -> None:
     worker, batch = await claim_new(queue)
     taking = await queue.connect()
@@ -260,13 +265,15 @@ async def test_a_write_waits_for_a_recovery_and_then_writes_nothing(queue: Queue
         await taking.execute("SELECT FROM keda_jobs.batch_jobs FOR UPDATE")
         writing = asyncio.create_task(worker.settle(batch, queue.results(batch.rows), []))
         beating = asyncio.create_task(worker.renew(batch))
-        await queue.until_blocked(2)
+        # Longer than either waits for a row.
+        await until(lambda: queue.owner.fetchval(_LONG_BLOCKED))
         await taking.execute("UPDATE keda_jobs.batch_jobs SET status = 'abandoned'")
     results = await asyncio.gather(writing, beating, return_exceptions=True)
     assert [type(result) for result in results] == [LeaseLost, LeaseLost]
     assert await queue.statuses() == {"processing": 10}
 
 
+@pytest.mark.usefixtures("patient")
 async def test_concurrent_settling_renewing_closing_and_recovering_never_deadlock(users: QueueHarness) -> None:
     await users.insert(range(1, 401))
     worker = await users.worker(connections=6)
