@@ -15,7 +15,7 @@ import pytest
 
 from exporter.queues import read_queues
 from keda_jobs.settings import PgSettings
-from stack import JobProcess, PostgresServer
+from stack import JobProcess, PostgresServer, until
 
 from .pgbouncer import PgBouncer
 
@@ -68,6 +68,8 @@ async def test_everything_works_through_pgbouncer(
         await asyncio.to_thread(worker.launch)
     rows = _ROWS
     exporter = PgSettings.model_validate({"pg_dsn": pgbouncer.dsn(database, "keda_jobs_exporter")})
+    await until(lambda: direct.fetchval("SELECT EXISTS (SELECT FROM batch_jobs)"))
+    await asyncio.to_thread(pgbouncer.restart)
     while any(worker.alive for worker in workers):
         await direct.execute(_INSERT)
         rows += 20

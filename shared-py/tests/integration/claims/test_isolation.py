@@ -1,4 +1,4 @@
-"""Other isolation levels as the default of the database, for applications, workers and commands."""
+"""Databases with other defaults than PostgreSQL has, above all the isolation level."""
 
 from __future__ import annotations
 
@@ -22,11 +22,27 @@ from .harness import Owner, QueueHarness, failures
 _ROWS = 600
 
 
-@pytest.fixture(params=["repeatable read", "serializable"])
+# What else a database may have as the default of its sessions, and what no statement may depend on.
+_ODD = {
+    "standard_conforming_strings": "off", "DateStyle": "SQL, DMY", "TimeZone": "Asia/Kathmandu", "array_nulls": "off",
+    "transform_null_equals": "on", "bytea_output": "escape", "extra_float_digits": "-15", "row_security": "off",
+    "plan_cache_mode": "force_generic_plan", "enable_indexscan": "off", "enable_hashjoin": "off", "jit_above_cost": "0",
+    "cursor_tuple_fraction": "1", "client_min_messages": "error", "session_replication_role": "replica",
+    "default_transaction_isolation": "serializable", "default_transaction_deferrable": "on",
+}  # fmt: skip
+_DEFAULTS = {
+    "repeatable read": {"default_transaction_isolation": "repeatable read"},
+    "serializable": {"default_transaction_isolation": "serializable"},
+    "odd settings": _ODD,
+}
+
+
+@pytest.fixture(params=_DEFAULTS)
 async def strict_users(request: pytest.FixtureRequest, own_users: QueueHarness) -> QueueHarness:
-    """Yield a queue in a database with another isolation level."""
+    """Return a queue in a database whose sessions have other defaults."""
     database = await own_users.owner.fetchval("SELECT current_database()")
-    await own_users.owner.execute(f"ALTER DATABASE {database} SET default_transaction_isolation = '{request.param}'")
+    for name, value in _DEFAULTS[request.param].items():
+        await own_users.owner.execute(f"ALTER DATABASE {database} SET {name} = '{value}'")
     return own_users
 
 
