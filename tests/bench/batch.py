@@ -35,7 +35,8 @@ _GENERATE_NOTE = (
 )
 _IMPORT_NOTE = (
     "{rows:,} rows in {files} files into the same empty table. The seed tool ends with the key's index, the "
-    r"queue's ranges and ANALYZE. \copy loads one file after the other, with index and trigger, without ANALYZE."
+    r"queue's ranges and ANALYZE. \copy loads one file after the other, with index and trigger, without ANALYZE. "
+    "Both take about 1.4 CPU seconds of the server for a million rows, so on two cores the ratio stays below 2."
 )
 
 

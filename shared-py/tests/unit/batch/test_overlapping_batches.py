@@ -184,6 +184,20 @@ def test_slow_rows_hold_up_no_slot_but_their_own(
     assert share > 0.8, f"{share:.0%} of the slots are used, with up to {queue.most_open} batches in hand"
 
 
+def test_results_of_a_handler_that_never_waits_are_written_in_few_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Queue(40_000, lease_s=60)
+
+    async def handle(_row: Number, _job: BatchContext) -> None: ...
+
+    async def work() -> None:
+        await worker_of(handle, queue).run()
+
+    simulate(work, monkeypatch)
+    assert sorted(queue.done) == list(range(40_000))
+    # Each costs as much as 300 rows do.
+    assert len(queue.sizes) <= 12
+
+
 @pytest.mark.parametrize("is_silent", [False, True], ids=["refuses", "is silent"])
 def test_an_outage_beyond_the_lease_repeats_only_rows_that_were_not_written_when_it_began(
     monkeypatch: pytest.MonkeyPatch, is_silent: bool
