@@ -62,7 +62,7 @@ class Parcels:
     async def only(self, kind: str) -> dict[str, Any]:
         """Read the only parcel of a kind. `wait_s` is the time until its retry, by the server's clock."""
         return await self.one(
-            "SELECT *, extract(epoch FROM next_attempt_at - now())::float8 AS wait_s,"
+            "SELECT *, (extract(epoch FROM next_attempt_at) - extract(epoch FROM now()))::float8 AS wait_s,"
             " next_attempt_at = 'infinity' AS is_final FROM parcels WHERE kind = $1",
             kind,
         )
