@@ -9,7 +9,7 @@ statement has written them all, such as a foreign key, and for what fails before
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection
 from typing import TypeAlias
 
 from asyncpg import exceptions as pg
@@ -114,17 +114,11 @@ def isolating_block(statement: str) -> str:
     return "DO '" + _BLOCK.format(statement=statement).replace("'", "''") + "'"
 
 
-async def isolate_in_server(
-    connection: Connection, hand_over: str, block: str, keys: Sequence[int], *columns: Sequence[object]
-) -> tuple[int, dict[int, Refusal]]:
-    """Run the block on the keys and the columns, which `hand_over` sets. Return the number of rows written as well."""
-    await connection.execute(hand_over, keys, *columns)
+async def isolate_in_server(connection: Connection, block: str) -> tuple[int, dict[int, Refusal]]:
+    """Run the block on what was handed over. Return the number of rows written, and the refusals of the others."""
     await connection.execute(block)
     written, found = json.loads(await connection.fetchval(_OUTCOME))
-    refused: dict[int, Refusal] = {}
-    for key, fields in found:
-        refused[key] = _refusal(pg.PostgresError.new(fields))
-    return written, refused
+    return written, {key: _refusal(pg.PostgresError.new(fields)) for key, fields in found}
 
 
 async def isolate(

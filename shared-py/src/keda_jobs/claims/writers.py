@@ -79,8 +79,8 @@ class CarefulWriter(Writer):
         connection, sql = self._connection, self._sql
         rows: list[tuple[Any, ...]] = []
         unlocked = await lock_rows(connection, sql, sql.lock_waiting, self.batch_id)
-        claim = sql.claim_parts(self.batch_id)
-        _, refused = await isolate_in_server(connection, sql.hand_over_keys, claim, sorted(unlocked))
+        await connection.execute(sql.hand_over_keys, sorted(unlocked))
+        _, refused = await isolate_in_server(connection, sql.claim_parts(self.batch_id))
 
         async def read(keys: list[int]) -> None:
             rows.extend(map(tuple, await connection.fetch(sql.read_claimed, self.batch_id, keys)))
@@ -121,20 +121,25 @@ class CarefulWriter(Writer):
     async def _complete(self, batch: Batch, results: Mapping[int, CompletedRow]) -> dict[int, Refusal]:
         """Write results, and return the refusals of single rows."""
         connection, sql = self._connection, self._sql
-        block = sql.complete_parts(self.batch_id, batch.versions)
-        refused: dict[int, Refusal] = {}
 
-        async def complete_most(keys: list[int]) -> None:
+        async def hand_over(keys: list[int]) -> None:
             columns = [list(column) for column in zip(*(results[key].values for key in keys), strict=True)]
-            written, single = await isolate_in_server(connection, sql.hand_over_results, block, keys, *columns)
-            self.settled += SettledRows(completed=written)
-            refused.update(single)
+            await connection.execute(sql.hand_over_results, keys, *columns)
 
         async def complete(keys: list[int]) -> None:
             self.settled += await write_outcomes(connection, sql, batch, [results[key] for key in keys], ())
 
-        # A value that is none of the column's type does not reach the server, or fails with all others.
-        refused.update(await isolate(connection, sorted(results), complete_most))
+        def types(key: int) -> list[str]:
+            return [type(value).__name__ for value in results[key].values]
+
+        # A value that is none of the column's type does not reach the server, or fails with all others. Values of one
+        # wrong type are next to each other, so they are found in a few parts.
+        refused = await isolate(connection, sorted(sorted(results), key=types), hand_over)
+        if keys := sorted(results.keys() - refused.keys()):
+            await hand_over(keys)
+            written, single = await isolate_in_server(connection, sql.complete_parts(self.batch_id, batch.versions))
+            self.settled += SettledRows(completed=written)
+            refused |= single
         if self.settled.completed + len(refused) == len(results):
             return refused
         return refused | await isolate(connection, results.keys() - refused.keys(), complete)

@@ -57,7 +57,8 @@ async def test_a_refused_row_costs_a_few_statements(
     keys = range(1, _ROWS + 1)
     numbers = [number if key in bad else str(key) for key in keys]
     async with users.owner.transaction():
-        written, refused = await isolate_in_server(users.owner, _HAND_OVER, _BLOCK, keys, numbers)
+        await users.owner.execute(_HAND_OVER, keys, numbers)
+        written, refused = await isolate_in_server(users.owner, _BLOCK)
     assert {str(refusal).split(": ")[1].split(",")[0] for refusal in refused.values()} == ({error} if bad else set())
     assert sorted(refused) == list(bad)
     assert written == _ROWS - len(bad)
