@@ -117,7 +117,7 @@ def test_a_dry_run_shows_some_and_changes_nothing(batch_cli: Cli, batch_table: B
     assert "Bad: email: missing" in done.stdout
     assert done.stderr == "5 rows (3 failed permanently, 2 waiting for a retry) would be set to pending\n"
     assert as_json.json == {
-        "dry_run": True, "found": 5, "given_up": 3, "waiting": 2, "reset": 0, "interrupted": False,
+        "dry_run": True, "found": 5, "given_up": 3, "waiting": 2, "reset": 0, "locked": 0, "interrupted": False,
     }  # fmt: skip
     assert batch_table.statuses() == before
 
