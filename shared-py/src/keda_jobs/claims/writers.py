@@ -132,11 +132,15 @@ class CarefulWriter(Writer):
         def types(key: int) -> list[str]:
             return [type(value).__name__ for value in results[key].values]
 
+        keys, refused = sorted(results), dict[int, Refusal]()
         # A value that is none of the column's type does not reach the server, or fails with all others. Values of one
-        # wrong type are next to each other, so they are found in a few parts.
-        refused = await isolate(connection, sorted(sorted(results), key=types), hand_over)
-        if keys := sorted(results.keys() - refused.keys()):
-            await hand_over(keys)
+        # wrong type are found in a few parts, when they are next to each other.
+        if await isolate(connection, keys[:1], lambda _: hand_over(keys)):
+            refused = await isolate(connection, sorted(keys, key=types), hand_over)
+            keys = [key for key in keys if key not in refused]
+            if keys:
+                await hand_over(keys)
+        if keys:
             written, single = await isolate_in_server(connection, sql.complete_parts(self.batch_id, batch.versions))
             self.settled += SettledRows(completed=written)
             refused |= single
