@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Make a kind cluster on this machine with everything in it: images, platform, test servers, all jobs. A second run
 # builds and loads what changed. `make cluster` runs this. `kind delete cluster --name keda-jobs` removes the cluster.
+# Your kubeconfig and its current context stay as they are: the cluster's own is .build/kubeconfig.
 # Usage: k8s/setup-scripts/kind-cluster.sh
 # Environment: KIND_CLUSTER (default keda-jobs), ENV_FILE and KEDA_MANIFEST as for setup-all.sh.
 # shellcheck disable=SC2154  # root and name come from progress.sh
@@ -12,6 +13,7 @@ source "$here/progress.sh"
 readonly KIND_FLOOR=0.20
 readonly POLICY_FLOOR=0.24 # since then its network enforces NetworkPolicies
 cluster=${KIND_CLUSTER:-keda-jobs}
+export KUBECONFIG=$root/.build/kubeconfig
 case ${1:-} in
   -h | --help)
     usage
@@ -37,10 +39,11 @@ check() {
 }
 
 make_cluster() {
+  mkdir -p "$(dirname "$KUBECONFIG")"
   if ! kind get clusters 2>/dev/null | grep -qx "$cluster"; then
     kind create cluster --name "$cluster" --wait 180s || fail "kind could not make a cluster, see above"
   fi
-  kubectl config use-context "kind-$cluster"
+  kind export kubeconfig --name "$cluster" || fail "kind could not write $KUBECONFIG, see above"
 }
 
 load_images() {
@@ -75,12 +78,13 @@ deploy_jobs() {
 check
 make_cluster
 load_images
-"$root/k8s/setup-scripts/setup-all.sh" --overlay test
+"$root/k8s/setup-scripts/setup-all.sh" --overlay test --yes
 allow_pictures
 deploy_jobs
 make -C "$root/k8s" --no-print-directory status
 cat <<'END'
 
-Try it: k8s/connect.sh keda-jobs pub image-download '{"url": "http://pictures.keda-jobs-test.svc/picture/1.png"}'
+Try it: export KUBECONFIG=$PWD/.build/kubeconfig      (in this folder)
+        k8s/connect.sh keda-jobs pub image-download '{"url": "http://pictures.keda-jobs-test.svc/picture/1.png"}'
         make -C k8s logs JOB=image-download
 END
