@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -18,7 +19,7 @@ import pytest
 from nats.aio.client import Client
 
 from nats_users import users, wanted
-from stack import NatsServer, until
+from stack import NatsServer, free_port, until
 from stack.jobs import ROOT
 from stack.ports import HOST
 from stack.servers import binary
@@ -37,17 +38,18 @@ def config_map(folder: Path) -> dict[str, str]:
     return data
 
 
-def users_config() -> str:
-    """Make the configuration of the users, with new passwords."""
+def logins_config() -> dict[str, str]:
+    """Make the files of the users and of the routes, with new passwords."""
     [secret] = [secret for secret in wanted(users(), {}) if secret["metadata"]["name"] == "nats-auth"]
-    return base64.b64decode(secret["data"]["auth.conf"]).decode()
+    return {name: base64.b64decode(text).decode() for name, text in secret["data"].items()}
 
 
-def mounted(folder: Path, config: Mapping[str, str], auth: str) -> Path:
+def mounted(folder: Path, config: Mapping[str, str], logins: Mapping[str, str]) -> Path:
     """Write the files that a pod has in `/etc/nats`, and return the main one."""
-    for name, text in {**{f"config/{name}": text for name, text in config.items()}, "auth/auth.conf": auth}.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
+    for place, files in {"config": config, "auth": logins}.items():
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / place / name).write_text(text)
     return folder / "config/nats.conf"
 
 
@@ -70,17 +72,23 @@ class Configured(NatsServer):
 
 
 @pytest.fixture
-def auth() -> str:
-    """Return the configuration of the users."""
-    return users_config()
+def logins() -> dict[str, str]:
+    """Return the files of the users and of the routes."""
+    return logins_config()
 
 
 @pytest.fixture
-def config(tmp_path: Path, auth: str) -> Path:
+def auth(logins: dict[str, str]) -> str:
+    """Return the configuration of the users."""
+    return logins["auth.conf"]
+
+
+@pytest.fixture
+def config(tmp_path: Path, logins: dict[str, str]) -> Path:
     """Write the configuration of a single server, with its store in a folder of the test."""
     store = f"store_dir: {tmp_path}/store"
     texts = {name: text.replace("store_dir: /data", store) for name, text in config_map(SINGLE).items()}
-    return mounted(tmp_path / "etc", texts, auth)
+    return mounted(tmp_path / "etc", texts, logins)
 
 
 @pytest.fixture
@@ -109,7 +117,7 @@ async def admin(server: NatsServer, auth: str) -> AsyncIterator[Client]:
 
 @pytest.mark.parametrize("folder", [SINGLE, CLUSTER], ids=["single", "cluster"])
 def test_the_server_accepts_the_configuration(tmp_path: Path, folder: Path) -> None:
-    config = mounted(tmp_path, config_map(folder), users_config())
+    config = mounted(tmp_path, config_map(folder), logins_config())
     command = [binary("nats-server"), "--config", str(config), "-t"]
     tried = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=30, check=False)
     assert tried.returncode == 0, tried.stderr
@@ -124,9 +132,40 @@ def test_a_cluster_does_not_open_the_store_of_a_single_server() -> None:
 
 def test_a_cluster_has_a_route_to_each_of_its_servers() -> None:
     [servers] = of_kind(Source(CLUSTER).objects, "StatefulSet")
-    names = re.findall(r"nats://([\w-]+)\.([\w-]+):(\d+)", config_map(CLUSTER)["servers.conf"])
+    names = re.findall(r"@([\w-]+)\.([\w-]+):(\d+)", logins_config()["routes.conf"])
     wanted_names = [(f"nats-{n}", servers["spec"]["serviceName"], "6222") for n in range(servers["spec"]["replicas"])]
     assert names == wanted_names
+
+
+@pytest.fixture
+def routes_port(tmp_path: Path, logins: dict[str, str]) -> Iterator[int]:
+    """Start one server of a cluster and return the port of its routes."""
+    port = free_port()
+    config = config_map(CLUSTER)
+    config["servers.conf"] = config["servers.conf"].replace("6222", str(port)).replace("/data", str(tmp_path))
+    config["nats.conf"] = config["nats.conf"].replace("4222", str(free_port())).replace("8222", str(free_port()))
+    command = [binary("nats-server"), "--config", str(mounted(tmp_path / "etc", config, logins)), "--addr", HOST]
+    with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as server:
+        yield port
+        server.kill()
+
+
+async def test_a_server_without_the_login_gets_no_route(routes_port: int) -> None:
+    await until(lambda: is_open(routes_port))
+    reader, writer = await asyncio.open_connection(HOST, routes_port)
+    writer.write(b'CONNECT {"server_id": "other", "name": "other"}\r\nPING\r\n')
+    assert b"Authorization Violation" in await reader.read()
+    writer.close()
+
+
+def test_servers_log_in_to_each_other_with_the_login_that_they_ask_for(logins: dict[str, str]) -> None:
+    [asked] = re.findall(r'{ user: "(\w+)", password: "(.+)" }', logins["routes.conf"])
+    assert set(re.findall(r"nats://(.+):(.+)@", logins["routes.conf"])) == {asked}
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex((HOST, port)) == 0
 
 
 def test_the_settings_take_effect(server: NatsServer) -> None:
@@ -140,7 +179,7 @@ def test_the_settings_take_effect(server: NatsServer) -> None:
 async def test_a_new_user_can_log_in_after_a_reload_that_disconnects_nobody(
     server: NatsServer, config: Path, auth: str, admin: Client
 ) -> None:
-    mounted(config.parents[1], {}, auth.replace('"publisher"', '"newcomer"'))
+    mounted(config.parents[1], {}, {"auth.conf": auth.replace('"publisher"', '"newcomer"')})
     server.signal(signal.SIGHUP)
     await until(lambda: "Reloaded server configuration" in server.log.read_text())
     newcomer = await nats.connect(server.url, user="newcomer", password=password(auth, "publisher"))

@@ -58,7 +58,7 @@ def test_a_job_with_nats_settings_logs_in_as_itself(job: JobManifest[Job]) -> No
 
 
 def test_nats_configuration_includes_its_users() -> None:
-    assert made_secrets()["nats", "nats-auth"] == {"auth.conf"}
+    assert made_secrets()["nats", "nats-auth"] == {"auth.conf", "routes.conf"}
     assert "include ../auth/auth.conf" in (ROOT / "k8s/nats/config/nats.conf").read_text()
 
 
