@@ -8,17 +8,30 @@ readonly KEDA_URL=https://github.com/kedacore/keda/releases/download/v$KEDA_VERS
 readonly KEDA_FLOOR=2.20.2 # older ones scale a missing consumer to the maximum, and refuse scalingStrategy
 # Annotation of namespace keda: the version that this script installed and teardown-all.sh may remove.
 readonly KEDA_MARK=keda-jobs/installed-keda
+# Label of KEDA's namespace, wherever that is: policies let its operator reach NATS and PostgreSQL.
+readonly KEDA_LABEL=keda-jobs/keda
+readonly METRICS_API=v1beta1.external.metrics.k8s.io
 
 # Print namespace and version of the operator, nothing where there is none.
 keda_found() {
-  kubectl get deployments --all-namespaces --selector app.kubernetes.io/name=keda-operator --output \
-    jsonpath='{range .items[*]}{.metadata.namespace} {.metadata.labels.app\.kubernetes\.io/version}{"\n"}{end}' | head -n 1
+  kubectl get deployments --all-namespaces --field-selector metadata.name=keda-operator --output \
+    jsonpath='{range .items[*]}{.metadata.namespace}|{.metadata.labels.app\.kubernetes\.io/version}|{.spec.template.spec.containers[0].image}{"\n"}{end}' |
+    awk -F'|' 'NR == 1 { image = $3; sub(/@.*/, "", image); version = $2 ? $2 : image
+                         sub(/.*:v?/, "", version); sub(/^v/, "", version); print $1, version }'
 }
 
+# The mark stays when somebody replaces our KEDA by their own in the same namespace. Ours has no other manager.
 keda_is_ours() {
-  local mark
+  local mark manager
   mark=$(kubectl get namespace keda --ignore-not-found --output jsonpath="{.metadata.annotations.${KEDA_MARK//./\\.}}")
-  [ -n "$mark" ]
+  manager=$(kubectl get deployment keda-operator --namespace keda --ignore-not-found --output \
+    jsonpath='{.metadata.labels.app\.kubernetes\.io/managed-by}')
+  [ -n "$mark" ] && [ -z "$manager" ]
+}
+
+# Print NAMESPACE/SERVICE of the adapter that serves external metrics, nothing where there is none.
+metrics_adapter() {
+  kubectl get apiservice "$METRICS_API" --ignore-not-found --output jsonpath='{.spec.service.namespace}/{.spec.service.name}'
 }
 
 # Print the version to install: the one of KEDA_MANIFEST, else the one above.
@@ -31,24 +44,25 @@ keda_wanted() {
 }
 
 keda_api_is_there() {
-  kubectl wait --for=condition=Available --timeout=1s apiservice/v1beta1.external.metrics.k8s.io
+  kubectl wait --for=condition=Available --timeout=1s "apiservice/$METRICS_API"
 }
 
+# Uses keda_namespace, keda_version and keda_to_install of prerequisites.sh.
 install_keda() {
-  local wanted
-  wanted=$(keda_wanted)
-  if [ -n "$(keda_found)" ] && ! keda_is_ours; then
-    say "KEDA: installed by somebody else, left alone"
-    return
+  if [ -n "$keda_to_install" ]; then
+    say "KEDA: installing $keda_to_install"
+    apply_keda "$keda_to_install"
+    keda_namespace=keda keda_version=$keda_to_install
   fi
-  if [ "$(keda_found)" != "keda $wanted" ]; then
-    say "KEDA: installing $wanted"
-    apply_keda "$wanted"
+  kubectl label namespace "$keda_namespace" --overwrite "$KEDA_LABEL=true" >/dev/null
+  if ! keda_is_ours; then
+    say "KEDA: $keda_version in $keda_namespace is somebody else's and left alone"
+    return
   fi
   local part
   for part in keda-operator keda-metrics-apiserver keda-admission; do rolled_out keda "deployment/$part" 300; done
-  await 180 "KEDA's metrics API" "kubectl describe apiservice v1beta1.external.metrics.k8s.io" keda_api_is_there
-  say "KEDA: $wanted is ready"
+  await 180 "KEDA's metrics API" "kubectl describe apiservice $METRICS_API" keda_api_is_there
+  say "KEDA: $keda_version is ready"
 }
 
 apply_keda() {

@@ -6,9 +6,10 @@
 readonly AUTH_MARK=keda-jobs/read-by-servers
 
 make_nats_users() {
-  local existing wanted
-  existing=$(kubectl get secrets --all-namespaces --selector keda-jobs/nats-user --output json) ||
-    fail "the users of NATS could not be read, see above"
+  local existing wanted one
+  existing=$(for one in "${namespaces[@]}"; do
+    kubectl get secrets --namespace "$one" --selector keda-jobs/nats-user --output json || exit
+  done) || fail "the users of NATS could not be read, see above"
   wanted=$(printf '%s' "$existing" | python "$root/tools/nats_users.py") || fail "the users of NATS could not be made, see above"
   printf '%s' "$wanted" | applied "NATS users" kubectl apply --server-side --filename -
 }

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Sourced by setup-all.sh: check everything that it needs at once, and change nothing.
-# shellcheck disable=SC2154  # variables of the script that sources it
+# shellcheck disable=SC2034,SC2153,SC2154  # variables of the script that sources it
 
 readonly KUBERNETES_FLOOR=1.29
 missing=0
+# What is there, and the version that install_keda has to install, if any.
+keda_namespace='' keda_version='' keda_to_install=''
 
 has() { echo "  ✓ $1"; }
 lacks() {
@@ -22,73 +24,171 @@ check_prerequisites() {
   needs_program keda-jobs "run: make setup"
   if ! command -v kubectl >/dev/null; then
     lacks "kubectl is not installed" "run: make setup"
-  elif check_server; then
-    check_rights
-    check_storage
-    check_keda
+  elif check_server && command -v keda-jobs >/dev/null; then
+    check_cluster
   fi
-  check_env_file
+  if has_part namespaces; then check_env_file; fi
   [ "$missing" -eq 0 ] || fail "$missing of the prerequisites are missing, see above. Nothing was changed"
 }
 
 check_server() {
-  local client server
+  local client version
   client=$(kubectl version --client -o json | sed -n 's/.*"gitVersion": "v\(.*\)".*/\1/p')
   has "kubectl $client"
-  context=$(kubectl config current-context 2>/dev/null) || context="(none)"
-  if ! server=$(kubectl version -o json --request-timeout=10s 2>/dev/null); then
+  if ! version=$(kubectl version -o json --request-timeout=10s 2>/dev/null); then
     lacks "the cluster of context $context does not answer" "pick another: kubectl config get-contexts, or KUBECONFIG=<file>"
     return 1
   fi
-  server=$(sed -n '/"serverVersion"/,$s/.*"gitVersion": "v\(.*\)".*/\1/p' <<<"$server")
-  if at_least "$server" "$KUBERNETES_FLOOR"; then
-    has "context $context, Kubernetes $server"
+  version=$(sed -n '/"serverVersion"/,$s/.*"gitVersion": "v\(.*\)".*/\1/p' <<<"$version")
+  if at_least "$version" "$KUBERNETES_FLOOR"; then
+    has "context $context, Kubernetes $version"
   else
-    lacks "context $context has Kubernetes $server" "upgrade it to $KUBERNETES_FLOOR or later"
+    lacks "context $context has Kubernetes $version" "upgrade it to $KUBERNETES_FLOOR or later"
   fi
 }
 
-check_rights() {
-  if kubectl auth can-i '*' '*' --all-namespaces --quiet 2>/dev/null; then
-    has "you are a cluster admin"
-  else
-    lacks "you are not a cluster admin" "use a context of one: the setup makes namespaces, roles and CRDs"
-  fi
+check_cluster() {
+  rendered=$(kubectl kustomize "$platform") || fail "$platform cannot be rendered, see above"
+  mapfile -t namespaces < <(overlay names)
+  if has_part cluster; then check_keda; else check_first_part; fi
+  check_rights
+  check_strangers
+  if has_part namespaces; then check_storage; fi
 }
 
-check_storage() {
-  local path='{range .items[*]}{.metadata.annotations.storageclass\.kubernetes\.io/is-default-class}{"\n"}{end}'
-  if kubectl get storageclasses -o jsonpath="$path" | grep -qx true; then
-    has "default StorageClass"
-  else
-    lacks "no default StorageClass, which the disk of NATS needs" \
-      "mark one: kubectl annotate storageclass <name> storageclass.kubernetes.io/is-default-class=true"
-  fi
-}
-
+# Where another adapter serves external metrics, KEDA's manifest would take its API away.
 check_keda() {
-  local namespace version
-  read -r namespace version < <(keda_found) || true
-  if [ -z "$namespace" ]; then
-    check_keda_source
+  local found adapter
+  if ! { found=$(keda_found) && adapter=$(metrics_adapter); }; then
+    lacks "KEDA cannot be looked for, see above" "use a context that may list Deployments everywhere and read APIServices"
+    return
+  fi
+  read -r keda_namespace keda_version <<<"$found" || true
+  if [ -n "$adapter" ] && [ "${adapter%%/*}" != "${keda_namespace:-keda}" ]; then
+    lacks "external metrics are served by another adapter, $adapter, and a cluster has one" \
+      "use another cluster, or move its metrics to scalers of KEDA, then: kubectl delete apiservice $METRICS_API"
   elif keda_is_ours; then
-    has "KEDA $version, installed by this script"
-    [ "$version" = "$(keda_wanted)" ] || check_keda_source
-  elif at_least "${version:-0}" "$KEDA_FLOOR"; then
-    has "KEDA $version, installed by somebody else in $namespace, is left alone"
-    [ "$namespace" = keda ] || echo "      it must reach NATS: add namespace $namespace to k8s/nats/network-policy.yaml"
+    check_own_keda
+  elif [ -z "$keda_namespace" ]; then
+    check_room_for_keda
+  elif at_least "${keda_version:-0}" "$KEDA_FLOOR"; then
+    has "KEDA $keda_version, installed by somebody else in $keda_namespace, is left alone"
   else
-    lacks "KEDA ${version:-of an unknown version} in $namespace is too old" "upgrade it to $KEDA_FLOOR or later"
+    lacks "KEDA ${keda_version:-of an unknown version} in $keda_namespace is too old" \
+      "upgrade it to $KEDA_FLOOR or later, the way it was installed"
+  fi
+}
+
+check_own_keda() {
+  local wanted
+  wanted=$(keda_wanted)
+  if [ -n "$keda_version" ] && at_least "$keda_version" "$wanted"; then
+    has "KEDA $keda_version, installed by this script"
+  else
+    check_keda_source
+  fi
+}
+
+check_room_for_keda() {
+  # One that is being deleted is waited for.
+  if [ "$(kubectl get namespace keda --ignore-not-found --output 'jsonpath={.status.phase}')" = Active ]; then
+    lacks "there is a namespace keda without a KEDA, and teardown-all.sh would remove it" \
+      "install KEDA in it yourself, or if nothing is in it: kubectl delete namespace keda"
+  elif kubectl get crd scaledobjects.keda.sh >/dev/null 2>&1; then
+    lacks "there are CRDs of KEDA, and no Deployment keda-operator" \
+      "install KEDA $KEDA_FLOOR or later, or if nobody uses them: kubectl delete crd -l app.kubernetes.io/part-of=keda-operator"
+  else
+    check_keda_source
   fi
 }
 
 check_keda_source() {
+  keda_to_install=$KEDA_VERSION
   if [ -z "${KEDA_MANIFEST:-}" ]; then
     needs_program curl "install it, or bring KEDA's manifest: KEDA_MANIFEST=<file>"
   elif [ -r "$KEDA_MANIFEST" ]; then
-    has "KEDA is not installed, $KEDA_MANIFEST is used (its checksum is not checked)"
+    keda_to_install=$(keda_wanted)
+    has "KEDA will be installed from $KEDA_MANIFEST (its checksum is not checked)"
   else
     lacks "KEDA_MANIFEST=$KEDA_MANIFEST cannot be read" "name a file, or leave it unset to download KEDA $KEDA_VERSION"
+  fi
+}
+
+# check_first_part: what an administrator has to do before the part of the namespaces.
+check_first_part() {
+  local one missing_parts=()
+  kubectl api-versions | grep -qx keda.sh/v1alpha1 || missing_parts+=(KEDA)
+  for one in "${namespaces[@]}"; do
+    kubectl get namespace "$one" >/dev/null 2>&1 || missing_parts+=("namespace $one")
+  done
+  if [ ${#missing_parts[@]} -eq 0 ]; then
+    has "KEDA and the namespaces"
+  else
+    lacks "missing: $(joined "${missing_parts[@]}")" "an administrator of the cluster runs this with --part cluster"
+  fi
+}
+
+check_rights() {
+  local one denied=()
+  if [ -n "$keda_to_install" ]; then
+    may '*' '*' || denied+=("everything, which the installation of KEDA needs")
+  fi
+  if has_part cluster; then
+    may patch namespaces || denied+=("patch namespaces")
+    for one in "${namespaces[@]}"; do may_all "$one" patch resourcequotas limitranges roles.rbac.authorization.k8s.io; done
+  fi
+  if has_part namespaces; then
+    for one in "${namespaces[@]}"; do
+      may_all "$one" patch secrets services statefulsets.apps deployments.apps networkpolicies.networking.k8s.io
+      may_all "$one" create pods/exec pods/portforward
+    done
+  fi
+  if [ ${#denied[@]} -eq 0 ]; then
+    has "rights for this"
+  else
+    lacks "you may not: $(joined "${denied[@]}")" \
+      "use another context. --part cluster needs an administrator, --part namespaces the ClusterRole admin in each namespace"
+  fi
+}
+
+# may VERB RESOURCE [NAMESPACE]
+may() { kubectl auth can-i "$1" "$2" ${3:+--namespace "$3"} --quiet 2>/dev/null; }
+
+# may_all NAMESPACE VERB RESOURCE…: add to the array `denied` of the caller.
+may_all() {
+  local resource
+  for resource in "${@:3}"; do may "$2" "$resource" "$1" || denied+=("$2 $resource in $1"); done
+}
+
+# Ours would overwrite it or cut it off, and teardown-all.sh would remove it.
+check_strangers() {
+  local found namespace things
+  found=$(overlay foreign) || {
+    lacks "the namespaces cannot be looked into, see above" "use a context that may list what is in ${namespaces[*]}"
+    return
+  }
+  [ -n "$found" ] || has "nothing of others in $(joined "${namespaces[@]}")"
+  while read -r namespace things; do
+    case $things in
+      '') ;;
+      Namespace*)
+        lacks "namespace $namespace is not ours: $things" \
+          "use another cluster, or remove it. If it is empty and meant for this: kubectl label namespace $namespace $MARK"
+        ;;
+      *) lacks "namespace $namespace has objects of others that setup would overwrite: $things" "use another cluster, or move them" ;;
+    esac
+  done <<<"$found"
+}
+
+check_storage() {
+  local path='{range .items[*]}{.metadata.annotations.storageclass\.kubernetes\.io/is-default-class}{"\n"}{end}' classes
+  if ! classes=$(kubectl get storageclasses -o jsonpath="$path" 2>/dev/null); then
+    has "StorageClasses, which you may not list: there must be a default one"
+  elif grep -qx true <<<"$classes"; then
+    has "default StorageClass"
+  else
+    lacks "no default StorageClass, which the disk of NATS needs" \
+      "mark one: kubectl annotate storageclass <name> storageclass.kubernetes.io/is-default-class=true"
   fi
 }
 

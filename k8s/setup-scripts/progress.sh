@@ -9,6 +9,10 @@ export ENV_FILE=${ENV_FILE:-$root/k8s/.env}
 # shellcheck disable=SC2034
 env_file=${ENV_FILE#"$root"/}
 
+# Label of all that is ours.
+# shellcheck disable=SC2034
+readonly MARK=app.kubernetes.io/part-of=keda-jobs
+
 say() { echo "$name: $1"; }
 
 # fail WHAT [SEE]: exit with one line that says what happened and what to look at.
@@ -31,6 +35,30 @@ help_or_go_on() {
 
 # For scripts that need more than kubectl.
 needs_setup() { command -v keda-jobs >/dev/null || fail "keda-jobs is not installed, run: make setup"; }
+
+# joined WORD…: print the words with commas between them.
+joined() {
+  local words
+  printf -v words ', %s' "$@"
+  echo "${words#, }"
+}
+
+# find_cluster: set context and server, for messages.
+# shellcheck disable=SC2034
+find_cluster() {
+  context=$(kubectl config current-context 2>/dev/null) || context="(none)"
+  server=$(kubectl config view --minify --output 'jsonpath={.clusters[0].cluster.server}' 2>/dev/null) || server="no server"
+}
+
+# confirm WHAT-NOT: ask, unless the script's option --yes has set yes. WHAT-NOT is true after a no.
+confirm() {
+  # shellcheck disable=SC2154
+  if $yes; then return; fi
+  [ -t 0 ] || fail "refusing to go on without confirmation: stdin is not a terminal, pass --yes"
+  local answer
+  read -r -p "Continue? [y/N] " answer
+  [[ $answer == [yY]* ]] || fail "$1"
+}
 
 # await DEADLINE_S WHAT SEE COMMAND…: wait until COMMAND succeeds, and say so every ten seconds.
 await() {

@@ -2,7 +2,6 @@
 # Sourced by teardown-all.sh after progress.sh and keda.sh: remove the parts one after the other.
 # shellcheck disable=SC2154  # variables of the script that sources it
 
-readonly OURS=app.kubernetes.io/part-of=keda-jobs
 readonly KEDAS=app.kubernetes.io/part-of=keda-operator
 readonly SCALED=scaledobjects.keda.sh,scaledjobs.keda.sh
 readonly WITH_FINALIZERS=$SCALED,triggerauthentications.keda.sh
@@ -10,12 +9,25 @@ readonly WITH_FINALIZERS=$SCALED,triggerauthentications.keda.sh
 readonly OWNED='^(events|endpoints|endpointslices|pods|replicasets|controllerrevisions)(\.|$)'
 readonly KEPT='^(namespaces|persistentvolumes)$'
 
+# Print the namespaces that setup-all.sh made. One of these names without our label is somebody else's.
+our_namespaces() {
+  kubectl get namespaces --selector "$MARK" --output 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}' |
+    awk '/^(nats|keda-jobs-prod|keda-jobs-test)$/'
+}
+
+# strangers_in NAMESPACE: print what others run or store there, with commas.
+strangers_in() {
+  kubectl get statefulsets,deployments,daemonsets,persistentvolumeclaims --namespace "$1" --selector "${MARK/=/!=}" --output name | paste -sd, - |
+    sed 's/,/, /g'
+}
+
 keda_crds_are_there() { kubectl get crd scaledobjects.keda.sh scaledjobs.keda.sh >/dev/null 2>&1; }
 
 scaled_of_others() {
   if ! keda_crds_are_there; then return; fi
-  kubectl get "$SCALED" --all-namespaces --no-headers --output custom-columns=:.metadata.namespace,:.metadata.name |
-    awk '$1 != "keda-jobs-prod" { printf "%s%s/%s", comma, $1, $2; comma = ", " }'
+  kubectl get "$SCALED" --all-namespaces --no-headers --output \
+    'custom-columns=:.metadata.namespace,:.metadata.name,:.metadata.labels.app\.kubernetes\.io/part-of' |
+    awk '$1 != "keda-jobs-prod" || $3 != "keda-jobs" { printf "%s%s/%s", comma, $1, $2; comma = ", " }'
 }
 
 # removed WHAT COMMAND…: delete, and say how many objects were removed.
@@ -28,55 +40,66 @@ removed() {
 
 # KEDA removes its finalizers from them, so delete them while it runs. If it is dead, remove the finalizers here.
 remove_scaled() {
-  if ! keda_crds_are_there; then return; fi
+  if ! keda_crds_are_there || ! grep -qx keda-jobs-prod <<<"$ours"; then return; fi
   say "removing ScaledObjects and ScaledJobs"
-  if kubectl delete "$WITH_FINALIZERS" --all --namespace keda-jobs-prod --timeout=90s >/dev/null; then return; fi
+  if kubectl delete "$WITH_FINALIZERS" --selector "$MARK" --namespace keda-jobs-prod --timeout=90s >/dev/null; then return; fi
   say "KEDA does not release them, removing its finalizers"
   local one
-  for one in $(kubectl get "$WITH_FINALIZERS" --namespace keda-jobs-prod --output name); do
+  for one in $(kubectl get "$WITH_FINALIZERS" --selector "$MARK" --namespace keda-jobs-prod --output name); do
     kubectl patch "$one" --namespace keda-jobs-prod --type merge --patch '{"metadata":{"finalizers":null}}' >/dev/null
   done
 }
 
-# delete_labelled LABEL NAMESPACED EXCEPT: delete every object with the label, except kinds that match EXCEPT.
+# delete_labelled LABEL EXCEPT NAMESPACE: delete every object with the label, except kinds that match EXCEPT. Without a
+# NAMESPACE, of the kinds that have none.
 delete_labelled() {
-  local kinds everywhere=()
+  local kinds namespaced=false
+  if [ -n "${3:-}" ]; then namespaced=true; fi
   # It exits with 1 when one API does not answer, and still lists all others.
-  kinds=$(kubectl api-resources --verbs=list,delete --namespaced="$2" --output name || true)
-  kinds=$(grep -vE "$3" <<<"$kinds" | paste -sd, -)
-  if $2; then everywhere=(--all-namespaces); fi
-  kubectl delete "$kinds" "${everywhere[@]}" --selector "$1" --cascade=foreground --timeout=300s
+  kinds=$(kubectl api-resources --verbs=list,delete --namespaced="$namespaced" --output name || true)
+  kinds=$(grep -vE "$2" <<<"$kinds" | paste -sd, -)
+  kubectl delete "$kinds" ${3:+--namespace "$3"} --selector "$1" --cascade=foreground --timeout=300s
 }
 
 remove_platform() {
-  local except=$OWNED
+  local one except=$OWNED
   if ! $delete_data; then except="$except|^persistentvolumeclaims"; fi
-  removed platform delete_labelled "$OURS" true "$except"
-  removed "platform, cluster-wide" delete_labelled "$OURS" false "$KEPT"
+  for one in $ours; do removed "what is ours in $one" delete_labelled "$MARK" "$except" "$one"; done
+}
+
+# The namespace with the events stays without --delete-data, and one with workloads of others in any case.
+remove_our_namespaces() {
+  local one strangers
+  for one in $ours; do
+    strangers=$(strangers_in "$one")
+    if [ -n "$strangers" ]; then
+      say "kept: namespace $one, because others have $strangers in it"
+    elif [ "$one" != nats ] || $delete_data; then
+      remove_namespace "$one"
+    else
+      say "kept: namespace nats with the events in $(kubectl get persistentvolumeclaims --namespace nats --output name | paste -sd ' ' -)"
+    fi
+  done
+  if $delete_data; then say_retained_volumes; fi
 }
 
 remove_keda() {
-  if ! keda_is_ours || [ -n "$(scaled_of_others)" ]; then return; fi
-  # Its API first: while that does not answer, no namespace can be removed.
-  kubectl delete apiservice v1beta1.external.metrics.k8s.io --ignore-not-found >/dev/null
-  removed KEDA delete_labelled "$KEDAS" true "$OWNED"
-  removed "KEDA, cluster-wide" delete_labelled "$KEDAS" false "$KEPT"
-  remove_namespaces keda
-}
-
-remove_namespaces() {
-  say "removing namespace $*"
-  kubectl delete namespace "$@" --ignore-not-found --timeout=300s >/dev/null ||
-    fail "$* cannot be removed" "kubectl get namespace $1 -o yaml, which shows what is left in it"
-}
-
-remove_data() {
-  if $delete_data; then
-    remove_namespaces nats
-    say_retained_volumes
-  elif kubectl get namespace nats >/dev/null 2>&1; then
-    say "kept: namespace nats with the events in $(kubectl get persistentvolumeclaims --namespace nats --output name | paste -sd ' ' -)"
+  if [ -z "$keda_stays" ]; then
+    # Its API first: while that does not answer, no namespace can be removed.
+    if [[ $(metrics_adapter) == keda/* ]]; then kubectl delete apiservice "$METRICS_API" >/dev/null; fi
+    removed KEDA delete_labelled "$KEDAS" "$OWNED" keda
+    removed "KEDA, in kube-system" delete_labelled "$KEDAS" "$OWNED" kube-system
+    removed "KEDA, cluster-wide" delete_labelled "$KEDAS" "$KEPT"
+    remove_namespace keda
+  else
+    kubectl label namespaces --selector "$KEDA_LABEL" "$KEDA_LABEL-" >/dev/null
   fi
+}
+
+remove_namespace() {
+  say "removing namespace $1"
+  kubectl delete namespace "$1" --ignore-not-found --timeout=300s >/dev/null ||
+    fail "$1 cannot be removed" "kubectl get namespace $1 -o yaml, which shows what is left in it"
 }
 
 # They belong to the cluster, and their own policy wants somebody to look at them first.

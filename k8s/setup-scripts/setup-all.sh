@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
-# Set up the platform on the cluster of kubectl: KEDA, NATS with its users, namespaces, stream and consumers, secrets,
-# tables of the batch jobs. Jobs are deployed later. A second run does what is missing and changes nothing else.
-# Usage: k8s/setup-scripts/setup-all.sh [--overlay prod|test]
+# Set up the platform on the cluster of kubectl, after asking: KEDA, NATS with its users, namespaces, stream and
+# consumers, secrets, tables of the batch jobs. Jobs are deployed later. A second run does what is missing and changes
+# nothing else. What belongs to others is left alone: where it is in the way, this says so and changes nothing.
+# Usage: k8s/setup-scripts/setup-all.sh [--overlay prod|test] [--part cluster|namespaces] [--yes]
 #   --overlay  k8s/kustomize/overlays/…: prod (default), or test with an S3 server, PostgreSQL and pictures inside
+#   --part     cluster: KEDA, the namespaces, their quotas and roles, for an administrator of the cluster
+#              namespaces: all the rest, for whoever has the ClusterRole admin in them. Without --part, both
+#   --yes      do not ask
 # Environment:
 #   KUBECONFIG     the cluster
 #   ENV_FILE       the credentials, default k8s/.env
@@ -22,39 +26,51 @@ source "$here/nats.sh"
 source "$here/data.sh"
 
 overlay=prod
+part=all
+yes=false
 while [ $# -gt 0 ]; do
   case $1 in
+    --yes) yes=true ;;
     --overlay)
       overlay=${2:-}
       shift
       ;;
     --overlay=*) overlay=${1#*=} ;;
+    --part)
+      part=${2:-}
+      shift
+      ;;
+    --part=*) part=${1#*=} ;;
     -h | --help)
       usage
       exit
       ;;
     *) fail "unknown option '$1', see --help" ;;
   esac
-  shift || fail "--overlay needs prod or test"
+  shift || break
 done
 case $overlay in prod | test) ;; *) fail "--overlay is prod or test, not '$overlay'" ;; esac
+case $part in all | cluster | namespaces) ;; *) fail "--part is cluster or namespaces, not '$part'" ;; esac
 platform=$root/k8s/kustomize/overlays/$overlay
 downloads=$(mktemp -d)
 trap 'rm -rf "$downloads"' EXIT
 
-# First of all, because secrets go into them.
-make_namespaces() {
-  local all
-  all=$(kubectl kustomize "$platform") || fail "$platform cannot be rendered, see above"
-  awk '{ one = one $0 "\n" } /^kind: Namespace$/ { wanted = 1 }
-       /^---$/ { if (wanted) printf "%s", one; one = ""; wanted = 0 } END { if (wanted) printf "%s", one }' <<<"$all" |
-    applied namespaces kubectl apply --server-side --filename -
+has_part() { [ "$part" = all ] || [ "$part" = "$1" ]; }
+
+# overlay COMMAND: the rendered overlay through tools/cluster/overlay.py. check_cluster renders it.
+overlay() { python -m cluster.overlay "$1" <<<"$rendered"; }
+
+show_what_changes() {
+  say "context $context at $server, overlay $overlay: this sets up"
+  if [ -n "$keda_to_install" ]; then echo "  KEDA $keda_to_install in the namespace keda, with its CRDs"; fi
+  if has_part cluster; then echo "  the namespaces $(joined "${namespaces[@]}") with quotas, limits and roles"; fi
+  if has_part namespaces; then echo "  in $(joined "${namespaces[@]}"): NATS with users, streams and consumers, secrets, network policies, tables"; fi
 }
 
 # An earlier teardown may still run, and nothing can be made in a namespace that is being deleted.
 nothing_goes() {
   local phases
-  phases=$(kubectl get namespaces keda nats keda-jobs-prod keda-jobs-test --ignore-not-found --output 'jsonpath={.items[*].status.phase}')
+  phases=$(kubectl get namespaces ${keda_to_install:+keda} "${namespaces[@]}" --ignore-not-found --output 'jsonpath={.items[*].status.phase}')
   [[ $phases != *Terminating* ]]
 }
 
@@ -68,16 +84,28 @@ $name: done. Next:
 END
 }
 
+set_up_cluster() {
+  install_keda
+  overlay cluster | applied "namespaces" kubectl apply --server-side --filename -
+}
+
+set_up_namespaces() {
+  make_nats_users
+  make_secrets
+  overlay namespaces | applied "platform ($overlay)" kubectl apply --server-side --filename -
+  wait_for_nats
+  if [ "$overlay" = test ]; then wait_for_test_servers; fi
+  load_nats_users
+  declare_streams
+  apply_schemas
+  python -m cluster.policies
+  say_what_is_next
+}
+
+find_cluster
 check_prerequisites
+show_what_changes
+confirm "nothing was changed"
 nothing_goes || await 300 "the last teardown to end" "kubectl get namespaces" nothing_goes
-install_keda
-make_namespaces
-make_nats_users
-make_secrets
-applied "platform ($overlay)" kubectl apply --server-side --kustomize "$platform"
-wait_for_nats
-if [ "$overlay" = test ]; then wait_for_test_servers; fi
-load_nats_users
-declare_streams
-apply_schemas
-say_what_is_next
+if has_part cluster; then set_up_cluster; fi
+if has_part namespaces; then set_up_namespaces; else say "done. Next, with rights in the namespaces: --part namespaces"; fi

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Remove the platform and its jobs from the cluster of kubectl, after asking. A second run continues.
+# Remove the platform and its jobs from the cluster of kubectl, after asking: what has our label, in the namespaces that
+# setup-all.sh made, and nothing else. A second run continues.
 # Usage: k8s/setup-scripts/teardown-all.sh [--yes] [--delete-data]
 #   --yes          do not ask
 #   --delete-data  also delete the events: NATS's volumes and the namespace nats. Without it both stay, and the next
 #                  setup-all.sh uses them.
-# Never removed: a KEDA that setup-all.sh did not install, k8s/.env, and what is in your database and your store.
+# Never removed: a KEDA that setup-all.sh did not install, k8s/.env, k8s/monitoring, and what is in your database and
+# your store.
 # shellcheck disable=SC2154  # root and name come from progress.sh
 set -euo pipefail
 here=$(dirname "$0")
@@ -29,41 +31,54 @@ for argument in "$@"; do
   esac
 done
 
-show_what_goes() {
-  say "context $context: this removes"
-  echo "  all jobs with their pods and settings, the secrets, the namespaces keda-jobs-prod and keda-jobs-test"
-  if $delete_data; then
-    echo "  NATS with every event, waiting retry and dead letter in it, the namespace nats"
-  else
-    echo "  NATS, but not its volumes and the namespace nats, which hold the events (--delete-data removes them)"
-  fi
-  if [ -z "$(keda_found)" ]; then
-    return
-  elif ! keda_is_ours; then
-    echo "  not KEDA: setup-all.sh did not install it"
-  elif [ -n "$(scaled_of_others)" ]; then
-    echo "  not KEDA: it also scales $(scaled_of_others)"
-  else
-    echo "  KEDA, which setup-all.sh installed, and the namespace keda"
+# Why KEDA is not removed, empty where it is. The message is one of show_what_goes.
+why_keda_stays() {
+  local others
+  others=$(scaled_of_others) || fail "the objects of KEDA could not be listed, see above"
+  if ! keda_is_ours; then
+    echo "setup-all.sh did not install it"
+  elif [ -n "$others" ]; then
+    echo "it also scales $others"
   fi
 }
 
-ask() {
-  if $yes; then return; fi
-  [ -t 0 ] || fail "refusing to remove anything without confirmation: stdin is not a terminal, pass --yes"
-  local answer
-  read -r -p "Continue? [y/N] " answer
-  [[ $answer == [yY]* ]] || fail "nothing was removed"
+show_what_goes() {
+  local one
+  say "context $context at $server: this removes"
+  for one in $ours; do
+    case $one in
+      keda-jobs-prod) echo "  namespace $one: all jobs with their pods and settings, and the secrets" ;;
+      keda-jobs-test) echo "  namespace $one: the test servers" ;;
+      nats)
+        if $delete_data; then
+          echo "  namespace nats: NATS with every event, waiting retry and dead letter in it"
+        else
+          echo "  NATS, but not its volumes and the namespace nats, which hold the events (--delete-data removes them)"
+        fi
+        ;;
+    esac
+  done
+  if [ -n "$keda_stays" ]; then
+    echo "  not KEDA: $keda_stays"
+  else
+    echo "  namespace keda: KEDA, which setup-all.sh installed, with its CRDs"
+  fi
 }
 
 command -v kubectl >/dev/null || fail "kubectl is not installed; run: make setup"
-context=$(kubectl config current-context 2>/dev/null) || context="(none)"
+find_cluster
 kubectl version --request-timeout=10s >/dev/null 2>&1 || fail "the cluster of context $context does not answer"
+kubectl auth can-i delete namespaces --quiet 2>/dev/null || fail "you may not delete namespaces in context $context"
+ours=$(our_namespaces) || fail "the namespaces could not be listed, see above"
+keda_stays=$(why_keda_stays) || exit 1
+if [ -z "$ours" ] && [ -n "$keda_stays" ]; then
+  say "context $context at $server: nothing here is ours"
+  exit
+fi
 show_what_goes
-ask
+confirm "nothing was removed"
 remove_scaled
 remove_platform
-remove_namespaces keda-jobs-prod keda-jobs-test
+remove_our_namespaces
 remove_keda
-remove_data
 say "done"

@@ -44,7 +44,7 @@ def images() -> None:
 @pytest.fixture(scope="session")
 def platform(images: None) -> None:
     """Set the cluster up with the test servers."""
-    run("k8s/setup-scripts/setup-all.sh", "--overlay", "test")
+    run("k8s/setup-scripts/setup-all.sh", "--overlay", "test", "--yes")
 
 
 @pytest.fixture(scope="session")

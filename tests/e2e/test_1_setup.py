@@ -48,7 +48,7 @@ EACH_SOURCE = pytest.mark.parametrize(
 
 def test_a_second_setup_changes_nothing(platform: None) -> None:
     before = fingerprints()
-    output = run("k8s/setup-scripts/setup-all.sh", "--overlay", "test")
+    output = run("k8s/setup-scripts/setup-all.sh", "--overlay", "test", "--yes")
     changed = differences(before, fingerprints())
     assert not changed, "\n".join([*changed, output])
 

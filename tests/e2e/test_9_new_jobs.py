@@ -43,7 +43,7 @@ def clone(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
         clone.do("make", "build", f"JOB={job}")
         if load := os.environ.get("E2E_LOAD"):
             run(*shlex.split(load), f"{job}:dev")
-    clone.do("k8s/setup-scripts/setup-all.sh", "--overlay", "test")
+    clone.do("k8s/setup-scripts/setup-all.sh", "--overlay", "test", "--yes")
     yield clone
     clone.do("k8s/setup-scripts/teardown-all.sh", "--yes", "--delete-data")
 

@@ -14,12 +14,12 @@ from cluster.errors import ClusterError
 _TIMEOUT_S = 20
 
 
-def kubectl(*arguments: str) -> str:
-    """Run `kubectl ARGUMENTS` and return its output. Raises `ClusterError` with the last line of stderr."""
+def kubectl(*arguments: str, given: str = "") -> str:
+    """Run `kubectl ARGUMENTS` on the input `given` and return its output. Raises `ClusterError`: stderr's last line."""
     try:
         done = subprocess.run(
             ["kubectl", *arguments],
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
             text=True,
             check=False,

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from rich.table import Table
 from rich.text import Text
 
+from cluster import policies
 from cluster.connect import connected
 from cluster.errors import ClusterError, run
 from cluster.kubernetes import items, kubectl
@@ -24,7 +25,8 @@ from keda_jobs.settings import PgSettings
 from stack.jobs import jobs_of
 
 _JOBS = "keda-jobs-prod"
-_PARTS = ("keda", "nats", "keda-jobs-test")
+_NAMESPACES = ("nats", "keda-jobs-test")
+_KEDA = "keda-operator"
 _PAUSED = ("autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas")
 
 Object = dict[str, Any]
@@ -33,11 +35,21 @@ Object = dict[str, Any]
 def parts_table(workloads: list[Object]) -> Table:
     """Build the table of the platform's Deployments and StatefulSets."""
     table = new_table("namespace", "part", "ready", right=("ready",))
-    for one in sorted(workloads, key=lambda one: _PARTS.index(one["metadata"]["namespace"])):
+    for one in sorted(workloads, key=_place):
         wanted, ready = one["spec"].get("replicas", 1), one["status"].get("readyReplicas", 0)
         cell = Text(f"{ready}/{wanted}", style="green" if ready == wanted else "red")
         add_row(table, one["metadata"]["namespace"], one["metadata"]["name"], cell)
     return table
+
+
+def is_part(one: Object, keda: set[str]) -> bool:
+    """Return whether a workload is one of the platform. `keda` is where KEDA is, which may hold more than KEDA."""
+    namespace, name = _place(one)
+    return namespace in _NAMESPACES or (namespace in keda and name.startswith("keda"))
+
+
+def _place(one: Object) -> tuple[str, str]:
+    return one["metadata"]["namespace"], one["metadata"]["name"]
 
 
 def scaled_table(scaled: list[Object], replicas: dict[str, int]) -> Table:
@@ -99,11 +111,12 @@ def _replicas(deployments: list[Object], jobs: list[Object]) -> dict[str, int]:
 
 def _show_parts(workloads: list[Object]) -> None:
     print_out("")
-    parts = [one for one in workloads if one["metadata"]["namespace"] in _PARTS]
+    keda = {one["metadata"]["namespace"] for one in workloads if one["metadata"]["name"] == _KEDA}
+    parts = [one for one in workloads if is_part(one, keda)]
     print_out(parts_table(parts))
-    missing = {"keda", "nats"} - {one["metadata"]["namespace"] for one in parts}
+    missing = {_KEDA, "nats"} - {one["metadata"]["name"] for one in parts}
     if missing:
-        print_out(f"nothing runs in {' and '.join(sorted(missing))}; run: k8s/setup-scripts/setup-all.sh")
+        print_out(f"there is no {' and no '.join(sorted(missing))}; run: k8s/setup-scripts/setup-all.sh")
 
 
 def _show_scaled(workloads: list[Object]) -> None:
@@ -161,6 +174,8 @@ def _main() -> int:
     print_out(Text(f"context {kubectl('config', 'current-context').strip()}", style="bold"))
     workloads = items("deployments,statefulsets", "--all-namespaces")
     _show_parts(workloads)
+    print_out("")
+    print_out(Text(found := policies.report(), style="bold red" if found == policies.NOT_ENFORCED else ""))
     _show_scaled(workloads)
     _show_pods()
     _show_queues()

@@ -12,7 +12,7 @@ import pytest
 from stack.jobs import ROOT
 
 SETUP_SCRIPTS = ("setup-all", "teardown-all", "secrets", "kind-cluster")
-TOOLS = ("awk", "basename", "bash", "cat", "dirname", "grep", "mktemp", "paste", "python", "rm", "sed", "sort")
+TOOLS = ("awk", "basename", "bash", "cat", "dirname", "grep", "mkdir", "mktemp", "paste", "python", "rm", "sed", "sort")
 
 
 def run(command: str | Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -44,6 +44,8 @@ def test_every_script_prints_its_usage(script: str) -> None:
         *((name, "--nonsense", "unknown option '--nonsense', see --help\n") for name in SETUP_SCRIPTS),
         ("setup-all", "--overlay", "--overlay "),
         ("setup-all", "--overlay staging", "--overlay "),
+        ("setup-all", "--part", "--part "),
+        ("setup-all", "--part everything", "--part "),
     ],
 )
 def test_an_unknown_option_is_one_line(script: str, arguments: str, error: str) -> None:
@@ -93,6 +95,41 @@ def test_make_lists_every_target() -> None:
         assert f"  {target} " in listed
 
 
+CLUSTER = """#!/usr/bin/env bash
+echo "$*" >>"$CALLS"
+case "$*" in
+  "config current-context") echo theirs ;;
+  "config view "*) echo https://theirs.example:6443 ;;
+  "version --client"*) echo '"gitVersion": "v1.99.0"' ;;
+  version*) printf '"serverVersion": {\\n"gitVersion": "v1.34.4"\\n' ;;
+  kustomize*) printf 'kind: Namespace\\nmetadata: {name: nats}\\n' ;;
+  "get storageclasses"*) echo true ;;
+  "get namespaces --selector"*) echo nats ;;
+  "get crd"*) exit 1 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "plan"),
+    [
+        ("setup-all", "context theirs at https://theirs.example:6443, overlay prod: this sets up\n  KEDA 2.21.0"),
+        ("teardown-all", "context theirs at https://theirs.example:6443: this removes\n  NATS"),
+    ],
+)
+def test_nothing_is_changed_before_somebody_has_agreed(tmp_path: Path, script: str, plan: str) -> None:
+    """Use a stand-in for a cluster where nothing is in the way."""
+    (tmp_path / "kubectl").write_text(CLUSTER)
+    (tmp_path / "kubectl").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CALLS": str(tmp_path / "calls"), "KEDA_MANIFEST": ""}
+    done = run(f"setup-scripts/{script}.sh", ENV_FILE=str(tmp_path / "none"), **environment)
+    assert f"{script}: {plan}" in done.stdout
+    refusal = "refusing to go on without confirmation: stdin is not a terminal, pass --yes"
+    assert (done.returncode, done.stderr) == (1, f"{script}: {refusal}\n")
+    verbs = {call.split()[0] for call in (tmp_path / "calls").read_text().splitlines()}
+    assert verbs <= {"auth", "config", "get", "kustomize", "version"}
+
+
 KIND = """#!/usr/bin/env bash
 echo "$(basename "$0") $*" >>"$CALLS"
 case "$*" in
@@ -124,10 +161,10 @@ def test_kind_cluster_does_its_steps_in_order(bare_machine: Path, clusters: str,
         "kind version",
         "kind get clusters",
         *create,
-        "kubectl config use-context kind-keda-jobs",
+        "kind export kubeconfig --name keda-jobs",
         "make -C REPO --no-print-directory build-all build-test-servers",
         "kind load docker-image --name keda-jobs keda-jobs-test-servers:dev image-download:dev users-batch:dev",
-        "setup-all.sh --overlay test",
+        "setup-all.sh --overlay test --yes",
         "kubectl get service pictures --namespace keda-jobs-test --output jsonpath={.spec.clusterIP}",
         "kubectl apply --server-side --filename -",
         "kubectl apply --filename REPO/jobs/image-download/service.yaml",

@@ -1,0 +1,93 @@
+"""A rendered overlay in two parts: for administrators of the cluster, and for people with rights in its namespaces.
+
+Stdin is the output of `kubectl kustomize`. `foreign` finds what belongs to others and is in the way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import yaml
+
+from cluster.errors import ClusterError, run
+from cluster.kubernetes import items, kubectl
+
+# Kinds that the ClusterRole `admin`, bound in a namespace, may not write.
+ADMINISTRATOR_KINDS = frozenset({"Namespace", "ResourceQuota", "LimitRange", "Role", "RoleBinding"})
+_MARK = ("app.kubernetes.io/part-of", "keda-jobs")
+_WORKLOADS = "statefulsets,deployments,daemonsets"
+_SHOWN = 5
+
+Object = dict[str, Any]
+
+
+def namespaces(objects: list[Object]) -> list[str]:
+    """Return the names of the overlay's namespaces."""
+    return sorted(one["metadata"]["name"] for one in objects if one["kind"] == "Namespace")
+
+
+def select(objects: list[Object], part: str) -> list[Object]:
+    """Return the objects of one part, `cluster` or `namespaces`."""
+    return [one for one in objects if (one["kind"] in ADMINISTRATOR_KINDS) == (part == "cluster")]
+
+
+def foreign(objects: list[Object]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each namespace with what is not ours: what we would overwrite, and the workloads where it is not ours."""
+    found = json.loads(
+        kubectl("get", "--filename=-", "--ignore-not-found", "--output=json", given=_listed(objects)) or "{}"
+    )
+    theirs = [one for one in found.get("items", [found] if found else []) if not _is_ours(one)]
+    for namespace in namespaces(objects):
+        inside = [one for one in theirs if _namespace(one) == namespace]
+        if any(one["kind"] == "Namespace" for one in inside):
+            inside += items(_WORKLOADS, "--namespace", namespace)
+        if inside:
+            yield namespace, list(dict.fromkeys(f"{one['kind']} {one['metadata']['name']}" for one in inside))
+
+
+def _namespace(one: Object) -> str:
+    return str(one["metadata"]["name"] if one["kind"] == "Namespace" else one["metadata"].get("namespace"))
+
+
+def _is_ours(one: Object) -> bool:
+    key, value = _MARK
+    return bool(one["metadata"].get("labels", {}).get(key) == value)
+
+
+def _listed(objects: list[Object]) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+
+
+def _foreign_lines(objects: list[Object]) -> str:
+    """Format a line for each namespace: its name, a blank, and the first objects in it."""
+    return "".join(
+        f"{namespace} {', '.join(names[:_SHOWN])}{' …' if len(names) > _SHOWN else ''}\n"
+        for namespace, names in foreign(objects)
+    )
+
+
+_COMMANDS: dict[str, Callable[[list[Object]], str]] = {
+    "names": lambda objects: "".join(f"{name}\n" for name in namespaces(objects)),
+    "foreign": _foreign_lines,
+    "cluster": lambda objects: _listed(select(objects, "cluster")),
+    "namespaces": lambda objects: _listed(select(objects, "namespaces")),
+}
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m cluster.overlay", description=__doc__)
+    parser.add_argument("command", choices=_COMMANDS)
+    command = parser.parse_args().command
+    objects = [one for one in yaml.safe_load_all(sys.stdin) if one]
+    if not objects:
+        raise ClusterError("stdin holds no object; pipe the output of `kubectl kustomize` into it")
+    print(_COMMANDS[command](objects), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run("overlay", _main))
