@@ -67,6 +67,15 @@ def test_every_namespace_denies_what_no_policy_allows(source: Source) -> None:
 
 
 @EACH_SOURCE
+def test_who_may_ask_kube_dns_may_ask_a_resolver_on_the_node_too(source: Source) -> None:
+    for policy in of_kind(source.objects, "NetworkPolicy"):
+        for rule in policy["spec"].get("egress", ()):
+            if any(one.get("podSelector") == {"matchLabels": {"k8s-app": "kube-dns"}} for one in rule.get("to", ())):
+                assert {"ipBlock": {"cidr": "169.254.0.0/16"}} in rule["to"], shown(policy)
+                assert {port["port"] for port in rule["ports"]} == {53}, shown(policy)
+
+
+@EACH_SOURCE
 def test_no_service_account_hands_out_a_token(source: Source) -> None:
     accounts = of_kind(source.objects, "ServiceAccount")
     handing_out = [shown(thing) for thing in accounts if thing.get("automountServiceAccountToken") is not False]
