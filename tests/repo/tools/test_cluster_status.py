@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from cluster.status import is_paused, phase_of, pods_table, scaled_table
+from cluster.status import is_part, is_paused, phase_of, pods_table, scaled_table
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,11 @@ def test_pods_are_counted_by_job_and_phase() -> None:
 def test_a_scaled_object_without_a_status_yet_is_shown_too() -> None:
     new = {"kind": "ScaledObject", "metadata": {"name": "image-resize"}, "spec": {"maxReplicaCount": 10}}
     assert shown(scaled_table([new], {})) == ["image-resize ScaledObject ? ? - 0 10 0"]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "name", "is_one"),
+    [("nats", "nats", True), ("shared", "keda-operator", True), ("shared", "other", False), ("apps", "keda-ui", False)],
+)
+def test_keda_is_a_part_wherever_it_is(namespace: str, name: str, is_one: bool) -> None:
+    assert is_part({"metadata": {"namespace": namespace, "name": name}}, {"shared"}) is is_one
