@@ -9,7 +9,7 @@ statement has written them all, such as a foreign key, and for what fails before
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import TypeAlias
 
 from asyncpg import exceptions as pg
@@ -140,6 +140,18 @@ async def isolate(
                 half = len(part) // 2
                 parts += [part[half:], part[:half]]
     return refused
+
+
+def refuse_text(values: Iterable[object]) -> Refusal | None:
+    """Return the refusal of a text that no database stores: with a NUL character, or with half of a character."""
+    for value in values:
+        if isinstance(value, str):
+            try:
+                if b"\0" in value.encode():
+                    return _refusal(pg.CharacterNotInRepertoireError("a text with a NUL character"))
+            except UnicodeEncodeError as error:
+                return _refusal(error)
+    return None
 
 
 def _refusal(error: Exception) -> Refusal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keda_jobs.claims.isolate import Refusal, isolate, isolate_in_server
+from keda_jobs.claims.isolate import Refusal, isolate, isolate_in_server, refuse_text
 from keda_jobs.claims.outcomes import SKIPPED, ValuesRefused, write_failures, write_outcomes
 from keda_jobs.claims.rows import Batch, ClaimedRow, CompletedRow, Failure, SettledRows
 from keda_jobs.claims.set_aside import HeldRow, find_holders, lock_rows, set_aside
@@ -132,11 +132,12 @@ class CarefulWriter(Writer):
         def types(key: int) -> list[str]:
             return [type(value).__name__ for value in results[key].values]
 
-        keys, refused = sorted(results), dict[int, Refusal]()
+        refused = {key: refusal for key, row in results.items() if (refusal := refuse_text(row.values))}
+        keys = sorted(results.keys() - refused.keys())
         # A value that is none of the column's type does not reach the server, or fails with all others. Values of one
         # wrong type are found in a few parts, when they are next to each other.
         if await isolate(connection, keys[:1], lambda _: hand_over(keys)):
-            refused = await isolate(connection, sorted(keys, key=types), hand_over)
+            refused |= await isolate(connection, sorted(keys, key=types), hand_over)
             keys = [key for key in keys if key not in refused]
             if keys:
                 await hand_over(keys)

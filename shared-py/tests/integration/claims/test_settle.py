@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
-from keda_jobs.claims import Batch, ClaimQueue, Failure, LeaseLost, SettledRows
+from keda_jobs.claims import Batch, ClaimQueue, Failure, LeaseLost, SettledRows, writers
+from keda_jobs.claims.isolate import Refusal, isolate
 from keda_jobs.claims.rows import ClaimedRow, CompletedRow
+from keda_jobs.postgres import Connection
 from stack import until
 
 from .harness import QueueHarness, batch_keys, failures
+
+Attempt: TypeAlias = Callable[[list[int]], Awaitable[None]]
 
 
 async def claim_new(queue: QueueHarness, number: int = 10) -> tuple[ClaimQueue, Batch]:
@@ -202,6 +207,30 @@ async def test_a_row_whose_values_the_table_refuses_fails_alone(
     assert settled == SettledRows(completed=2, failed=1)
     assert await invoices.keys("batch_status = 'failed' AND error LIKE 'ValuesRefused: %'") == [2]
     assert [closed.status for closed in await invoices.batches()] == ["completed"]
+
+
+@pytest.mark.parametrize("name", ["nul \0", "half \ud800"])
+async def test_texts_that_no_database_stores_cost_no_statement(
+    users: QueueHarness, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    async def counted(
+        connection: Connection, keys: Collection[int], attempt: Callable[[list[int]], Awaitable[None]]
+    ) -> dict[int, Refusal]:
+        async def count(part: list[int]) -> None:
+            nonlocal tries
+            tries += 1
+            await attempt(part)
+
+        return await isolate(connection, keys, count)
+
+    monkeypatch.setattr(writers, "isolate", counted)
+    worker, batch = await claim_new(users, 100)
+    good = users.results(batch.rows[::2])
+    bad = [CompletedRow(row, (name, "e", "d", "DE")) for row in batch.rows[1::2]]
+    assert await worker.settle(batch, [*good, *bad], []) == SettledRows(completed=50, failed=50)
+    assert tries == 2, "the results of the others, and the failures"
 
 
 async def test_a_row_whose_values_a_trigger_refuses_fails_alone(own_users: QueueHarness) -> None:

@@ -321,7 +321,7 @@ def test_a_bug_in_one_batch_ends_the_others_as_a_signal_does(monkeypatch: pytest
 
 @pytest.mark.parametrize("hold_s", [20, 600])
 def test_all_workers_hold_and_a_long_hold_ends_them(monkeypatch: pytest.MonkeyPatch, hold_s: float) -> None:
-    """The row that asks is in one worker. Rows of both start again after the hold, each is done once."""
+    """Let a row of one worker ask for a hold. Rows of both start again after it, and each is done once."""
     queue = Queue(4_000, lease_s=60)
     asked_at = 0.0
     begun: list[float] = []
