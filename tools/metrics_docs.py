@@ -13,11 +13,12 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Metric
 
 from exporter import metrics as exporter
+from generated_files import GeneratedFile, SourceError, run, with_table
 from keda_jobs.batch.metrics import BatchMetrics
 from keda_jobs.domain.policy import Dead
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.runtime.metrics import StoreMetrics
-from settings_docs import NOTHING, DocsError, Page, page, run
+from settings_docs import NOTHING
 from stack.jobs import ROOT
 
 PLACE = "metrics"
@@ -45,14 +46,14 @@ SOURCES: list[tuple[str, CollectorRegistry]] = [
 ]
 
 
-def pages(root: Path = ROOT) -> Iterator[Page]:
-    """Yield the document. Raises `DocsError`."""
+def pages(root: Path = ROOT) -> Iterator[GeneratedFile]:
+    """Yield the document. Raises `SourceError`."""
     tables = "\n\n".join(f"### {title}\n\n{table(registry.collect())}" for title, registry in SOURCES)
-    yield page(root / "docs" / "observability.md", PLACE, tables, root)
+    yield with_table(root / "docs" / "observability.md", PLACE, tables, root)
 
 
 def table(families: Iterable[Metric]) -> str:
-    """Build the Markdown table of `families`. Raises `DocsError` for one without a sample."""
+    """Build the Markdown table of `families`. Raises `SourceError` for one without a sample."""
     rows = (
         f"| `{_name(family)}` | {family.type} | {_labels(family)} | {_unit(family.name)} | {family.documentation} |"
         for family in families
@@ -67,7 +68,7 @@ def _name(family: Metric) -> str:
 def _labels(family: Metric) -> str:
     """List the family's labels, and the values of a label with several values."""
     if not family.samples:
-        raise DocsError(f"{family.name} has no sample, so its labels are unknown")
+        raise SourceError(f"{family.name} has no sample, so its labels are unknown")
     values: dict[str, dict[str, None]] = {}
     for sample in family.samples:
         for name, value in sample.labels.items():
@@ -86,7 +87,7 @@ def _unit(name: str) -> str:
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command line and return the exit code."""
-    return run(pages(root), (__doc__ or "").splitlines()[0], arguments, root)
+    return run(pages(root), "make settings-docs", __doc__, arguments, root)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def _write(plan: Plan, folder: Path, root: Path) -> None:
         (folder / path).write_text(text)
     shutil.copy(root / "requirements" / f"{plan.lock}.txt", folder / "requirements.txt")
     for page in settings_docs.pages(folder.parents[1]):
-        page.path.write_text(page.wanted)
+        page.path.write_text(page.text)
 
 
 def _with_subject(stream: str, subject: str) -> str:

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Metric, exposition
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 import metrics_docs
-import settings_docs
+from generated_files import SourceError
 
 PLACE = "<!-- metrics:start -->\n<!-- metrics:end -->\n"
 # Jobs choose their values, and no publisher does.
@@ -52,13 +52,13 @@ def test_they_have_every_metric_with_its_type_labels_and_unit(root: Path) -> Non
 
 def test_a_stale_page_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert metrics_docs.main(["--check"], root) == 1
-    assert capsys.readouterr().err.startswith("docs/observability.md: ")
+    assert capsys.readouterr().err.startswith("docs/observability.md is stale; ")
 
 
 def test_a_metric_whose_labels_cannot_be_told_is_named() -> None:
     registry = CollectorRegistry()
     Counter("keda_jobs_silent", "never counted", ["job"], registry=registry)
-    with pytest.raises(settings_docs.DocsError, match="keda_jobs_silent has no sample"):
+    with pytest.raises(SourceError, match="keda_jobs_silent has no sample"):
         metrics_docs.table(registry.collect())
 
 

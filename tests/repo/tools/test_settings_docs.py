@@ -79,7 +79,7 @@ def test_an_outdated_table_is_named_and_left_alone(
 ) -> None:
     assert settings_docs.main(["--check"], tmp_path) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("jobs/new-here/README.md: ")
+    assert line.startswith("jobs/new-here/README.md is stale; ")
     assert readme.read_text() == README
 
 
@@ -91,7 +91,7 @@ def test_a_readme_without_a_place_for_the_table_is_named(
         readme.unlink()
     else:
         readme.write_text(text)
-    assert settings_docs.main([], tmp_path) == 1
+    assert settings_docs.main([], tmp_path) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "jobs/new-here/README.md" in line
 
@@ -108,5 +108,5 @@ def test_a_setting_that_cannot_be_described_is_named(
     new_package: Path, tmp_path: Path, words: str, others: str, error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (new_package / "job.py").write_text(SETTINGS.replace(words, others))
-    assert settings_docs.main([], tmp_path) == 1
+    assert settings_docs.main([], tmp_path) == 2
     assert error in capsys.readouterr().err
