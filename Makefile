@@ -63,7 +63,7 @@ test-repo: ## Tests of the tools, documents, templates, CI and manifests
 	@$(PYTEST) -o testpaths=tests/repo $(ARGS)
 
 .PHONY: lint
-lint: setup ## ruff, mypy, shellcheck, hadolint, zizmor, import rules, locks (ARGS=types runs one)
+lint: setup ## ruff, mypy, shellcheck, hadolint, zizmor, import rules, locks, job files (ARGS=types runs one)
 	@tools/lint.sh $(ARGS)
 
 .PHONY: fmt
@@ -140,10 +140,13 @@ lock: setup ## Make the lock files again (ARGS=--upgrade takes the newest versio
 new-job: setup ## Make a job: NAME=video-probe SUBJECT=video-uploaded, or NAME=invoice-check KIND=batch (TABLE=)
 	@python -m new_job --name="$(NAME)" --kind="$(KIND)" --subject="$(SUBJECT)" --table="$(TABLE)"
 
+.PHONY: job-files
+job-files: setup ## Write Dockerfile, service.yaml, kustomization.yaml and consumer.json of each job from its job.toml
+	@python -m job_files
+
 .PHONY: settings-docs
 settings-docs: setup ## Write the settings tables of the READMEs and the tables of metrics again
-	@python tools/settings_docs.py
-	@python tools/metrics_docs.py
+	@python tools/settings_docs.py && python tools/metrics_docs.py
 
 .PHONY: dashboards
 dashboards: setup ## Write the Grafana dashboards of k8s/monitoring/dashboards again

@@ -37,6 +37,7 @@ files() { git ls-files -co --exclude-standard -- "$@"; }
 check_scripts() { files '*.sh' .ci/run | xargs shellcheck; }
 check_docstrings() { files '*.py' '*.py.tpl' | xargs python tools/docstrings.py; }
 check_dockerfiles() { files '*Dockerfile' | xargs hadolint; }
+check_job_files() { PYTHONPATH=tools:${PYTHONPATH:-} python -m job_files --check; }
 
 check_workflows() {
   zizmor --quiet --offline --persona pedantic --no-progress .github || return
@@ -59,6 +60,7 @@ check "shell scripts" check_scripts
 check "Dockerfiles" check_dockerfiles
 check "GitHub workflows" check_workflows
 check "lock files" python tools/lock.py --check
+check "job files" check_job_files
 check "settings tables" python tools/settings_docs.py --check
 check "metrics tables" python tools/metrics_docs.py --check
 

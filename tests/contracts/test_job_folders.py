@@ -1,12 +1,10 @@
-"""Every job has the same shape, and its declarations agree with its `JOB`."""
+"""Every job has the same shape, and its table agrees with its `JOB`."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any
 
 import asyncpg
 import pytest
@@ -14,18 +12,15 @@ import pytest
 from keda_jobs.batch import BatchJob
 from keda_jobs.claims import ClaimQueue, roles, schema
 from keda_jobs.domain.policy import RetryPolicy
-from keda_jobs.domain.subjects import due_subject
-from keda_jobs.event.job import EventJob
 from keda_jobs.postgres import Pool
 from keda_jobs.runtime.job import Job
 from stack import PostgresServer, all_jobs, jobs_of
 from stack.jobs import ROOT, package_name
 
-FILES = ("Dockerfile", "service.yaml", "kustomization.yaml", "pyproject.toml", "requirements.txt", "README.md")
+FILES = ("job.toml", "pyproject.toml", "requirements.txt", "README.md")
 MODULES = ("__init__", "__main__", "settings", "job")
 
 EACH_JOB = pytest.mark.parametrize("job", all_jobs(), ids=lambda job: job.name)
-EACH_EVENT_JOB = pytest.mark.parametrize("job", jobs_of(EventJob), ids=lambda job: job.name)
 EACH_BATCH_JOB = pytest.mark.parametrize("job", jobs_of(BatchJob), ids=lambda job: job.name)
 
 
@@ -39,27 +34,6 @@ def test_the_folder_is_complete(job: Job) -> None:
     modules = [f"src/{package_name(job.name)}/{module}.py" for module in MODULES]
     assert [path for path in (*FILES, *modules) if not (folder / path).is_file()] == []
     assert list((folder / "tests").rglob("test_*.py"))
-
-
-def consumer(job: EventJob) -> dict[str, Any]:
-    """Read the job's `consumer.json`."""
-    declared: dict[str, Any] = json.loads((ROOT / "jobs" / job.name / "consumer.json").read_text())
-    return declared
-
-
-@EACH_EVENT_JOB
-def test_the_consumer_is_named_after_the_job(job: EventJob) -> None:
-    assert (consumer(job)["name"], consumer(job)["durable_name"]) == (f"{job.name}-consumer", f"{job.name}-consumer")
-
-
-@EACH_EVENT_JOB
-def test_the_consumer_takes_the_events_that_the_handler_reads_and_the_due_retries(job: EventJob) -> None:
-    assert consumer(job)["filter_subjects"] == [job.event.subject, due_subject(job.name)]
-
-
-@EACH_EVENT_JOB
-def test_the_heartbeat_fits_the_declared_ack_wait(job: EventJob) -> None:
-    assert consumer(job)["ack_wait"] == job.settings.model_fields["ack_wait_s"].default * 10**9
 
 
 @EACH_BATCH_JOB

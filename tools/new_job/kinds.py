@@ -150,12 +150,10 @@ class BatchPlan(Plan):
 
     def words(self) -> dict[str, str]:
         table = ClaimTable(self.name, self.table)
-        worker, scaler = worker_role(table), scaler_role(table)
         own = {
             "table": self.table,
-            "worker": worker,
-            "scaler": scaler,
-            "WORKER": worker.upper(),
+            "worker": worker_role(table),
+            "scaler": scaler_role(table),
             "extras": "[postgres]",
         }
         return super(BatchPlan, self).words() | own

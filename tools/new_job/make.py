@@ -8,9 +8,11 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import settings_docs
+from job_files.render import job_files
 from keda_jobs.domain.subjects import covers
 from new_job.kinds import Plan
 from new_job.plan import Refused
@@ -43,8 +45,9 @@ def _write(plan: Plan, folder: Path, root: Path) -> None:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     shutil.copy(root / "requirements" / f"{plan.lock}.txt", folder / "requirements.txt")
-    for page in settings_docs.pages(folder.parents[1]):
-        page.path.write_text(page.text)
+    alone = folder.parents[1]
+    for file in chain(settings_docs.pages(alone), job_files(alone)):
+        file.path.write_text(file.text)
 
 
 def _with_subject(stream: str, subject: str) -> str:

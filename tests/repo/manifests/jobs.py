@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from unittest import mock
 
-from keda_jobs.batch import BatchJob
 from keda_jobs.event.job import EventJob
 from keda_jobs.runtime.job import Job, Service
 from keda_jobs.settings import load_settings
@@ -103,5 +102,4 @@ def quantity(text: str) -> float:
 
 JOBS = [JobManifest(job) for job in all_jobs()]
 EVENT_JOBS = [JobManifest(job) for job in jobs_of(EventJob)]
-BATCH_JOBS = [JobManifest(job) for job in jobs_of(BatchJob)]
 SERVICES = [JobManifest(job) for job in jobs_of(Service)]

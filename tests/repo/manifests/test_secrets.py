@@ -13,7 +13,6 @@ import yaml
 
 from cluster.secrets import postgres_data
 from keda_jobs.runtime.job import Job
-from keda_jobs.settings import NatsSettings, StoreSettings
 from stack.jobs import ROOT
 
 from .jobs import JOBS, JobManifest
@@ -40,21 +39,6 @@ def test_every_key_of_a_secret_in_env_from_is_a_setting(job: JobManifest[Job]) -
     for source in job.container["envFrom"]:
         if "secretRef" in source:
             assert made_secrets()["keda-jobs-prod", source["secretRef"]["name"]] <= job.variables
-
-
-@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
-def test_a_job_with_a_bucket_has_its_key_and_may_reach_it(job: JobManifest[Job]) -> None:
-    """Check `secretRef: {name: r2}` in envFrom, and the pods' label `needs-store: "true"`."""
-    has_bucket = issubclass(job.declared.settings, StoreSettings)
-    assert ({"secretRef": {"name": "r2"}} in job.container["envFrom"]) == has_bucket
-    assert (job.pod.labels.get("needs-store") == "true") == has_bucket
-
-
-@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
-def test_a_job_with_nats_settings_logs_in_as_itself(job: JobManifest[Job]) -> None:
-    names = [source["secretRef"]["name"] for source in job.container["envFrom"] if "secretRef" in source]
-    own = [f"nats-{job.name}"] if NatsSettings in job.declared.settings.mro() else []
-    assert [name for name in names if name.startswith("nats-")] == own
 
 
 def test_nats_configuration_includes_its_users() -> None:

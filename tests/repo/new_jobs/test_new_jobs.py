@@ -46,13 +46,7 @@ def test_only_their_folders_and_the_streams_subjects_changed(repository: Reposit
 
 def test_their_own_tests_and_the_tests_of_every_job_pass(repository: Repository) -> None:
     tools = ("build", "cluster_schemas", "cluster_secrets", "declarations", "import_rules", "lock", "settings_docs")
-    about_all = (
-        "tests/contracts",
-        "tests/permissions",
-        "tests/repo/manifests",
-        "tests/repo/test_template_drift.py",
-        "jobs/exporter",
-    )
+    about_all = ("tests/contracts", "tests/permissions", "tests/repo/manifests", "jobs/exporter")
     streams = [f"shared-py/tests/integration/{name}.py" for name in ("test_streams", "cli/test_cli_streams")]
     folders = [*(f"jobs/{name}" for name in NAMES), *about_all, *streams]
     chosen = " ".join([*folders, *(f"tests/repo/tools/test_{name}.py" for name in tools)])

@@ -1,0 +1,140 @@
+"""`jobs/<job>/job.toml`: how to run a job. What it does, and so its kind, is in its `JOB`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from tomlkit.exceptions import TOMLKitError
+
+from generated_files import SourceError
+from keda_jobs.runtime.job import Job
+
+Cpu = Annotated[str, StringConstraints(pattern=r"^([0-9]+m|[0-9]+(\.[0-9]+)?)$")]
+Memory = Annotated[str, StringConstraints(pattern=r"^[0-9]+(Ki|Mi|Gi)$")]
+Count = Annotated[int, Field(ge=1)]
+Scalar = str | int | float
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Amounts(_Table):
+    """Amounts of a pod's resources."""
+
+    cpu: Cpu = Field(description='cores, as `"1"` or `"250m"`')
+    memory: Memory = Field(description='as `"256Mi"`')
+
+
+class Resources(_Table):
+    """Resources of one pod."""
+
+    requests: Amounts
+    limits: Amounts
+
+
+class EventScale(_Table):
+    """Scaling of an event job."""
+
+    max_replicas: Count = Field(description="most pods at once")
+    lag_threshold: Count = Field(description="messages for each pod. More than one pod's CONCURRENCY")
+    polling_s: Count = Field(5, description="seconds between two looks at the lag, while there is no pod")
+    cooldown_s: Count = Field(30, description="seconds without lag before the last pod goes")
+
+
+class BatchScale(_Table):
+    """Scaling of a batch job."""
+
+    max_replicas: Count = Field(description="most Jobs at once, which is what the database can take")
+    polling_s: Count = Field(30, description="seconds between two looks at the queue")
+
+
+class ServiceToml(_Table):
+    """Keys that every kind has."""
+
+    resources: Resources
+    settings: dict[str, Scalar] = Field(
+        default_factory=dict, description="settings that differ from their defaults in every environment"
+    )
+
+
+class _WorkToml(ServiceToml):
+    internet: bool = Field(False, description="true for a job that may reach public addresses, on ports 80 and 443")
+
+
+class EventToml(_WorkToml):
+    """Keys of an event job."""
+
+    scale: EventScale
+
+
+class BatchToml(_WorkToml):
+    """Keys of a batch job."""
+
+    scale: BatchScale
+    trigger_authentication: str | None = Field(
+        None, description="name of the TriggerAuthentication that KEDA logs in with, `<job>-pgconn` by default"
+    )
+
+
+KINDS: dict[str, type[ServiceToml]] = {"event": EventToml, "batch": BatchToml, "service": ServiceToml}
+
+
+class JobToml:
+    """Values of a `job.toml`, and the comments beside them."""
+
+    def __init__(self, path: Path, job: Job, shown: str) -> None:
+        """Read and check the file, called `shown` in messages. Raises `SourceError`."""
+        try:
+            self._document = tomlkit.parse(path.read_text())
+            self.values = KINDS[job.kind].model_validate(self._document.unwrap())
+        except ValidationError as error:
+            raise SourceError("\n".join(f"{shown}: {_mistake(one)}" for one in error.errors())) from error
+        except OSError as error:
+            raise SourceError(f"{shown}: {error.strerror}") from error
+        except (TOMLKitError, UnicodeDecodeError) as error:
+            raise SourceError(f"{shown}: {' '.join(str(error).split())}") from error
+        self._job = job
+        mistakes = [mistake for name in self.values.settings if (mistake := self._setting_mistake(name))]
+        if mistakes:
+            raise SourceError("\n".join(f"{shown}: settings.{mistake}" for mistake in mistakes))
+
+    def comment(self, key: str, otherwise: str = "") -> str:
+        """Return the comment on the line of `key`, such as `scale.max_replicas`, in YAML's form."""
+        item: Any = self._document
+        for part in key.split("."):
+            if part not in item:
+                return f" # {otherwise}" if otherwise else ""
+            item = item.item(part)
+        text = item.trivia.comment.removeprefix("#").strip() or otherwise
+        return f" # {text}" if text else ""
+
+    def setting(self, name: str) -> Any:
+        """Return a setting of the job: from the file, else its default."""
+        field = self._job.settings.model_fields[name]
+        given = self.values.settings.get(name.upper(), field.default)
+        kind: Any = Annotated[(field.annotation, *field.metadata)]
+        return TypeAdapter(kind).validate_python(given)
+
+    def _setting_mistake(self, name: str) -> str:
+        if name not in {known.upper() for known in self._job.settings.model_fields}:
+            return f"{name}: the job has no such setting; its README lists them"
+        try:
+            self.setting(name.lower())
+        except ValidationError as error:
+            return f"{name}: {error.errors()[0]['msg']}"
+        return ""
+
+
+def _mistake(error: Any) -> str:
+    key = ".".join(map(str, error["loc"]))
+    match error["type"]:
+        case "missing":
+            return f"{key} is missing"
+        case "extra_forbidden":
+            return f"{key} is no key of this kind of job; docs/job-toml.md lists them"
+        case _:
+            return f"{key}: {error['msg']}"

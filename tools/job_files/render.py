@@ -1,0 +1,95 @@
+"""Files of a job, from the templates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from generated_files import GeneratedFile
+from job_files.job_toml import JobToml
+from keda_jobs.batch import BatchJob
+from keda_jobs.claims.roles import EXPORTER, scaler_role, worker_role
+from keda_jobs.domain.subjects import STREAM, due_subject, durable_name
+from keda_jobs.event.job import EventJob
+from keda_jobs.runtime.job import Job
+from keda_jobs.settings import NatsSettings, StoreSettings
+from stack.jobs import ROOT, all_jobs, package_name
+
+NAMESPACE = "keda-jobs-prod"
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=jinja2.select_autoescape(),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_ENVIRONMENT.filters["quoted"] = lambda value: json.dumps(str(value), ensure_ascii=False)
+
+
+def job_files(root: Path = ROOT) -> Iterator[GeneratedFile]:
+    """Render the files of every job. Raises `SourceError`."""
+    jobs = all_jobs(root)
+    has_queues = any(isinstance(job, BatchJob) for job in jobs)
+    for job in jobs:
+        toml = JobToml(root / "jobs" / job.name / "job.toml", job, f"jobs/{job.name}/job.toml")
+        words = _words(job, toml, has_queues)
+        for name, template in _templates(job).items():
+            yield GeneratedFile(root / "jobs" / job.name / name, _ENVIRONMENT.get_template(template).render(words))
+
+
+def _templates(job: Job) -> dict[str, str]:
+    """Return the template of each file."""
+    names = {name: f"{name}.j2" for name in ("Dockerfile", "kustomization.yaml")}
+    if isinstance(job, EventJob):
+        names["consumer.json"] = "consumer.json.j2"
+    return names | {"service.yaml": f"{job.kind}.yaml.j2"}
+
+
+def _words(job: Job, toml: JobToml, has_queues: bool) -> Mapping[str, Any]:
+    """Collect what the templates use: the keys of job.toml, and what `JOB` says."""
+    bases = job.settings.mro()
+    words = {
+        "name": job.name,
+        "package": package_name(job.name),
+        "namespace": NAMESPACE,
+        "has_nats": NatsSettings in bases,
+        "has_store": StoreSettings in bases,
+        "has_database": has_queues and not isinstance(job, EventJob),
+        "comment": toml.comment,
+        **dict(toml.values),
+    }
+    match job:
+        case EventJob():
+            return words | _words_of_event_job(job, toml)
+        case BatchJob():
+            return words | _words_of_batch_job(job, toml)
+        case _:
+            return words | {"role": EXPORTER}
+
+
+def _words_of_event_job(job: EventJob, toml: JobToml) -> dict[str, Any]:
+    return {
+        "stream": STREAM,
+        "consumer": durable_name(job.name),
+        "subject": job.event.subject,
+        "due_subject": due_subject(job.name),
+        "ack_wait_ns": int(toml.setting("ack_wait_s") * 10**9),
+        "grace_s": int(toml.setting("shutdown_grace_s")),
+    }
+
+
+def _words_of_batch_job(job: BatchJob, toml: JobToml) -> dict[str, Any]:
+    own_name = getattr(toml.values, "trigger_authentication", None)
+    return {
+        "role": worker_role(job.table),
+        "scaler": scaler_role(job.table),
+        "claimable": job.table.claimable,
+        "claim_size": toml.setting("claim_size"),
+        "grace_s": int(toml.setting("shutdown_grace_s")),
+        "trigger_authentication": own_name or f"{job.name}-pgconn",
+    }
