@@ -17,7 +17,8 @@ keda_found() {
   kubectl get deployments --all-namespaces --field-selector metadata.name=keda-operator --output \
     jsonpath='{range .items[*]}{.metadata.namespace}|{.metadata.labels.app\.kubernetes\.io/version}|{.spec.template.spec.containers[0].image}{"\n"}{end}' |
     awk -F'|' 'NR == 1 { image = $3; sub(/@.*/, "", image); version = $2 ? $2 : image
-                         sub(/.*:v?/, "", version); sub(/^v/, "", version); print $1, version }'
+                         sub(/.*:/, "", version); sub(/^v/, "", version)
+                         print $1, (version ~ /^[0-9]+[.][0-9]/ ? version : "") }'
 }
 
 # The mark stays when somebody replaces our KEDA by their own in the same namespace. Ours has no other manager.

@@ -48,12 +48,17 @@ check_server() {
 }
 
 check_cluster() {
+  local names
   rendered=$(kubectl kustomize "$platform") || fail "$platform cannot be rendered, see above"
-  mapfile -t namespaces < <(overlay names)
+  names=$(overlay names) || fail "$platform cannot be read, see above"
+  read -r -a namespaces <<<"$names"
   if has_part cluster; then check_keda; else check_first_part; fi
   check_rights
   check_strangers
-  if has_part namespaces; then check_storage; fi
+  if has_part namespaces; then
+    check_storage
+    check_ports
+  fi
 }
 
 # Where another adapter serves external metrics, KEDA's manifest would take its API away.
@@ -116,11 +121,15 @@ check_keda_source() {
 
 # check_first_part: what an administrator has to do before the part of the namespaces.
 check_first_part() {
-  local one missing_parts=()
+  local one labelled missing_parts=()
   kubectl api-versions | grep -qx keda.sh/v1alpha1 || missing_parts+=(KEDA)
   for one in "${namespaces[@]}"; do
     kubectl get namespace "$one" >/dev/null 2>&1 || missing_parts+=("namespace $one")
   done
+  # Not everybody may list namespaces.
+  if labelled=$(kubectl get namespaces --selector "$KEDA_LABEL" --output name 2>/dev/null) && [ -z "$labelled" ]; then
+    missing_parts+=("the label $KEDA_LABEL of KEDA's namespace")
+  fi
   if [ ${#missing_parts[@]} -eq 0 ]; then
     has "KEDA and the namespaces"
   else
@@ -190,6 +199,14 @@ check_storage() {
     lacks "no default StorageClass, which the disk of NATS needs" \
       "mark one: kubectl annotate storageclass <name> storageclass.kubernetes.io/is-default-class=true"
   fi
+}
+
+check_ports() {
+  local found line
+  found=$(python -m cluster.routes <<<"$rendered" 2>/dev/null) || return 0 # check_env_file says why
+  while read -r line; do
+    [ -z "$line" ] || lacks "$line" "add it, with the addresses behind it, to a policy in k8s/kustomize/overlays/$overlay"
+  done <<<"$found"
 }
 
 check_env_file() {

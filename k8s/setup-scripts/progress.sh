@@ -56,7 +56,7 @@ confirm() {
   if $yes; then return; fi
   [ -t 0 ] || fail "refusing to go on without confirmation: stdin is not a terminal, pass --yes"
   local answer
-  read -r -p "Continue? [y/N] " answer
+  read -r -p "Continue? [y/N] " answer || answer=no
   [[ $answer == [yY]* ]] || fail "$1"
 }
 

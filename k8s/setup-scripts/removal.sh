@@ -7,7 +7,7 @@ readonly SCALED=scaledobjects.keda.sh,scaledjobs.keda.sh
 readonly WITH_FINALIZERS=$SCALED,triggerauthentications.keda.sh
 # What belongs to another object is deleted with it.
 readonly OWNED='^(events|endpoints|endpointslices|pods|replicasets|controllerrevisions)(\.|$)'
-readonly KEPT='^(namespaces|persistentvolumes)$'
+readonly KEPT='^(namespaces|persistentvolumes|apiservices.apiregistration.k8s.io)$'
 
 # Print the namespaces that setup-all.sh made. One of these names without our label is somebody else's.
 our_namespaces() {

@@ -39,8 +39,7 @@ class Database:
     @property
     def service(self) -> tuple[str, str] | None:
         """Name and namespace of the cluster's service, None for another host."""
-        found = _SERVICE.fullmatch(self.host)
-        return (found[1], found[2]) if found else None
+        return service_of(self.host)
 
     @property
     def is_loopback(self) -> bool:
@@ -51,6 +50,12 @@ class Database:
         """Return the URL with 127.0.0.1 and `port` instead of host and port."""
         user, at, _ = self.url.netloc.rpartition("@")
         return self.url._replace(netloc=f"{user}{at}127.0.0.1:{port}").geturl()
+
+
+def service_of(host: str) -> tuple[str, str] | None:
+    """Return name and namespace of the cluster's service at `host`, None for another host."""
+    found = _SERVICE.fullmatch(host)
+    return (found[1], found[2]) if found else None
 
 
 def read(dsn: str) -> Database:

@@ -71,7 +71,7 @@ def _foreign_lines(objects: list[Object]) -> str:
 
 
 _COMMANDS: dict[str, Callable[[list[Object]], str]] = {
-    "names": lambda objects: "".join(f"{name}\n" for name in namespaces(objects)),
+    "names": lambda objects: " ".join(namespaces(objects)),
     "foreign": _foreign_lines,
     "cluster": lambda objects: _listed(select(objects, "cluster")),
     "namespaces": lambda objects: _listed(select(objects, "namespaces")),

@@ -117,16 +117,19 @@ esac
         ("teardown-all", "context theirs at https://theirs.example:6443: this removes\n  NATS"),
     ],
 )
-def test_nothing_is_changed_before_somebody_has_agreed(tmp_path: Path, script: str, plan: str) -> None:
+def test_nothing_is_changed_before_somebody_has_agreed(bare_machine: Path, script: str, plan: str) -> None:
     """Use a stand-in for a cluster where nothing is in the way."""
-    (tmp_path / "kubectl").write_text(CLUSTER)
-    (tmp_path / "kubectl").chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CALLS": str(tmp_path / "calls"), "KEDA_MANIFEST": ""}
-    done = run(f"setup-scripts/{script}.sh", ENV_FILE=str(tmp_path / "none"), **environment)
+    (bare_machine / "repo/tools").symlink_to(ROOT / "tools")
+    calls, cluster = bare_machine / "calls", bare_machine / "cluster"
+    cluster.mkdir()
+    (cluster / "kubectl").write_text(CLUSTER)
+    (cluster / "kubectl").chmod(0o755)
+    environment = {"PATH": f"{cluster}:{os.environ['PATH']}", "CALLS": str(calls), "KEDA_MANIFEST": "", "PG_DSN": ""}
+    done = run(bare_machine / f"repo/k8s/setup-scripts/{script}.sh", **environment)
     assert f"{script}: {plan}" in done.stdout
     refusal = "refusing to go on without confirmation: stdin is not a terminal, pass --yes"
     assert (done.returncode, done.stderr) == (1, f"{script}: {refusal}\n")
-    verbs = {call.split()[0] for call in (tmp_path / "calls").read_text().splitlines()}
+    verbs = {call.split()[0] for call in calls.read_text().splitlines()}
     assert verbs <= {"auth", "config", "get", "kustomize", "version"}
 
 
