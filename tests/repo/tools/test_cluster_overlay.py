@@ -12,7 +12,6 @@ from tests.repo.manifests.rendered import Source
 from cluster.overlay import ADMINISTRATOR_KINDS, foreign, namespaces, select
 from stack.jobs import ROOT
 
-OVERLAY = Source(ROOT / "k8s/kustomize/overlays/test")
 # Prints what KNOWN holds for the first word after `get`: `--filename=-` or the workloads.
 KUBECTL = """#!/usr/bin/env python3
 import json, os, sys
@@ -28,39 +27,49 @@ def ours(kind: str, name: str, namespace: str | None = None) -> dict[str, Any]:
     return thing(kind, name, namespace, **{"app.kubernetes.io/part-of": "keda-jobs"})
 
 
+@pytest.fixture(scope="module")
+def objects() -> list[dict[str, Any]]:
+    """Render an overlay."""
+    return Source(ROOT / "k8s/kustomize/overlays/test").objects
+
+
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Put a stand-in for kubectl first in PATH. Its answers are in KNOWN."""
+def cluster(objects: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Put a stand-in for kubectl first in PATH, once kubectl has rendered the overlay. Its answers are in KNOWN."""
     (tmp_path / "kubectl").write_text(KUBECTL)
     (tmp_path / "kubectl").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     return monkeypatch
 
 
-def test_the_parts_are_the_whole_and_share_nothing() -> None:
-    cluster, rest = select(OVERLAY.objects, "cluster"), select(OVERLAY.objects, "namespaces")
+def test_the_parts_are_the_whole_and_share_nothing(objects: list[dict[str, Any]]) -> None:
+    cluster, rest = select(objects, "cluster"), select(objects, "namespaces")
     assert {one["kind"] for one in cluster} <= ADMINISTRATOR_KINDS
     assert not {one["kind"] for one in rest} & ADMINISTRATOR_KINDS
-    assert len(cluster) + len(rest) == len(OVERLAY.objects)
+    assert len(cluster) + len(rest) == len(objects)
     assert namespaces(cluster) == ["keda-jobs-prod", "keda-jobs-test", "nats"]
 
 
-def test_what_is_ours_is_in_nobody_s_way(cluster: pytest.MonkeyPatch) -> None:
+def test_what_is_ours_is_in_nobody_s_way(cluster: pytest.MonkeyPatch, objects: list[dict[str, Any]]) -> None:
     found = [ours("Namespace", "nats"), ours("StatefulSet", "nats", "nats")]
     cluster.setenv("KNOWN", json.dumps({"--filename=-": found}))
-    assert list(foreign(OVERLAY.objects)) == []
+    assert list(foreign(objects)) == []
 
 
-def test_an_object_of_others_that_would_be_overwritten_is_named(cluster: pytest.MonkeyPatch) -> None:
+def test_an_object_of_others_that_would_be_overwritten_is_named(
+    cluster: pytest.MonkeyPatch, objects: list[dict[str, Any]]
+) -> None:
     found = [ours("Namespace", "nats"), thing("StatefulSet", "nats", "nats"), ours("Service", "nats", "nats")]
     cluster.setenv("KNOWN", json.dumps({"--filename=-": found}))
-    assert list(foreign(OVERLAY.objects)) == [("nats", ["StatefulSet nats"])]
+    assert list(foreign(objects)) == [("nats", ["StatefulSet nats"])]
 
 
-def test_a_namespace_of_others_is_named_with_what_runs_in_it(cluster: pytest.MonkeyPatch) -> None:
+def test_a_namespace_of_others_is_named_with_what_runs_in_it(
+    cluster: pytest.MonkeyPatch, objects: list[dict[str, Any]]
+) -> None:
     known = {
         "--filename=-": [thing("Namespace", "nats")],
         "statefulsets,deployments,daemonsets": [thing("StatefulSet", "broker", "nats")],
     }
     cluster.setenv("KNOWN", json.dumps(known))
-    assert list(foreign(OVERLAY.objects)) == [("nats", ["Namespace nats", "StatefulSet broker"])]
+    assert list(foreign(objects)) == [("nats", ["Namespace nats", "StatefulSet broker"])]
