@@ -101,6 +101,6 @@ def scaler() -> timeseries.Panel:
     return curves(
         "Scaler",
         "KEDA's view: the number that it read, and 1 while it keeps pods running.",
-        Query('max(keda_scaler_metrics_value{scaledObject=~"$job"})', "read"),
+        Query('max(keda_scaler_metrics_value{scaledObject=~"$job", triggerIndex="0"})', "read"),
         Query('max(keda_scaler_active{scaledObject=~"$job"})', "active"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 from tomlkit.exceptions import TOMLKitError
 
 from generated_files import SourceError
+from keda_jobs.event.job import EventJob
 from keda_jobs.runtime.job import Job
 
 Cpu = Annotated[str, StringConstraints(pattern=r"^([0-9]+m|[0-9]+(\.[0-9]+)?)$")]
@@ -41,6 +43,10 @@ class EventScale(_Table):
 
     max_replicas: Count = Field(description="most pods at once")
     lag_threshold: Count = Field(description="messages for each pod. More than one pod's CONCURRENCY")
+    wake_with: list[str] = Field(
+        default_factory=list,
+        description="event jobs whose lag starts the first pod of this one too, so that it is ready for what they emit",
+    )
     polling_s: Count = Field(5, description="seconds between two looks at the lag, while there is no pod")
     cooldown_s: Count = Field(30, description="seconds without lag before the last pod goes")
 
@@ -86,7 +92,7 @@ KINDS: dict[str, type[ServiceToml]] = {"event": EventToml, "batch": BatchToml, "
 class JobToml:
     """Values of a `job.toml`, and the comments beside them."""
 
-    def __init__(self, path: Path, job: Job, shown: str) -> None:
+    def __init__(self, path: Path, job: Job, others: Sequence[Job], shown: str) -> None:
         """Read and check the file, called `shown` in messages. Raises `SourceError`."""
         try:
             self._document = tomlkit.parse(path.read_text())
@@ -98,9 +104,9 @@ class JobToml:
         except (TOMLKitError, UnicodeDecodeError) as error:
             raise SourceError(f"{shown}: {' '.join(str(error).split())}") from error
         self._job = job
-        mistakes = [mistake for name in self.values.settings if (mistake := self._setting_mistake(name))]
+        mistakes = [*self._wrong_settings(), *self._wrong_wakers(others)]
         if mistakes:
-            raise SourceError("\n".join(f"{shown}: settings.{mistake}" for mistake in mistakes))
+            raise SourceError("\n".join(f"{shown}: {mistake}" for mistake in mistakes))
 
     def comment(self, key: str, otherwise: str = "") -> str:
         """Return the comment on the line of `key`, such as `scale.max_replicas`, in YAML's form."""
@@ -119,14 +125,26 @@ class JobToml:
         kind: Any = Annotated[(field.annotation, *field.metadata)]
         return TypeAdapter(kind).validate_python(given)
 
-    def _setting_mistake(self, name: str) -> str:
-        if name not in {known.upper() for known in self._job.settings.model_fields}:
-            return f"{name}: the job has no such setting; its README lists them"
-        try:
-            self.setting(name.lower())
-        except ValidationError as error:
-            return f"{name}: {error.errors()[0]['msg']}"
-        return ""
+    def _wrong_settings(self) -> Iterator[str]:
+        known = {name.upper() for name in self._job.settings.model_fields}
+        for name in self.values.settings:
+            if name not in known:
+                yield f"settings.{name}: the job has no such setting; its README lists them"
+                continue
+            try:
+                self.setting(name.lower())
+            except ValidationError as error:
+                yield f"settings.{name}: {error.errors()[0]['msg']}"
+
+    def _wrong_wakers(self, others: Sequence[Job]) -> Iterator[str]:
+        """Yield the names in `wake_with` of jobs that emit nothing that this job reads."""
+        if not (isinstance(self._job, EventJob) and isinstance(self.values, EventToml)):
+            return
+        subject = self._job.event.subject
+        events = {other.name: other for other in others if isinstance(other, EventJob)}
+        for name in self.values.scale.wake_with:
+            if name not in events or subject not in {event.subject for event in events[name].emitted}:
+                yield f"scale.wake_with: there is no job '{name}' that emits {subject}"
 
 
 def _mistake(error: Any) -> str:

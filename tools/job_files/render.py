@@ -36,7 +36,7 @@ def job_files(root: Path = ROOT) -> Iterator[GeneratedFile]:
     jobs = all_jobs(root)
     has_queues = any(isinstance(job, BatchJob) for job in jobs)
     for job in jobs:
-        toml = JobToml(root / "jobs" / job.name / "job.toml", job, f"jobs/{job.name}/job.toml")
+        toml = JobToml(root / "jobs" / job.name / "job.toml", job, jobs, f"jobs/{job.name}/job.toml")
         words = _words(job, toml, has_queues)
         for name, template in _templates(job).items():
             yield GeneratedFile(root / "jobs" / job.name / name, _ENVIRONMENT.get_template(template).render(words))

@@ -88,9 +88,12 @@ class JobManifest(Generic[J_co]):
         return found
 
     def trigger(self, kind: str) -> dict[str, str]:
-        """Return the metadata of the only trigger of its ScaledObject or ScaledJob."""
-        [trigger] = self.one(kind)["spec"]["triggers"]
-        return dict(trigger["metadata"])
+        """Return the metadata of the first trigger of its ScaledObject or ScaledJob: its own work."""
+        return self.triggers(kind)[0]
+
+    def triggers(self, kind: str) -> list[dict[str, str]]:
+        """Return the metadata of every trigger of its ScaledObject or ScaledJob."""
+        return [dict(trigger["metadata"]) for trigger in self.one(kind)["spec"]["triggers"]]
 
 
 def quantity(text: str) -> float:

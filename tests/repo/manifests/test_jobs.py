@@ -10,7 +10,7 @@ from image_download.guard import _DENIED_V4
 from keda_jobs.event.job import EventJob
 from keda_jobs.runtime.job import Job
 
-from .jobs import EVENT_JOBS, JOBS, JobManifest
+from .jobs import EVENT_JOBS, JOBS, JobManifest, quantity
 from .rendered import shown
 
 EACH_JOB = pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
@@ -51,6 +51,14 @@ def test_its_probes_use_the_port_and_paths_of_the_job(job: JobManifest[Job]) -> 
 @EACH_EVENT_JOB
 def test_a_pod_is_added_when_messages_exceed_one_pods_concurrency(job: JobManifest[EventJob]) -> None:
     assert int(job.trigger("ScaledObject")["lagThreshold"]) > job.settings.concurrency
+
+
+def test_any_lag_of_downloads_starts_one_pod_that_resizes_and_no_second() -> None:
+    [_, wake] = RESIZE.triggers("ScaledObject")
+    assert wake["consumer"] == f"{DOWNLOAD.name}-consumer"
+    assert "activationLagThreshold" not in wake  # KEDA's default is 0: active above it
+    # The HPA asks for ceil(lag / lagThreshold) pods, and each message takes some bytes of the disk.
+    assert int(wake["lagThreshold"]) * 32 > quantity("8G")
 
 
 def test_downloads_may_reach_the_addresses_that_the_guard_allows() -> None:

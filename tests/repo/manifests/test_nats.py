@@ -33,7 +33,8 @@ def test_jobs_and_keda_use_existing_services() -> None:
     [exporter] = [job for job in SERVICES if job.name == "exporter"]
     urls = [job.environment["NATS_URL"] for job in EVENT_JOBS]
     urls += [exporter.environment[name] for name in ("NATS_URL", "NATS_MONITORING_URL")]
-    monitored = [job.trigger("ScaledObject")["natsServerMonitoringEndpoint"] for job in EVENT_JOBS]
+    triggers = [trigger for job in EVENT_JOBS for trigger in job.triggers("ScaledObject")]
+    monitored = [trigger["natsServerMonitoringEndpoint"] for trigger in triggers]
     ports = [(name_of(one), port["port"]) for one in of_kind(OBJECTS, "Service") for port in one["spec"]["ports"]]
     for address in [*urls, *monitored]:
         found = re.fullmatch(r"(?:\w+://)?([\w-]+)\.nats\.svc\.cluster\.local:(\d+)", str(address))

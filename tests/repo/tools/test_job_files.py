@@ -164,6 +164,12 @@ def test_a_stale_or_missing_file_is_named_and_left_alone(
         ('cpu = "1"', "cpu = 1", "resources.limits.cpu: Input should be a valid string"),
         ("256Mi", "256MB", "resources.limits.memory: String should match"),
         ("[scale]", "scale = 3\n[other]", "scale: "),
+        (
+            "[scale]",
+            "[scale]\nwake_with = ['new-here']",
+            "scale.wake_with: there is no job 'new-here' that",
+        ),
+        ("[scale]", "[scale]\nwake_with = 'new-here'", "scale.wake_with: Input should be a valid list"),
         ("ACK_WAIT_S", "ACK_WAIT", "settings.ACK_WAIT: the job has no such setting"),
         ("ACK_WAIT_S = 90", "CONCURRENCY = 'many'", "settings.CONCURRENCY: Input should be a valid integer"),
         ("ACK_WAIT_S = 90", "ACK_WAIT_S = 90\nACK_WAIT_S = 91", "Key "),
