@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from dashboards import health, page
 from dashboards.page import Panels
-from dashboards.panels import Query, curves, number
+from dashboards.panels import Query, curves, number, spread
 from dashboards.queries import JOB, exported_rate, highest, pods, quantiles, rate, total
 
 _CLAIMABLE = "keda_jobs_queue_claimable_rows"
@@ -26,7 +26,7 @@ def batch() -> Dashboard:
 
 
 def _health() -> Panels:
-    return (
+    return spread(
         number(
             "Claimable",
             "Rows that a worker can claim now, the number that KEDA scales on.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from string import ascii_uppercase
@@ -28,6 +29,7 @@ _UNITS = (
     ("_bytes", units.BytesIEC),
     ("", units.Short),
 )
+_COLUMNS, _IN_A_ROW = 24, 8
 _STAT_HEIGHT, _GRAPH_HEIGHT, _TABLE_HEIGHT = 4, 8, 6
 _EXPORTED = {name for name, *_ in GAUGES} | {f"{name}_total" for name, *_ in COUNTERS}
 
@@ -76,8 +78,19 @@ def number(
         .graph_mode(style.BigValueGraphMode.NONE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .height(_STAT_HEIGHT)
-        .span(3)
+        .span(_COLUMNS // _IN_A_ROW)
     )
+
+
+def spread(*numbers: stat.Panel) -> list[stat.Panel]:
+    """Set the widths of numbers so that they fill their rows, with at most eight in each."""
+    rows = math.ceil(len(numbers) / _IN_A_ROW)
+    size = math.ceil(len(numbers) / rows)
+    for first in range(0, len(numbers), size):
+        row = numbers[first : first + size]
+        for place, panel in enumerate(row):
+            panel.span(_COLUMNS * (place + 1) // len(row) - _COLUMNS * place // len(row))
+    return list(numbers)
 
 
 def verdict(title: str, description: str, expr: str, *, good: str, bad: str, alert: str) -> stat.Panel:
