@@ -57,7 +57,8 @@ def _opened(objects: list[Object], label: str) -> set[int]:
 
 
 def _range(one: Object) -> range:
-    return range(one["port"], one.get("endPort", one["port"]) + 1)
+    first: int = one["port"]
+    return range(first, one.get("endPort", first) + 1)
 
 
 def _main() -> int:
