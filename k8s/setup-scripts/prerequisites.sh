@@ -2,7 +2,7 @@
 # Sourced by setup-all.sh: check everything that it needs at once, and change nothing.
 # shellcheck disable=SC2034,SC2153,SC2154  # variables of the script that sources it
 
-readonly KUBERNETES_FLOOR=1.29
+readonly KUBERNETES_FLOOR=1.30 # ValidatingAdmissionPolicy
 missing=0
 # What is there, and the version that install_keda has to install, if any.
 keda_namespace='' keda_version='' keda_to_install=''

@@ -133,6 +133,8 @@ def test_deployer_may_apply_every_job(deployed: None, file: str) -> None:
         ("list", "secrets"),
         ("create", "secrets"),
         ("create", "pods"),
+        ("get", "pods"),
+        ("get", "configmaps"),
         ("create", "pods/exec"),
         ("create", "pods/portforward"),
         ("create", "rolebindings"),
@@ -144,6 +146,14 @@ def test_deployer_may_do_nothing_else(deployed: None, what: tuple[str, str]) -> 
     assert not may(DEPLOYER, *what)
     assert may(DEPLOYER, "patch", "deployments")
     assert not may(DEPLOYER, "patch", "deployments", namespace=NATS)
+
+
+def test_operator_pauses_a_job_and_changes_nothing_else_of_it(deployed: None) -> None:
+    operator = ("--as=somebody", "--as-group=keda-jobs-operators", "--dry-run=server", "-n", JOBS)
+    for thing in ("scaledobject/image-resize", "scaledjob/users-batch"):
+        kubectl("annotate", thing, "autoscaling.keda.sh/paused=true", *operator)
+        with pytest.raises(CommandFailed, match="your rights are for pausing and resuming"):
+            kubectl("patch", thing, "--type=merge", "--patch", '{"spec": {"maxReplicaCount": 7}}', *operator)
 
 
 @pytest.mark.parametrize("job", [*(Path(file).parent.name for file in JOB_FILES), "default"])

@@ -16,7 +16,10 @@ KUBERNETES = "1.34"
 NAMESPACES = {"nats", "keda-jobs-prod", "keda-jobs-test"}
 # The operator of Prometheus makes them.
 NAMESPACES_OF_OTHERS = {"monitoring"}
-CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass"}
+CLUSTER_WIDE = {
+    *("ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass"),
+    *("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"),
+}
 
 # Kubernetes has no schema of them: the API server and KEDA's webhook check them in tests/e2e/test_1_setup.py. The tests
 # here check the Job that a ScaledJob makes, and in test_monitoring.py the objects of the prometheus-operator.
