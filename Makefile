@@ -21,6 +21,7 @@ JOB ?=
 export REGISTRY ?=
 export TAG ?=
 export BASE ?=
+export PULL_SECRET ?=
 
 ##@ Run
 .PHONY: help
@@ -111,7 +112,7 @@ test-images: setup ## Try each job's image <job>:dev with Docker and the local s
 
 ##@ Deploy
 .PHONY: deploy
-deploy: setup ## Apply the manifests of one job with its image: JOB=, REGISTRY=, TAG= (ARGS=--dry-run shows them)
+deploy: setup ## Apply the manifests of one job with its image: JOB=, REGISTRY=, TAG= (PULL_SECRET=; ARGS=--dry-run shows them)
 	@tools/deploy.sh "$(JOB)" $(ARGS)
 
 .PHONY: manifests

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Apply the manifests of one job, with its image as [REGISTRY/]<job>:TAG, to the cluster of KUBECONFIG.
 # Usage: tools/deploy.sh JOB [--dry-run]      --dry-run prints the manifests
-# Environment: REGISTRY; TAG (git describe, like `make build`; sha256:… for a digest).
+# Environment: REGISTRY; TAG (git describe, like `make build`; sha256:… for a digest); PULL_SECRET, a Secret of the jobs'
+# namespace by which nodes pull.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PWD/.venv/bin:$PATH
@@ -34,6 +35,13 @@ images:
     newName: ${REGISTRY:+$REGISTRY/}$job
     $version
 YAML
+  if [ -n "${PULL_SECRET:-}" ]; then
+    cat >>"$folder/kustomization.yaml" <<YAML
+patches:
+  - target: {kind: ServiceAccount}
+    patch: '[{"op": "add", "path": "/imagePullSecrets", "value": [{"name": "$PULL_SECRET"}]}]'
+YAML
+  fi
   kubectl kustomize "$folder"
 }
 

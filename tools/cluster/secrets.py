@@ -22,6 +22,8 @@ from stack.jobs import ROOT
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 _TEMPLATE = ROOT / "k8s/.env.template"
 _TEST_NAMESPACE = "keda-jobs-test"
+# Rendered only where its values are: most nodes may pull without it.
+_OPTIONAL = "registry.yaml.tpl"
 
 Values = Mapping[str, str]
 
@@ -48,6 +50,13 @@ def _quoted(value: str) -> str:
     return json.dumps(encoded(value))
 
 
+def registry_config(values: Values) -> str:
+    """Build the login to one registry, as Docker and the kubelet read it."""
+    user, password = values["REGISTRY_USER"], values["REGISTRY_PASSWORD"]
+    login = {"username": user, "password": password, "auth": encoded(f"{user}:{password}")}
+    return json.dumps({"auths": {values["REGISTRY_HOST"]: login}})
+
+
 # Variables computed from others, with the names of those.
 _COMPUTED: dict[str, tuple[set[str], Callable[[Values, Values], str]]] = {
     "POSTGRES_DATA": (
@@ -57,6 +66,10 @@ _COMPUTED: dict[str, tuple[set[str], Callable[[Values, Values], str]]] = {
     "POSTGRES_USER": ({"PG_DSN"}, lambda values, _: _quoted(database.read(values["PG_DSN"]).user)),
     "POSTGRES_PASSWORD": ({"PG_DSN"}, lambda values, _: _quoted(database.read(values["PG_DSN"]).password)),
     "POSTGRES_DB": ({"PG_DSN"}, lambda values, _: _quoted(database.read(values["PG_DSN"]).name)),
+    "REGISTRY_CONFIG": (
+        {"REGISTRY_HOST", "REGISTRY_USER", "REGISTRY_PASSWORD"},
+        lambda values, _: _quoted(registry_config(values)),
+    ),
     "S3_AUTH_KEY": (
         {"R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY"},
         lambda values, _: _quoted(f"{values['R2_ACCESS_KEY_ID']},{values['R2_SECRET_ACCESS_KEY']}"),
@@ -121,7 +134,9 @@ def _render(templates: list[Path]) -> int:
     if env_file.is_open_to_others():
         name = env_file.shown(env_file.path())
         print(f"secrets: {name} may be read by others; run: chmod 600 {name}", file=sys.stderr)
-    print(render(templates, env_file.values(), secret_of_stdin()), end="")
+    values = env_file.values()
+    wanted = [template for template in templates if template.name != _OPTIONAL or values.get("REGISTRY_HOST")]
+    print(render(wanted, values, secret_of_stdin()), end="")
     return 0
 
 

@@ -17,7 +17,11 @@ DIGEST = f"sha256:{'0' * 64}"
 
 
 def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    own = {name: value for name, value in os.environ.items() if name not in ("REGISTRY", "TAG", "BASE", "DOCKER")}
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("REGISTRY", "TAG", "BASE", "DOCKER", "PULL_SECRET")
+    }
     return subprocess.run(
         [str(ROOT / "tools" / script), *arguments],
         check=False,
@@ -72,6 +76,13 @@ def test_a_job_is_deployed_with_the_image_that_was_built(job: str) -> None:
     assert images(job, REGISTRY="registry.example:5000/team") == {f"registry.example:5000/team/{job}:v1"}
     assert images(job, TAG="2026") == {f"{job}:2026"}
     assert images(job, TAG=DIGEST, REGISTRY="registry.example") == {f"registry.example/{job}@{DIGEST}"}
+
+
+def test_pods_pull_with_the_secret_that_a_deploy_names() -> None:
+    objects = run("deploy.sh", JOBS[0], "--dry-run", PULL_SECRET="mine").stdout.split("---")
+    [account] = [one for one in objects if "kind: ServiceAccount" in one]
+    assert "imagePullSecrets:\n- name: mine\n" in account
+    assert "imagePullSecrets" not in run("deploy.sh", JOBS[0], "--dry-run").stdout
 
 
 def test_deploy_refuses_an_unknown_option() -> None:

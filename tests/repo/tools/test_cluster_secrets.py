@@ -29,6 +29,7 @@ GIVEN = {
 }
 R2 = ROOT / "k8s/manual/prod/r2.yaml.tpl"
 POSTGRES = ROOT / "k8s/manual/prod/postgres.yaml.tpl"
+REGISTRY = ROOT / "k8s/manual/prod/registry.yaml.tpl"
 TEST_SERVERS = ROOT / "k8s/manual/test/test-servers.yaml.tpl"
 
 EnvFile = Callable[[str], Path]
@@ -210,3 +211,25 @@ def test_the_renderer_warns_of_a_file_that_others_may_read(written: EnvFile) -> 
     )
     file = os.environ["ENV_FILE"]
     assert done.stderr == f"secrets: {file} may be read by others; run: chmod 600 {file}\n"
+
+
+def test_a_registry_is_a_pull_secret_only_where_it_is_named(written: EnvFile) -> None:
+    command = [sys.executable, "-m", "cluster.secrets", "render", str(R2), str(REGISTRY)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tools")}
+
+    def rendered(values: dict[str, str]) -> str:
+        written(lines(values))
+        return subprocess.run(command, env=environment, input="", capture_output=True, text=True, check=True).stdout
+
+    assert "dockerconfigjson" not in rendered(GIVEN)
+    login = {"REGISTRY_HOST": "registry.example:5000", "REGISTRY_USER": "me", "REGISTRY_PASSWORD": 'hid"den$'}
+    _, secret = rendered(GIVEN | login).split("---\n")
+    assert "type: kubernetes.io/dockerconfigjson" in secret
+    auths = json.loads(data(secret)[".dockerconfigjson"])["auths"]
+    auth = base64.b64encode(b'me:hid"den$').decode()
+    assert auths == {"registry.example:5000": {"username": "me", "password": 'hid"den$', "auth": auth}}
+
+
+def test_half_a_registry_is_named() -> None:
+    with pytest.raises(ClusterError, match="REGISTRY_PASSWORD is not set"):
+        render([REGISTRY], {"REGISTRY_HOST": "registry.example", "REGISTRY_USER": "me"}, {})
