@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
-# Print a kubeconfig for CI. It may apply the jobs. It may not read a secret or run a command in a pod.
+# Print a kubeconfig for CI, with a token of the ServiceAccount deployer. It may apply the jobs.
 # Usage: k8s/deployer-kubeconfig.sh [DURATION] >FILE
-#   DURATION  how long it is valid, such as 720h (default 8760h, or what the cluster allows)
+#   DURATION  how long it is valid, such as 720h (default 8760h). A cluster may give less: below DURATION and 30 days
+#             nothing is printed. docs/ci.md has the other way, without a token
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=setup-scripts/progress.sh
 source "$(dirname "$0")/setup-scripts/progress.sh"
 help_or_go_on "$@"
 needs_setup
+asked=${1:-8760h}
 
 # The cluster of the current context, with its certificate inside.
 cluster=$(kubectl config view --raw --minify --flatten --output 'jsonpath={.clusters[0].cluster}') ||
   fail "kubectl has no cluster, set KUBECONFIG"
-token=$(kubectl create token deployer --namespace keda-jobs-prod --duration "${1:-8760h}") ||
+token=$(kubectl create token deployer --namespace keda-jobs-prod --duration "$asked") ||
   fail "no token for the ServiceAccount deployer" "k8s/setup-scripts/setup-all.sh makes it"
+python -m cluster.token_life --asked "$asked" <<<"$token" || exit 1
 cat <<YAML
 apiVersion: v1
 kind: Config

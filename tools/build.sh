@@ -4,8 +4,9 @@
 #   --all           every job: the folders of jobs/ with a Dockerfile
 #   --test-servers  keda-jobs-test-servers, the S3 and picture server of test clusters
 #   --push          push to REGISTRY, which has to be set
-#   --attest        push with SBOM and provenance (needs buildx); .build/images/<job>.json describes the pushed image
-# Environment: REGISTRY; TAG (git describe); BASE (the Dockerfile's); DOCKER (docker, podman or similar);
+#   --attest        push for amd64 and arm64, with SBOM and provenance (needs buildx and, for the other one, QEMU);
+#                   .build/images/<job>.json describes the pushed image
+# Environment: REGISTRY; TAG (git describe); BASE (see tools/base-image.sh); DOCKER (docker, podman or similar);
 # DOCKER_BUILDKIT=1 for an old client that supports BuildKit without buildx. PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and
 # PIP_TRUSTED_HOST are used during the build and are in no image.
 set -euo pipefail
@@ -45,9 +46,9 @@ describe() {
   revision=$(git rev-parse HEAD)
   arguments=(--file "$(dockerfile_of "$1")" --tag "$(tag_of "$1")")
   arguments+=(--build-arg "SOURCE=$(source_url)" --build-arg "REVISION=$revision" --build-arg "VERSION=$TAG")
+  arguments+=(--build-arg "BASE=$base")
   # Without a value Docker takes the environment's, so that no list of processes shows it.
   arguments+=(--build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --build-arg PIP_TRUSTED_HOST)
-  if [ -n "${BASE:-}" ]; then arguments+=(--build-arg "BASE=$BASE"); fi
 }
 
 build() {
@@ -67,8 +68,8 @@ push_attested() {
   if [ -n "${PIP_INDEX_URL:-}${PIP_EXTRA_INDEX_URL:-}${PIP_TRUSTED_HOST:-}" ]; then provenance=mode=min; fi
   describe "$1"
   mkdir -p .build/images
-  "$DOCKER" buildx build --push --sbom=true --provenance="$provenance" --metadata-file ".build/images/$1.json" \
-    "${arguments[@]}" . || fail "$(tag_of "$1") was not pushed, see above"
+  "$DOCKER" buildx build --platform linux/amd64,linux/arm64 --push --sbom=true --provenance="$provenance" \
+    --metadata-file ".build/images/$1.json" "${arguments[@]}" . || fail "$(tag_of "$1") was not pushed, see above"
 }
 
 tag_of() { echo "${REGISTRY:+$REGISTRY/}$1:$TAG"; }
@@ -110,6 +111,7 @@ else
   export DOCKER_BUILDKIT=${DOCKER_BUILDKIT:-0}
   builder=("$DOCKER" build)
 fi
+base=$(tools/base-image.sh)
 for index in "${!images[@]}"; do
   echo "build: ${images[$index]} ($((index + 1)) of ${#images[@]})"
   build "${images[$index]}"

@@ -18,9 +18,16 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parent.parent
 # They shape, build or test every image, and are in none.
-BUILD_FILES = re.compile(r"\.dockerignore|Makefile|tools/build\.sh|requirements/.+|shared-py/pyproject\.toml")
-# Applied by k8s/setup-scripts/setup-all.sh, with rights that a deploy of a job does not have.
-SETUP_FILES = re.compile(r"jobs/(stream\.json|[^/]+/consumer\.json)")
+BUILD_FILES = re.compile(
+    r"\.dockerignore|Makefile|tools/(build|base-image)\.sh|tools/base-image/.+|requirements/.+|shared-py/pyproject\.toml"
+)
+# Applied by k8s/setup-scripts/setup-all.sh, with rights that a deploy of a job does not have. cluster/setup_record.py
+# compares them with what was applied.
+SETUP_FILES = {
+    "streams": ("jobs/stream*.json", "jobs/*/consumer.json"),
+    "database": ("jobs/*/src/*/migrations/**/*.sql", "shared-py/src/keda_jobs/claims/migrations/**/*.sql"),
+    "platform": ("k8s/kustomize/base/**/*", "k8s/kustomize/components/**/*", "k8s/nats/**/*"),
+}
 
 
 class NoBase(Exception):
@@ -62,7 +69,7 @@ def changed(base: str, root: Path = ROOT) -> Change:
     return Change(
         jobs=touched({path for path in paths if path}, root),
         deleted=sorted(then - set(all_jobs(root))),
-        setup=sorted({path for path in paths if SETUP_FILES.fullmatch(path)}),
+        setup=sorted(path for path in set(paths) if _is_applied_by_setup(path)),
     )
 
 
@@ -77,6 +84,10 @@ def _is_own(job: str, path: str) -> bool:
     """Return whether `path` belongs to the job but not to its image, such as Dockerfile, manifest or consumer."""
     rest = path.removeprefix(f"jobs/{job}/")
     return rest != path and not rest.startswith(("src/", "tests/")) and not rest.endswith(".md")
+
+
+def _is_applied_by_setup(path: str) -> bool:
+    return any(_expression(pattern).fullmatch(path) for patterns in SETUP_FILES.values() for pattern in patterns)
 
 
 def _is_in_image(job: str, path: str, root: Path) -> bool:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sourced by setup-all.sh: the jobs' data. Secrets, the servers of a test cluster, the schemas of batch jobs.
-# shellcheck disable=SC2154  # variables of the script that sources it
+# shellcheck disable=SC2034,SC2154  # variables of the script that sources it
 
 make_secrets() {
   if [ "$overlay" = test ] && [ ! -e "$ENV_FILE" ]; then
@@ -39,9 +39,12 @@ wait_for_test_servers() {
   say "test servers: ready"
 }
 
+# What is left out is in the array `skipped`, for the record of the setup.
 apply_schemas() {
+  skipped=()
   if [ ! -e "$ENV_FILE" ] && [ -z "${PG_DSN:-}" ]; then
     say "database: skipped, there is no PG_DSN"
+    skipped=(--skipped database)
     return
   fi
   local passwords

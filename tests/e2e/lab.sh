@@ -5,7 +5,7 @@
 set -euo pipefail
 lab=$(cd "$(dirname "$0")/../.." && pwd)/../shared/lab/lab
 [ -x "$lab" ] || {
-  echo "e2e: this machine has no lab; give a cluster: KUBECONFIG=… E2E_LOAD='kind load docker-image' make e2e" >&2
+  echo "e2e: this machine has no lab; give a cluster: KUBECONFIG=… E2E_LOAD='kind load docker-image --name …' make e2e" >&2
   exit 1
 }
 home=${KUBE_LAB_HOME:-$HOME/.cache/kube-lab}

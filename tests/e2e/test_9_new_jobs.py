@@ -51,7 +51,7 @@ def clone(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
 @pytest.fixture(scope="module")
 def kubeconfig(clone: Clone) -> str:
     """Return the kubeconfig of CI."""
-    return clone.do("k8s/deployer-kubeconfig.sh", "1h")
+    return clone.do("k8s/deployer-kubeconfig.sh")
 
 
 def test_kubeconfig_of_ci_opens_no_secret(kubeconfig: str, tmp_path: Path) -> None:

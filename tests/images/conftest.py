@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import subprocess
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 
@@ -13,13 +13,14 @@ from docker.errors import DockerException, ImageNotFound
 from docker.models.images import Image
 
 from stack import free_port
+from stack.jobs import ROOT
 from stack.ports import HOST
 
 from . import containers
 from .containers import JOBS, Running
 
 TEST_SERVERS = "keda-jobs-test-servers:dev"
-BASE = os.environ.get("BASE") or "python:3.13-slim-trixie"
+BASE = subprocess.run([ROOT / "tools/base-image.sh"], check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture(scope="session")

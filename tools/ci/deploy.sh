@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Deploy the jobs of .build/digests by their digests, and wait until each Deployment is rolled out and each
-# ScaledObject or ScaledJob is ready.
+# ScaledObject or ScaledJob is ready. Nothing is applied where the cluster's last setup was for another commit (see
+# tools/cluster/setup_record.py), or where the kubeconfig's token ends soon.
 # Usage: tools/ci/deploy.sh [--dry-run]      --dry-run prints the manifests
 # Environment: REGISTRY; KUBECONFIG, a file, or KUBECONFIG_CONTENT, its content; DIGESTS (.build/digests), a folder with
 # a file for each job; TIMEOUT (180s) of each wait.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-export PATH=$PWD/.venv/bin:$PATH
+export PATH=$PWD/.venv/bin:$PATH PYTHONPATH=$PWD/tools
 
 DIGESTS=${DIGESTS:-.build/digests}
 TIMEOUT=${TIMEOUT:-180s}
@@ -66,8 +67,13 @@ if [ -n "${KUBECONFIG_CONTENT:-}" ]; then
   trap 'rm -f "$KUBECONFIG"' EXIT
   printf '%s' "$KUBECONFIG_CONTENT" >"$KUBECONFIG"
 fi
-[ -n "${KUBECONFIG:-}" ] || fail "there is no cluster; set the secret KUBECONFIG of the environment (see CONTRIBUTING.md)"
+[ -n "${KUBECONFIG:-}" ] || fail "there is no cluster; set the secret KUBECONFIG of the environment (see docs/ci.md)"
 
+# A login by OIDC has no token here: the kubeconfig names a program that fetches one.
+token=$(kubectl config view --raw --minify --output 'jsonpath={.users[0].user.token}') ||
+  fail "the kubeconfig cannot be read, see above"
+python -m cluster.token_life <<<"$token" || exit 1
+python -m cluster.setup_record check || exit 1
 for job in "${jobs[@]}"; do apply "$job" || fail "$job was not applied, see above"; done
 failed=()
 for job in "${jobs[@]}"; do

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Decide once for a whole workflow run: outputs `jobs` (JSON, for a matrix), `any` and `publish`.
+# Decide once for a whole workflow run: outputs `jobs` (JSON, for a matrix) and, each true or false, `any`, `e2e`,
+# `publish` and `deploy`. What is not set up is named in the summary of the run, and left out.
 # Usage: tools/ci/plan.sh      in a workflow; needs the whole history
-# Environment: GITHUB_EVENT_NAME, GITHUB_REF, GITHUB_REPOSITORY, GITHUB_OUTPUT from the runner; PULL_REQUEST_BASE, the
-# base commit of a pull request; GH_TOKEN, which may read the workflow's runs.
+# Environment: GITHUB_EVENT_NAME, GITHUB_REF, GITHUB_REPOSITORY, GITHUB_OUTPUT, GITHUB_STEP_SUMMARY from the runner;
+# BASE_COMMIT of a pull request or a merge group; REGISTRY and ENVIRONMENT, variables of the repository; GH_TOKEN, which
+# may read the workflow's runs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -23,20 +25,24 @@ warn() {
   [ "$what" = "[]" ] || echo "::warning title=plan::$what: $2"
 }
 
+# skip WHAT VARIABLE
+skip() { echo "- $1 is skipped: set the variable \`$2\` of the repository, see docs/ci.md" >>"$GITHUB_STEP_SUMMARY"; }
+
 case $GITHUB_EVENT_NAME in
-  pull_request) arguments=("$PULL_REQUEST_BASE") ;;
+  pull_request | merge_group) arguments=("$BASE_COMMIT") ;;
   push) arguments=("$(last_success)") ;;
   *) arguments=(--all) ;;
 esac
-publish=false
-if [ "$GITHUB_REF" = refs/heads/main ]; then publish=true; fi
 plan=$(python3 tools/changed_jobs.py --json "${arguments[@]}")
 jobs=$(field jobs)
-{
-  echo "jobs=$jobs"
-  echo "any=$(field any)"
-  echo "publish=$publish"
-} >>"$GITHUB_OUTPUT"
-echo "plan: $jobs, to be published: $publish"
+any=$(field any)
+e2e=false publish=false deploy=false
+if [ "$GITHUB_REF" = refs/heads/main ] || [ "$GITHUB_EVENT_NAME" = merge_group ]; then e2e=true; fi
+# A scheduled run tries and scans what is published already: the same sources on the same base.
+if [ "$GITHUB_REF" = refs/heads/main ] && [ "$GITHUB_EVENT_NAME" != schedule ]; then
+  if [ -z "${REGISTRY:-}" ]; then skip "Publishing the images" REGISTRY; else publish=$any; fi
+  if [ -z "${ENVIRONMENT:-}" ]; then skip "The deploy" ENVIRONMENT; else deploy=$publish; fi
+fi
+printf '%s\n' "jobs=$jobs" "any=$any" "e2e=$e2e" "publish=$publish" "deploy=$deploy" | tee -a "$GITHUB_OUTPUT"
 warn deleted "deleted here; delete it on the cluster too"
-warn setup "run k8s/setup-scripts/setup-all.sh before the job is deployed"
+warn setup "run k8s/setup-scripts/setup-all.sh at this commit, or the deploy stops"

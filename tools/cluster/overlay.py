@@ -17,7 +17,12 @@ from cluster.errors import ClusterError, run
 from cluster.kubernetes import items, kubectl
 
 # Kinds that the ClusterRole `admin`, bound in a namespace, may not write.
-ADMINISTRATOR_KINDS = frozenset({"Namespace", "ResourceQuota", "LimitRange", "Role", "RoleBinding"})
+ADMINISTRATOR_KINDS = frozenset(
+    {
+        *("Namespace", "ResourceQuota", "LimitRange", "Role", "RoleBinding"),
+        *("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"),
+    }
+)
 _MARK = ("app.kubernetes.io/part-of", "keda-jobs")
 _WORKLOADS = "statefulsets,deployments,daemonsets"
 _SHOWN = 5

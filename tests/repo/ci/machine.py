@@ -5,9 +5,15 @@ A stand-in logs its calls. git, kustomize and the scripts are real.
 
 from __future__ import annotations
 
+import base64
+import functools
+import json
 import os
 import subprocess
+import time
 from pathlib import Path
+
+from cluster import setup_record
 
 from .repository import Repository
 
@@ -18,15 +24,18 @@ GITHUB = {
     "GITHUB_SERVER_URL": "https://git.example",
     "GITHUB_REF": "refs/heads/main",
     "GITHUB_EVENT_NAME": "push",
+    "GITHUB_SHA": "0123456789abcdef" * 2 + "01234567",
 }
+DAY_S = 86_400
 
 # Renders like kubectl, and writes manifests to a file instead of a cluster.
 KUBECTL = """
 case $1 in
   kustomize) exec "$REAL_KUBECTL" "$@" ;;
-  config) echo a-cluster ;;
+  config) [ "$2" != view ] && echo a-cluster || printf %s "${TOKEN:-}" ;;
+  create) echo "$TOKEN" ;;
   apply) cat >>"$LOG.applied" && echo "---" >>"$LOG.applied" ;;
-  get) case " $EXISTING " in *" $2 "*) echo "$2" ;; esac ;;
+  get) case " $EXISTING " in *" $2 "*) echo "$2" ;; *) [ "$2" != configmap ] || printf %s "$RECORD" ;; esac ;;
   wait) [ "$2" != "${FAILING:-}" ] || exit 1 ;;
 esac
 [ -z "${KUBECONFIG_CONTENT:-}" ] || stat --format %a "$KUBECONFIG" >>"$LOG.mode"
@@ -34,7 +43,7 @@ esac
 DOCKER = """
 case "$1 $2" in
   "login "*) cat >>"$LOG.stdin" ;;
-  "image inspect") echo 1000000 ;;
+  "image inspect") case "$*" in *RepoDigests*) echo "${DIGESTS_OF_BASE:-1}" ;; *) echo 1000000 ;; esac ;;
   "buildx build")
     while [ $# -gt 0 ]; do
       [ "$1" != --metadata-file ] || printf '{\\n  "containerimage.digest": "%s"\\n}\\n' "$DIGEST" >"$2"
@@ -42,6 +51,12 @@ case "$1 $2" in
     done ;;
 esac
 """
+
+
+def token(days: float) -> str:
+    """Build a JWT that ends in `days`, as far as its reader looks."""
+    claims = json.dumps({"exp": time.time() + days * DAY_S}).encode()
+    return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.c2ln"
 
 
 class Machine:
@@ -63,7 +78,7 @@ class Machine:
         """Run a step's command like the runner, with only its variables and the given ones."""
         inherited = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
         real = subprocess.run(["bash", "-c", "command -v kubectl"], capture_output=True, text=True, check=True)
-        own = {"LOG": str(self.log), "DIGEST": DIGEST, "REAL_KUBECTL": real.stdout.strip()}
+        own = {"LOG": str(self.log), "DIGEST": DIGEST, "REAL_KUBECTL": real.stdout.strip(), "RECORD": self.record()}
         path = {"PATH": f"{self.programs}:{inherited['PATH']}"}
         return subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", command],
@@ -73,6 +88,10 @@ class Machine:
             text=True,
             check=False,
         )
+
+    def record(self) -> str:
+        """Return the ConfigMap that a setup with this copy of the repository stores."""
+        return _record(self.repository.path)
 
     def called(self) -> list[str]:
         """List the calls of the stand-ins."""
@@ -84,3 +103,8 @@ class Machine:
         folder.mkdir(parents=True)
         for job in jobs:
             (folder / job).write_text(f"{content}\n")
+
+
+@functools.cache
+def _record(root: Path) -> str:
+    return json.dumps({"data": setup_record.record(root)})

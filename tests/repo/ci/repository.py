@@ -23,7 +23,7 @@ class Repository:
     def with_jobs(cls, path: Path) -> Repository:
         """Create a repository with the jobs and build files of this one: one commit, tagged `base`, on `main`."""
         repository = cls(path)
-        for source in _listed("jobs", "shared-py/src", "tools", ".dockerignore", "README.md"):
+        for source in _listed("jobs", "shared-py/src", "tools", "k8s", ".dockerignore", "README.md"):
             target = path / source
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / source, target)

@@ -12,23 +12,26 @@ import changed_jobs
 from stack.jobs import ROOT
 
 from . import workflows
-from .machine import Machine
+from .machine import REGISTRY, Machine
 from .repository import ONE
 
 ALL = changed_jobs.all_jobs(ROOT)
 CI = workflows.jobs(ROOT / ".github/workflows/ci.yml")
+SET_UP = {"REGISTRY": REGISTRY, "ENVIRONMENT": "production"}
 
 
 @pytest.fixture
 def plan(machine: Machine, tmp_path: Path) -> Callable[..., dict[str, str]]:
-    """Return a function that runs the job `plan` and returns its outputs."""
+    """Return a function that runs the job `plan` of a repository with a registry and an environment."""
 
     def outputs(**environment: str) -> dict[str, str]:
-        file = tmp_path / "outputs"
-        file.unlink(missing_ok=True)
-        ended = machine.run("tools/ci/plan.sh", GITHUB_OUTPUT=str(file), **environment)
+        files = {name: tmp_path / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+        for file in files.values():
+            file.write_text("")
+        paths = {name: str(file) for name, file in files.items()}
+        ended = machine.run("tools/ci/plan.sh", **{**SET_UP, **paths, **environment})
         assert ended.returncode == 0, ended.stderr
-        return dict(line.split("=", 1) for line in file.read_text().splitlines())
+        return dict(line.split("=", 1) for line in files["GITHUB_OUTPUT"].read_text().splitlines())
 
     return outputs
 
@@ -40,11 +43,25 @@ def built(outputs: dict[str, str]) -> dict[str, list[str]]:
     """Map the workflow's jobs that would run with a matrix to the jobs of this repository in it."""
     named = ("images", "publish")
     assert {CI[name]["strategy"]["matrix"]["job"] for name in named} == {"${{ fromJSON(needs.plan.outputs.jobs) }}"}
-    return {name: json.loads(outputs["jobs"]) for name in named if workflows.holds(CI[name]["if"], outputs)}
+    return {name: json.loads(outputs["jobs"]) for name in named if name in running(outputs)}
+
+
+def running(outputs: dict[str, str]) -> set[str]:
+    """Return the workflow's jobs that would run because of the plan."""
+    decided = [name for name, job in CI.items() if "needs.plan.outputs" in job.get("if", "")]
+    return {name for name in decided if workflows.holds(CI[name]["if"], outputs)}
 
 
 def of_pull_request(base: str) -> dict[str, str]:
-    return {"GITHUB_EVENT_NAME": "pull_request", "GITHUB_REF": "refs/pull/1/merge", "PULL_REQUEST_BASE": base}
+    return {"GITHUB_EVENT_NAME": "pull_request", "GITHUB_REF": "refs/pull/1/merge", "BASE_COMMIT": base}
+
+
+def of_merge_group(base: str) -> dict[str, str]:
+    return {
+        "GITHUB_EVENT_NAME": "merge_group",
+        "GITHUB_REF": "refs/heads/gh-readonly-queue/main/pr-1-0",
+        "BASE_COMMIT": base,
+    }
 
 
 @pytest.mark.parametrize(
@@ -61,6 +78,43 @@ def test_a_pull_request_builds_what_it_changes_and_publishes_nothing(
     machine.repository.touch(path)
     machine.repository.commit()
     assert built(plan(**of_pull_request("base"))) == matrix
+
+
+def test_a_merge_group_is_tried_on_a_cluster_and_publishes_nothing(machine: Machine, plan: Plan) -> None:
+    machine.repository.touch(f"jobs/{ONE}/service.yaml")
+    machine.repository.commit()
+    outputs = plan(**of_merge_group("base"))
+    assert (built(outputs), running(outputs)) == ({"images": [ONE]}, {"images", "e2e"})
+    assert running(plan(**of_merge_group("HEAD"))) == {"e2e"}
+
+
+def test_main_is_published_and_after_e2e_deployed(plan: Plan) -> None:
+    assert running(plan()) == {"publish", "e2e", "deploy"}
+    assert {"publish", "e2e"} <= set(CI["deploy"]["needs"])
+
+
+@pytest.mark.parametrize(
+    ("missing", "runs"),
+    [
+        ({"REGISTRY", "ENVIRONMENT"}, {"images", "e2e"}),
+        ({"REGISTRY"}, {"images", "e2e"}),
+        ({"ENVIRONMENT"}, {"publish", "e2e"}),
+    ],
+    ids=lambda value: " and ".join(sorted(value)),
+)
+def test_what_is_not_set_up_is_left_out_and_named_in_the_summary(
+    plan: Plan, tmp_path: Path, missing: set[str], runs: set[str]
+) -> None:
+    outputs = plan(**dict.fromkeys(missing, ""))
+    assert running(outputs) == runs
+    lines = (tmp_path / "GITHUB_STEP_SUMMARY").read_text().splitlines()
+    assert {name for name in SET_UP for line in lines if f"set the variable `{name}`" in line} == missing
+    assert len(lines) == len(missing)
+
+
+def test_a_scheduled_run_builds_and_scans_every_job_and_publishes_none(plan: Plan) -> None:
+    outputs = plan(GITHUB_EVENT_NAME="schedule")
+    assert (built(outputs), running(outputs)) == ({"images": ALL}, {"images", "e2e"})
 
 
 def test_main_publishes_changes_since_the_last_successful_run(machine: Machine, plan: Plan) -> None:
@@ -88,7 +142,8 @@ def test_manual_steps_of_a_deploy_are_warnings(machine: Machine, tmp_path: Path)
     machine.repository.new_job("new\n::job")
     machine.repository.git("rm", "-r", "--quiet", f"jobs/{ONE}")
     machine.repository.commit()
-    output = machine.run("tools/ci/plan.sh", GITHUB_OUTPUT=str(tmp_path / "outputs"), **of_pull_request("base")).stdout
+    summary = {"GITHUB_OUTPUT": str(tmp_path / "outputs"), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
+    output = machine.run("tools/ci/plan.sh", **summary, **of_pull_request("base")).stdout
     warnings = [line for line in output.splitlines() if line.startswith("::")]
     assert [ONE in warnings[0], r"new\n::job/consumer.json" in warnings[1], len(warnings)] == [True, True, 2]
 

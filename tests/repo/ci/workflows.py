@@ -43,7 +43,7 @@ class Step:
 
 
 def read(path: Path) -> Mapping:
-    """Parse a file of .github. YAML reads its key `on` as a Boolean."""
+    """Parse a file of .github."""
     content: Mapping = yaml.safe_load(path.read_text())
     return content
 
@@ -53,11 +53,17 @@ def jobs(path: Path) -> dict[str, Mapping]:
     return dict(read(path)["jobs"])
 
 
+def triggers(path: Path) -> Mapping:
+    """Return the events that start a workflow. YAML reads their key `on` as a Boolean."""
+    content: dict[Any, Mapping] = yaml.safe_load(path.read_text())
+    return content[True]
+
+
 def steps() -> Iterator[Step]:
     """Yield every step of every workflow and action."""
     for path in WORKFLOWS:
         for name, job in jobs(path).items():
-            yield from (Step(f"{path.name}: {name}", step) for step in job["steps"])
+            yield from (Step(f"{path.name}: {name}", step) for step in job.get("steps", []))
     for path in ACTIONS:
         yield from (Step(path.parent.name, step) for step in read(path)["runs"]["steps"])
 
