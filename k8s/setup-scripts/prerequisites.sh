@@ -143,7 +143,9 @@ check_rights() {
     may '*' '*' || denied+=("everything, which the installation of KEDA needs")
   fi
   if has_part cluster; then
-    may patch namespaces || denied+=("patch namespaces")
+    for one in namespaces validatingadmissionpolicies.admissionregistration.k8s.io; do
+      may patch "$one" || denied+=("patch $one")
+    done
     for one in "${namespaces[@]}"; do may_all "$one" patch resourcequotas limitranges roles.rbac.authorization.k8s.io; done
   fi
   if has_part namespaces; then
