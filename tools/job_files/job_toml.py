@@ -98,15 +98,16 @@ class JobToml:
             self._document = tomlkit.parse(path.read_text())
             self.values = KINDS[job.kind].model_validate(self._document.unwrap())
         except ValidationError as error:
-            raise SourceError("\n".join(f"{shown}: {_mistake(one)}" for one in error.errors())) from error
+            mistakes = dict.fromkeys(map(_mistake, error.errors()))
+            raise SourceError("\n".join(f"{shown}: {mistake}" for mistake in mistakes)) from error
         except OSError as error:
             raise SourceError(f"{shown}: {error.strerror}") from error
         except (TOMLKitError, UnicodeDecodeError) as error:
             raise SourceError(f"{shown}: {' '.join(str(error).split())}") from error
         self._job = job
-        mistakes = [*self._wrong_settings(), *self._wrong_wakers(others)]
-        if mistakes:
-            raise SourceError("\n".join(f"{shown}: {mistake}" for mistake in mistakes))
+        wrong = [*self._wrong_settings(), *self._wrong_wakers(others)]
+        if wrong:
+            raise SourceError("\n".join(f"{shown}: {mistake}" for mistake in wrong))
 
     def comment(self, key: str, otherwise: str = "") -> str:
         """Return the comment on the line of `key`, such as `scale.max_replicas`, in YAML's form."""
@@ -114,7 +115,7 @@ class JobToml:
         for part in key.split("."):
             if part not in item:
                 return f" # {otherwise}" if otherwise else ""
-            item = item.item(part)
+            item = item[part]
         text = item.trivia.comment.removeprefix("#").strip() or otherwise
         return f" # {text}" if text else ""
 
@@ -122,7 +123,7 @@ class JobToml:
         """Return a setting of the job: from the file, else its default."""
         field = self._job.settings.model_fields[name]
         given = self.values.settings.get(name.upper(), field.default)
-        kind: Any = Annotated[(field.annotation, *field.metadata)]
+        kind: Any = Annotated[field.annotation, field]
         return TypeAdapter(kind).validate_python(given)
 
     def _wrong_settings(self) -> Iterator[str]:
@@ -149,6 +150,8 @@ class JobToml:
 
 def _mistake(error: Any) -> str:
     key = ".".join(map(str, error["loc"]))
+    if error["loc"][0] == "settings" and len(error["loc"]) > 1:
+        return f"settings.{error['loc'][1]} must be a number or a text"
     match error["type"]:
         case "missing":
             return f"{key} is missing"

@@ -39,6 +39,7 @@ def test_no_two_jobs_have_an_object_of_the_same_name() -> None:
 def test_every_variable_is_a_setting_or_part_of_one(job: JobManifest[Job]) -> None:
     parts = set(re.findall(r"\$\((\w+)\)", " ".join(value for value in job.environment.values() if value)))
     assert job.environment.keys() <= job.variables | parts
+    assert len(job.environment) == len(job.container["env"]), "one is set twice: job.toml repeats one of the template"
 
 
 @EACH_JOB

@@ -137,6 +137,12 @@ def test_the_comment_beside_a_number_stays_beside_it(repository: Repository) -> 
     assert re.search(r"limits: \{.*\}\n", text)
 
 
+def test_keys_may_be_written_with_dots(repository: Repository) -> None:
+    scale = "scale.max_replicas = 3 # enough\nscale.lag_threshold = 40\n"
+    repository.written(EVENT_JOB, f"{scale}{RESOURCES}[settings]\nNATS_USER = 'somebody'\n")
+    assert "maxReplicaCount: 3 # enough\n" in (repository.folder / "service.yaml").read_text()
+
+
 def test_a_stale_or_missing_file_is_named_and_left_alone(
     repository: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +176,7 @@ def test_a_stale_or_missing_file_is_named_and_left_alone(
             "scale.wake_with: there is no job 'new-here' that",
         ),
         ("[scale]", "[scale]\nwake_with = 'new-here'", "scale.wake_with: Input should be a valid list"),
+        ("ACK_WAIT_S = 90", "CONCURRENCY = true", "settings.CONCURRENCY must be a number or a text"),
         ("ACK_WAIT_S", "ACK_WAIT", "settings.ACK_WAIT: the job has no such setting"),
         ("ACK_WAIT_S = 90", "CONCURRENCY = 'many'", "settings.CONCURRENCY: Input should be a valid integer"),
         ("ACK_WAIT_S = 90", "ACK_WAIT_S = 90\nACK_WAIT_S = 91", "Key "),
