@@ -29,7 +29,7 @@ NOT_HERE = {
     r"make( |$)": "its targets are looked up below; CI runs them",
     r"\.ci/run$": "runs these tests",
     r"nats ": "not in a wheel: shared-py/tests/integration/test_nats_cli_recipes.py does the same on the wire",
-    r"(\./)?k8s/|cp k8s/|kubectl apply -k": "needs a cluster: tests/e2e",
+    r"(\./)?k8s/|cp k8s/|kubectl (apply -k|create rolebinding)": "needs a cluster: tests/e2e",
     r"(\.|export) ": "changes the shell that it is typed into",
     r"PYTHONPATH=tools python tests/bench/": "millions of rows: minutes and gigabytes",
     rf"python -m ({'|'.join(map(package_name, job_names(EventJob)))})$": "the tests of jobs start it",
