@@ -82,7 +82,9 @@ class QueueSize:
         """Claim rows and give them back, some times."""
         settings = PgSettings.model_validate({"pg_dsn": self._dsn})
         async with open_pool(settings, name="bench", connections=1, call_s=600) as pool:
-            queue = await ClaimQueue.bind(pool, self._table, pod_name="bench", lease_s=600, policy=RetryPolicy(3, 60))
+            queue = await ClaimQueue.bind(
+                pool, self._table, pod_name="bench", lease_s=600, call_s=600, policy=RetryPolicy(3, 60)
+            )
             times = []
             for _ in range(_TURNS):
                 began = time.perf_counter()

@@ -53,7 +53,9 @@ async def measure(bench: Bench) -> list[Comparison]:
         await databases.run(_DATABASE, users, _REFUSE, "VACUUM ANALYZE users", "CHECKPOINT")
         settings = PgSettings.model_validate({"pg_dsn": databases.dsn(_DATABASE, "users_worker")})
         async with open_pool(settings, name="bench", connections=2, call_s=60) as pool:
-            queue = await ClaimQueue.bind(pool, JOB.table, pod_name="bench", lease_s=600, policy=RetryPolicy(1, 60))
+            queue = await ClaimQueue.bind(
+                pool, JOB.table, pod_name="bench", lease_s=600, call_s=60, policy=RetryPolicy(1, 60)
+            )
             steps = _Steps(queue, databases)
             return [
                 await _measure(bench, f"{name} a batch, {load} refused", step, refused, most * factor)

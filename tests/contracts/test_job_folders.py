@@ -52,7 +52,7 @@ async def test_the_migrated_table_has_the_columns_of_the_handler_and_the_worker_
         await schema.apply(owner, table, resources.files(package_name(job.name)) / "migrations")
     worker = postgres_server.dsn_of(database, roles.worker_role(table))
     async with asyncpg.create_pool(worker, min_size=0) as pool:
-        queue = await ClaimQueue.bind(pool, table, pod_name="test", lease_s=60, policy=RetryPolicy())
+        queue = await ClaimQueue.bind(pool, table, pod_name="test", lease_s=60, call_s=60, policy=RetryPolicy())
         assert await queue.claimable() == 0
         assert await without_right(pool, "SELECT", table.name, table.reads) == []
         assert await without_right(pool, "UPDATE", table.name, table.writes) == []

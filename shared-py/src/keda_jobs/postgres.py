@@ -42,7 +42,7 @@ _UNAVAILABLE = (
     pg.InterfaceError,
 )
 # Errors of one statement, after which the server answers the next one.
-_GIVEN_UP = (pg.LockNotAvailableError, pg.QueryCanceledError, pg.InternalServerError, pg.TransactionRollbackError)
+_GIVEN_UP = (pg.LockNotAvailableError, pg.InternalServerError, pg.TransactionRollbackError)
 # Errors of asyncpg for a value that Python cannot hold, or that has no codec.
 UNDECODABLE = (ValueError, ArithmeticError, BufferError, pg.UnsupportedClientFeatureError, pg.InternalClientError)
 
@@ -69,12 +69,18 @@ class StatementRefused(JobError):
 
 
 class StatementGivenUp(DatabaseUnavailable):
-    """The server gave up one statement, after waiting for a lock for example. Parts of it may succeed."""
+    """The server gave up one statement, after waiting for a lock for example. Parts of it may succeed.
 
-    @property
-    def reason(self) -> str:
-        """Text of the server."""
-        return str(self)
+    The text can be logged. `reason` is for the row.
+    """
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = message if reason is None else reason
+
+
+class StatementCancelled(StatementGivenUp):
+    """The server cancelled one statement after its time limit, or because somebody asked for it."""
 
 
 @contextmanager
@@ -103,6 +109,8 @@ def translate(error: Exception) -> JobError:
         return StatementRefused(_without_values(error), one_line(error))
     if isinstance(error, _MISCONFIGURED):
         return Misconfigured(_advice(error))
+    if isinstance(error, pg.QueryCanceledError):
+        return StatementCancelled(f"PostgreSQL: {text}", one_line(error))
     if isinstance(error, _GIVEN_UP):
         return StatementGivenUp(f"PostgreSQL: {text}")
     if isinstance(error, _UNAVAILABLE):

@@ -230,7 +230,10 @@ class BatchSettings(PgSettings, WorkSettings):
     claim_size: int = Field(20_000, ge=1, le=1_000_000, description="rows a worker claims at once")
     workers: int = Field(8, ge=1, le=1024, description="rows in flight at once, or chunks where the handler takes many")
     claim_timeout_s: Seconds = Field(
-        30, gt=0, description="how long a claim may take, including a restart of PostgreSQL, then exit 1"
+        30,
+        gt=0,
+        description="how long a claim may take, including a restart of PostgreSQL, then exit 1. "
+        "PostgreSQL cancels a statement on rows after half of it",
     )
     lease_s: Seconds = Field(
         60,

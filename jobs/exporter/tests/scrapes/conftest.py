@@ -73,4 +73,4 @@ async def worker(postgres_server: PostgresServer, database: str, owner: object) 
     dsn = postgres_server.dsn_of(database, roles.worker_role(PARCELS))
     async with open_pool(PgSettings(pg_dsn=SecretStr(dsn)), name="worker", connections=2, call_s=10) as connections:
         policy = RetryPolicy(max_deliveries=2, step_s=60)
-        yield await ClaimQueue.bind(connections, PARCELS, pod_name="pod-1", lease_s=60, policy=policy)
+        yield await ClaimQueue.bind(connections, PARCELS, pod_name="pod-1", lease_s=60, call_s=10, policy=policy)

@@ -69,7 +69,12 @@ async def _connect(
     backoff = process.trouble.watch(Backoff(SHORT_S))
     queue = await retry_until(
         lambda: ClaimQueue.bind(
-            connections, job.table, pod_name=settings.pod_name, lease_s=settings.lease_s, policy=policy
+            connections,
+            job.table,
+            pod_name=settings.pod_name,
+            lease_s=settings.lease_s,
+            call_s=settings.claim_timeout_s,
+            policy=policy,
         ),
         backoff,
         shutdown,

@@ -4,22 +4,40 @@ A failed part is tried again without the row at fault. In the server a sequence 
 assigned to it outlasts the statement, and each row assigns its key just before it is written. Then a refused row costs
 three short statements, where halves would cost two for each level. They remain for what refuses rows after the
 statement has written them all, such as a foreign key, and for what fails before the server has the values.
+
+A statement that takes too long is cancelled, which no block of the server survives. Its part is tried again from
+outside, in a hundred parts: the time limit costs more than they do.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import TypeAlias
 
 from asyncpg import exceptions as pg
 
-from keda_jobs.postgres import UNDECODABLE, Connection, StatementGivenUp, StatementRefused, translate
+from keda_jobs.postgres import (
+    UNDECODABLE,
+    Connection,
+    StatementCancelled,
+    StatementGivenUp,
+    StatementRefused,
+    translate,
+)
 
 Refusal: TypeAlias = StatementRefused | StatementGivenUp
 
 PART_ROWS = 100
 """Rows of the first parts. A failed one is undone, and its rows are written again."""
+
+# Parts of a part whose statement was cancelled, and of any other that failed.
+_PARTS_IF_CANCELLED, _PARTS_IF_REFUSED = 100, 2
+# After so many rows that take too long, the cause is hardly a row. The others have to wait.
+_MOST_CANCELLED = 10
+_NOT_TRIED = StatementGivenUp(f"not tried, because {_MOST_CANCELLED} other rows took too long")
+_ERRORS = (pg.PostgresError, pg.InterfaceError, StatementRefused, *UNDECODABLE)
 
 _OUTCOME = "SELECT current_setting('keda_jobs.outcome')"
 # A block has neither arguments nor a result, so settings of the transaction carry them. Its plans are those of one
@@ -114,32 +132,62 @@ def isolating_block(statement: str) -> str:
     return "DO '" + _BLOCK.format(statement=statement).replace("'", "''") + "'"
 
 
-async def isolate_in_server(connection: Connection, block: str) -> tuple[int, dict[int, Refusal]]:
-    """Run the block on what was handed over. Return the number of rows written, and the refusals of the others."""
-    await connection.execute(block)
-    written, found = json.loads(await connection.fetchval(_OUTCOME))
-    return written, {key: _refusal(pg.PostgresError.new(fields)) for key, fields in found}
+async def isolate_in_server(
+    connection: Connection, block: str, keys: Collection[int], hand_over: Callable[[list[int]], Awaitable[None]]
+) -> tuple[int, dict[int, Refusal]]:
+    """Run the block on the keys that were handed over, and where it is cancelled, on parts of them.
+
+    Return the number of rows written, and the refusals of the others.
+    """
+    written, refused = 0, dict[int, Refusal]()
+
+    async def run(part: list[int]) -> None:
+        nonlocal written
+        if len(part) < len(keys):
+            await hand_over(part)
+        await connection.execute(block)
+        number, found = json.loads(await connection.fetchval(_OUTCOME))
+        written += number
+        refused.update({key: _refusal(pg.PostgresError.new(fields)) for key, fields in found})
+
+    refused |= await isolate(connection, keys, run, errors=(pg.QueryCanceledError,))
+    return written, refused
 
 
 async def isolate(
-    connection: Connection, keys: Collection[int], attempt: Callable[[list[int]], Awaitable[None]]
+    connection: Connection,
+    keys: Collection[int],
+    attempt: Callable[[list[int]], Awaitable[None]],
+    *,
+    errors: tuple[type[Exception], ...] = _ERRORS,
 ) -> dict[int, Refusal]:
-    """Call `attempt` on all keys, and again on the halves of a part that it fails on. Return the single keys left."""
+    """Call `attempt` on all keys, and again on parts of a part that it fails on. Return the single keys left."""
     refused: dict[int, Refusal] = {}
     parts = [list(keys)] if keys else []
+    cancelled = 0
     while parts:
         part = parts.pop()
+        if cancelled == _MOST_CANCELLED:
+            refused |= dict.fromkeys(part, _NOT_TRIED)
+            continue
         try:
             async with connection.transaction():  # a savepoint
                 await attempt(part)
-        except (pg.PostgresError, pg.InterfaceError, StatementRefused, *UNDECODABLE) as error:
+        except errors as error:
             refusal = _refusal(error)
+            is_cancelled = isinstance(refusal, StatementCancelled)
             if len(part) == 1:
                 refused[part[0]] = refusal
+                cancelled += is_cancelled
             else:
-                half = len(part) // 2
-                parts += [part[half:], part[:half]]
+                parts += reversed(_split(part, _PARTS_IF_CANCELLED if is_cancelled else _PARTS_IF_REFUSED))
     return refused
+
+
+def _split(part: list[int], number: int) -> list[list[int]]:
+    """Split a part into at most `number` parts."""
+    most = math.ceil(len(part) / number)
+    return [part[start : start + most] for start in range(0, len(part), most)]
 
 
 def refuse_text(values: Iterable[object]) -> Refusal | None:

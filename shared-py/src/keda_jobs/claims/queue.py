@@ -8,6 +8,7 @@ repeat a call whose commit got no answer: the rows that it wrote the first time 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import astuple, replace
@@ -23,12 +24,23 @@ from keda_jobs.claims.table import ClaimTable
 from keda_jobs.claims.writers import CarefulWriter, Writer
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.errors import JobError
-from keda_jobs.postgres import Connection, Pool, StatementGivenUp, StatementRefused, storable, transaction
+from keda_jobs.postgres import (
+    Connection,
+    Pool,
+    StatementCancelled,
+    StatementGivenUp,
+    StatementRefused,
+    storable,
+    transaction,
+)
 from keda_jobs.runtime.cpu import WorkerDied
 
 # After a claim has failed because of a row, as many rows are claimed in parts, so many at a time: were each refused,
-# they would take about a second.
-_CAREFUL_ROWS = 5000
+# they would take about a second. After one that took too long they are few, because each row may take long.
+_CAREFUL_ROWS, _SLOW_ROWS = 5000, 100
+# A statement may take this part of the time of a call, so that the server gives it up before the driver does. The
+# driver cannot tell a statement that takes too long from a server that is away.
+_STATEMENT = 1 / 2
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -60,30 +72,37 @@ class ClaimQueue:
     def __init__(
         self,
         pool: Pool,
-        table: ClaimTable,
-        types: Mapping[str, str],
+        sql: Statements,
         pod_name: str,
         lease_s: float,
+        call_s: float,
         policy: RetryPolicy,
     ) -> None:
         self._pool = pool
-        self._table = table
-        self._sql = Statements(table, types)
+        self._table = sql.table
+        self._sql = sql
         self._pod_name = pod_name
         self._lease = timedelta(seconds=lease_s)
+        self._statement_limit = {"statement_timeout": f"{math.ceil(call_s * _STATEMENT * 1000)}ms"}
         self._policy = policy
         self._careful_rows = 0
+        self._careful_claim = _CAREFUL_ROWS
         self._refused_results = 0
         self.on_hold: Callable[[QueueHold], None] = lambda hold: None
         """Called when a write of a batch finds a hold of the queue."""
 
     @classmethod
-    async def bind(cls, pool: Pool, table: ClaimTable, *, pod_name: str, lease_s: float, policy: RetryPolicy) -> Self:
-        """Open the queue of `table`. Raises `Misconfigured` as `read_column_types` does."""
+    async def bind(
+        cls, pool: Pool, table: ClaimTable, *, pod_name: str, lease_s: float, call_s: float, policy: RetryPolicy
+    ) -> Self:
+        """Open the queue of `table`. A call of `pool` takes up to `call_s` seconds.
+
+        Raises `Misconfigured` as `read_column_types` does.
+        """
         async with transaction(pool) as connection:
             table = await find_table(connection, table)
             types = await read_column_types(connection, table)
-        return cls(pool, table, types, pod_name, lease_s, policy)
+        return cls(pool, Statements(table, types), pod_name, lease_s, call_s, policy)
 
     async def claimable(self) -> int:
         """Return the number of rows that can be claimed now, which is what the scaler sees."""
@@ -188,7 +207,8 @@ class ClaimQueue:
             except (StatementRefused, StatementGivenUp) as error:
                 log.debug("claiming in parts: %s", error)
                 self._careful_rows = most
-        most = min(most, _CAREFUL_ROWS)
+                self._careful_claim = _SLOW_ROWS if isinstance(error, StatementCancelled) else _CAREFUL_ROWS
+        most = min(most, self._careful_claim)
         self._careful_rows -= most
         try:
             return await self._claim_by(CarefulWriter, most, suspects)
@@ -254,8 +274,8 @@ class ClaimQueue:
             await self._set(connection, settings)
             yield connection
 
-    @staticmethod
-    async def _set(connection: Connection, settings: Mapping[str, str]) -> None:
+    async def _set(self, connection: Connection, settings: Mapping[str, str]) -> None:
+        settings = {**settings, **self._statement_limit}
         await connection.execute(SET_LOCAL, list(settings), list(settings.values()))
 
     @asynccontextmanager

@@ -17,7 +17,7 @@ from keda_jobs.claims.rows import Failure
 from keda_jobs.claims.statements import CHECK_AT_ONCE, Statements
 from keda_jobs.domain.policy import Dead, RetryPolicy
 from keda_jobs.errors import JobError
-from keda_jobs.postgres import Connection, StatementRefused
+from keda_jobs.postgres import Connection, StatementCancelled, StatementRefused
 
 HOLD_BACK_S = 60.0
 """Pause before the next try at a row that is not at fault itself, such as one that somebody has locked."""
@@ -53,16 +53,19 @@ async def set_aside(
     connection: Connection, sql: Statements, rows: Sequence[HeldRow], reasons: Mapping[int, Refusal | str],
     policy: RetryPolicy,
 ) -> None:  # fmt: skip
-    """Give each row a range of its own. A row without a reason was skipped by a trigger. A refusal counts as a try."""
+    """Give each row a range of its own. A row without a reason was skipped by a trigger.
+
+    A refusal counts as a try, and so does a row that takes too long.
+    """
     ranges: list[Failure] = []
     tries: list[int] = []
     texts = Counter[str]()
     for row in rows:
         reason = reasons.get(row.key) or StatementRefused(SKIPPED)
-        is_refused = isinstance(reason, StatementRefused)
-        tries.append(row.tries + is_refused)
+        is_at_fault = isinstance(reason, StatementRefused | StatementCancelled)
+        tries.append(row.tries + is_at_fault)
         ranges.append(
-            row.failure(reason, policy) if isinstance(reason, StatementRefused)
+            row.failure(reason, policy) if isinstance(reason, StatementRefused | StatementCancelled)
             else Failure(row.key, str(reason), HOLD_BACK_S)
         )  # fmt: skip
         texts[str(reason)] += 1

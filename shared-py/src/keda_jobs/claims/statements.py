@@ -55,6 +55,7 @@ class Statements:
     """Statements that name the table. `types` are the SQL types of its columns."""
 
     def __init__(self, table: ClaimTable, types: Mapping[str, str]) -> None:
+        self.table = table
         self._is_suspect = f"SELECT coalesce(bool_or(is_suspect), false) FROM {table.queue} WHERE batch_id = $1"
         self._write_batches(table)
         name, key, queue = table.sql_name, table.sql_key, table.queue

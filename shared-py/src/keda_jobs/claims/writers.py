@@ -79,8 +79,10 @@ class CarefulWriter(Writer):
         connection, sql = self._connection, self._sql
         rows: list[tuple[Any, ...]] = []
         unlocked = await lock_rows(connection, sql, sql.lock_waiting, self.batch_id)
-        await connection.execute(sql.hand_over_keys, sorted(unlocked))
-        _, refused = await isolate_in_server(connection, sql.claim_parts(self.batch_id))
+        keys = sorted(unlocked)
+
+        async def hand_over(keys: list[int]) -> None:
+            await connection.execute(sql.hand_over_keys, keys)
 
         async def read(keys: list[int]) -> None:
             rows.extend(map(tuple, await connection.fetch(sql.read_claimed, self.batch_id, keys)))
@@ -88,6 +90,8 @@ class CarefulWriter(Writer):
         async def fail(keys: list[int]) -> None:
             await self._fail([unlocked[key].failure(unread[key], self._policy) for key in keys])
 
+        await hand_over(keys)
+        _, refused = await isolate_in_server(connection, sql.claim_parts(self.batch_id), keys, hand_over)
         unread = await isolate(connection, unlocked.keys() - refused.keys(), read)
         await self._set_aside_claimed(unlocked, await isolate(connection, unread, fail))
         await self._set_aside_locked(sql.waiting_rows, unlocked, refused)
@@ -142,7 +146,8 @@ class CarefulWriter(Writer):
             if keys:
                 await hand_over(keys)
         if keys:
-            written, single = await isolate_in_server(connection, sql.complete_parts(self.batch_id, batch.versions))
+            block = sql.complete_parts(self.batch_id, batch.versions)
+            written, single = await isolate_in_server(connection, block, keys, hand_over)
             self.settled += SettledRows(completed=written)
             refused |= single
         if self.settled.completed + len(refused) == len(results):

@@ -49,7 +49,7 @@ async def test_memory_is_flat(parcels: Parcels, tmp_path: Path) -> None:
     memory, shutdown, policy = Memory(), Shutdown(0), RetryPolicy(3, 60)
     async with open_pool(settings, name="memory", connections=4, call_s=30) as connections:
         table = dataclasses.replace(JOB.table, batch_name=NAME)  # its package has another name here
-        queue = await ClaimQueue.bind(connections, table, pod_name="here", lease_s=60, policy=policy)
+        queue = await ClaimQueue.bind(connections, table, pod_name="here", lease_s=60, call_s=30, policy=policy)
         runner = RowRunner(JOB, BatchContext(settings, CpuPool(), None), policy, shutdown)
         tracemalloc.start()
         try:

@@ -78,15 +78,18 @@ class QueueHarness:
         lease_s: float = 60,
         max_attempts: int = 3,
         connections: int = 4,
+        call_s: float = 30,
         table: ClaimTable | None = None,
     ) -> ClaimQueue:
         """Open the queue as a worker does, with its role and its own connections."""
         settings = PgSettings(pg_dsn=SecretStr(self.dsn(worker_role(self.table))))
         connected = await self._open.enter_async_context(
-            open_pool(settings, name=pod, connections=connections, call_s=30)
+            open_pool(settings, name=pod, connections=connections, call_s=call_s)
         )
         policy = RetryPolicy(max_attempts, 60)
-        return await ClaimQueue.bind(connected, table or self.table, pod_name=pod, lease_s=lease_s, policy=policy)
+        return await ClaimQueue.bind(
+            connected, table or self.table, pod_name=pod, lease_s=lease_s, call_s=call_s, policy=policy
+        )
 
     async def disconnect(self) -> None:
         """Close all connections except the owner's."""

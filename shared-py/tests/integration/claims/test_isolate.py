@@ -39,6 +39,10 @@ WHERE row.key = done.key AND row.key = ANY(part)
   AND setval('keda_jobs.batch_tried_row', CASE row.key WHEN done.key THEN done.key END) IS NOT NULL""")
 
 
+async def _hand_over_no_part(part: list[int]) -> None:
+    raise AssertionError(part)
+
+
 @pytest.mark.parametrize("bad", [pytest.param(keys, id=name) for name, keys in _BAD.items()])
 @pytest.mark.parametrize(
     ("number", "error", "most"),
@@ -58,7 +62,7 @@ async def test_a_refused_row_costs_a_few_statements(
     numbers = [number if key in bad else str(key) for key in keys]
     async with users.owner.transaction():
         await users.owner.execute(_HAND_OVER, keys, numbers)
-        written, refused = await isolate_in_server(users.owner, _BLOCK)
+        written, refused = await isolate_in_server(users.owner, _BLOCK, keys, _hand_over_no_part)
     assert {str(refusal).split(": ")[1].split(",")[0] for refusal in refused.values()} == ({error} if bad else set())
     assert sorted(refused) == list(bad)
     assert written == _ROWS - len(bad)

@@ -36,7 +36,7 @@ async def test_schema_and_workers_work_through_a_pooler(
             async def work(pod: str) -> None:
                 async with open_pool(settings, name=pod, connections=3, call_s=30) as connections:
                     queue = await ClaimQueue.bind(
-                        connections, INVOICES.table, pod_name=pod, lease_s=60, policy=RetryPolicy(3, 60)
+                        connections, INVOICES.table, pod_name=pod, lease_s=60, call_s=30, policy=RetryPolicy(3, 60)
                     )
                     while await queue.claimable():
                         batch = await queue.claim(30)

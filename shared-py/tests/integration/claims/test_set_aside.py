@@ -60,6 +60,9 @@ CAUSES = {
     "a trigger that gives up": Cause(
         _BAD, _trigger(f"{_RAISE} USING ERRCODE = 'deadlock_detected'"), "PostgreSQL: DeadlockDetectedError (40P01)"
     ),
+    "a trigger that is cancelled": Cause(
+        _BAD, _trigger(f"{_RAISE} USING ERRCODE = 'query_canceled'"), "RowRefused: no secret"
+    ),
     "a trigger with a bug": Cause(_BAD, _trigger("PERFORM nothing()"), "RowRefused: function nothing() does not exist"),
     "a deferred trigger": Cause(
         _BAD, _trigger(_RAISE, "AFTER UPDATE ON users DEFERRABLE INITIALLY DEFERRED"), "RowRefused: no secret"
@@ -254,8 +257,16 @@ _REFUSES_ALL = "CREATE TRIGGER refuse BEFORE UPDATE ON users FOR EACH ROW WHEN (
 _REFUSES_FAILED = _REFUSES_ALL.replace("OLD.id = 3", "OLD.id = 3 AND NEW.batch_status <> 'pending'")
 
 
-@pytest.mark.parametrize("trigger", [_REFUSES_ALL, _REFUSES_FAILED])
-@pytest.mark.parametrize("body", ["RAISE 'no %', OLD.email", "RETURN NULL"])
+@pytest.mark.parametrize(
+    ("body", "trigger"),
+    [
+        ("RAISE 'no %', OLD.email", _REFUSES_ALL),
+        ("RAISE 'no %', OLD.email", _REFUSES_FAILED),
+        ("RETURN NULL", _REFUSES_ALL),
+        ("RETURN NULL", _REFUSES_FAILED),
+        ("RAISE 'no' USING ERRCODE = 'query_canceled'", _REFUSES_ALL),
+    ],
+)
 @pytest.mark.parametrize("step", ["settle", "fail", "close", "recover", "recover it alone"])
 async def test_a_row_that_cannot_be_written_any_more_is_set_aside(
     own_users: QueueHarness, step: str, body: str, trigger: str

@@ -79,7 +79,7 @@ class BatchTable:
         async def run() -> T:
             async with open_pool(self.settings, name="test", connections=2, call_s=30) as connections:
                 queue = await ClaimQueue.bind(
-                    connections, self.table, pod_name="pod-1", lease_s=lease_s, policy=RetryPolicy()
+                    connections, self.table, pod_name="pod-1", lease_s=lease_s, call_s=30, policy=RetryPolicy()
                 )
                 return await work(queue)
 

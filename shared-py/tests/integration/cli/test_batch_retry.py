@@ -247,7 +247,7 @@ def test_no_row_is_lost_or_duplicated_while_workers_run(batch_table: BatchTable)
     async def work() -> int:
         async with open_pool(batch_table.settings, name="workers", connections=3, call_s=30) as connections:
             queue = await ClaimQueue.bind(
-                connections, batch_table.table, pod_name="pod", lease_s=600, policy=RetryPolicy()
+                connections, batch_table.table, pod_name="pod", lease_s=600, call_s=30, policy=RetryPolicy()
             )
             workers = asyncio.gather(*(worker(queue) for _ in range(3)))
             first, second = await asyncio.gather(retry(workers), retry(workers))
