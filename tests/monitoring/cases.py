@@ -59,6 +59,9 @@ BROKEN = 'keda_jobs_store_operation_duration_seconds_count{job="a", operation="p
 STALE = 'keda_jobs_queue_batches_stale{job="a"}'
 RUNNING = 'keda_jobs_queue_batches_running{job="a"}'
 STRANDED = 'keda_jobs_queue_stranded_rows{job="a"}'
+ASIDE = 'keda_jobs_queue_set_aside_rows{job="a"}'
+CHECKED = 'keda_jobs_queue_checked_timestamp_seconds{job="a"}'
+CHECK_DAYS = 'keda_jobs_queue_check_days{job="a"}'
 CLAIMABLE = 'keda_jobs_queue_claimable_rows{job="a"}'
 WAITING = 'keda_jobs_queue_waiting_rows{job="a"}'
 OBJECT = 'keda_scaled_object_errors_total{namespace="keda-jobs-prod", scaledObject="a"}'
@@ -133,6 +136,17 @@ ALERTS: dict[str, list[AlertCase]] = {
         AlertCase("a check found some", {STRANDED: "_ 0x3 7x20"}, (7,), (A,)),
         AlertCase("they are repaired at once", {STRANDED: "0x3 7 0x20"}, (4, 6, 12)),
         AlertCase("there was no check", {CLAIMABLE: "0x20", RUNNING: "0x20"}, (7, 20)),
+    ],
+    "KedaJobsQueueRowsSetAside": [
+        AlertCase("some are refused", {ASIDE: "0x3 7x20"}, (10,), (A,)),
+        AlertCase("they are tried again", {ASIDE: "0x3 7x3 0x20"}, (6, 8, 12)),
+    ],
+    # Times before 1970, because eight days would be 11 520 samples.
+    "KedaJobsQueueNotChecked": [
+        AlertCase("the last of three is eight days old", {CHECKED: "-692000x20", CHECK_DAYS: "3x20"}, (10,), (A,)),
+        AlertCase("it runs once a week", {CHECKED: "-600000x20", CHECK_DAYS: "5x20"}, (10, 20)),
+        AlertCase("nobody scheduled it", {CHECKED: "-692000x20", CHECK_DAYS: "2x20"}, (10, 20)),
+        AlertCase("its last days are long ago", {CHECKED: "-692000x20", CHECK_DAYS: "3x3 2x20"}, (6, 10, 20)),
     ],
     "KedaJobsQueueNotWorkedOff": [
         AlertCase("no batch", {CLAIMABLE: "9x20", RUNNING: "0x20"}, (11,), (A,)),

@@ -144,6 +144,22 @@ def rows_stranded(platform: Platform) -> Iterator[None]:
     platform.work_off()
 
 
+def rows_set_aside(platform: Platform) -> Iterator[None]:
+    """Set a row aside for good, and let it be tried again."""
+    platform.insert_users(1)
+    platform.set_rows_aside()
+    yield
+    platform.try_rows_again()
+    platform.work_off()
+
+
+def checks_stopped(platform: Platform) -> Iterator[None]:
+    """Let nine days pass after the last of several checks."""
+    platform.age_checks()
+    yield
+    platform.check_queue(repair=False)
+
+
 def scaler_fails(platform: Platform) -> Iterator[None]:
     """Count errors as KEDA would. See `KedaPage`."""
     platform.keda.fails = True
@@ -192,6 +208,8 @@ DRILLS: dict[str, Drill] = {
     "KedaJobsPaused": nats_down,
     "KedaJobsBatchesStale": worker_killed,
     "KedaJobsQueueRowsStranded": rows_stranded,
+    "KedaJobsQueueRowsSetAside": rows_set_aside,
+    "KedaJobsQueueNotChecked": checks_stopped,
     "KedaJobsQueueNotWorkedOff": no_worker,
     "KedaJobsScalerErrors": scaler_fails,
     "KedaJobsStorageFull": storage_nearly_full,

@@ -176,6 +176,24 @@ class Platform:
         """Delete the queue of users-batch, and none of its rows."""
         self._with_postgres(lambda connection: connection.execute("DELETE FROM keda_jobs.users_queue"))
 
+    def set_rows_aside(self) -> None:
+        """Set the rows of users-batch aside, as after the last refused attempt."""
+        aside = "UPDATE keda_jobs.users_queue SET error = 'refused', held_back_until = 'infinity'"
+        self._with_postgres(lambda connection: connection.execute(aside))
+
+    def try_rows_again(self) -> None:
+        """Let workers try rows again that were set aside."""
+        again = "UPDATE keda_jobs.users_queue SET error = NULL, held_back_until = NULL"
+        self._with_postgres(lambda connection: connection.execute(again))
+
+    def age_checks(self) -> None:
+        """Have a check on each of three days, the last of them nine days ago."""
+        older = """
+DELETE FROM keda_jobs.users_queue_checks;
+INSERT INTO keda_jobs.users_queue_checks (checked_at, stranded_rows)
+SELECT now() - days * interval '1 day', 0 FROM generate_series(9, 11) AS days"""
+        self._with_postgres(lambda connection: connection.execute(older))
+
     def check_queue(self, *, repair: bool) -> None:
         """Compare the rows of users-batch with its queue."""
 

@@ -43,6 +43,14 @@ def _health() -> Panels:
         number("Running batches", "Batches that a worker holds.", total("keda_jobs_queue_batches_running")),
         health.stale_batches(),
         health.stranded_rows(),
+        health.set_aside_rows(),
+        number(
+            "Last check",
+            "Time since `keda-jobs batch check`, or the apply of the schema, compared the queue with the rows.",
+            f"time() - {highest('keda_jobs_queue_checked_timestamp_seconds')}",
+            unit="s",
+            alert="KedaJobsQueueNotChecked",
+        ),
         number(
             "Heartbeat",
             "Time since the oldest heartbeat of a running batch. The lease is 60 s by default.",

@@ -85,6 +85,18 @@ def stranded_rows() -> Panel:
     )
 
 
+def set_aside_rows() -> Panel:
+    """Show the number of rows that cannot be written."""
+    return number(
+        "Set aside",
+        "Rows that cannot be written and are not tried again: `keda-jobs batch failures --given-up`.",
+        total("keda_jobs_queue_set_aside_rows"),
+        levels=STALE,
+        alert="KedaJobsQueueRowsSetAside",
+        absent=NO_BATCH_JOB,
+    )
+
+
 def scaler_errors() -> Panel:
     """Show the number of KEDA's errors for any job."""
     return number(

@@ -39,8 +39,9 @@ GAUGES = (
     ("keda_jobs_dead_letters_stored", "Dead letters in the stream", _JOB),
     ("keda_jobs_dead_letter_oldest_age_seconds", "Age of the oldest dead letter, 0 without one", _JOB),
     ("keda_jobs_queue_claimable_rows", "Rows that a worker can claim, the number that KEDA scales on", _JOB),
-    ("keda_jobs_queue_waiting_rows", "Rows that are not due yet, or set aside for a while", _JOB),
+    ("keda_jobs_queue_waiting_rows", "Rows that are not due yet, or set aside", _JOB),
     ("keda_jobs_queue_rows_failed_permanently", "Rows that failed permanently", _JOB),
+    ("keda_jobs_queue_set_aside_rows", "Rows that cannot be written and are not tried again", _JOB),
     ("keda_jobs_queue_hold_seconds", "Time until the hold of the queue ends, 0 without one", _JOB),
     ("keda_jobs_queue_batches_running", "Batches that a worker holds", _JOB),
     ("keda_jobs_queue_batches_stale", "Running batches whose lease has expired", _JOB),
@@ -51,6 +52,7 @@ GAUGES = (
     ),
     ("keda_jobs_queue_stranded_rows", "Rows that no worker gets, found by the last check, absent without one", _JOB),
     ("keda_jobs_queue_checked_timestamp_seconds", "Time of the last check, absent without one", _JOB),
+    ("keda_jobs_queue_check_days", "Days of the last 30 on which a check ran, absent without one", _JOB),
     ("keda_jobs_scrape_ok", "1 if the source was read, else 0", _SOURCE),
     ("keda_jobs_scrape_duration_seconds", "Time it took to read the source", _SOURCE),
 )
@@ -150,6 +152,7 @@ def queue_samples(queue: QueueSnapshot) -> Iterator[Sample]:
     yield Sample("keda_jobs_queue_claimable_rows", queue.claimable, job)
     yield Sample("keda_jobs_queue_waiting_rows", queue.ranges.not_due, job)
     yield Sample("keda_jobs_queue_rows_failed_permanently", batches.failed_permanently, job)
+    yield Sample("keda_jobs_queue_set_aside_rows", queue.ranges.set_aside_permanently, job)
     yield Sample("keda_jobs_queue_hold_seconds", _left_s(queue.hold, queue.now), job)
     yield Sample("keda_jobs_queue_batches_running", batches.running, job)
     yield Sample("keda_jobs_queue_batches_stale", batches.stale, job)
@@ -157,6 +160,7 @@ def queue_samples(queue: QueueSnapshot) -> Iterator[Sample]:
     if check := queue.last_check:
         yield Sample("keda_jobs_queue_stranded_rows", check.stranded_rows, job)
         yield Sample("keda_jobs_queue_checked_timestamp_seconds", check.checked_at.timestamp(), job)
+        yield Sample("keda_jobs_queue_check_days", check.days, job)
     for outcome, rows in (
         ("completed", batches.completed),
         ("failed", batches.failed),

@@ -24,6 +24,7 @@ Owner: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 IDLE = {
     "queue_claimable_rows": 0,
     "queue_waiting_rows": 0,
+    "queue_set_aside_rows": 0,
     "queue_hold_seconds": 0,
     "queue_rows_failed_permanently": 0,
     "queue_batches_running": 0,
@@ -40,9 +41,10 @@ IDLE = {
 
 
 async def nonzero(exporter: JobProcess) -> Numbers:
-    """Scrape the queue's numbers that are not zero, without the time of the last check."""
+    """Scrape the queue's numbers that are not zero, without those of the check at the schema's apply."""
     numbers = (await scrape(exporter))[PARCELS.batch_name]
     assert numbers.pop("queue_checked_timestamp_seconds") > 0
+    assert numbers.pop("queue_check_days") == 1
     assert numbers.keys() == IDLE.keys()
     return {name: value for name, value in numbers.items() if value}
 
@@ -147,6 +149,30 @@ async def test_the_last_check_tells_how_many_rows_no_worker_gets(
         assert numbers["queue_stranded_rows"] == stranded
         checked_at = await owner.fetchval("SELECT max(checked_at) FROM keda_jobs.parcels_queue_checks")
         assert numbers["queue_checked_timestamp_seconds"] == pytest.approx(checked_at.timestamp())
+
+
+async def test_days_with_a_check_are_counted(declare: Declare, start: Start, owner: Owner, exporter_dsn: str) -> None:
+    await declare()
+    await owner.execute(
+        "INSERT INTO keda_jobs.parcels_queue_checks (checked_at, stranded_rows)"
+        " SELECT current_date - days + hours * interval '1 hour', 0"
+        " FROM unnest(ARRAY[7, 14, 31]) AS days, unnest(ARRAY[0, 1]) AS hours"
+    )
+    numbers = (await scrape(start(PG_DSN=exporter_dsn)))[PARCELS.batch_name]
+    assert numbers["queue_check_days"] == 3
+
+
+async def test_rows_that_are_set_aside_for_good_are_counted(
+    declare: Declare, start: Start, owner: Owner, exporter_dsn: str
+) -> None:
+    await declare()
+    await insert(owner, 2)
+    aside = "UPDATE keda_jobs.parcels_queue SET error = 'no', held_back_until = $2::text::timestamptz WHERE lo = $1"
+    for key, until in ((3, "infinity"), (4, "2999-01-01")):
+        await owner.execute("INSERT INTO parcels (id) VALUES ($1)", key)
+        await owner.execute(aside, key, until)
+    numbers = await nonzero(start(PG_DSN=exporter_dsn))
+    assert numbers == {"queue_claimable_rows": 2, "queue_waiting_rows": 2, "queue_set_aside_rows": 1}
 
 
 async def test_a_hold_is_shown_until_it_ends(

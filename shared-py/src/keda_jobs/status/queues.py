@@ -56,12 +56,14 @@ class RangeTotals:
     """Rows that no batch holds: `pending`, or `waiting` after a failure.
 
     Of both, `not_due` cannot be claimed yet, among them those that are `set_aside` with a reason.
+    Of these, `set_aside_permanently` are not tried again.
     """
 
     pending: int
     waiting: int
     not_due: int
     set_aside: int
+    set_aside_permanently: int
     next_due: datetime | None
     last_due: datetime | None
 
@@ -76,10 +78,14 @@ class CurrentHold:
 
 @dataclass(frozen=True, slots=True)
 class LastCheck:
-    """What the last `keda-jobs batch check` left: rows that no worker gets."""
+    """What the last `keda-jobs batch check` left: rows that no worker gets.
+
+    Checks ran on `days` of the last 30 days, which tells a scheduler from a check by hand.
+    """
 
     checked_at: datetime
     stranded_rows: int
+    days: int
 
 
 async def find_queue(connection: Connection, batch_name: str | None) -> ClaimTable:
@@ -114,6 +120,7 @@ SELECT
   coalesce(sum(claimable) FILTER (WHERE batch_status = 'failed'), 0)::bigint AS waiting,
   coalesce(sum(claimable) FILTER (WHERE greatest(next_attempt_at, held_back_until) > now()), 0)::bigint AS not_due,
   coalesce(sum(claimable) FILTER (WHERE error IS NOT NULL), 0)::bigint AS set_aside,
+  coalesce(sum(claimable) FILTER (WHERE held_back_until = 'infinity'), 0)::bigint AS set_aside_permanently,
   min({held_by_python("next_attempt_at")}) FILTER (WHERE batch_status = 'failed') AS next_due,
   max({held_by_python("next_attempt_at")}) FILTER (WHERE batch_status = 'failed') AS last_due
 FROM {table.queue} WHERE batch_id IS NULL"""
@@ -130,6 +137,9 @@ async def read_hold(connection: Connection, table: ClaimTable) -> CurrentHold | 
 async def read_last_check(connection: Connection, table: ClaimTable) -> LastCheck | None:
     """Read the last check of the queue, if there was one."""
     found = await connection.fetch(
-        f"SELECT checked_at, stranded_rows FROM {table.queue}_checks ORDER BY checked_at DESC LIMIT 1"
+        f"""
+SELECT checked_at, stranded_rows, (
+  SELECT count(DISTINCT checked_at::date) FROM {table.queue}_checks WHERE checked_at > now() - interval '30 days'
+) FROM {table.queue}_checks ORDER BY checked_at DESC LIMIT 1"""
     )
     return LastCheck(*found[0]) if found else None
