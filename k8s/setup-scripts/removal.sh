@@ -65,6 +65,7 @@ remove_platform() {
   local one except=$OWNED
   if ! $delete_data; then except="$except|^persistentvolumeclaims"; fi
   for one in $ours; do removed "what is ours in $one" delete_labelled "$MARK" "$except" "$one"; done
+  removed "what is ours, cluster-wide" delete_labelled "$MARK" "$KEPT"
 }
 
 # The namespace with the events stays without --delete-data, and one with workloads of others in any case.
