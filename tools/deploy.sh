@@ -22,9 +22,10 @@ all_jobs() {
 
 # Render a kustomization on top of the job's own, which stays unchanged.
 rendered() {
-  local job=$1 folder=.build/deploy/$1 version="newTag: \"$TAG\""
+  local job=$1 folder version="newTag: \"$TAG\""
   if [[ $TAG == sha256:* ]]; then version="digest: $TAG"; fi
-  mkdir -p "$folder"
+  mkdir -p .build/deploy
+  folder=$(mktemp -d .build/deploy/XXXXXX) # its own, since two deploys may run at once
   cat >"$folder/kustomization.yaml" <<YAML
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
@@ -42,7 +43,7 @@ patches:
     patch: '[{"op": "add", "path": "/imagePullSecrets", "value": [{"name": "$PULL_SECRET"}]}]'
 YAML
   fi
-  kubectl kustomize "$folder"
+  kubectl kustomize "$folder" && rm -r "$folder"
 }
 
 job=${1:-}
