@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Remove the platform and its jobs from the cluster of kubectl, after asking: what has our label, in the namespaces that
-# setup-all.sh made and in none, and nothing else. A second run continues.
+# Remove the platform and its jobs from the cluster of kubectl, after asking: what has our label in the namespaces that
+# setup-all.sh made, what of ours has no namespace, and nothing else. A second run continues.
 # Usage: k8s/setup-scripts/teardown-all.sh [--yes] [--delete-data]
 #   --yes          do not ask
 #   --delete-data  also delete the events: NATS's volumes and the namespace nats. Without it both stay, and the next
