@@ -40,7 +40,7 @@ GAUGES = (
     ("keda_jobs_dead_letter_oldest_age_seconds", "Age of the oldest dead letter, 0 without one", _JOB),
     ("keda_jobs_queue_claimable_rows", "Rows that a worker can claim, the number that KEDA scales on", _JOB),
     ("keda_jobs_queue_waiting_rows", "Rows that are not due yet, or set aside", _JOB),
-    ("keda_jobs_queue_rows_failed_permanently", "Rows that failed permanently", _JOB),
+    ("keda_jobs_queue_rows_failed_permanently", "Rows that have failed permanently, and were not put back", _JOB),
     ("keda_jobs_queue_set_aside_rows", "Rows that cannot be written and are not tried again", _JOB),
     ("keda_jobs_queue_hold_seconds", "Time until the hold of the queue ends, 0 without one", _JOB),
     ("keda_jobs_queue_batches_running", "Batches that a worker holds", _JOB),
@@ -151,7 +151,7 @@ def queue_samples(queue: QueueSnapshot) -> Iterator[Sample]:
     batches, job = queue.batches, (queue.job,)
     yield Sample("keda_jobs_queue_claimable_rows", queue.claimable, job)
     yield Sample("keda_jobs_queue_waiting_rows", queue.ranges.not_due, job)
-    yield Sample("keda_jobs_queue_rows_failed_permanently", batches.failed_permanently, job)
+    yield Sample("keda_jobs_queue_rows_failed_permanently", queue.failed_permanently, job)
     yield Sample("keda_jobs_queue_set_aside_rows", queue.ranges.set_aside_permanently, job)
     yield Sample("keda_jobs_queue_hold_seconds", _left_s(queue.hold, queue.now), job)
     yield Sample("keda_jobs_queue_batches_running", batches.running, job)

@@ -9,7 +9,14 @@ from keda_jobs.claims import ClaimTable
 from keda_jobs.claims.registry import list_queues
 from keda_jobs.postgres import Connection, open_connection, translate_errors
 from keda_jobs.settings import PgSettings
-from keda_jobs.status.queues import read_batches, read_claimable, read_hold, read_last_check, read_ranges
+from keda_jobs.status.queues import (
+    read_batches,
+    read_claimable,
+    read_failed_permanently,
+    read_hold,
+    read_last_check,
+    read_ranges,
+)
 
 
 async def read_queues(settings: PgSettings) -> list[QueueSnapshot]:
@@ -23,11 +30,13 @@ async def read_queues(settings: PgSettings) -> list[QueueSnapshot]:
 
 
 async def _read_queue(connection: Connection, table: ClaimTable, now: datetime) -> QueueSnapshot:
+    batches = await read_batches(connection, table)
     return QueueSnapshot(
         now=now,
         job=table.batch_name,
         claimable=await read_claimable(connection, table),
-        batches=await read_batches(connection, table),
+        batches=batches,
+        failed_permanently=await read_failed_permanently(connection, table, batches),
         ranges=await read_ranges(connection, table),
         last_check=await read_last_check(connection, table),
         hold=await read_hold(connection, table),

@@ -46,6 +46,7 @@ class QueueSnapshot:
     job: str
     claimable: int
     batches: BatchTotals
+    failed_permanently: int
     ranges: RangeTotals
     last_check: LastCheck | None
     hold: CurrentHold | None

@@ -93,6 +93,10 @@ async def test_rows_are_counted_by_state_and_outcome(
     }
     assert await nonzero(exporter) == settled
 
+    await owner.execute("UPDATE parcels SET batch_status = 'pending' WHERE id = $1", second.key)
+    del settled["queue_rows_failed_permanently"]
+    assert await nonzero(exporter) == {**settled, "queue_claimable_rows": 8}, "who resets it by hand is no matter"
+
     failed = FailedRows(owner, PARCELS)
     await failed.reset(await failed.find(RowFilter(), 10))
     assert await nonzero(exporter) == {

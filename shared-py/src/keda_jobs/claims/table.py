@@ -106,6 +106,11 @@ class ClaimTable:
         return f"{SCHEMA}.{self.queue_name}_batch_totals"
 
     @property
+    def failed_permanently(self) -> str:
+        """Function that counts the rows that have failed permanently."""
+        return f"{SCHEMA}.{self.queue_name}_failed_permanently"
+
+    @property
     def sum_up_old_batches(self) -> str:
         """Function that shortens `batch_jobs`."""
         return f"{SCHEMA}.{self.queue_name}_sum_up_old_batches"

@@ -121,7 +121,7 @@ class StatusReader:
         self._settings = settings
         self._batch_name = batch_name
         self._failures: Failures | None = None
-        self._permanently = 0
+        self._given_up = 0
 
     async def read(self) -> BatchStatus:
         """Read the status now. Raises `DatabaseUnavailable`, `Misconfigured`."""
@@ -155,7 +155,7 @@ class StatusReader:
         known = self._failures
         if known is None or (now - known.at).total_seconds() > _PAUSE_PER_READ * known.duration_s:
             self._failures = known = await read_failures(connection, table, now)
-            self._permanently = batches.failed_permanently
+            self._given_up = batches.given_up
         return known
 
     def _counts(self, batches: BatchTotals, ranges: RangeTotals, failures: Failures) -> RowCounts:
@@ -164,5 +164,5 @@ class StatusReader:
             processing=batches.processing,
             completed=batches.completed,
             waiting=ranges.waiting,
-            failed_permanently=max(0, failures.permanently + batches.failed_permanently - self._permanently),
+            failed_permanently=max(0, failures.permanently + batches.given_up - self._given_up),
         )

@@ -17,7 +17,7 @@ from keda_jobs.postgres import Connection
 _BATCHES = """
 SELECT
   coalesce(sum(claimed - completed - failed - returned) FILTER (WHERE status = 'running'), 0)::bigint AS processing,
-  coalesce(sum(given_up), 0)::bigint AS failed_permanently,
+  coalesce(sum(given_up), 0)::bigint AS given_up,
   coalesce(sum(completed), 0)::bigint AS completed,
   coalesce(sum(failed) FILTER (WHERE pod_name <> $1), 0)::bigint AS failed,
   coalesce(sum(returned) FILTER (WHERE pod_name <> $1), 0)::bigint AS returned,
@@ -34,12 +34,13 @@ FROM {}"""
 class BatchTotals:
     """Totals of a queue's batches, from `batch_jobs`.
 
-    `processing` and `failed_permanently` are rows in that state now. `completed`, `failed` and `returned` count every
-    time that a worker settled a row so. `stale` are the `running` batches with an expired lease.
+    `processing` are rows in that state now. `completed`, `failed` and `returned` count every time that a worker settled
+    a row so. `given_up` are those that failed permanently, less those that `keda-jobs batch retry` put back. What
+    others do to settled rows is in none of them. `stale` are the `running` batches with an expired lease.
     """
 
     processing: int
-    failed_permanently: int
+    given_up: int
     completed: int
     failed: int
     returned: int
@@ -109,6 +110,12 @@ async def read_batches(connection: Connection, table: ClaimTable) -> BatchTotals
     """Read the totals in one pass over `batch_jobs`, which has a row for each claim of the last 30 days."""
     [row] = await connection.fetch(_BATCHES.format(table.batch_totals), POD_NAME)
     return BatchTotals(**row)
+
+
+async def read_failed_permanently(connection: Connection, table: ClaimTable, batches: BatchTotals) -> int:
+    """Count the rows that have failed permanently, or go by the batches where more than 100 000 rows have failed."""
+    counted = await connection.fetchval(f"SELECT {table.failed_permanently}()")
+    return max(0, batches.given_up) if counted is None else int(counted)
 
 
 async def read_ranges(connection: Connection, table: ClaimTable) -> RangeTotals:

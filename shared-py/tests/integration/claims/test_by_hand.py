@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from keda_jobs.claims.roles import EXPORTER
+from keda_jobs.status.queues import read_batches, read_failed_permanently
+
 from .harness import QueueHarness, batch_keys, failures
 
 
@@ -34,6 +37,29 @@ async def test_a_row_that_failed_permanently_starts_again_at_once_when_reset(que
     assert batch_keys(again) == [2]
     assert again is not None
     assert again.rows[0].attempts == 0
+
+
+async def test_rows_that_failed_permanently_are_counted_as_they_are_now(own_users: QueueHarness) -> None:
+    await own_users.insert(range(1, 6))
+    worker, exporter = await own_users.worker(), await own_users.connect(EXPORTER)
+    batch = await worker.claim(4)
+    assert batch is not None
+    await worker.settle(batch, [], [*failures(batch, None, [1, 2, 3]), *failures(batch, 60, [4])])
+
+    async def count() -> int:
+        return await read_failed_permanently(exporter, own_users.table, await read_batches(exporter, own_users.table))
+
+    assert await count() == 3
+    for change, number in (
+        ("UPDATE users SET batch_status = 'pending' WHERE id = 1", 2),
+        ("DELETE FROM users WHERE id = 2", 1),
+        ("UPDATE users SET batch_status = 'failed', next_attempt_at = 'infinity' WHERE id > 4", 2),
+        ("UPDATE users SET batch_status = 'completed' WHERE id = 3", 1),
+    ):
+        await own_users.owner.execute(change)
+        assert await count() == number, change
+    await own_users.owner.execute("DROP INDEX users_queue_failed")
+    assert await count() == 3, "the records of batches know of no such changes"
 
 
 async def test_a_reset_keeps_the_time_that_the_statement_sets(queue: QueueHarness) -> None:

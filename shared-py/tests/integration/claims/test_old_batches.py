@@ -59,7 +59,7 @@ async def test_all_totals_stay_what_they_were(users: QueueHarness) -> None:
     await users.owner.execute("UPDATE keda_jobs.batch_jobs SET finished_at = NULL WHERE status = 'running'")
     assert await worker.sum_up_old_batches() == 11
     assert await read_batches(users.owner, users.table) == before
-    assert (before.batches_completed, before.failed_permanently) == (6, 24 - 28)
+    assert (before.batches_completed, before.given_up) == (6, 24 - 28)
 
 
 async def test_batches_of_another_queue_are_its_own_business(own_users: QueueHarness) -> None:

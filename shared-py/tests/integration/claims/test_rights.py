@@ -95,6 +95,7 @@ async def test_the_exporter_reads_queue_records_within_limits(users: QueueHarnes
         "keda_jobs.users_queue_checks",
         "keda_jobs.users_queue_on_hold",
         "keda_jobs.users_claimable",
+        "keda_jobs.users_failed_permanently()",
     ):
         await exporter.fetch(f"SELECT * FROM {source}")
     settings = ("statement_timeout", "lock_timeout", "default_transaction_read_only")

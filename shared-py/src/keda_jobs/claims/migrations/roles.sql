@@ -27,6 +27,7 @@ GRANT EXECUTE ON FUNCTION
   keda_jobs.{queue}_queue_hold
   TO {worker};
 GRANT SELECT ON keda_jobs.{queue}_batch_totals TO {worker}, {exporter};
+GRANT EXECUTE ON FUNCTION keda_jobs.{queue}_failed_permanently TO {exporter};
 
 GRANT SELECT ON keda_jobs.{queue}_claimable TO {scaler};
 

@@ -21,9 +21,9 @@ def status(
     """Show the progress of a batch job: rows by status, running batches, rate, ETA and failure reasons.
 
     The numbers come from the records of the queue, which workers, inserts and retries write in their own transactions,
-    and from the failed rows. The command reads no other row. Completed counts what workers completed: rows that
-    somebody deletes, or sets to another status later, still count. The last line says what `keda-jobs batch check`
-    found when it compared the queue with all rows.
+    and from the failed rows, which are counted as they are now. The command reads no other row. Completed counts what
+    workers completed: rows that somebody deletes, or sets to another status later, still count, in the total too. The
+    last line says what `keda-jobs batch check` found when it compared the queue with all rows.
 
     Claimable is what the scaler sees: pending rows, due retries, and rows of batches with an expired lease. The rate is
     that of the last minute. The ETA includes the last waiting retry.
