@@ -65,7 +65,7 @@ def busy_platform(folder: Path) -> Iterator[Platform]:
                 for number in range(1, _ROUNDS + 1):
                     asyncio.run(_publish(stack.nats.url, web, f"/{number}"))
                     _wait_until_resized(prometheus, number * _PICTURES)
-                wait_until(lambda: worker.is_done, 90)
+                wait_until(lambda: worker.is_done)
                 yield Platform(stack, View(prometheus.url, INTERVAL_S, since, time.time()))
             finally:
                 worker.kill()
@@ -92,7 +92,7 @@ def _keda(web: WebServer) -> str:
 def _wait_until_resized(prometheus: Prometheus, pictures: int) -> None:
     """Wait until Prometheus has seen this many pictures pass both jobs. It sees 0 after its first scrape."""
     acked = 'keda_jobs_messages_total{job="image-resize",outcome="acked"}'
-    wait_until(lambda: query(prometheus.url, acked, time.time()) == [pictures], 60)
+    wait_until(lambda: query(prometheus.url, acked, time.time()) == [pictures])
 
 
 async def _publish(nats_url: str, web: WebServer, folder: str) -> None:

@@ -124,7 +124,7 @@ class Platform:
         """Run a worker until all rows are done, as KEDA would."""
         worker = self.worker()
         worker.start()
-        worker.wait(60)
+        worker.wait()
 
     def publish(self, subject: str, *bodies: bytes) -> None:
         """Publish messages, with a confirmation for each."""

@@ -18,7 +18,7 @@ JOBS = job_names(EventJob)
 
 def run_tool(listed: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "tools" / "nats_users.py")]
-    return subprocess.run(command, input=listed, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, input=listed, capture_output=True, text=True, check=False)
 
 
 def made_of(listed: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def cli(nats_server: NatsServer) -> Callable[..., Awaitable[str]]:
         command = [sys.executable, "-m", "keda_jobs.cli", *arguments]
         variables = os.environ | nats_server.environment() | environment
         done = await asyncio.to_thread(
-            subprocess.run, command, env=variables, capture_output=True, text=True, timeout=30, check=True
+            subprocess.run, command, env=variables, capture_output=True, text=True, check=True, timeout=300
         )
         return done.stdout + done.stderr
 

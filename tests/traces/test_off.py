@@ -94,7 +94,6 @@ def test_an_endpoint_that_leads_nowhere_is_one_line_and_exit_2(
         env=variables | environment,
         capture_output=True,
         text=True,
-        timeout=30,
         check=False,
     )
     assert done.returncode == 2

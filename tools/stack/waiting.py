@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# A busy machine may stall for more than ten seconds.
-_DEADLINE_S = 60.0
+# Below the limit of the suite, so that a test says what it waited for. A busy machine is many times slower.
+_DEADLINE_S = 200.0
 _POLL_S = 0.02
 
 

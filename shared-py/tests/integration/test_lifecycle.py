@@ -50,7 +50,6 @@ def run_once(environment: dict[str, str], tmp_path: Path) -> tuple[int, list[dic
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=30,
         check=False,
     )
     return done.returncode, [json.loads(line) for line in done.stderr.splitlines()]

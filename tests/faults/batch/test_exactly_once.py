@@ -32,7 +32,7 @@ async def test_four_workers_process_each_of_many_rows_exactly_once(
     fleet = new_fleet(JOB.name)
     for _ in range(WORKERS):
         await fleet.add()
-    await until(queue.is_done, deadline_s=200)
+    await until(queue.is_done)
     await fleet.finish()
 
     run = await ledger.balances(rows, invalid)

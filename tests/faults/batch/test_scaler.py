@@ -58,7 +58,7 @@ async def test_it_agrees_with_a_full_count_at_every_moment_of_an_interrupted_run
         moments.append(moment)
         return enough() and await queue.is_done()
 
-    await until(done, deadline_s=120)
+    await until(done)
     await fleet.finish()
     assert await queue.claimable() == 0
 

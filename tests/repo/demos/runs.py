@@ -33,7 +33,7 @@ def _demo(arguments: tuple[object, ...]) -> list[str]:
 
 def _run(command: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
     environment = _environment(variables)
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 def _environment(variables: dict[str, str]) -> dict[str, str]:

@@ -32,7 +32,7 @@ def test_ctrl_c_leaves_no_process_and_no_traceback(tmp_path: Path, scenario: str
     assert line != "  1." or len(processes_of(tmp_path)) >= 4
 
     demo.send_signal(signal.SIGINT)
-    _, errors = demo.communicate(timeout=60)
+    _, errors = demo.communicate()
 
     assert demo.returncode == 130, errors
     assert errors.splitlines()[-1] == "demo: interrupted, everything is stopped"

@@ -103,7 +103,6 @@ def run(typed: str, environment: dict[str, str], folder: Path) -> None:
         input="y\n",
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
     assert ended.returncode == 0, f"{typed}\n{ended.stdout}{ended.stderr}"
@@ -116,9 +115,9 @@ def follow(typed: str, environment: dict[str, str], log: Path) -> None:
             ["bash", "-euc", f"exec {typed}"], env=environment, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        wait_until(lambda: log.stat().st_size > 0 or process.poll() is not None, 30)
+        wait_until(lambda: log.stat().st_size > 0 or process.poll() is not None)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) in (0, 130), f"{typed}\n{log.read_text()}"
+        assert process.wait() in (0, 130), f"{typed}\n{log.read_text()}"
     finally:
         process.kill()
 

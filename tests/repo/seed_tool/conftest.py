@@ -90,7 +90,7 @@ class Database:
         """Run a worker to its end and return its exit code."""
         command = [sys.executable, "-m", "users_batch"]
         environment = os.environ | {"PG_DSN": self.dsn, "HTTP_PORT": "0"}
-        return subprocess.run(command, env=environment, check=False, timeout=60).returncode
+        return subprocess.run(command, env=environment, check=False).returncode
 
     @property
     def claimable(self) -> int:
@@ -158,7 +158,7 @@ class Tool:
         return process
 
     def finish(self, process: subprocess.Popen[str]) -> Outcome:
-        stdout, stderr = process.communicate(timeout=100)
+        stdout, stderr = process.communicate()
         return Outcome(process.returncode, stdout, stderr)
 
 

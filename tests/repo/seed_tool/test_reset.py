@@ -48,7 +48,7 @@ def reset_on_a_terminal(tool: Tool) -> Answer:
             while "Empty it permanently?" not in screen:
                 screen += os.read(ours, 4096).decode()
             os.write(ours, typed.encode())
-            code = process.wait(60)
+            code = process.wait()
             rest = os.read(ours, 4096).decode()
         finally:
             os.close(ours)

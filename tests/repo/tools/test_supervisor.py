@@ -35,7 +35,7 @@ class Stack:
 
     def run(self, command: str, *options: str) -> tuple[int, str, str]:
         process = self.start(command, *options)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate()
         return process.returncode, output, errors
 
     def up(self) -> str:
@@ -134,7 +134,7 @@ def test_ctrl_c_during_the_start_leaves_no_process(stack: Stack) -> None:
     starting = stack.start("up", *FREE)
     wait_until(lambda: "rclone" in stack.pids())
     starting.send_signal(signal.SIGINT)
-    output, errors = starting.communicate(timeout=60)
+    output, errors = starting.communicate()
     assert (starting.returncode, output, errors) == (130, "", "")
     assert stack.pids() == {}
 

@@ -73,7 +73,8 @@ class Cli:
         return process
 
     def finish(self, process: subprocess.Popen[str]) -> Outcome:
-        stdout, stderr = process.communicate(timeout=60)
+        # Also called in a thread, which the limit of the suite does not end.
+        stdout, stderr = process.communicate(timeout=300)
         return Outcome(process.returncode, stdout, stderr)
 
 

@@ -147,7 +147,7 @@ def test_on_a_terminal_it_asks(batch_cli: Cli, batch_table: BatchTable, answer: 
     )
     os.write(ours, answer.encode())
 
-    _, asked = process.communicate(timeout=60)
+    _, asked = process.communicate()
     os.close(ours)
     os.close(theirs)
 

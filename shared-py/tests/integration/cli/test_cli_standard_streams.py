@@ -99,7 +99,7 @@ def test_a_full_stderr_stops_no_work(cli: Cli, server: Server) -> None:
     server.bury([b"{}"] * 5)
     with Path("/dev/full").open("wb") as full:
         arguments = [sys.executable, "-m", "keda_jobs.cli", "dlq", "replay", "--all"]
-        done = subprocess.run(arguments, env=os.environ | cli.environment, stderr=full, timeout=120, check=False)
+        done = subprocess.run(arguments, env=os.environ | cli.environment, stderr=full, check=False)
 
     assert done.returncode == 0
     assert server.count("dead-letter") == 0

@@ -154,7 +154,7 @@ async def test_a_job_and_the_cli_do_their_work_with_credentials(
 
     def command(*arguments: str) -> str:
         line = [sys.executable, "-m", "keda_jobs.cli", *arguments]
-        return subprocess.run(line, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(line, env=environment, capture_output=True, text=True, check=True, timeout=300).stdout
 
     await asyncio.to_thread(command, "streams", "apply")
     worker = JobProcess(
@@ -248,7 +248,7 @@ async def test_a_login_that_cannot_work_is_one_line_and_exit_2_for_every_program
         environment = os.environ | stack_environment | {"HTTP_PORT": "0"} | wrong
         command = [sys.executable, "-m", module, *(["status"] if module == "keda_jobs.cli" else [])]
         done = await asyncio.to_thread(
-            subprocess.run, command, env=environment, capture_output=True, text=True, check=False, timeout=60
+            subprocess.run, command, env=environment, capture_output=True, text=True, check=False, timeout=300
         )
         *before, last = done.stderr.splitlines()
         said = json.loads(last)["message"] if module != "keda_jobs.cli" else last.removeprefix("keda-jobs: ")
