@@ -16,7 +16,7 @@ from operator import add
 from keda_jobs.claims.binding import check_obstacles
 from keda_jobs.claims.statements import BY_INDEX, SET_LOCAL
 from keda_jobs.claims.table import ClaimTable
-from keda_jobs.postgres import Connection, StatementRefused, translate_errors
+from keda_jobs.postgres import Connection, StatementCancelled, StatementRefused, translate_errors
 from keda_jobs.runtime.shutdown import cancel_on
 
 WINDOW = 20_000
@@ -27,6 +27,8 @@ _MIN_KEY, _MAX_KEY = -(2**63), 2**63 - 1
 _BY_WINDOW = {**BY_INDEX, "enable_nestloop": "off"}
 # Rows of a range are looked up by its keys.
 _BY_RANGE = {**BY_INDEX, "enable_hashjoin": "off"}
+# An update that takes longer is repeated on halves, so that a row that hangs in a trigger is left out.
+_LIMIT = "SET LOCAL statement_timeout = '10s'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +104,14 @@ class QueueCheck:
         return CheckResult(stranded_rows=waiting + len(claimed), repaired_rows=queued + freed)
 
     async def _free(self, keys: Sequence[int]) -> int:
-        """Set claimed rows to pending, except those that the table does not let be updated. Return their number."""
+        """Set claimed rows to pending, except those that are refused or take too long. Return their number."""
         try:
             with translate_errors():
                 async with self._connection.transaction():
+                    await self._connection.execute(_LIMIT)
                     status = await self._connection.execute(self._sql.free_rows, keys)
             return int(status.removeprefix("UPDATE "))
-        except StatementRefused:
+        except (StatementRefused, StatementCancelled):
             if len(keys) == 1:
                 return 0
             half = len(keys) // 2

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from keda_jobs.claims.statements import BY_INDEX, BY_KEYS, SET_LOCAL, Statements, held_by_python
 from keda_jobs.claims.table import ClaimTable
-from keda_jobs.postgres import Connection, StatementGivenUp, StatementRefused, translate_errors
+from keda_jobs.postgres import Connection, StatementCancelled, StatementGivenUp, StatementRefused, translate_errors
 from keda_jobs.runtime.shutdown import cancel_on
 
 POD_NAME = "keda-jobs batch retry"
@@ -25,8 +25,9 @@ POD_NAME = "keda-jobs batch retry"
 
 # Exact times are read and written as text, in one form whatever the database prefers.
 _IN_KEY_ORDER = {**BY_INDEX, "enable_sort": "off", "datestyle": "ISO, YMD", "timezone": "UTC"}
-# A running claim takes less. Longer waits are for somebody who may be idle, whose rows are left out.
-_RESET = {**BY_KEYS, "datestyle": "ISO, YMD", "lock_timeout": "2s"}
+# A running claim takes less. Longer waits are for somebody who may be idle, whose rows are left out. A statement that
+# takes too long is repeated on halves, so that a row that hangs in a trigger is left out too.
+_RESET = {**BY_KEYS, "datestyle": "ISO, YMD", "lock_timeout": "2s", "statement_timeout": "10s"}
 
 IS_FAILED = "(error IS NOT NULL OR next_attempt_at = 'infinity') AND batch_status = 'failed'"
 """Condition for failed rows. Its first part is that of an index, which names no status."""
@@ -125,15 +126,15 @@ class FailedRows:
                 yield reset
 
     async def _reset_most(self, rows: Sequence[FailedRow]) -> int:
-        """Reset rows, without those that are locked or refused to be updated. Return the number reset."""
+        """Reset rows, without those that are locked, refused or take too long. Return the number reset."""
         try:
             return (await self.reset(rows)).rows
+        except (StatementRefused, StatementCancelled):
+            half = len(rows) // 2
+            return await self._reset_most(rows[:half]) + await self._reset_most(rows[half:]) if half else 0
         except StatementGivenUp as error:
             free = await self._leave_out_locked(rows, error)
             return await self._reset_most(free) if free else 0
-        except StatementRefused:
-            half = len(rows) // 2
-            return await self._reset_most(rows[:half]) + await self._reset_most(rows[half:]) if half else 0
 
     async def _leave_out_locked(self, rows: Sequence[FailedRow], error: StatementGivenUp) -> list[FailedRow]:
         """Return the rows that nobody has locked. Raises `StatementGivenUp` where it is no row that is locked."""

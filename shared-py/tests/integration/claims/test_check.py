@@ -251,13 +251,22 @@ async def test_keys_at_both_ends_of_bigint_are_compared(users: QueueHarness, mon
     assert await users.drain(await users.worker()) == 5
 
 
-async def test_claimed_rows_that_the_table_does_not_let_be_updated_stay(own_users: QueueHarness) -> None:
+_CANCEL = """
+CREATE FUNCTION cancel() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE 'no' USING ERRCODE = 'query_canceled'; END $$;
+CREATE TRIGGER cancel BEFORE UPDATE ON users FOR EACH ROW WHEN (OLD.name IS NULL) EXECUTE FUNCTION cancel()"""
+
+
+@pytest.mark.parametrize(
+    "obstacle", ["ALTER TABLE users ADD CHECK (name IS NOT NULL) NOT VALID", _CANCEL], ids=["refused", "too slow"]
+)
+async def test_claimed_rows_that_the_table_does_not_let_be_updated_stay(own_users: QueueHarness, obstacle: str) -> None:
     await own_users.insert(range(1, 21))
     await unseen(
         own_users,
         "DELETE FROM keda_jobs.users_queue; UPDATE users SET batch_status = 'processing', name = nullif(id % 14, 3)",
     )
-    await own_users.owner.execute("ALTER TABLE users ADD CHECK (name IS NOT NULL) NOT VALID")
+    await own_users.owner.execute(obstacle)
     found = await compare(own_users, repair=True)
     assert (found.stranded_rows, found.repaired_rows) == (20, 18)
     assert await own_users.claimable() == 18

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from keda_jobs.claims.failed_rows import FailedRows, RowFilter
 from keda_jobs.errors import DatabaseUnavailable
 
-from .harness import QueueHarness
+from .harness import QueueHarness, failures
 
 _TOO_LONG = "canceling statement due to statement timeout"
+_CANCELLED = "RAISE 'no' USING ERRCODE = 'query_canceled'"
 
 
 def trigger(body: str, kind: str) -> str:
@@ -48,8 +52,7 @@ async def test_a_table_where_all_rows_are_slow_loses_none(own_users: QueueHarnes
 
 async def test_a_table_where_even_an_update_of_no_row_is_slow_loses_none(own_users: QueueHarness) -> None:
     await own_users.insert(range(1, 41))
-    cancelled = "RAISE 'no' USING ERRCODE = 'query_canceled'"
-    await own_users.owner.execute(trigger(cancelled, "BEFORE UPDATE ON users FOR EACH STATEMENT"))
+    await own_users.owner.execute(trigger(_CANCELLED, "BEFORE UPDATE ON users FOR EACH STATEMENT"))
     with pytest.raises(DatabaseUnavailable, match="QueryCanceledError"):
         await (await own_users.worker()).claim(40)
     assert await aside(own_users) == []
@@ -58,11 +61,23 @@ async def test_a_table_where_even_an_update_of_no_row_is_slow_loses_none(own_use
 
 async def test_rows_wait_untried_where_many_hang(own_users: QueueHarness) -> None:
     await own_users.insert(range(1, 41))
-    cancelled = "RAISE 'no' USING ERRCODE = 'query_canceled'"
-    await own_users.owner.execute(trigger(cancelled, "BEFORE UPDATE ON users FOR EACH ROW WHEN (OLD.id > 10)"))
+    await own_users.owner.execute(trigger(_CANCELLED, "BEFORE UPDATE ON users FOR EACH ROW WHEN (OLD.id > 10)"))
     assert await own_users.drain(await own_users.worker()) == 10
     untried = "not tried, because 10 other rows took too long"
     assert await aside(own_users) == [
         *((key, 1, "RowRefused: no") for key in range(11, 21)),
         *((key, 0, untried) for key in range(21, 41)),
     ]
+
+
+async def test_a_retry_leaves_out_a_row_that_hangs(own_users: QueueHarness) -> None:
+    await own_users.insert(range(1, 21))
+    worker = await own_users.worker()
+    batch = await worker.claim(20)
+    assert batch is not None
+    await worker.settle(batch, [], failures(batch, None))
+    hangs = "BEFORE UPDATE ON users FOR EACH ROW WHEN (OLD.id = 7)"
+    await own_users.owner.execute(trigger(_CANCELLED, hangs))
+    failed = FailedRows(own_users.owner, own_users.table)
+    assert [reset async for reset in failed.reset_all(RowFilter(), asyncio.Event())] == [19]
+    assert await own_users.keys("batch_status = 'failed'") == [7]

@@ -58,7 +58,8 @@ def retry(
 
     Workers may run meanwhile. A waiting row that a worker claims first is left to it. Ctrl-C ends between two
     transactions of 5000 rows. Run the command again to continue. Rows that somebody has locked for more than 2 s are
-    left out. The command says who that is, and exits with 1.
+    left out. The command says who that is, and exits with 1. A row whose update is refused, or takes more than 10 s,
+    stays failed.
 
     Examples:
 
