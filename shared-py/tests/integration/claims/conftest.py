@@ -59,10 +59,17 @@ def databases(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPath
         connection = await asyncpg.connect(postgres_server.dsn_of(name))
         folder = write_migrations(example, tmp_path_factory.mktemp("migrations"))
         await schema.apply(connection, example.table, folder)
+        await connection.execute(_emptied(example))
         await connection.close()
         return name
 
     return {example.table.name: asyncio.run(make(example)) for example in (USERS, INVOICES)}
+
+
+def _emptied(example: ExampleTable) -> str:
+    """Write the statement that empties all tables. The apply of a schema has left a check."""
+    of_queue = ", ".join(f"{example.table.queue}{name}" for name in ("", "_checks", "_holds"))
+    return f"TRUNCATE {example.table.name}, {of_queue}, keda_jobs.batch_jobs, keda_jobs.old_batches RESTART IDENTITY"
 
 
 async def _run(dsn: str, statement: str) -> None:
@@ -76,9 +83,7 @@ async def _shared(server: PostgresServer, database: str, example: ExampleTable) 
     queue = QueueHarness(server, database, example, await asyncpg.connect(server.dsn_of(database)))
     yield queue
     await queue.close()
-    queue_tables = f"{example.table.queue}, {example.table.queue}_checks, {example.table.queue}_holds"
-    emptied = f"{example.table.name}, {queue_tables}, keda_jobs.batch_jobs, keda_jobs.old_batches"
-    await _run(server.dsn_of(database), f"TRUNCATE {emptied} RESTART IDENTITY")
+    await _run(server.dsn_of(database), _emptied(example))
 
 
 @pytest.fixture(params=[USERS, INVOICES], ids=["users", "invoices"])
