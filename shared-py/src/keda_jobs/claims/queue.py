@@ -113,12 +113,12 @@ class ClaimQueue:
         """Let all workers of the queue wait, at most a day. This shortens no other hold."""
         async with transaction(self._pool) as connection:
             reason = storable(connection, hold.reason)
-            await connection.execute(self._sql.hold_queue, hold.delay_s, reason)
+            await connection.execute(self._sql.batches.hold_queue, hold.delay_s, reason)
 
     async def held(self) -> QueueHold | None:
         """Return the hold of the queue, if there is one."""
         async with transaction(self._pool) as connection:
-            found = await connection.fetchrow(self._sql.held)
+            found = await connection.fetchrow(self._sql.batches.held)
             return QueueHold(*found) if found else None
 
     async def claim(self, most: int, *, suspects: bool = True) -> Batch | None:
@@ -136,7 +136,7 @@ class ClaimQueue:
         """Renew the lease of the batch. Raises `LeaseLost`."""
         async with self._fenced(batch, BY_KEYS) as (connection, is_closed):
             if not is_closed:
-                await connection.execute(self._sql.renew, batch.batch_id, self._lease)
+                await connection.execute(self._sql.batches.renew, batch.batch_id, self._lease)
 
     async def settle(self, batch: Batch, completed: Sequence[CompletedRow], failures: Sequence[Failure]) -> SettledRows:
         """Write results and failures of rows of the batch. The last of its rows closes the batch.
@@ -177,7 +177,7 @@ class ClaimQueue:
     async def sum_up_old_batches(self) -> int:
         """Delete up to 1000 batches that ended 30 days ago, keep their sums, and return their number."""
         async with transaction(self._pool) as connection:
-            return int(await connection.fetchval(self._sql.sum_up_old_batches))
+            return int(await connection.fetchval(self._sql.batches.sum_up_old_batches))
 
     async def recover(self) -> int | None:
         """Take one batch with an expired lease and free its rows. Return their number, None if there is no such batch.
@@ -227,16 +227,16 @@ class ClaimQueue:
             if not selection.range_ids:
                 return None
             [(batch_id, version)] = await connection.fetch(
-                self._sql.insert_batch, self._table.batch_name, self._pod_name, self._lease
+                self._sql.batches.insert_batch, self._table.batch_name, self._pod_name, self._lease
             )
             expected = await connection.fetchval(self._sql.hold, batch_id, selection.range_ids)
             writer = write(connection, self._sql, self._policy, batch_id, version)
             batch = await writer.claim(expected)
             if claimed := len(batch.rows) + writer.settled.rows + writer.aside:
-                await connection.execute(self._sql.set_claimed, batch_id, claimed, self._lease)
+                await connection.execute(self._sql.batches.set_claimed, batch_id, claimed, self._lease)
             else:
                 await connection.execute(self._sql.release, batch_id)
-                await connection.execute(self._sql.delete_batch, batch_id)
+                await connection.execute(self._sql.batches.delete_batch, batch_id)
             if claimed > len(batch.rows):
                 await self._count(connection, writer)
             return replace(batch, is_suspect=selection.is_suspect)
@@ -245,12 +245,12 @@ class ClaimQueue:
         """Count what was written. The last row of a batch closes it."""
         await connection.execute(ROWS_ARE_WRITTEN)
         was_last = await connection.fetchval(
-            self._sql.add_counts, writer.batch_id, *astuple(writer.settled), self._lease, writer.aside
+            self._sql.batches.add_counts, writer.batch_id, *astuple(writer.settled), self._lease, writer.aside
         )
         # In the same transaction: if the worker died before closing it, no claimable row would call another worker.
         if was_last:
             await connection.execute(self._sql.release, writer.batch_id)
-            await connection.execute(self._sql.close_batch, writer.batch_id, "completed", None, 0, 0)
+            await connection.execute(self._sql.batches.close_batch, writer.batch_id, "completed", None, 0, 0)
 
     async def _fail_only_row(self, connection: Connection, writer: Writer) -> None:
         found = await connection.fetchrow(self._sql.only_row, writer.batch_id)
@@ -265,7 +265,7 @@ class ClaimQueue:
         counts = writer.settled.failed, writer.settled.failed_permanently
         await connection.execute(ROWS_ARE_WRITTEN)
         await connection.execute(self._sql.release, writer.batch_id)
-        await connection.execute(self._sql.close_batch, writer.batch_id, status, error, *counts)
+        await connection.execute(self._sql.batches.close_batch, writer.batch_id, status, error, *counts)
         return returned
 
     @asynccontextmanager
@@ -283,7 +283,7 @@ class ClaimQueue:
         """Hold off other workers during a transaction. Yield whether the batch is closed. Raises `LeaseLost`."""
         async with transaction(self._pool) as connection:
             # Before the settings, which limit how long a lock is waited for: no application locks a batch.
-            found = await connection.fetchrow(self._sql.fence, batch.batch_id)
+            found = await connection.fetchrow(self._sql.batches.fence, batch.batch_id)
             is_closed = found is not None and found["status"] in ("completed", "failed")
             if not is_closed and (found is None or not found["is_ours"]):
                 raise LeaseLost(f"batch {batch.batch_id}: the lease of {self._lease.total_seconds():g} s expired")
