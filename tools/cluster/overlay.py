@@ -43,7 +43,8 @@ def select(objects: list[Object], part: str) -> list[Object]:
 def foreign(objects: list[Object]) -> Iterator[tuple[str, list[str]]]:
     """Yield each namespace with what is not ours: what we would overwrite, and the workloads where it is not ours."""
     found = json.loads(
-        kubectl("get", "--filename=-", "--ignore-not-found", "--output=json", given=_listed(objects)) or "{}"
+        kubectl("get", "--filename=-", "--ignore-not-found", "--output=json", given=_listed(_in_namespaces(objects)))
+        or "{}"
     )
     theirs = [one for one in found.get("items", [found] if found else []) if not _is_ours(one)]
     for namespace in namespaces(objects):
@@ -52,6 +53,11 @@ def foreign(objects: list[Object]) -> Iterator[tuple[str, list[str]]]:
             inside += items(_WORKLOADS, "--namespace", namespace)
         if inside:
             yield namespace, list(dict.fromkeys(f"{one['kind']} {one['metadata']['name']}" for one in inside))
+
+
+def _in_namespaces(objects: list[Object]) -> list[Object]:
+    """Select the namespaces and what is in them. Not everybody may read what is in none."""
+    return [one for one in objects if one["kind"] == "Namespace" or "namespace" in one["metadata"]]
 
 
 def _namespace(one: Object) -> str:
