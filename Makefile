@@ -16,139 +16,129 @@ NAME =
 KIND = event
 SUBJECT =
 TABLE =
-# What `make build`, `push-all` and `deploy` are about: one job; where its images live; which version.
+# What `make new-env` copies.
+FROM = prod
+# What `make build`, `push-all` and `deploy` are about: one job; where its images live; which version. ENV, here or as a
+# variable of the shell, names the environment.
 JOB ?=
+DIGEST ?=
 export REGISTRY ?=
 export TAG ?=
 export BASE ?=
 export PULL_SECRET ?=
 
+# No target is a file.
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))
+
 ##@ Run
-.PHONY: help
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: setup
 setup: ## Make .venv: locked dependencies, servers, all jobs (PYTHON=python3.12 picks one)
 	@tools/setup.sh
 
-.PHONY: demo
 demo: ## Both demos, pictures and users (URL=https://… takes only a picture of yours)
 	@tools/setup.sh demo
 	@python -m demo $(if $(URL),"$(URL)") $(ARGS)
 
-.PHONY: demo-batch
 demo-batch: setup ## 200 000 users through PostgreSQL and two workers, ending with the counts
 	@python -m demo --only users $(ARGS)
 
-.PHONY: up
 up: setup ## Keep the stack and all jobs running in the background, on the standard ports
 	@python -m stack up $(ARGS)
 
-.PHONY: down
 down: setup ## Stop what `make up` started; data and logs stay in .stack
 	@python -m stack down $(ARGS)
 
-.PHONY: dash
 dash: setup ## Prometheus, and Grafana where Docker can pull it, on what `make up` started (PROMETHEUS=path)
 	@python -m dash
 
 ##@ Test
-.PHONY: test
 test: setup ## Tests of the library and the jobs, with real servers (ARGS="-m 'not slow'" leaves out what takes long)
 	@$(PYTEST) $(ARGS)
 
-.PHONY: test-repo
 test-repo: ## Tests of the tools, documents, templates, CI and manifests
 	@tools/setup.sh demo
 	@$(PYTEST) -o testpaths=tests/repo $(ARGS)
 
-.PHONY: lint
 lint: setup ## ruff, mypy, shellcheck, hadolint, zizmor, import rules, locks, job files (ARGS=types runs one)
 	@tools/lint.sh $(ARGS)
 
-.PHONY: fmt
 fmt: setup ## Format and fix what ruff can
 	@ruff check --fix .
 	@ruff format .
 
-.PHONY: bench
 bench: ## Measure against the baselines
 	@tools/setup.sh bench
 	@python tests/bench $(ARGS)
 
-.PHONY: databases
+faults: setup ## Random faults during many runs, and what is lost (ARGS="--seed 1 --runs 36", REPORT=1 writes docs/faults.md)
+	@PYTHONPATH=tests:$$PYTHONPATH python -m faults.campaign $(if $(REPORT),--report) $(ARGS)
+
+soak: ## An hour of mixed load, and whether each process stays flat (ARGS="--minutes 5", REPORT=1 writes docs/measured.md)
+	@tools/setup.sh curves
+	@PYTHONPATH=tests:$$PYTHONPATH python -m soak $(if $(REPORT),--report) $(ARGS)
+
 databases: setup ## Batch jobs behind PgBouncer, and on PostgreSQL of the system (PGBOUNCER= names the program)
 	@tools/databases.sh $(ARGS)
 
-.PHONY: monitoring
 monitoring: setup ## Alerts and dashboards against a real Prometheus (PROMETHEUS=, PROMTOOL= name the programs)
 	@python -m pytest tests/monitoring $(ARGS)
 
 ##@ Build
-.PHONY: build
 build: ## Build the image of one job: JOB=image-resize (REGISTRY=, TAG= name it, BASE= is what it stands on)
 	@tools/build.sh "$(JOB)"
 
-.PHONY: build-all
 build-all: ## Build the images of all jobs
 	@tools/build.sh --all
 
-.PHONY: push-all
 push-all: ## Build the images of all jobs and push them to REGISTRY=
 	@tools/build.sh --all --push
 
-.PHONY: build-test-servers
 build-test-servers: ## Build keda-jobs-test-servers, the S3 and picture server of test clusters
 	@tools/build.sh --test-servers
 
-.PHONY: changed
 changed: ## The jobs that a change touches (BASE=origin/main: since which commit; ARGS=--json)
 	@python3 tools/changed_jobs.py $(if $(BASE),"$(BASE)") $(ARGS)
 
-.PHONY: test-images
 test-images: setup ## Try each job's image <job>:dev with Docker and the local stack
 	@python -m pytest tests/images $(ARGS)
 
 ##@ Deploy
-.PHONY: deploy
-deploy: setup ## Apply the manifests of one job with its image: JOB=, REGISTRY=, TAG= (PULL_SECRET=; ARGS=--dry-run shows them)
+deploy: setup ## Apply the manifests of one job with its image: JOB=, REGISTRY=, TAG= (ENV=, PULL_SECRET=; ARGS=--dry-run shows them)
 	@tools/deploy.sh "$(JOB)" $(ARGS)
 
-.PHONY: manifests
+pin: setup ## Write a job's digest into an overlay: JOB=, DIGEST=sha256:…, ENV= (REGISTRY= at first). Without JOB, list them
+	@python tools/pin.py --job "$(JOB)" --digest "$(DIGEST)"
+
 manifests: setup ## Check every manifest against schemas, our rules and the declarations of the jobs
 	@python -m pytest tests/repo/manifests $(ARGS)
 
-.PHONY: cluster
 cluster: ## Make a kind cluster with everything in it
 	@k8s/setup-scripts/kind-cluster.sh $(ARGS)
 
-.PHONY: e2e
 e2e: setup ## Tests on the cluster of KUBECONFIG
 	@python -m pytest tests/e2e $(ARGS)
 
-.PHONY: curves
 curves: ## Draw the curves of the last `make e2e` (FOLDER=docs draws those of the documentation)
 	@tools/setup.sh curves
 	@python tests/e2e/plot.py $(FOLDER)
 
 ##@ Maintain
-.PHONY: lock
 lock: setup ## Make the lock files again (ARGS=--upgrade takes the newest versions)
 	@python tools/lock.py $(ARGS)
 
-.PHONY: new-job
-new-job: setup ## Make a job: NAME=video-probe SUBJECT=video-uploaded, or NAME=invoice-check KIND=batch (TABLE=)
+new-job: setup ## Make a job: NAME=video-probe SUBJECT=video-uploaded, or KIND=long, KIND=outbox, KIND=batch (TABLE=)
 	@python -m new_job --name="$(NAME)" --kind="$(KIND)" --subject="$(SUBJECT)" --table="$(TABLE)"
 
-.PHONY: job-files
-job-files: setup ## Write Dockerfile, service.yaml, kustomization.yaml and consumer.json of each job from its job.toml
+new-env: setup ## Make an environment, a copy of another: NAME=staging (FROM=test for one with test servers)
+	@python -m new_env --name="$(NAME)" --from="$(FROM)"
+
+job-files: setup ## Write Dockerfile, service.yaml, consumer.json and schemas of events of each job from its JOB and job.toml
 	@python -m job_files
 
-.PHONY: settings-docs
 settings-docs: setup ## Write the settings tables of the READMEs and the tables of metrics again
 	@python tools/settings_docs.py && python tools/metrics_docs.py
 
-.PHONY: dashboards
-dashboards: setup ## Write the Grafana dashboards of k8s/monitoring/dashboards again
+dashboards: setup ## Write the dashboards and the alerts' links in k8s/monitoring again
 	@python -m dashboards

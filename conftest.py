@@ -11,7 +11,7 @@ import itertools
 import os
 import shutil
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -64,7 +64,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the files of tests in memory. Refuse a path that does not exist, which parallel processes do in silence."""
+    """Keep the files of tests in memory, and the environment of the shell out of them.
+
+    Refuse a path that does not exist, which parallel processes do in silence.
+    """
+    os.environ.pop("ENV", None)
     if _memory_has_room():
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
     for argument in config.args:
@@ -83,6 +87,16 @@ def _memory_has_room() -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put slow tests first, so that no process is left alone with one at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, None, None]:
+    """Name a test that leaves Ctrl-C without its usual effect: later tests in its process would miss it."""
+    yield
+    handler = signal.getsignal(signal.SIGINT)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert handler is signal.default_int_handler, f"SIGINT is left with the handler {handler}"
+    assert signal.SIGINT not in blocked, "SIGINT is left blocked"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,19 +8,21 @@ set -euo pipefail
 source "$(dirname "$0")/setup-scripts/progress.sh"
 help_or_go_on "$@"
 needs_setup
+use_environment
 asked=${1:-8760h}
 
-# The cluster of the current context, with its certificate inside.
+# The cluster with its certificate inside.
 cluster=$(kubectl config view --raw --minify --flatten --output 'jsonpath={.clusters[0].cluster}') ||
   fail "kubectl has no cluster, set KUBECONFIG"
-token=$(kubectl create token deployer --namespace keda-jobs-prod --duration "$asked") ||
-  fail "no token for the ServiceAccount deployer" "k8s/setup-scripts/setup-all.sh makes it"
+token=$(kubectl create token deployer --namespace "$JOBS_NAMESPACE" --duration "$asked") ||
+  fail "no token for the ServiceAccount deployer" "k8s/setup-scripts/setup-all.sh, which makes it"
 python -m cluster.token_life --asked "$asked" <<<"$token" || exit 1
+context=${KUBE_CONTEXT:-deployer} # what a deploy to this environment looks for
 cat <<YAML
 apiVersion: v1
 kind: Config
-current-context: deployer
+current-context: "$context"
 clusters: [{name: cluster, cluster: $cluster}]
 users: [{name: deployer, user: {token: $token}}]
-contexts: [{name: deployer, context: {cluster: cluster, user: deployer, namespace: keda-jobs-prod}}]
+contexts: [{name: "$context", context: {cluster: cluster, user: deployer, namespace: $JOBS_NAMESPACE}}]
 YAML

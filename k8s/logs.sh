@@ -8,6 +8,7 @@ source "$(dirname "$0")/setup-scripts/progress.sh"
 source "$root/k8s/setup-scripts/deployed.sh"
 
 help_or_go_on "$@"
+use_environment
 job=${1:-}
 deployed "$job" deployments,scaledjobs >/dev/null # a service has no ScaledObject
 
@@ -20,5 +21,5 @@ if [ -z "$(started)" ]; then
   until [ -n "$(started)" ]; do sleep 1; done
 fi
 # As many pods as KEDA may start. kubectl follows only five by default.
-exec kubectl logs --namespace "$JOBS_NAMESPACE" --selector "app=$job" --follow --prefix --max-log-requests 100 \
+kubectl logs --namespace "$JOBS_NAMESPACE" --selector "app=$job" --follow --prefix --max-log-requests 100 \
   --tail 100 "${@:2}"

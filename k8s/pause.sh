@@ -16,6 +16,7 @@ case $action in
     ;;
   *) fail "say pause or resume, and the job: k8s/pause.sh pause image-resize" ;;
 esac
+use_environment
 found=$(deployed "${2:-}")
 case $action/$found in
   # Not `paused`, which would leave as many pods as there are.

@@ -6,4 +6,5 @@ set -euo pipefail
 source "$(dirname "$0")/setup-scripts/progress.sh"
 help_or_go_on "$@"
 needs_setup
+use_environment
 exec python -m cluster.status

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Build the container images of jobs, each as [REGISTRY/]<job>:TAG and as <job>:dev.
+# Build the container images of jobs, each as [REGISTRY/]<job>:TAG and as <job>:dev. A job here is a folder of jobs/ with a
+# Dockerfile, or keda-jobs-ops, which sets environments up from inside the cluster.
 # Usage: tools/build.sh [--push|--attest] JOB...|--all|--test-servers
-#   --all           every job: the folders of jobs/ with a Dockerfile
+#   --all           every job
 #   --test-servers  keda-jobs-test-servers, the S3 and picture server of test clusters
 #   --push          push to REGISTRY, which has to be set
 #   --attest        push for amd64 and arm64, with SBOM and provenance (needs buildx and, for the other one, QEMU);
@@ -16,6 +17,7 @@ DOCKER=${DOCKER:-docker}
 REGISTRY=${REGISTRY:-}
 TAG=${TAG:-$(git describe --tags --always --dirty)}
 readonly TEST_SERVERS=keda-jobs-test-servers
+readonly OPS=keda-jobs-ops
 
 fail() {
   echo "build: $1" >&2
@@ -25,10 +27,15 @@ fail() {
 all_jobs() {
   local file
   for file in jobs/*/Dockerfile; do basename "$(dirname "$file")"; done
+  echo "$OPS"
 }
 
 dockerfile_of() {
-  if [ "$1" = "$TEST_SERVERS" ]; then echo tests/e2e/servers/Dockerfile; else echo "jobs/$1/Dockerfile"; fi
+  case $1 in
+    "$TEST_SERVERS") echo tests/e2e/servers/Dockerfile ;;
+    "$OPS") echo tools/ops/Dockerfile ;;
+    *) echo "jobs/$1/Dockerfile" ;;
+  esac
 }
 
 # Print the public address of the repository: no local path, no user, no password.
@@ -92,7 +99,7 @@ for argument in "$@"; do
     --all) mapfile -t -O "${#images[@]}" images < <(all_jobs) ;;
     --test-servers) images+=("$TEST_SERVERS") ;;
     *)
-      [ -f "jobs/$argument/Dockerfile" ] || fail "there is no job '$argument'; there are: $(all_jobs | paste -sd ' ')"
+      [ -f "$(dockerfile_of "$argument")" ] || fail "there is no job '$argument'; there are: $(all_jobs | paste -sd ' ')"
       images+=("$argument")
       ;;
   esac

@@ -1,8 +1,9 @@
 """Jobs that a change touches: those whose image or manifests differ from the commit where the change starts.
 
-A job is a folder of `jobs/` with a Dockerfile. A path touches a job if its Dockerfile copies the path, or if the path
-is in the job's folder outside `src` and `tests`. Files that every build uses touch all jobs. Documents and tests touch
-none. Uncommitted work counts.
+A job is a folder of `jobs/` with a Dockerfile. The image `keda-jobs-ops`, which is built and published like those of
+jobs, counts as one. A path touches a job if its Dockerfile copies the path, or if the path is in the job's folder
+outside `src` and `tests`. Files that every build uses touch all jobs. Documents and tests touch none. Uncommitted work
+counts.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parent.parent
+OPS = "keda-jobs-ops"
 # They shape, build or test every image, and are in none.
 BUILD_FILES = re.compile(
     r"\.dockerignore|Makefile|tools/(build|base-image)\.sh|tools/base-image/.+|requirements/.+|shared-py/pyproject\.toml"
@@ -26,7 +28,9 @@ BUILD_FILES = re.compile(
 SETUP_FILES = {
     "streams": ("jobs/stream*.json", "jobs/*/consumer.json"),
     "database": ("jobs/*/src/*/migrations/**/*.sql", "shared-py/src/keda_jobs/claims/migrations/**/*.sql"),
-    "platform": ("k8s/kustomize/base/**/*", "k8s/kustomize/components/**/*", "k8s/nats/**/*"),
+    "platform": tuple(
+        f"k8s/{folder}/**/*" for folder in ("kustomize/base", "kustomize/components", "kustomize/environment", "nats")
+    ),
 }
 
 
@@ -46,6 +50,16 @@ class Change:
 def all_jobs(root: Path = ROOT) -> list[str]:
     """List the names of all jobs."""
     return sorted(path.parent.name for path in root.glob("jobs/*/Dockerfile"))
+
+
+def all_images(root: Path = ROOT) -> list[str]:
+    """List the names of all images that are published."""
+    return sorted([*all_jobs(root), OPS])
+
+
+def dockerfile(image: str, root: Path = ROOT) -> Path:
+    """Return the Dockerfile of an image."""
+    return root / ("tools/ops" if image == OPS else f"jobs/{image}") / "Dockerfile"
 
 
 def copied(dockerfile: str) -> list[str]:
@@ -76,13 +90,18 @@ def changed(base: str, root: Path = ROOT) -> Change:
 def touched(paths: set[str], root: Path = ROOT) -> list[str]:
     """List the jobs that a change of `paths` touches."""
     if any(map(BUILD_FILES.fullmatch, paths)):
-        return all_jobs(root)
-    return [job for job in all_jobs(root) if any(_is_own(job, path) or _is_in_image(job, path, root) for path in paths)]
+        return all_images(root)
+    sent = {path for path in paths if _is_sent(path, root)}
+    return [
+        one
+        for one in all_images(root)
+        if any(_is_own(one, path) for path in paths) or any(_is_in_image(one, path, root) for path in sent)
+    ]
 
 
-def _is_own(job: str, path: str) -> bool:
+def _is_own(image: str, path: str) -> bool:
     """Return whether `path` belongs to the job but not to its image, such as Dockerfile, manifest or consumer."""
-    rest = path.removeprefix(f"jobs/{job}/")
+    rest = path.removeprefix(f"{dockerfile(image).parent.relative_to(ROOT).as_posix()}/")
     return rest != path and not rest.startswith(("src/", "tests/")) and not rest.endswith(".md")
 
 
@@ -90,11 +109,21 @@ def _is_applied_by_setup(path: str) -> bool:
     return any(_expression(pattern).fullmatch(path) for patterns in SETUP_FILES.values() for pattern in patterns)
 
 
-def _is_in_image(job: str, path: str, root: Path) -> bool:
-    """Return whether the job's Dockerfile copies `path` or a folder that contains it."""
-    sources = copied((root / "jobs" / job / "Dockerfile").read_text())
-    candidates = [path, *map(str, PurePosixPath(path).parents)]
-    return any(_expression(source).fullmatch(candidate) for source in sources for candidate in candidates)
+def _is_in_image(image: str, path: str, root: Path) -> bool:
+    """Return whether the image's Dockerfile copies `path` or a folder that contains it."""
+    return any(_contains(source, path) for source in copied(dockerfile(image, root).read_text()))
+
+
+def _is_sent(path: str, root: Path) -> bool:
+    """Return whether Docker gets `path` at all: the last pattern of .dockerignore that fits decides."""
+    lines = (root / ".dockerignore").read_text().splitlines()
+    fitting = [line for line in lines if not line.startswith("#") and _contains(line.removeprefix("!"), path)]
+    return fitting[-1].startswith("!")
+
+
+def _contains(pattern: str, path: str) -> bool:
+    """Return whether `pattern` fits `path` or a folder that contains it."""
+    return any(_expression(pattern).fullmatch(one) for one in (path, *map(str, PurePosixPath(path).parents)))
 
 
 def _operands(instruction: str) -> list[str]:
@@ -137,10 +166,10 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--json", action="store_true", help='{"jobs": […], "any": true, "deleted": […], "setup": […]}')
     options = parser.parse_args(arguments)
     try:
-        change = Change(all_jobs(root)) if options.all else changed(options.base, root)
+        change = Change(all_images(root)) if options.all else changed(options.base, root)
     except NoBase as reason:
         print(f"changed_jobs: {reason}; taking every job", file=sys.stderr)
-        change = Change(all_jobs(root))
+        change = Change(all_images(root))
     _print(change, options.json)
     return 0
 

@@ -10,6 +10,6 @@ run tests/pgbouncer "$@"
 for initdb in /usr/lib/postgresql/*/bin/initdb; do
   if [ -x "$initdb" ]; then
     tests=shared-py/tests/integration/claims
-    POSTGRES_BIN=${initdb%/*} run $tests/test_{claim,schema,plans,check,set_aside}.py "$@"
+    POSTGRES_BIN=${initdb%/*} run $tests/test_{claim,schema,plans,check,set_aside,refused_values}.py "$@"
   fi
 done

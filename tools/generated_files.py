@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from environments import BadEnvironment
 from stack.process import StackError
 
 
@@ -26,6 +27,11 @@ class GeneratedFile:
     def is_stale(self) -> bool:
         """True for a file that differs or is missing."""
         return not self.path.is_file() or self.path.read_text() != self.text
+
+    def write(self) -> None:
+        """Write the file, with its folders."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(self.text)
 
 
 def with_table(path: Path, place: str, rows: str, root: Path) -> GeneratedFile:
@@ -48,7 +54,7 @@ def run(
     check: bool = parser.parse_args(arguments).check
     try:
         stale = [file for file in files if file.is_stale]
-    except (SourceError, StackError) as error:
+    except (SourceError, BadEnvironment, StackError) as error:
         print(error, file=sys.stderr)
         return 2
     for file in stale:
@@ -56,6 +62,6 @@ def run(
         if check:
             print(f"{name} is stale; run `{command}`", file=sys.stderr)
         else:
-            file.path.write_text(file.text)
+            file.write()
             print(f"{name}: written")
     return 1 if check and stale else 0

@@ -34,7 +34,7 @@ check_types() {
 }
 
 files() { git ls-files -co --exclude-standard -- "$@"; }
-check_scripts() { files '*.sh' .ci/run | xargs shellcheck; }
+check_scripts() { files '*.sh' .ci/run tools/ops/keda-jobs | xargs shellcheck; }
 check_docstrings() { files '*.py' '*.py.tpl' | xargs python tools/docstrings.py; }
 check_dockerfiles() { files '*Dockerfile' | xargs hadolint; }
 check_job_files() { PYTHONPATH=tools:${PYTHONPATH:-} python -m job_files --check; }

@@ -18,6 +18,7 @@ from keda_jobs.batch.metrics import BatchMetrics
 from keda_jobs.domain.policy import Dead
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.runtime.metrics import StoreMetrics
+from keda_jobs.settings import JobSettings
 from settings_docs import NOTHING
 from stack.jobs import ROOT
 
@@ -27,9 +28,9 @@ _UNITS = {"_timestamp_seconds": "Unix time, s", "_seconds": "s", "_bytes": "byte
 
 
 def _event_jobs() -> CollectorRegistry:
-    metrics = EventMetrics("job")
+    metrics = EventMetrics("job", JobSettings())
     StoreMetrics(metrics.registry)
-    metrics.record_settled(Dead("reason", "AnErrorClass"), Dead.outcome, 0, 1)
+    metrics.record_settled(Dead("reason", "AnErrorClass"), Dead.outcome, 0)
     return metrics.registry
 
 

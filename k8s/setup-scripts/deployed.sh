@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # Sourced after progress.sh by the scripts that take a job: find it in the cluster.
 
-readonly JOBS_NAMESPACE=keda-jobs-prod
-
 # deployed JOB [KINDS]: print its ScaledObject or ScaledJob, or another of KINDS, as KIND/NAME.
 deployed() {
   local all jobs

@@ -10,6 +10,8 @@ readonly KEDA_FLOOR=2.20.2 # older ones scale a missing consumer to the maximum,
 readonly KEDA_MARK=keda-jobs/installed-keda
 # Label of KEDA's namespace, wherever that is: policies let its operator reach NATS and PostgreSQL.
 readonly KEDA_LABEL=keda-jobs/keda
+# Label of the rights of people on call in that namespace.
+readonly KEDA_READERS=keda-jobs/part=keda-readers
 readonly METRICS_API=v1beta1.external.metrics.k8s.io
 
 # Print namespace and version of the operator, nothing where there is none.
@@ -56,6 +58,7 @@ install_keda() {
     keda_namespace=keda keda_version=$keda_to_install
   fi
   kubectl label namespace "$keda_namespace" --overwrite "$KEDA_LABEL=true" >/dev/null
+  kubectl apply --server-side --namespace "$keda_namespace" --filename "$here/keda-readers.yaml" >/dev/null
   if ! keda_is_ours; then
     say "KEDA: $keda_version in $keda_namespace is somebody else's and left alone"
     return

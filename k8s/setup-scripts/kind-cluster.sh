@@ -3,7 +3,8 @@
 # builds and loads what changed. `make cluster` runs this. `kind delete cluster --name keda-jobs` removes the cluster.
 # Your kubeconfig and its current context stay as they are: the cluster's own is .build/kubeconfig.
 # Usage: k8s/setup-scripts/kind-cluster.sh
-# Environment: KIND_CLUSTER (default keda-jobs), ENV_FILE and KEDA_MANIFEST as for setup-all.sh.
+# Environment: ENV, one with test servers (default test); KIND_CLUSTER (default keda-jobs); ENV_FILE and KEDA_MANIFEST as
+# for setup-all.sh.
 # shellcheck disable=SC2154  # root and name come from progress.sh
 set -euo pipefail
 here=$(dirname "$0")
@@ -13,7 +14,7 @@ source "$here/progress.sh"
 readonly KIND_FLOOR=0.20
 readonly POLICY_FLOOR=0.24 # since then its network enforces NetworkPolicies
 cluster=${KIND_CLUSTER:-keda-jobs}
-export KUBECONFIG=$root/.build/kubeconfig
+export KUBECONFIG=$root/.build/kubeconfig ENV=${ENV:-test}
 case ${1:-} in
   -h | --help)
     usage
@@ -25,7 +26,7 @@ esac
 check() {
   local missing=() version
   docker info >/dev/null 2>&1 || missing+=("Docker does not answer: install and start it")
-  command -v kubectl >/dev/null || missing+=("kubectl is not installed: make setup")
+  type -P kubectl >/dev/null || missing+=("kubectl is not installed: make setup")
   version=$(kind version 2>/dev/null | sed -n 's/^kind v\([0-9.]*\).*/\1/p')
   if ! at_least "${version:-0}" "$KIND_FLOOR"; then
     missing+=("kind $KIND_FLOOR or later is not installed: https://kind.sigs.k8s.io/docs/user/quick-start")
@@ -57,13 +58,13 @@ load_images() {
 # The jobs refuse private addresses. The test cluster's own pictures are the exception.
 allow_pictures() {
   local address
-  address=$(kubectl get service pictures --namespace keda-jobs-test --output 'jsonpath={.spec.clusterIP}')
+  address=$(kubectl get service pictures --namespace "$TEST_NAMESPACE" --output 'jsonpath={.spec.clusterIP}')
   kubectl apply --server-side --filename - <<END
 apiVersion: v1
 kind: ConfigMap
 metadata:
   name: image-download
-  namespace: keda-jobs-prod
+  namespace: $JOBS_NAMESPACE
   labels: {app: image-download, app.kubernetes.io/part-of: keda-jobs}
 data:
   DOWNLOAD_ALLOW_ADDRESSES: "$address:80"
@@ -72,19 +73,21 @@ END
 
 deploy_jobs() {
   local file
-  for file in "$root"/jobs/*/service.yaml; do kubectl apply --filename "$file"; done
+  for file in "$root"/jobs/*/Dockerfile; do TAG=dev "$root/tools/deploy.sh" "$(basename "$(dirname "$file")")"; done
 }
 
 check
 make_cluster
+use_environment
+[ -n "$TEST_NAMESPACE" ] || fail "the environment $ENV has no test servers, take one that has"
 load_images
-"$root/k8s/setup-scripts/setup-all.sh" --overlay test --yes
+"$root/k8s/setup-scripts/setup-all.sh" --yes
 allow_pictures
 deploy_jobs
 make -C "$root/k8s" --no-print-directory status
-cat <<'END'
+cat <<END
 
-Try it: export KUBECONFIG=$PWD/.build/kubeconfig      (in this folder)
-        k8s/connect.sh keda-jobs pub image-download '{"url": "http://pictures.keda-jobs-test.svc/picture/1.png"}'
+Try it: export KUBECONFIG=\$PWD/.build/kubeconfig ENV=$ENV      (in this folder)
+        k8s/connect.sh keda-jobs pub image-download '{"url": "http://pictures.$TEST_NAMESPACE.svc/picture/1.png"}'
         make -C k8s logs JOB=image-download
 END

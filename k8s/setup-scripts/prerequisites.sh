@@ -22,7 +22,7 @@ needs_program() {
 check_prerequisites() {
   say "prerequisites"
   needs_program keda-jobs "run: make setup"
-  if ! command -v kubectl >/dev/null; then
+  if ! type -P kubectl >/dev/null; then
     lacks "kubectl is not installed" "run: make setup"
   elif check_server && command -v keda-jobs >/dev/null; then
     check_cluster
@@ -57,6 +57,8 @@ check_cluster() {
   check_strangers
   if has_part namespaces; then
     check_storage
+    check_disks
+    check_certificates
     check_ports
   fi
 }
@@ -173,11 +175,15 @@ may_all() {
 
 # Ours would overwrite it or cut it off, and teardown-all.sh would remove it.
 check_strangers() {
-  local found namespace things
-  found=$(overlay foreign) || {
+  local found taken namespace things
+  { found=$(overlay foreign) && taken=$(overlay taken); } || {
     lacks "the namespaces cannot be looked into, see above" "use a context that may list what is in ${namespaces[*]}"
     return
   }
+  while read -r namespace things; do
+    [ -z "$namespace" ] || lacks "namespace $namespace belongs to the environment $things" \
+      "name another in k8s/kustomize/overlays/$ENV/environment/environment.env, or take $things away first, with its events: see the end of k8s/README.md"
+  done <<<"$taken"
   [ -n "$found" ] || has "nothing of others in $(joined "${namespaces[@]}")"
   while read -r namespace things; do
     case $things in
@@ -192,6 +198,7 @@ check_strangers() {
 }
 
 check_storage() {
+  if [ -z "$NATS_NAMESPACE" ]; then return; fi
   local path='{range .items[*]}{.metadata.annotations.storageclass\.kubernetes\.io/is-default-class}{"\n"}{end}' classes
   if ! classes=$(kubectl get storageclasses -o jsonpath="$path" 2>/dev/null); then
     has "StorageClasses, which you may not list: there must be a default one"
@@ -203,21 +210,44 @@ check_storage() {
   fi
 }
 
+# NATS would begin with empty streams, and the events would stay where no server reads them.
+check_disks() {
+  local disks
+  if ! disks=$(overlay disks); then
+    lacks "the volumes of NATS cannot be looked for, see above" "use a context that may list persistentvolumeclaims in $NATS_NAMESPACE"
+  elif [ -n "$disks" ]; then
+    lacks "the events are on $disks, where another number of NATS servers than that of k8s/kustomize/overlays/$ENV keeps them" \
+      "put the component nats-cluster back to what it was, or move the events: docs/day-two.md#one-nats-server-to-three"
+  fi
+}
+
+check_certificates() {
+  local found line
+  found=$(python -m cluster.certificates check <<<"$rendered") || {
+    lacks "the certificates cannot be looked for, see above" "use a context that may read the secrets of ${namespaces[*]}"
+    return
+  }
+  while read -r line; do
+    [ -z "$line" ] || lacks "there is no $line, the certificate of a server with TLS" \
+      "run k8s/setup-scripts/certificates.sh, or let cert-manager make it: docs/tls.md"
+  done <<<"$found"
+}
+
 check_ports() {
   local found line
   found=$(python -m cluster.routes <<<"$rendered" 2>/dev/null) || return 0 # check_env_file says why
   while read -r line; do
-    [ -z "$line" ] || lacks "$line" "add it, with the addresses behind it, to a policy in k8s/kustomize/overlays/$overlay"
+    [ -z "$line" ] || lacks "$line" "add it, with the addresses behind it, to a policy in k8s/kustomize/overlays/$ENV"
   done <<<"$found"
 }
 
 check_env_file() {
   local faults line
   if [ ! -e "$ENV_FILE" ]; then
-    if [ "$overlay" = test ]; then has "no $env_file yet, one is made for the test servers"; else has "no $env_file, so no secrets for now"; fi
+    if [ -n "$TEST_NAMESPACE" ]; then has "no $env_file yet, one is made for the test servers"; else has "no $env_file, so no secrets for now"; fi
   elif ! command -v keda-jobs >/dev/null; then
     return 0
-  elif faults=$(python -m cluster.secrets check "$overlay" 2>&1); then
+  elif faults=$(python -m cluster.secrets check 2>&1); then
     has "$env_file"
   else
     while read -r line; do lacks "$env_file: $line" "edit it, k8s/.env.template explains each line"; done <<<"$faults"

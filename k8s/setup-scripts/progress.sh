@@ -3,15 +3,14 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 name=$(basename "$0" .sh)
-export PATH="$root/.venv/bin:$PATH" PYTHONPATH="$root/tools"
-export ENV_FILE=${ENV_FILE:-$root/k8s/.env}
-# Relative to the repository, for messages.
-# shellcheck disable=SC2034
-env_file=${ENV_FILE#"$root"/}
+export PATH="$root/.venv/bin:$PATH" PYTHONPATH="$root/tools:$root/shared-py/src"
 
 # Label of all that is ours.
 # shellcheck disable=SC2034
 readonly MARK=app.kubernetes.io/part-of=keda-jobs
+# Label of what belongs to one environment: its name.
+# shellcheck disable=SC2034
+readonly ENVIRONMENT_LABEL=keda-jobs/environment
 
 say() { echo "$name: $1"; }
 
@@ -36,6 +35,15 @@ help_or_go_on() {
 # For scripts that need more than kubectl.
 needs_setup() { command -v keda-jobs >/dev/null || fail "keda-jobs is not installed, run: make setup"; }
 
+# use_environment: load the facts of ENV, and find its credentials.
+# shellcheck disable=SC2034
+use_environment() {
+  # shellcheck source-path=SCRIPTDIR source=../environment.sh
+  source "$root/k8s/environment.sh" || exit 1
+  ENV_FILE=${ENV_FILE:-$CREDENTIALS}
+  env_file=${ENV_FILE#"$root"/} # relative to the repository, for messages
+}
+
 # joined WORD…: print the words with commas between them.
 joined() {
   local words
@@ -46,8 +54,18 @@ joined() {
 # find_cluster: set context and server, for messages.
 # shellcheck disable=SC2034
 find_cluster() {
-  context=$(kubectl config current-context 2>/dev/null) || context="(none)"
+  context=${KUBE_CONTEXT:-$(kubectl config current-context 2>/dev/null)} || context="(none)"
   server=$(kubectl config view --minify --output 'jsonpath={.clusters[0].cluster.server}' 2>/dev/null) || server="no server"
+}
+
+# read_yes "$@": for a script whose one option is --yes. Set yes, or print the usage and exit.
+read_yes() {
+  help_or_go_on "$@"
+  yes=false
+  case ${1:-} in
+    --yes) yes=true ;;
+    ?*) fail "unknown option '$1', see --help" ;;
+  esac
 }
 
 # confirm WHAT-NOT: ask, unless the script's option --yes has set yes. WHAT-NOT is true after a no.

@@ -2,14 +2,15 @@
 # Set up the platform on the cluster of kubectl, after asking: KEDA, NATS with its users, namespaces, stream and
 # consumers, secrets, tables of the batch jobs. Jobs are deployed later. A second run does what is missing and changes
 # nothing else. What belongs to others is left alone: where it is in the way, this says so and changes nothing.
-# Usage: k8s/setup-scripts/setup-all.sh [--overlay prod|test] [--part cluster|namespaces] [--yes]
-#   --overlay  k8s/kustomize/overlays/…: prod (default), or test with an S3 server, PostgreSQL and pictures inside
+# Usage: k8s/setup-scripts/setup-all.sh [--part cluster|namespaces] [--yes]
 #   --part     cluster: KEDA, the namespaces, their quotas and roles, for an administrator of the cluster
 #              namespaces: all the rest, for whoever has the ClusterRole admin in them. Without --part, both
 #   --yes      do not ask
 # Environment:
-#   KUBECONFIG     the cluster
-#   ENV_FILE       the credentials, default k8s/.env
+#   ENV            the environment, a folder of k8s/kustomize/overlays: prod (default), or test with an S3 server,
+#                  PostgreSQL and pictures inside
+#   KUBECONFIG     the cluster, with the environment's KUBE_CONTEXT or the current context
+#   ENV_FILE       the credentials, default k8s/.env, and k8s/.env.<ENV> for others than prod
 #   PG_DSN         the database, where ENV_FILE has none
 #   KEDA_MANIFEST  a file to use instead of downloading KEDA
 set -euo pipefail
@@ -20,22 +21,14 @@ source "$here/progress.sh"
 source "$here/keda.sh"
 # shellcheck source-path=SCRIPTDIR source=prerequisites.sh
 source "$here/prerequisites.sh"
-# shellcheck source-path=SCRIPTDIR source=nats.sh
-source "$here/nats.sh"
-# shellcheck source-path=SCRIPTDIR source=data.sh
-source "$here/data.sh"
+# shellcheck source-path=SCRIPTDIR source=test-servers.sh
+source "$here/test-servers.sh"
 
-overlay=prod
 part=all
 yes=false
 while [ $# -gt 0 ]; do
   case $1 in
     --yes) yes=true ;;
-    --overlay)
-      overlay=${2:-}
-      shift
-      ;;
-    --overlay=*) overlay=${1#*=} ;;
     --part)
       part=${2:-}
       shift
@@ -49,9 +42,9 @@ while [ $# -gt 0 ]; do
   esac
   shift || break
 done
-case $overlay in prod | test) ;; *) fail "--overlay is prod or test, not '$overlay'" ;; esac
 case $part in all | cluster | namespaces) ;; *) fail "--part is cluster or namespaces, not '$part'" ;; esac
-platform=$root/k8s/kustomize/overlays/$overlay
+use_environment
+platform=$root/k8s/kustomize/overlays/$ENV
 downloads=$(mktemp -d)
 trap 'rm -rf "$downloads"' EXIT
 
@@ -61,7 +54,10 @@ has_part() { [ "$part" = all ] || [ "$part" = "$1" ]; }
 overlay() { python -m cluster.overlay "$1" <<<"$rendered"; }
 
 show_what_changes() {
-  say "context $context at $server, overlay $overlay: this sets up"
+  local first=''
+  # Who runs it again, and reads this, is on another cluster than the last time.
+  kubectl get namespace "$JOBS_NAMESPACE" >/dev/null 2>&1 || first=", for the first time in this cluster"
+  say "context $context at $server, environment $ENV$first: this sets up"
   if [ -n "$keda_to_install" ]; then echo "  KEDA $keda_to_install in the namespace keda, with its CRDs"; fi
   if has_part cluster; then echo "  the namespaces $(joined "${namespaces[@]}") with quotas, limits and roles"; fi
   if has_part namespaces; then echo "  in $(joined "${namespaces[@]}"): NATS with users, streams and consumers, secrets, network policies, tables"; fi
@@ -74,20 +70,13 @@ nothing_goes() {
   [[ $phases != *Terminating* ]]
 }
 
-# CI deploys only what this setup was for.
-record_setup() {
-  local record
-  record=$(python -m cluster.setup_record print "${skipped[@]}") || fail "the record of this setup could not be made, see above"
-  applied "record of this setup" kubectl apply --server-side --filename - <<<"$record"
-}
-
 say_what_is_next() {
   cat <<END
 $name: done. Next:
-  $([ -e "$ENV_FILE" ] || echo "cp k8s/.env.template k8s/.env, chmod 600, fill in, make -C k8s secrets, then this script again for the tables
+  $([ -e "$ENV_FILE" ] || echo "cp k8s/.env.template $env_file, chmod 600, fill in, make -C k8s secrets ENV=$ENV, then this script again for the tables
   ")make build-all push-all REGISTRY=<host>/<path>
-  make deploy JOB=<job> REGISTRY=<host>/<path>     (or, with a local build: kubectl apply -f jobs/<job>/service.yaml)
-  make -C k8s status
+  make deploy JOB=<job> REGISTRY=<host>/<path> ENV=$ENV     (or, with a local build: TAG=dev and no REGISTRY)
+  make -C k8s status ENV=$ENV
 END
 }
 
@@ -97,15 +86,10 @@ set_up_cluster() {
 }
 
 set_up_namespaces() {
-  make_nats_users
-  make_secrets
-  overlay namespaces | applied "platform ($overlay)" kubectl apply --server-side --filename -
-  wait_for_nats
-  if [ "$overlay" = test ]; then wait_for_test_servers; fi
-  load_nats_users
-  declare_streams
-  apply_schemas
-  record_setup
+  if [ -n "$TEST_NAMESPACE" ]; then make_test_secrets; fi
+  overlay namespaces | applied "platform" kubectl apply --server-side --filename -
+  if [ -n "$TEST_NAMESPACE" ]; then wait_for_test_servers; fi
+  python -m cluster.bootstrap || fail "the platform is there, and not all that jobs need, see above. Run this again"
   python -m cluster.policies
   say_what_is_next
 }

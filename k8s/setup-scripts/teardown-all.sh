@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Remove the platform and its jobs from the cluster of kubectl, after asking: what has our label in the namespaces that
-# setup-all.sh made, what of ours has no namespace, and nothing else. A second run continues.
+# Remove an environment with its jobs from the cluster of kubectl, after asking: what has our label in the namespaces
+# that setup-all.sh made for it, what of its own has no namespace, and nothing else. A second run continues.
 # Usage: k8s/setup-scripts/teardown-all.sh [--yes] [--delete-data]
 #   --yes          do not ask
-#   --delete-data  also delete the events: NATS's volumes and the namespace nats. Without it both stay, and the next
+#   --delete-data  also delete the events: NATS's volumes and its namespace. Without it both stay, and the next
 #                  setup-all.sh uses them.
-# Never removed: a KEDA that setup-all.sh did not install, k8s/.env, k8s/monitoring, and what is in your database and
-# your store.
+# Environment: ENV (default prod), KUBECONFIG as for setup-all.sh.
+# Never removed: what another environment has here, and KEDA while there is one, a KEDA that setup-all.sh did not
+# install, the credentials in k8s, k8s/monitoring, and what is in your database and your store.
 # shellcheck disable=SC2154  # root and name come from progress.sh
 set -euo pipefail
 here=$(dirname "$0")
@@ -33,31 +34,35 @@ done
 
 # Why KEDA is not removed, empty where it is. The message is one of show_what_goes.
 why_keda_stays() {
-  local others
-  others=$(scaled_of_others) || fail "the objects of KEDA could not be listed, see above"
+  local scaled
+  scaled=$(scaled_of_others) || fail "the objects of KEDA could not be listed, see above"
   if ! keda_is_ours; then
     echo "setup-all.sh did not install it"
   elif [ -n "$others" ]; then
-    echo "it also scales $others"
+    echo "other environments use it, in $others"
+  elif [ -n "$scaled" ]; then
+    echo "it also scales $scaled"
   fi
 }
 
 show_what_goes() {
   local one
-  say "context $context at $server: this removes"
+  say "context $context at $server, environment $ENV: this removes"
   for one in $ours; do
     case $one in
-      keda-jobs-prod) echo "  namespace $one: all jobs with their pods and settings, and the secrets" ;;
-      keda-jobs-test) echo "  namespace $one: the test servers" ;;
-      nats)
+      "$JOBS_NAMESPACE") echo "  namespace $one: all jobs with their pods and settings, and the secrets" ;;
+      "$TEST_NAMESPACE") echo "  namespace $one: the test servers" ;;
+      "$NATS_NAMESPACE")
         if $delete_data; then
-          echo "  namespace nats: NATS with every event, waiting retry and dead letter in it"
+          echo "  namespace $one: NATS with every event, waiting retry and dead letter in it"
         else
-          echo "  NATS, but not its volumes and the namespace nats, which hold the events (--delete-data removes them)"
+          echo "  NATS, but not its volumes and the namespace $one, which hold the events (--delete-data removes them)"
         fi
         ;;
+      *) echo "  namespace $one of an earlier setup, unless it has volumes (--delete-data removes them)" ;;
     esac
   done
+  if [ -n "$cluster_wide" ]; then echo "  $(paste -sd ' ' - <<<"$cluster_wide")"; fi
   if [ -n "$keda_stays" ]; then
     echo "  not KEDA: $keda_stays"
   else
@@ -65,14 +70,16 @@ show_what_goes() {
   fi
 }
 
-command -v kubectl >/dev/null || fail "kubectl is not installed; run: make setup"
+type -P kubectl >/dev/null || fail "kubectl is not installed; run: make setup"
+use_environment
 find_cluster
 kubectl version --request-timeout=10s >/dev/null 2>&1 || fail "the cluster of context $context does not answer"
 kubectl auth can-i delete namespaces --quiet 2>/dev/null || fail "you may not delete namespaces in context $context"
-ours=$(our_namespaces) || fail "the namespaces could not be listed, see above"
+{ ours=$(our_namespaces) && others=$(others_of_ours) && cluster_wide=$(our_cluster_wide); } ||
+  fail "what is ours could not be listed, see above"
 keda_stays=$(why_keda_stays) || exit 1
-if [ -z "$ours" ] && [ -n "$keda_stays" ]; then
-  say "context $context at $server: nothing here is ours"
+if [ -z "$ours$cluster_wide" ] && [ -n "$keda_stays" ]; then
+  say "context $context at $server: nothing here is of the environment $ENV"
   exit
 fi
 show_what_goes

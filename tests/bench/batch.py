@@ -10,13 +10,13 @@ from pathlib import Path
 
 from batch_process import measure_process
 from databases import Databases
-from durable import DurableServer
+from durable import postgres_server
 from results import Bound, Comparison
 from running import Bench, run_together, started
 
 from keda_jobs.runtime.cpu import cores
 from keda_jobs.settings import PgSettings
-from stack import PostgresServer, StackError
+from stack import StackError
 from users_seed.data_set import DataSet
 from users_seed.generate import generate
 from users_seed.load import load
@@ -42,8 +42,7 @@ _IMPORT_NOTE = (
 
 async def measure(bench: Bench) -> list[Comparison]:
     """Measure the rates in rows per second. Raises `StackError`, `JobError`."""
-    server_type = DurableServer if bench.durable else PostgresServer
-    async with started(server_type(bench.folder)) as server:
+    async with started(postgres_server(bench.folder, durable=bench.durable)) as server:
         databases = Databases(server)
         generated = await _measure_generate(bench)
         bench.say(f"batch: loading {_ROWS:,} users")

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import batch
 import inserts
 import messages
+import outbox
 import pictures
 import refused
 from asyncpg import PostgresError
@@ -35,6 +36,7 @@ _BENCHMARKS: dict[str, Callable[[Bench], Awaitable[Sequence[Comparison]]]] = {
     "overhead": messages.measure_overhead,
     "pictures": pictures.measure,
     "batch": batch.measure,
+    "outbox": outbox.measure,
     "inserts": inserts.measure,
     "refused": refused.measure,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from stack import PostgresServer
 
 
@@ -10,3 +12,8 @@ class DurableServer(PostgresServer):
 
     def command(self) -> list[str]:
         return [*super().command(), "-cfsync=on", "-cfull_page_writes=on"]
+
+
+def postgres_server(folder: Path, *, durable: bool) -> PostgresServer:
+    """Build the server of the local stack, or one that writes to the disk."""
+    return DurableServer(folder) if durable else PostgresServer(folder)

@@ -8,7 +8,6 @@ interrupted run continues where it was.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -18,11 +17,12 @@ from pathlib import Path
 
 import asyncpg
 import processes
-from durable import DurableServer
+from durable import postgres_server
+from large_run import main
 from queue_size import QueueSize
 from running import Script, run_together, started
 
-from stack import PostgresServer, StackError, until
+from stack import until
 from stack.postgres_programs import program as postgres_program
 from stack.servers import binary
 from users_batch.job import JOB
@@ -67,7 +67,7 @@ async def trigger_query(dsn: str, rows: int) -> str:
 
 async def run(folder: Path, rows: int, *, durable: bool) -> None:
     """Generate, import and process the rows."""
-    async with started((DurableServer if durable else PostgresServer)(folder / "server")) as server:
+    async with started(postgres_server(folder / "server", durable=durable)) as server:
         environment = {**server.environment(), "HTTP_PORT": "0"}
         data = f"--out={folder / 'data'}"
 
@@ -107,21 +107,5 @@ async def run(folder: Path, rows: int, *, durable: bool) -> None:
         await connection.close()
 
 
-def main() -> int:
-    """Return the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="created if it does not exist")
-    parser.add_argument("--rows", type=int, default=50_000_000)
-    parser.add_argument("--durable", action="store_true", help="fsync and full_page_writes on, as in production")
-    arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        asyncio.run(run(arguments.folder.resolve(), arguments.rows, durable=arguments.durable))
-    except StackError as error:
-        print(f"full run: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("full run", __doc__, 50_000_000, run))

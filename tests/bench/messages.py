@@ -60,13 +60,13 @@ async def measure_throughput(bench: Bench) -> list[Comparison]:
 
     def contestants(url: str) -> list[Script]:
         return [
-            _noop_job(bench, _OURS, url),
+            noop_job(bench, _OURS, url),
             bench.script(_RAW, "raw_loop", url, _IN_FLIGHT),
             bench.script(_DEFAULTS, "faststream_app", url),
             *(bench.script(f"FastStream, batch_size={size}", "faststream_app", url, size) for size in (10, _IN_FLIGHT)),
         ]
 
-    readings = await _measure(bench, "throughput", contestants)
+    readings = await measure(bench, "throughput", contestants)
     rates = {name: [reading.acked / reading.seconds for reading in turns] for name, turns in readings.items()}
     return [Comparison("throughput", "messages/s", rates, _BOUNDS, _NOTE)]
 
@@ -80,14 +80,14 @@ async def measure_overhead(bench: Bench) -> list[Comparison]:
 
     def contestants(url: str) -> list[Script]:
         return [
-            _noop_job(bench, _UNMETERED, url, "noop_job.unmetered"),
-            _noop_job(bench, _OURS, url),
-            _noop_job(bench, _SAMPLED, url, **sampled),
-            _noop_job(bench, _TRACED, url, **traces),
+            noop_job(bench, _UNMETERED, url, "noop_job.unmetered"),
+            noop_job(bench, _OURS, url),
+            noop_job(bench, _SAMPLED, url, **sampled),
+            noop_job(bench, _TRACED, url, **traces),
         ]
 
     async with started(bench.script("collector", "web_server", port, bench.folder)):
-        readings = await _measure(bench, "overhead", contestants)
+        readings = await measure(bench, "overhead", contestants)
     cpu_us = {name: [1e6 * reading.cpu_s / reading.acked for reading in turns] for name, turns in readings.items()}
     return [
         Comparison(title, "CPU µs/message", {name: cpu_us[name] for name in pair}, bounds, note)
@@ -99,12 +99,12 @@ async def measure_overhead(bench: Bench) -> list[Comparison]:
     ]
 
 
-def _noop_job(bench: Bench, name: str, url: str, module: str = "noop_job", **environment: str) -> Script:
+def noop_job(bench: Bench, name: str, url: str, module: str = "noop_job", **environment: str) -> Script:
     """Build the no-op job as a contestant of that name."""
     return bench.script(name, module, NATS_URL=url, CONCURRENCY=str(_IN_FLIGHT), HTTP_PORT="0", **environment)
 
 
-async def _measure(bench: Bench, title: str, contestants: Callable[[str], list[Script]]) -> dict[str, list[Reading]]:
+async def measure(bench: Bench, title: str, contestants: Callable[[str], list[Script]]) -> dict[str, list[Reading]]:
     """Measure contestants, which are built for the URL of a server with messages."""
     bench.say(f"{title}: storing {_MESSAGES:,} messages")
     async with (

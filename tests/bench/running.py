@@ -72,7 +72,7 @@ class Bench:
         return results
 
 
-async def run_together(*scripts: Script, deadline_s: float = 180.0) -> None:
+async def run_together(*scripts: Process, deadline_s: float = 180.0) -> None:
     """Start all of them and wait until each has ended well. Raises `StackError`."""
     try:
         for script in scripts:

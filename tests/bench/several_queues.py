@@ -7,22 +7,21 @@ DIR gets a PostgreSQL server and the logs: about 1 GB for a million rows. The se
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import sys
 import time
 from importlib import resources
 from pathlib import Path
 
 import asyncpg
-from durable import DurableServer
+from durable import postgres_server
+from large_run import main
 from queue_job import job_of
 from queue_size import QueueSize, timed
 from running import Bench, run_together, started
 
 from keda_jobs.claims import schema
 from keda_jobs.claims.roles import worker_role
-from stack import PostgresServer, StackError
+from stack import PostgresServer
 from users_batch.job import JOB
 
 _WORKERS = 2
@@ -108,7 +107,7 @@ async def _process(server: PostgresServer, bench: Bench, database: str, tables: 
 
 
 async def _run(folder: Path, rows: int, *, durable: bool) -> None:
-    server = (DurableServer if durable else PostgresServer)(folder / "server")
+    server = postgres_server(folder / "server", durable=durable)
     async with started(server):
         for queues in (1, 2):
             await measure(server, Bench(folder, 1, print), queues, rows)
@@ -116,21 +115,5 @@ async def _run(folder: Path, rows: int, *, durable: bool) -> None:
             await measure_partitions(server, partitions, rows)
 
 
-def main() -> int:
-    """Return the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="created if it does not exist")
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--durable", action="store_true", help="fsync and full_page_writes on, as in production")
-    arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        asyncio.run(_run(arguments.folder.resolve(), arguments.rows, durable=arguments.durable))
-    except StackError as error:
-        print(f"several queues: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("several queues", __doc__, 1_000_000, _run))

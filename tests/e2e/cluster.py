@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import environments
 from stack.jobs import ROOT
 
-JOBS = "keda-jobs-prod"
-NATS = "nats"
-TEST = "keda-jobs-test"
+# The environment of all commands, unless a test says otherwise.
+ENVIRONMENT = environments.load("test")
+JOBS, NATS, TEST = ENVIRONMENT.jobs_namespace, ENVIRONMENT.nats_namespace, ENVIRONMENT.test_namespace
 
 # Long, because no test is about the speed of a cluster: it only bounds the wait for what never comes.
 DEADLINE_S = 600.0
@@ -41,7 +42,7 @@ def run(
         capture_output=True,
         text=True,
         timeout=deadline_s,
-        env={**os.environ, **environment},
+        env={**os.environ, "ENV": ENVIRONMENT.environment, **environment},
         check=False,
     )
     if ended.returncode:
@@ -106,10 +107,10 @@ def status() -> Object:
     return found
 
 
-def stored(folder: str) -> list[str]:
-    """List the names of the objects below `folder` in the bucket."""
+def stored(folder: str, servers: str = TEST) -> list[str]:
+    """List the names of the objects below `folder` in the bucket of the test servers in that namespace."""
     command = f"ls -1 /data/keda-jobs/{folder} 2>/dev/null || true"
-    return kubectl("exec", "-n", TEST, "deployment/s3", "--", "sh", "-c", command).split()
+    return kubectl("exec", "-n", servers, "deployment/s3", "--", "sh", "-c", command).split()
 
 
 def sql(query: str) -> str:
@@ -118,17 +119,17 @@ def sql(query: str) -> str:
     return kubectl("exec", "-i", "-n", TEST, "deployment/postgres", "--", *psql, given=query).strip()
 
 
-def settings(job: str, **values: str) -> None:
+def settings(job: str, namespace: str = JOBS, **values: str) -> None:
     """Set a job's settings through the ConfigMap of its name, or remove it when there are none."""
-    kubectl("delete", "configmap", job, "-n", JOBS, "--ignore-not-found")
+    kubectl("delete", "configmap", job, "-n", namespace, "--ignore-not-found")
     if values:
         literals = [f"--from-literal={name}={value}" for name, value in values.items()]
-        kubectl("create", "configmap", job, "-n", JOBS, *literals)
+        kubectl("create", "configmap", job, "-n", namespace, *literals)
 
 
-def pictures_address() -> str:
+def pictures_address(servers: str = TEST) -> str:
     """Return `IP:port` of the picture server, for DOWNLOAD_ALLOW_ADDRESSES and for URLs."""
-    return kubectl("get", "service", "pictures", "-n", TEST, "-o", "jsonpath={.spec.clusterIP}") + ":80"
+    return kubectl("get", "service", "pictures", "-n", servers, "-o", "jsonpath={.spec.clusterIP}") + ":80"
 
 
 def until(what: str, condition: Callable[[], bool], deadline_s: float = DEADLINE_S, every_s: float = 1.0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from .cluster import DEADLINE_S, JOBS, is_at_zero, kubectl, pictures_address, ru
 REPORT = ROOT / ".stack" / "e2e"
 EVENT_JOBS = job_names(EventJob)
 JOB_IMAGES = [f"{path.parent.name}:dev" for path in sorted(ROOT.glob("jobs/*/Dockerfile"))]
-IMAGES = [*JOB_IMAGES, "keda-jobs-test-servers:dev", "nats:2.15-alpine", "postgres:17"]
+IMAGES = [*JOB_IMAGES, "keda-jobs-test-servers:dev"]
+# Nodes pull these, unless this machine has them, perhaps because nothing can be pulled.
+PUBLIC_IMAGES = ["nats:2.15-alpine", "postgres:17"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,14 +40,27 @@ def report() -> Path:
 def images() -> None:
     """Take the images of this checkout to the nodes."""
     if load := os.environ.get("E2E_LOAD"):
-        for image in IMAGES:
+        for image in [*IMAGES, *filter(is_here, PUBLIC_IMAGES)]:
             run(*shlex.split(load), image)
+
+
+def is_here(image: str) -> bool:
+    """Return whether this machine has the image. kind fails to load one that it does not have."""
+    inspect = [os.environ.get("DOCKER", "docker"), "image", "inspect", image]
+    return subprocess.run(inspect, capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture(scope="session")
+def ops_image() -> None:
+    """Take the image of the bootstrap to the nodes."""
+    if load := os.environ.get("E2E_LOAD"):
+        run(*shlex.split(load), "keda-jobs-ops:dev")
 
 
 @pytest.fixture(scope="session")
 def platform(images: None) -> None:
     """Set the cluster up with the test servers."""
-    run("k8s/setup-scripts/setup-all.sh", "--overlay", "test", "--yes")
+    run("k8s/setup-scripts/setup-all.sh", "--yes")
 
 
 @pytest.fixture(scope="session")

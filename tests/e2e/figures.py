@@ -48,12 +48,12 @@ class Panel:
     moments: Sequence[Moment] = ()
 
 
-def record(report: Path, name: str, figures: Figures, curve: Curve, panels: Sequence[Panel]) -> None:
+def record(report: Path, name: str, figures: Figures, curve: Curve | None = None, panels: Sequence[Panel] = ()) -> None:
     """Write `<name>.json`, update `summary.txt` and print the figures."""
     content = {
         "figures": figures,
         "panels": [asdict(panel) for panel in panels],
-        "samples": [asdict(sample) for sample in curve.samples],
+        "samples": [asdict(sample) for sample in curve.samples] if curve else [],
     }
     (report / f"{name}.json").write_text(json.dumps(content, indent=1))
     print(_text(name, figures))

@@ -12,7 +12,7 @@ spec:
     matchLabels: {app: "${NAME}"}
   template:
     metadata:
-      labels: {app: "${NAME}", app.kubernetes.io/part-of: keda-jobs}
+      labels: {app: "${NAME}", app.kubernetes.io/part-of: keda-jobs, needs-nats: "true"}
     spec:
       automountServiceAccountToken: false
       enableServiceLinks: false
@@ -43,22 +43,3 @@ spec:
       volumes:
         - name: script
           configMap: {name: nak-worker}
----
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata:
-  name: ${NAME}
-  namespace: keda-jobs-prod
-  labels: {app: "${NAME}", app.kubernetes.io/part-of: keda-jobs}
-spec:
-  podSelector:
-    matchLabels: {app: "${NAME}"}
-  policyTypes: [Egress]
-  egress:
-    - to:
-        - namespaceSelector:
-            matchLabels: {kubernetes.io/metadata.name: nats}
-          podSelector:
-            matchLabels: {app: nats}
-      ports:
-        - {port: 4222}

@@ -73,7 +73,7 @@ def started(manifests: Sequence[Object]) -> Iterator[dict[str, Probe]]:
         kubectl(*remove, given=given)
 
 
-def job_pod(job: str) -> Object:
+def job_pod(job: str, namespace: str = JOBS) -> Object:
     """Build a pod like the job's that only listens on the job's port."""
     [template] = pods(Source(ROOT / "jobs" / job / "service.yaml").objects)
     [container] = template.containers
@@ -81,7 +81,7 @@ def job_pod(job: str) -> Object:
     resources = {**container["resources"], "requests": {"cpu": "10m", "memory": "64Mi"}}
     command = ["python", "-m", "http.server", "8080", "--directory", "/tmp"]  # noqa: S108
     listening = kept | {"command": command, "resources": resources}
-    return _pod(job, JOBS, template.labels, template.spec | {"containers": [listening]})
+    return _pod(job, namespace, template.labels, template.spec | {"containers": [listening]})
 
 
 def stranger(name: str, namespace: str = HERE, labels: Mapping[str, str] = {}) -> Object:

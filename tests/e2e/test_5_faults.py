@@ -1,4 +1,4 @@
-"""Faults in the middle of work: deleted pods, a scale-down, no NATS, a wrong secret. No message is lost."""
+"""Faults in the middle of work: deleted pods, a scale-down, no NATS, a new login, a wrong key. No message is lost."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from stack.jobs import ROOT
-
 from . import traffic
 from .cluster import (
+    ENVIRONMENT,
     JOBS,
     NATS,
     CommandFailed,
@@ -53,6 +52,18 @@ def no_message_fails() -> Iterator[None]:
     before = failed_messages()
     yield
     assert failed_messages() == before
+
+
+def test_a_login_is_replaced_under_load_and_no_message_is_lost(tmp_path: Path) -> None:
+    numbers = traffic.new_numbers(300)
+    publish(DOWNLOAD, traffic.events(numbers[:200], "slow/12"), tmp_path)
+    until("a pod is ready", lambda: bool(ready_pods()))
+    before = user_of(DOWNLOAD)
+    run("k8s/rotate.sh", "--yes", DOWNLOAD)
+    assert user_of(DOWNLOAD) != before
+    publish(DOWNLOAD, traffic.events(numbers[200:]), tmp_path)
+    until_done(numbers)
+    assert not [name_of(pod) for pod in pods(DOWNLOAD) if restarts(pod)]
 
 
 def test_wrong_secret_is_one_log_line_and_spends_no_message(tmp_path: Path) -> None:
@@ -108,21 +119,24 @@ def test_jobs_go_on_after_the_pod_of_nats_is_deleted(tmp_path: Path) -> None:
 @contextmanager
 def wrong_secret(folder: Path) -> Iterator[None]:
     """Break the Secret r2 like a wrong line in k8s/.env during the block, and repair it like a person."""
-    right = Path(os.environ.get("ENV_FILE") or ROOT / "k8s/.env")
+    right = Path(os.environ.get("ENV_FILE") or ENVIRONMENT.env_file)
     wrong = folder / "wrong.env"
     wrong.write_text(re.sub("(?m)^(R2_SECRET_ACCESS_KEY)=.*", r"\1=of-another-account", right.read_text()))
     make_secret(wrong)
     try:
         yield
     finally:
-        make_secret(right)
-        # A pod reads its secrets when it starts.
-        kubectl("rollout", "restart", f"deployment/{DOWNLOAD}", "-n", JOBS)
+        make_secret(right)  # running pods read it again
 
 
 def make_secret(env_file: Path) -> None:
     """Create the Secret r2 from that file, as `make -C k8s secrets` does."""
     run("k8s/setup-scripts/secrets.sh", "--only", "r2", environment={"ENV_FILE": str(env_file)})
+
+
+def user_of(job: str) -> str:
+    """Return the encoded name by which the job logs in to NATS."""
+    return kubectl("get", "secret", f"nats-{job}", "-n", JOBS, "--output=jsonpath={.data.NATS_USER}")
 
 
 def refusals() -> list[dict[str, Any]]:

@@ -50,14 +50,15 @@ SERVICES = {
 
 # Requests a message from consumers like the job itself, and prints which of them answered and what was refused.
 ASK = """
-import asyncio, json, os, sys
+import asyncio, json, os, pathlib, sys
 import nats
 
 async def main():
     refused, answered = [], []
     async def on_error(error):
         refused.append(str(error))
-    user, password = os.environ["NATS_USER"], os.environ["NATS_PASSWORD"]
+    folder = pathlib.Path(os.environ["SECRETS_DIR"])
+    user, password = (folder.joinpath(name).read_text() for name in ("NATS_USER", "NATS_PASSWORD"))
     inbox = f"_INBOX_{user}".encode()
     client = await nats.connect(
         os.environ["NATS_URL"], user=user, password=password, inbox_prefix=inbox, error_cb=on_error

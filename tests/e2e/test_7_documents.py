@@ -14,7 +14,7 @@ import pytest
 
 from stack.jobs import ROOT
 
-from .cluster import kubectl, run, until
+from .cluster import ENVIRONMENT, JOBS, kubectl, run, until
 
 DOCUMENT = ROOT / "k8s" / "README.md"
 # These run until they are interrupted.
@@ -43,8 +43,8 @@ def environment(deployed: None, tmp_path_factory: pytest.TempPathFactory) -> dic
     copy = tmp_path_factory.mktemp("kube") / "config"
     copy.write_text(kubectl("config", "view", "--raw", "--flatten"))
     copy.chmod(0o600)
-    environment = {**os.environ, "KUBECONFIG": str(copy)}
-    run("kubectl", "config", "set-context", "--current", "--namespace=keda-jobs-prod", environment=environment)
+    environment = {**os.environ, "ENV": ENVIRONMENT.environment, "KUBECONFIG": str(copy)}
+    run("kubectl", "config", "set-context", "--current", f"--namespace={JOBS}", environment=environment)
     return environment
 
 

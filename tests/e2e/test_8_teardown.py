@@ -40,7 +40,7 @@ def test_teardown_keeps_the_events_for_the_next_setup(keda_is_ours: None) -> Non
     assert [name_of(thing) for thing in left if thing["kind"] != "PersistentVolume"] == [NATS]
     assert objects("pods", NATS) == []
 
-    run("k8s/setup-scripts/setup-all.sh", "--overlay", "test", "--yes")
+    run("k8s/setup-scripts/setup-all.sh", "--yes")
     assert uids_of_claims() == claims
     assert sizes() == before
 

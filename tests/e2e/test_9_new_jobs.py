@@ -43,7 +43,7 @@ def clone(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
         clone.do("make", "build", f"JOB={job}")
         if load := os.environ.get("E2E_LOAD"):
             run(*shlex.split(load), f"{job}:dev")
-    clone.do("k8s/setup-scripts/setup-all.sh", "--overlay", "test", "--yes")
+    clone.do("k8s/setup-scripts/setup-all.sh", "--yes")
     yield clone
     clone.do("k8s/setup-scripts/teardown-all.sh", "--yes", "--delete-data")
 
@@ -72,7 +72,7 @@ def test_deploy_step_deploys_exactly_these_jobs_by_digest_and_waits_for_them(
     output = clone.do(
         "tools/ci/deploy.sh", REGISTRY=REGISTRY, DIGESTS=str(tmp_path), KUBECONFIG="", KUBECONFIG_CONTENT=kubeconfig
     )
-    assert output.endswith(f"deploy: ready: {EVENTS} {ROWS}\n")
+    assert output.endswith(f"deploy: ready in test: {EVENTS} {ROWS}\n")
     [deployment] = objects("deployments", JOBS)
     [scaled_job] = objects("scaledjobs", JOBS)
     templates = {EVENTS: deployment["spec"]["template"], ROWS: scaled_job["spec"]["jobTargetRef"]["template"]}

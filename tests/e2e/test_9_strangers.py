@@ -12,6 +12,8 @@ import pytest
 from .cluster import JOBS, NATS, CommandFailed, Object, kubectl, run
 
 SETUP, TEARDOWN = "k8s/setup-scripts/setup-all.sh", "k8s/setup-scripts/teardown-all.sh"
+# Without test servers, which are in nobody's way.
+PROD = {"ENV": "prod"}
 METRICS_API = "v1beta1.external.metrics.k8s.io"
 THEIRS = "keda-jobs-e2e-theirs"
 TEAM = "keda-jobs-e2e-team"
@@ -71,17 +73,17 @@ def test_namespace_of_others_with_keda_s_name_is_not_taken() -> None:
 
 
 def test_the_role_admin_in_the_namespaces_is_enough_for_their_part(tmp_path: Path) -> None:
-    run(SETUP, "--part", "cluster", "--yes")
+    run(SETUP, "--part", "cluster", "--yes", environment=PROD)
     with created(namespace(TEAM), account()):
         for one in (NATS, JOBS):
             kubectl("create", "rolebinding", "team", "-n", one, "--clusterrole=admin", f"--serviceaccount={TEAM}:team")
-        environment = {"KUBECONFIG": kubeconfig(tmp_path / "kubeconfig"), "ENV_FILE": str(tmp_path / "none")}
+        environment = PROD | {"KUBECONFIG": kubeconfig(tmp_path / "kubeconfig"), "ENV_FILE": str(tmp_path / "none")}
         with pytest.raises(CommandFailed, match="you may not: patch namespaces"):
             run(SETUP, "--yes", environment=environment)
         run(SETUP, "--part", "namespaces", "--yes", environment=environment)
         with pytest.raises(CommandFailed, match="you may not delete namespaces"):
             run(TEARDOWN, "--yes", "--delete-data", environment=environment)
-    run(TEARDOWN, "--yes", "--delete-data")
+    run(TEARDOWN, "--yes", "--delete-data", environment=PROD)
     assert NATS not in kubectl("get", "namespaces", "-o", "name")
 
 

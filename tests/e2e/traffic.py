@@ -18,15 +18,15 @@ def new_numbers(count: int) -> list[int]:
     return list(range(first, first + count))
 
 
-def events(numbers: Iterable[int], path: str = "picture") -> list[dict[str, str]]:
+def events(numbers: Iterable[int], path: str = "picture", servers: str = TEST) -> list[dict[str, str]]:
     """Build an `image-download` event for each number. With the path `slow/12` each download takes twelve seconds."""
-    address = pictures_address()
+    address = pictures_address(servers)
     return [{"url": f"http://{address}/{path}/{number}.png"} for number in numbers]
 
 
-def not_done(numbers: Iterable[int]) -> list[int]:
+def not_done(numbers: Iterable[int], servers: str = TEST) -> list[int]:
     """Return the numbers whose picture or thumbnail is not in the store."""
-    done = set(stored("images")) & set(stored("images_resized"))
+    done = set(stored("images", servers)) & set(stored("images_resized", servers))
     return [number for number in numbers if f"{hashlib.sha256(picture(number)).hexdigest()}.png" not in done]
 
 

@@ -12,10 +12,9 @@ from nats.js.api import ConsumerConfig, ConsumerInfo
 
 from keda_jobs.domain.dead_letter import DeadLetter
 from keda_jobs.domain.subjects import DEAD_LETTER, STREAM, stream_of
-from keda_jobs.jetstream.api import count_by_subject
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.dead_letters import parse_stored
-from keda_jobs.jetstream.reader import StoredMessage, read_all
+from keda_jobs.jetstream.reader import StoredMessage, read_all, read_page
 from stack import NatsServer
 
 
@@ -44,7 +43,7 @@ class StreamView:
 
     async def count(self, pattern: str) -> int:
         """Count the messages under the subjects of `pattern`."""
-        return sum((await count_by_subject(self._connection, pattern, stream_of(pattern))).values())
+        return (await read_page(self._connection, pattern, 1, 1, stream_of(pattern))).count
 
     async def stored(self, subject: str) -> list[StoredMessage]:
         """Read the messages under `subject`, oldest first."""

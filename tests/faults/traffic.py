@@ -12,8 +12,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from keda_jobs.domain.dead_letter import DeadLetter
 from keda_jobs.domain.headers import Header
 from keda_jobs.domain.identity import Identity
+from keda_jobs.jetstream.reader import StoredMessage
 
 from .origin import Answer, Origin
 from .stream_view import NO_LAG, StreamView
@@ -75,18 +77,34 @@ class Traffic:
 
     async def balances(self) -> None:
         """Fail unless each event led to its picture and thumbnail or to its dead letter, once."""
-        asked = Counter(event.sequence for event in await self._stream.stored("image-download"))
-        done = [event for event in await self._stream.stored("image-downloaded") if _has_its_own_id(event.headers)]
-        dead_letters = [dead for dead in await self._stream.dead_letters() if _has_its_own_id(dead.headers)]
-        settled = Counter(_original(event.headers["Nats-Msg-Id"].partition(":")[0]) for event in done)
-        settled += Counter(_original(dead_letter.headers[Header.ID]) for dead_letter in dead_letters)
-        assert not asked - settled, f"lost: {asked - settled}"
+        await self.nothing_is_lost()
+        asked, settled = await self._asked(), await self._settled()
         assert not settled - asked, f"settled more than once: {settled - asked}"
-        _same({json.loads(event.data)["url"] for event in done}, {picture.url for picture in self._pictures})
+        assert self.originals() + len(await self._dead_letters()) == asked.total()
+
+    async def nothing_is_lost(self) -> None:
+        """Fail unless each event led to its picture and thumbnail or to its dead letter, at least once."""
+        lost = await self._asked() - await self._settled()
+        assert not lost, f"lost: {lost}"
+        dead_letters = await self._dead_letters()
+        _same({json.loads(event.data)["url"] for event in await self._done()}, {one.url for one in self._pictures})
         _same({dead_letter.data["url"] for dead_letter in dead_letters}, set(self._bad))
         _same({dead_letter.error_class for dead_letter in dead_letters}, {"HttpRefused", "NotAnImage"})
-        assert self.originals() + len(dead_letters) == asked.total()
         self._bucket_is_right()
+
+    async def _asked(self) -> Counter[int]:
+        return Counter(event.sequence for event in await self._stream.stored("image-download"))
+
+    async def _settled(self) -> Counter[int]:
+        """Count the outcomes of each event."""
+        done = Counter(_original(event.headers["Nats-Msg-Id"].partition(":")[0]) for event in await self._done())
+        return done + Counter(_original(dead_letter.headers[Header.ID]) for dead_letter in await self._dead_letters())
+
+    async def _done(self) -> list[StoredMessage]:
+        return [event for event in await self._stream.stored("image-downloaded") if _has_its_own_id(event.headers)]
+
+    async def _dead_letters(self) -> list[DeadLetter]:
+        return [dead for dead in await self._stream.dead_letters() if _has_its_own_id(dead.headers)]
 
     def _bucket_is_right(self) -> None:
         keys = {path.relative_to(self._bucket).as_posix() for path in self._bucket.rglob("*") if path.is_file()}

@@ -17,7 +17,7 @@ from stack.jobs import ROOT
 from stack.ports import HOST
 
 from . import containers
-from .containers import JOBS, Running
+from .containers import IMAGES, JOBS, Running
 
 TEST_SERVERS = "keda-jobs-test-servers:dev"
 BASE = subprocess.run([ROOT / "tools/base-image.sh"], check=True, capture_output=True, text=True).stdout.strip()
@@ -47,8 +47,20 @@ def job(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(params=IMAGES)
+def name(request: pytest.FixtureRequest) -> str:
+    """Return the name of each image in turn."""
+    return str(request.param)
+
+
 @pytest.fixture
-def image(client: docker.DockerClient, job: str) -> Image:
+def image(client: docker.DockerClient, name: str) -> Image:
+    """Return the image `name`."""
+    return existing(client, f"{name}:dev", f"make build JOB={name}")
+
+
+@pytest.fixture
+def image_of_job(client: docker.DockerClient, job: str) -> Image:
     """Return the image of `job`."""
     return existing(client, f"{job}:dev", f"make build JOB={job}")
 

@@ -11,12 +11,14 @@ from typing import cast
 import docker
 from docker.models.containers import Container
 
+import changed_jobs
 from stack import free_port, wait_until
-from stack.jobs import ROOT
 from stack.ports import HOST
 from stack.servers import http_status
 
-JOBS = sorted(path.parent.name for path in ROOT.glob("jobs/*/Dockerfile"))
+JOBS = changed_jobs.all_jobs()
+OPS = changed_jobs.OPS
+IMAGES = changed_jobs.all_images()
 
 # As in the manifests, longer than a job's SHUTDOWN_GRACE_S.
 GRACE_S = 40

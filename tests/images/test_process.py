@@ -33,7 +33,7 @@ def required(job: str) -> list[str]:
     return [name.upper() for name, field in settings.model_fields.items() if field.is_required()]
 
 
-@pytest.mark.usefixtures("image")
+@pytest.mark.usefixtures("image_of_job")
 def test_it_is_alive_before_its_servers_and_stops_on_sigterm(job: str, start: Start, nowhere: dict[str, str]) -> None:
     running = start(f"{job}:dev", nowhere)
     running.wait_for("/healthz")
@@ -42,7 +42,7 @@ def test_it_is_alive_before_its_servers_and_stops_on_sigterm(job: str, start: St
     assert running.stop() == 0
 
 
-@pytest.mark.usefixtures("image")
+@pytest.mark.usefixtures("image_of_job")
 def test_a_missing_setting_is_named_in_one_line(job: str, start: Start, nowhere: dict[str, str]) -> None:
     for missing in required(job):
         running = start(f"{job}:dev", {name: value for name, value in nowhere.items() if name != missing})
@@ -51,7 +51,7 @@ def test_a_missing_setting_is_named_in_one_line(job: str, start: Start, nowhere:
         assert json.loads(line)["message"] == f"{missing} is not set"
 
 
-@pytest.mark.usefixtures("image")
+@pytest.mark.usefixtures("image_of_job")
 def test_it_has_no_rights_and_writes_only_to_tmp(job: str, start: Start, nowhere: dict[str, str]) -> None:
     running = start(f"{job}:dev", nowhere)
     running.wait_for("/healthz")

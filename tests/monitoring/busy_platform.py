@@ -13,23 +13,28 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nats
 from PIL import Image
 
-from dash.prometheus import Prometheus
+from dash.prometheus import NAMESPACE, Prometheus
 from demo.pictures.web import Answer, WebServer
 from demo.users import seed
+from keda_jobs.backup.record import backup_name
 from keda_jobs.batch import BatchJob
+from keda_jobs.domain.subjects import BACKUP_COMPLETE
 from keda_jobs.event.job import EventJob
 from prometheus_rules import groups
 from stack import FREE_PORTS, BatchWorker, LocalStack, job_names, wait_until
 from users_batch.job import JOB
 
 from .grafana import View, query
+from .prometheus import speed_up
 
 INTERVAL_S = 1
+_FASTER = 60  # some rules count by the minute
 _ROWS = 30_000
 _PICTURES = 20
 _ROUNDS = 3
@@ -54,7 +59,7 @@ def busy_platform(folder: Path) -> Iterator[Platform]:
             worker = _worker(stack, folder)
             pages = {job.name: job.http_url for job in stack.jobs}
             targets = {**pages, "batch-worker": worker.http_url, "keda-operator": _keda(web)}
-            prometheus = Prometheus(folder / "prometheus", groups(), interval_s=INTERVAL_S)
+            prometheus = Prometheus(folder / "prometheus", speed_up(groups(), _FASTER), interval_s=INTERVAL_S)
             prometheus.scrape(targets)
             try:
                 since = time.time()
@@ -79,7 +84,7 @@ def _worker(stack: LocalStack, folder: Path) -> BatchWorker:
 
 
 def _keda(web: WebServer) -> str:
-    labels = 'namespace="keda-jobs-prod",scaler="s0",triggerIndex="0",metric="m",type="scaledobject"'
+    labels = f'namespace="{NAMESPACE}",scaler="s0",triggerIndex="0",metric="m",type="scaledobject"'
     lines = [
         f'{name}{{scaledObject="{job}",{labels}}} {value}\n'
         for name, value in _KEDA.items()
@@ -96,13 +101,14 @@ def _wait_until_resized(prometheus: Prometheus, pictures: int) -> None:
 
 
 async def _publish(nats_url: str, web: WebServer, folder: str) -> None:
-    """Publish good pictures, some that the server refuses at first, one it always refuses, and missing ones."""
+    """Publish good pictures, some that fail at first, one that always fails, missing ones, and a record of a backup."""
     for number in range(_PICTURES):
         web.answers[f"{folder}/{number}.png"] = Answer(_picture(number), refusals=number % 3 == 0)
     web.answers[f"{folder}/never.png"] = Answer(refusals=float("inf"))
     client = await nats.connect(nats_url)
     for path in (*(f"{folder}/{number}.png" for number in range(_PICTURES + 5)), f"{folder}/never.png"):
         await client.jetstream().publish("image-download", json.dumps({"url": web.url(path)}).encode())
+    await client.jetstream().publish(BACKUP_COMPLETE, backup_name(datetime.now(UTC)).encode())
     await client.close()
 
 

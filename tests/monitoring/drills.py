@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import threading
@@ -14,16 +15,18 @@ from nats.aio.client import Client
 from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
-from keda_jobs.domain.subjects import STREAM, due_subject
+from keda_jobs.domain.subjects import BACKUP_STREAM, STREAM, due_subject
 from stack import wait_until
 from stack.streams import apply_streams
 
-from .platform import Platform
+from .platform import PICTURE, Platform
 
 Drill = Callable[[Platform], Iterator[None]]
 
 # A picture that was never stored, so its event is retried.
 _NOT_STORED = b'{"key": "images/nobody.png"}'
+_STORED = json.dumps({"key": PICTURE}).encode()
+_SEVERAL = 12
 _ROWS = 300_000
 _BETWEEN_EVENTS_S = 0.2
 _DELIVERY_S = 90.0
@@ -46,6 +49,8 @@ def overload(platform: Platform) -> Iterator[None]:
         finally:
             stop.set()
             publisher.join()
+            # They would all fail at the end of the silence, which is what another drill does.
+            platform.forget(STREAM, "image-download")
 
 
 def job_at_zero(platform: Platform) -> Iterator[None]:
@@ -60,6 +65,20 @@ def poison(platform: Platform) -> Iterator[None]:
     """Publish an event that no job can read. There is nothing to repair."""
     platform.publish("image-download", b"poison")
     yield
+
+
+def bad_events(platform: Platform) -> Iterator[None]:
+    """Publish events that no job can read, and then so many good ones that the promise is kept all the same."""
+    platform.publish("image-downloaded", *[b"poison"] * _SEVERAL)
+    yield
+    platform.publish("image-downloaded", *[_STORED] * 15 * _SEVERAL)
+
+
+def failing_job(platform: Platform) -> Iterator[None]:
+    """Publish events that the job can only put off."""
+    platform.publish("image-downloaded", *[_NOT_STORED] * _SEVERAL)
+    yield
+    platform.forget_retries()
 
 
 def hanging_message(platform: Platform) -> Iterator[None]:
@@ -160,6 +179,54 @@ def checks_stopped(platform: Platform) -> Iterator[None]:
     platform.check_queue(repair=False)
 
 
+def bad_rows(platform: Platform) -> Iterator[None]:
+    """Let workers give rows up."""
+    platform.insert_nobodies(_SEVERAL)
+    platform.work_off()
+    yield
+    platform.delete_users()
+
+
+def keda_not_scraped(platform: Platform) -> Iterator[None]:
+    """Take KEDA's operator from the targets."""
+    platform.keda_is_scraped = False
+    platform.scrape()
+    yield
+    platform.keda_is_scraped = True
+    platform.scrape()
+
+
+def server_lost(platform: Platform) -> Iterator[None]:
+    """Kill one of three NATS servers."""
+    with platform.cluster() as servers:
+        servers[0].kill()
+        yield
+
+
+def quorum_lost(platform: Platform) -> Iterator[None]:
+    """Kill two of three NATS servers."""
+    with platform.cluster() as servers:
+        servers[0].kill()
+        servers[1].kill()
+        yield
+
+
+def write_fails(platform: Platform) -> Iterator[None]:
+    """Let NATS fail to store a message that no job reads. There is room again at once, and it does not notice."""
+    with platform.nats.without_room(), contextlib.suppress(TimeoutError):
+        platform.publish("retry.wait.filler", b"x")
+    yield
+    platform.nats.restart()
+
+
+def certificate_expires(platform: Platform) -> Iterator[None]:
+    """Show a certificate for a day, and then one for a year."""
+    with platform.encrypted() as show:
+        show(1)
+        yield
+        show(365)
+
+
 def scaler_fails(platform: Platform) -> Iterator[None]:
     """Count errors as KEDA would. See `KedaPage`."""
     platform.keda.fails = True
@@ -167,11 +234,26 @@ def scaler_fails(platform: Platform) -> Iterator[None]:
     platform.keda.fails = False
 
 
+def storage_filling(platform: Platform) -> Iterator[None]:
+    """Fill half of the storage within a moment."""
+    platform.fill(0.5)
+    yield
+    platform.empty()
+
+
 def storage_nearly_full(platform: Platform) -> Iterator[None]:
     """Fill more than 80 % of the storage."""
     platform.fill(0.9)
     yield
     platform.empty()
+
+
+def backups_fail(platform: Platform) -> Iterator[None]:
+    """Take a backup to a place that does not exist, then one to a folder, and then none any more."""
+    assert not platform.back_up("/dev/null/backups")
+    yield
+    assert platform.back_up(platform.backups)
+    platform.forget(BACKUP_STREAM, ">")
 
 
 def consumer_deleted(platform: Platform) -> Iterator[None]:
@@ -182,6 +264,8 @@ def consumer_deleted(platform: Platform) -> Iterator[None]:
 
     platform.with_nats(delete)
     yield
+    # A new consumer begins with the oldest event. What earlier drills have poisoned would become dead letters again.
+    platform.forget(STREAM, "image-downloaded")
     asyncio.run(apply_streams(platform.nats.url))
 
 
@@ -205,22 +289,60 @@ DRILLS: dict[str, Drill] = {
     "KedaJobsLoopDoesNotPoll": frozen_loop,
     "KedaJobsStoreFailing": store_down,
     "KedaJobsNatsTrouble": consumer_deleted,
+    "KedaJobsNatsTroubleLasts": nats_down,
     "KedaJobsPaused": nats_down,
+    "KedaJobsRetriesPilingUp": failing_job,
+    "KedaJobsMostMessagesFailing": failing_job,
+    "KedaJobsNothingSettled": hanging_message,
+    "KedaJobsBudgetBurnsFast": bad_events,
+    "KedaJobsBudgetBurnsSlowly": bad_events,
     "KedaJobsBatchesStale": worker_killed,
     "KedaJobsQueueRowsStranded": rows_stranded,
     "KedaJobsQueueRowsSetAside": rows_set_aside,
     "KedaJobsQueueNotChecked": checks_stopped,
     "KedaJobsQueueNotWorkedOff": no_worker,
+    "KedaJobsRowsGivenUp": bad_rows,
+    "KedaJobsMostRowsFailing": bad_rows,
+    "KedaJobsNoRowSettled": worker_killed,
     "KedaJobsScalerErrors": scaler_fails,
+    "KedaJobsKedaNotScraped": keda_not_scraped,
     "KedaJobsStorageFull": storage_nearly_full,
+    "KedaJobsStorageFilling": storage_filling,
+    "KedaJobsNatsNoLeader": quorum_lost,
+    "KedaJobsNatsReplicasBehind": server_lost,
+    "KedaJobsStreamWriteFailed": write_fails,
+    "KedaJobsCertificateExpires": certificate_expires,
+    "KedaJobsBackupTooOld": backups_fail,
     "KedaJobsConsumerMissing": consumer_deleted,
     "KedaJobsExporterDown": exporter_down,
 }
 # Other alerts that may fire in a drill, because what they name is true as well.
+_FAILING = {"KedaJobsRetriesPilingUp", "KedaJobsMostMessagesFailing"}
+_LATE = {"KedaJobsBudgetBurnsFast", "KedaJobsBudgetBurnsSlowly", "KedaJobsMostMessagesFailing"}
+_HANGING = {"KedaJobsNothingSettled", "KedaJobsOldestMessageTooOld"}
+_BAD_ROWS = {"KedaJobsRowsGivenUp", "KedaJobsMostRowsFailing"}
+_FULL = {"KedaJobsStorageFull", "KedaJobsStorageFilling"}
+_DOWN = {"KedaJobsNatsNoLeader", "KedaJobsNatsReplicasBehind"}
 RELATED: dict[str, set[str]] = {
-    "KedaJobsRetryOverdue": {"KedaJobsStorageFull"},
-    "KedaJobsStoreFailing": {"KedaJobsPaused"},
-    "KedaJobsNatsTrouble": {"KedaJobsConsumerMissing", "KedaJobsPaused"},
-    "KedaJobsPaused": {"KedaJobsExporterDown", "KedaJobsNatsTrouble"},
-    "KedaJobsConsumerMissing": {"KedaJobsNatsTrouble", "KedaJobsPaused"},
+    "KedaJobsLagGrowing": _HANGING,
+    "KedaJobsOldestMessageTooOld": _HANGING,
+    "KedaJobsNothingSettled": _HANGING,
+    "KedaJobsRetryOverdue": _FULL,
+    "KedaJobsStoreFailing": {"KedaJobsPaused", "KedaJobsNothingSettled"},
+    "KedaJobsNatsTrouble": {"KedaJobsConsumerMissing", "KedaJobsNatsTroubleLasts", "KedaJobsPaused"},
+    "KedaJobsNatsTroubleLasts": {"KedaJobsExporterDown", "KedaJobsNatsTrouble", "KedaJobsPaused"},
+    "KedaJobsPaused": {"KedaJobsExporterDown", "KedaJobsNatsTrouble", "KedaJobsNatsTroubleLasts"},
+    "KedaJobsRetriesPilingUp": _FAILING,
+    "KedaJobsMostMessagesFailing": _FAILING,
+    "KedaJobsBudgetBurnsFast": {*_LATE, "KedaJobsDeadLettersArriving"},
+    "KedaJobsBudgetBurnsSlowly": {*_LATE, "KedaJobsDeadLettersArriving"},
+    "KedaJobsBatchesStale": {"KedaJobsNoRowSettled"},
+    "KedaJobsNoRowSettled": {"KedaJobsBatchesStale"},
+    "KedaJobsRowsGivenUp": _BAD_ROWS,
+    "KedaJobsMostRowsFailing": _BAD_ROWS,
+    "KedaJobsStorageFull": _FULL,
+    "KedaJobsStorageFilling": _FULL,
+    "KedaJobsNatsNoLeader": _DOWN,
+    "KedaJobsNatsReplicasBehind": _DOWN,
+    "KedaJobsConsumerMissing": {"KedaJobsNatsTrouble", "KedaJobsNatsTroubleLasts", "KedaJobsPaused"},
 }

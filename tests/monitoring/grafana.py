@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dash.prometheus import NAMESPACE
 from dashboards.files import FOLDER
 
 # In a range as short as a test's, `$__rate_interval` is four scrape intervals.
@@ -51,6 +52,7 @@ class View:
     def _fill_in(self, expr: str, jobs: Sequence[str]) -> str:
         selected = jobs[0] if len(jobs) == 1 else f"({'|'.join(jobs)})"
         variables = {
+            "namespace": NAMESPACE,
             "job": selected,
             "__rate_interval": f"{_INTERVALS * self.interval_s}s",
             "__range": f"{math.ceil(self.until - self.since)}s",
@@ -73,7 +75,8 @@ def jobs_of(prometheus: str, dashboard: str) -> list[str]:
     variables = {variable["name"]: variable for variable in _dashboards()[dashboard]["templating"]["list"]}
     query = re.fullmatch(r"label_values\((.+), job\)", variables["job"]["query"])
     assert query
-    jobs: list[str] = _get(prometheus, "label/job/values", **{"match[]": query[1]})
+    series = query[1].replace("$namespace", NAMESPACE)
+    jobs: list[str] = _get(prometheus, "label/job/values", **{"match[]": series})
     return jobs
 
 

@@ -14,9 +14,11 @@ from prometheus_rules import Group, Rule, groups
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"(\d+)([smhd])")
-_RANGE = re.compile(r"(?<=\[)\d+[smhd](?=\])")
+_RANGE = re.compile(r"(?<=\[)\d+[smhd](?=\])|(?<=offset )\d+[smhd]")
 # A threshold of an age. The 60 s without a fetch stay: a fetch takes up to 5 s, however fast the rules are.
-_AGE = re.compile(r"(?<=> )\d{3,}$")
+_AGE = re.compile(r"(?<=[<>] )\d{3,}$", re.MULTILINE)
+
+_TIMES = ("for", "keep_firing_for")
 
 
 class Prometheus(dash.Prometheus):
@@ -44,14 +46,15 @@ class Prometheus(dash.Prometheus):
 
 
 def speed_up(slow: list[Group], faster: int) -> list[Group]:
-    """Divide every `for`, range and age of the rules by `faster`."""
-    return [{**group, "rules": [_speed_up(rule, faster) for rule in group["rules"]]} for group in slow]
+    """Divide every `for`, range and age of the rules by `faster`. No group has an interval of its own."""
+    return [{"name": group["name"], "rules": [_speed_up(rule, faster) for rule in group["rules"]]} for group in slow]
 
 
 def _speed_up(rule: Rule, faster: int) -> Rule:
     expr = _RANGE.sub(lambda match: _divide(match[0], faster), rule["expr"])
     expr = _AGE.sub(lambda match: str(int(match[0]) // faster), expr)
-    return {**rule, "expr": expr} | ({"for": _divide(rule["for"], faster)} if "for" in rule else {})
+    times = {name: _divide(rule[name], faster) for name in _TIMES if name in rule}
+    return {**rule, **times, "expr": expr}
 
 
 def _divide(duration: str, by: int) -> str:

@@ -11,9 +11,10 @@ import yaml
 
 from prometheus_rules import Group, groups, rule_file, rules
 
-from .cases import ALERTS, DEPLOY, IDLE, RECORDS, AlertCase, RecordCase, Series
+from .cases import ALERTS, DEPLOY, IDLE, RECORDS, AlertCase, Labels, RecordCase, Series
 from .programs import program
 
+NAMESPACES = ("prod", "staging")
 ALERT_RULES = {rule["alert"]: rule for rule in rules() if "alert" in rule}
 RECORDED = [rule["record"] for rule in rules() if "record" in rule]
 
@@ -36,7 +37,7 @@ def test_every_recording_rule_has_a_case(record: str) -> None:
 @pytest.mark.parametrize(("alert", "case"), [(alert, case) for alert in ALERTS for case in ALERTS[alert]], ids=str)
 def test_an_alert_fires_only_when_it_should(alert: str, case: AlertCase, tmp_path: Path) -> None:
     severity = ALERT_RULES[alert]["labels"]
-    expected = [{"exp_labels": {**severity, **labels}} for labels in case.fires]
+    expected = [{"exp_labels": {**severity, **placed}} for labels in case.fires for placed in in_each_namespace(labels)]
     run_unit_test(
         tmp_path,
         case.series,
@@ -46,7 +47,11 @@ def test_an_alert_fires_only_when_it_should(alert: str, case: AlertCase, tmp_pat
 
 @pytest.mark.parametrize("case", RECORDS, ids=str)
 def test_a_recorded_series_has_these_values(case: RecordCase, tmp_path: Path) -> None:
-    samples = [{"labels": f"{case.record}{{{labels}}}", "value": value} for labels, value in case.values.items()]
+    samples = [
+        {"labels": f"{case.record}{labels}", "value": value}
+        for without, value in case.values.items()
+        for labels in series_in_each_namespace(f"{{{without}}}")
+    ]
     run_unit_test(
         tmp_path,
         case.series,
@@ -63,7 +68,11 @@ def test_no_alert_fires_for(series: Series, tmp_path: Path) -> None:
 def run_unit_test(folder: Path, series: Series, **tests: list[dict[str, Any]]) -> None:
     """Run promtool's unit tests on these series, with rules without texts."""
     (folder / "rules.yaml").write_text(rule_file([without_texts(group) for group in groups()]))
-    table = [{"series": name, "values": values} for name, values in series.items()]
+    table = [
+        {"series": placed, "values": values}
+        for name, values in series.items()
+        for placed in series_in_each_namespace(name)
+    ]
     unit = {
         "rule_files": ["rules.yaml"],
         "evaluation_interval": "1m",
@@ -72,6 +81,22 @@ def run_unit_test(folder: Path, series: Series, **tests: list[dict[str, Any]]) -
     }
     (folder / "test.yaml").write_text(yaml.safe_dump(unit))
     promtool(folder, "test", "rules", "test.yaml")
+
+
+def series_in_each_namespace(name: str) -> list[str]:
+    """Return the name of a series in each of the environments that one Prometheus watches."""
+    if "namespace=" in name:
+        return [name]
+    metric, _, labels = name.rstrip("}").partition("{")
+    before = f"{labels}, " if labels else ""
+    return [f'{metric}{{{before}namespace="{place}"}}' for place in NAMESPACES]
+
+
+def in_each_namespace(labels: Labels) -> list[Labels]:
+    """Return the labels of an alert that fires in each environment, or only where they say. Empty is nowhere."""
+    if "namespace" in labels:
+        return [{name: value for name, value in labels.items() if value}]
+    return [{**labels, "namespace": place} for place in NAMESPACES]
 
 
 def without_texts(group: Group) -> Group:

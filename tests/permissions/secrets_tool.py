@@ -1,31 +1,25 @@
-"""`tools/nats_users.py`, run like the setup script does, and its output."""
+"""Secrets of the NATS users, made like a setup does."""
 
 from __future__ import annotations
 
 import base64
-import json
-import subprocess
-import sys
 from typing import Any
 
+from keda_jobs.batch import BatchJob
 from keda_jobs.event.job import EventJob
+from nats_users import logins_of, users, wanted
 from stack import job_names
-from stack.jobs import ROOT
+from stack.jobs import jobs_of
 
 NOTHING: dict[str, Any] = {"apiVersion": "v1", "kind": "List", "items": []}
 JOBS = job_names(EventJob)
-
-
-def run_tool(listed: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tools" / "nats_users.py")]
-    return subprocess.run(command, input=listed, capture_output=True, text=True, check=False)
+SENDERS = [job.name for job in jobs_of(BatchJob) if job.emitted]
+"""Batch jobs that send events."""
 
 
 def made_of(listed: dict[str, Any]) -> dict[str, Any]:
-    done = run_tool(json.dumps(listed))
-    assert (done.returncode, done.stderr) == (0, "")
-    made: dict[str, Any] = json.loads(done.stdout)
-    return made
+    """Make all Secrets where those of a list exist."""
+    return {**NOTHING, "items": list(wanted(users(), logins_of(listed["items"])))}
 
 
 def content(secret: dict[str, Any]) -> dict[str, str]:
@@ -34,12 +28,3 @@ def content(secret: dict[str, Any]) -> dict[str, str]:
 
 def by_name(listed: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {secret["metadata"]["name"]: secret for secret in listed["items"]}
-
-
-def as_kubectl_lists(listed: dict[str, Any]) -> dict[str, Any]:
-    """Format applied Secrets like `kubectl get secrets -A -l keda-jobs/nats-user -o json`."""
-    labelled = [secret for secret in listed["items"] if "keda-jobs/nats-user" in secret["metadata"]["labels"]]
-    with_more = [
-        {**secret, "metadata": {**secret["metadata"], "uid": "1", "resourceVersion": "7"}} for secret in labelled
-    ]
-    return {**NOTHING, "items": with_more, "metadata": {"resourceVersion": ""}}

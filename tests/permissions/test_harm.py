@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from keda_jobs.domain.headers import Header
 from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
-from keda_jobs.domain.subjects import RETRY_STREAM, STREAM, due_subject
+from keda_jobs.domain.subjects import DELAYED_STREAM, STREAM, STREAMS, due_subject
 from keda_jobs.jetstream.api import durable_consumers
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.reader import read_page
@@ -71,7 +72,7 @@ class Stored(NamedTuple):
 
 async def everything(admin: NatsConnection) -> set[Stored]:
     found: set[Stored] = set()
-    for stream in (STREAM, RETRY_STREAM):
+    for stream in STREAMS:
         position = 1
         while (page := await read_page(admin, ">", position, 100, stream)).messages:
             found |= {Stored(stream, one.sequence, one.subject, one.data) for one in page.messages}
@@ -119,11 +120,7 @@ async def test_no_header_touches_a_message_of_others(login: Login, user: str, su
 
 
 REPLIES = [
-    *(
-        f"$JS.API.STREAM.{verb}.{stream}"
-        for verb in ("PURGE", "DELETE", "MSG.DELETE")
-        for stream in (STREAM, RETRY_STREAM)
-    ),
+    *(f"$JS.API.STREAM.{verb}.{stream}" for verb in ("PURGE", "DELETE", "MSG.DELETE") for stream in STREAMS),
     *(f"$JS.API.CONSUMER.DELETE.{STREAM}.{job}-consumer" for job in JOBS),
     *(f"$JS.ACK.{STREAM}.{job}-consumer.1.1.1.1.1" for job in JOBS),
     "$SYS.REQ.USER.INFO",
@@ -159,3 +156,50 @@ async def test_where_the_server_confirms_a_publish_it_takes_no_orders(login: Log
         assert all(one.data.startswith(b'{"stream":"keda-jobs-events"') for one in confirmations)
         assert {one.subject for one in confirmations} <= {*STORING}
         assert {info["name"] for info in await durable_consumers(admin)} == {f"{job}-consumer" for job in JOBS}
+
+
+def due_now(target: str, **extra: str) -> dict[str, str]:
+    """Build the headers of a schedule that is due."""
+    return {"Nats-Schedule": f"@at {AT}", "Nats-Schedule-Target": target, **extra}
+
+
+async def test_a_scheduler_reaches_events_and_nothing_else(login: Login) -> None:
+    """Whatever it schedules, what others have in the streams of events and retries stays as it is."""
+    targets = ("retry.due.image-download", "dead-letter", "retry.fire.image-download", "$JS.API.STREAM.NAMES", "x")
+    async with login("admin") as client, login("scheduler") as attacker:
+        admin = NatsConnection(client)
+        before = await fill(admin)
+        for number, target in enumerate(targets):
+            await attempt(attacker, f"delay.wait.sent.a{number}", due_now(target))
+            await attempt(attacker, f"delay.wait.sent.b{number}", due_now(f"delay.fire.{target}"))
+        rolled_up = {"Nats-Schedule-Rollup": "sub", "Nats-Schedule-TTL": "1s", "Nats-Rollup": "sub"}
+        await attempt(attacker, "delay.wait.sent.c", due_now(f"delay.fire.{OPEN}", **rolled_up))
+        await attempt(attacker, "delay.wait.sent.d", due_now(f"delay.fire.{OPEN}"))
+
+        async def arrived() -> set[Stored]:
+            return {one for one in await everything(admin) - before if one.stream == STREAM}
+
+        await until(lambda: has_come(arrived, 2))
+        after = await everything(admin)
+        assert before <= after
+        assert {(one.subject, one.data) for one in after - before if one.stream != DELAYED_STREAM} == {(OPEN, b"mine")}
+
+
+async def test_a_scheduler_can_delete_all_that_waits_to_be_published(login: Login) -> None:
+    """NATS checks the subject of a publish and not its headers. SECURITY.md says so."""
+    async with login("admin") as client, login("scheduler") as attacker:
+        admin = NatsConnection(client)
+        before = await fill(admin)
+        await admin.jetstream.publish(
+            "delay.wait.job.image-resize.1",
+            b"of others",
+            headers={"Nats-Schedule": "@every 1h", "Nats-Schedule-Target": f"delay.fire.{OPEN}"},
+        )
+        await attempt(attacker, "delay.wait.sent.1", {"Nats-Rollup": "all"})
+        after = await everything(admin)
+        assert before <= after
+        assert [one.subject for one in after - before] == ["delay.wait.sent.1"]
+
+
+async def has_come(arrived: Callable[[], Awaitable[set[Stored]]], number: int) -> bool:
+    return len(await arrived()) >= number

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 from PIL import Image
 
-from keda_jobs.domain.subjects import RETRY_STREAM, STREAM, stream_of
+from keda_jobs.domain.subjects import RETRY_STREAM, STREAM, STREAMS, stream_of
 from stack import JobProcess, NatsServer, S3Server, until
 
 from .conftest import Login
@@ -91,7 +91,7 @@ async def test_jobs_can_do_all_their_work_as_their_users(
             await jetstream.publish("image-downloaded", json.dumps({"key": key}).encode())
 
         async def counts() -> dict[str, int]:
-            infos = [await admin.jetstream().stream_info(name, subjects_filter=">") for name in (STREAM, RETRY_STREAM)]
+            infos = [await admin.jetstream().stream_info(name, subjects_filter=">") for name in STREAMS]
             return {subject: count for info in infos for subject, count in (info.state.subjects or {}).items()}
 
         async def late_one_waits() -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import nats
 import pytest
 
-from keda_jobs.domain.subjects import RETRY_STREAM, STREAM
+from keda_jobs.domain.subjects import BACKUP_STREAM, LONG_STREAM, STREAM, STREAMS
 from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
@@ -39,14 +39,16 @@ def reading(consumer: str) -> list[str]:
 
 _STREAM_VERBS = ("CREATE", "UPDATE", "DELETE", "PURGE", "INFO", "MSG.GET", "MSG.DELETE", "SNAPSHOT", "RESTORE")
 STREAM_REQUESTS = [
-    *(f"$JS.API.STREAM.{verb}.{stream}" for verb in _STREAM_VERBS for stream in (STREAM, RETRY_STREAM)),
+    *(f"$JS.API.STREAM.{verb}.{stream}" for verb in _STREAM_VERBS for stream in STREAMS),
     "$JS.API.INFO",
     "$JS.API.STREAM.NAMES",
-    f"$JS.API.DIRECT.GET.{STREAM}",
-    f"$JS.API.DIRECT.GET.{RETRY_STREAM}",
-    f"$JS.API.CONSUMER.LIST.{STREAM}",
-    f"$JS.API.CONSUMER.LIST.{RETRY_STREAM}",
-    f"$JS.API.CONSUMER.CREATE.{RETRY_STREAM}",
+    *(f"$JS.API.{verb}.{stream}" for verb in ("DIRECT.GET", "CONSUMER.LIST") for stream in STREAMS),
+    *(f"$JS.API.CONSUMER.CREATE.{stream}" for stream in STREAMS[1:]),
+    *(f"$JS.API.STREAM.{verb}.{stream}" for verb in _STREAM_VERBS for stream in (BACKUP_STREAM, LONG_STREAM)),
+    f"$JS.API.DIRECT.GET.{LONG_STREAM}",
+    *(f"long.{kind}.image-resize.1" for kind in ("progress", "cancel")),
+    "backup.started",
+    "backup.complete",
 ]
 
 
@@ -93,7 +95,7 @@ async def test_a_job_is_refused_the_subjects_of_others(server: NatsServer, made:
         "$JS.>",
         "retry.>",
         *declared,
-        *(f"_INBOX_{other}.>" for other in [*others, "admin", "exporter", "publisher"]),
+        *(f"_INBOX_{other}.>" for other in [*others, "admin", "exporter", "operator", "publisher"]),
     ]
     secret = content(by_name(made)[f"nats-{job}"])
     assert await violations(server, secret, publish, subscribe) == {name.lower() for name in [*publish, *subscribe]}
@@ -111,17 +113,32 @@ async def test_the_publisher_may_publish_only_what_jobs_read(server: NatsServer,
         *(request for job in JOBS for request in reading(f"{job}-consumer")),
         *STREAM_REQUESTS,
         *(f"retry.{kind}.{job}.1" for kind in ("wait", "fire", "due") for job in JOBS),
-        "dead-letter",
+        *("dead-letter", "delay.wait.sent.1", "delay.fire.image-download"),
     ]
     subscribe = [">", "_INBOX.>", *mine, *(f"_INBOX_{job}.>" for job in [*JOBS, "admin"])]
     assert await violations(server, secret, mine, ["_INBOX_publisher.>"]) == set()
     assert await violations(server, secret, publish, subscribe) == {name.lower() for name in [*publish, *subscribe]}
 
 
+async def test_the_scheduler_may_publish_what_jobs_read_now_or_later(server: NatsServer, made: dict[str, Any]) -> None:
+    secret = content(by_name(made)["nats-scheduler"])
+    mine = ["image-download", "image-downloaded", "delay.wait.sent.1"]
+    publish = [
+        *(request for job in JOBS for request in reading(f"{job}-consumer")),
+        *STREAM_REQUESTS,
+        *(f"retry.{kind}.{job}.1" for kind in ("wait", "fire", "due") for job in JOBS),
+        *("dead-letter", "delay.wait.job.image-resize.1", "delay.wait.sent", "delay.fire.image-download"),
+    ]
+    subscribe = [">", "_INBOX.>", "delay.>", *mine, *(f"_INBOX_{job}.>" for job in [*JOBS, "admin", "publisher"])]
+    assert await violations(server, secret, mine, ["_INBOX_scheduler.>"]) == set()
+    assert await violations(server, secret, publish, subscribe) == {name.lower() for name in [*publish, *subscribe]}
+
+
 async def test_the_exporter_may_only_read(server: NatsServer, made: dict[str, Any]) -> None:
     secret = content(by_name(made)["nats-exporter"])
-    mine = [f"$JS.API.{verb}.{STREAM}" for verb in ("STREAM.INFO", "CONSUMER.LIST", "DIRECT.GET")]
-    mine += [f"$JS.API.{verb}.{RETRY_STREAM}" for verb in ("STREAM.INFO", "DIRECT.GET")]
+    mine = [f"$JS.API.{verb}.{stream}" for verb in ("STREAM.INFO", "DIRECT.GET") for stream in STREAMS]
+    mine += [f"$JS.API.CONSUMER.LIST.{STREAM}"]
+    mine.append(f"$JS.API.STREAM.MSG.GET.{BACKUP_STREAM}")
     publish = [
         *(request for job in JOBS for request in reading(f"{job}-consumer")),
         *reading("new-consumer"),
@@ -130,10 +147,42 @@ async def test_the_exporter_may_only_read(server: NatsServer, made: dict[str, An
         *(f"retry.{kind}.{job}.1" for kind in ("wait", "fire", "due") for job in JOBS),
         "dead-letter",
         "image-download",
+        "backup.complete",
     ]
     subscribe = [">", "_INBOX.>", "dead-letter", "image-download", *(f"_INBOX_{job}.>" for job in [*JOBS, "admin"])]
     assert await violations(server, secret, mine, ["_INBOX_exporter.>"]) == set()
     assert await violations(server, secret, publish, subscribe) == {name.lower() for name in [*publish, *subscribe]}
+
+
+async def test_the_backup_may_read_and_change_nothing(server: NatsServer, made: dict[str, Any]) -> None:
+    secret = content(by_name(made)["nats-backup"])
+    documented = (ROOT / "docs/backup.md").read_text().partition("## Rights")[2].partition("```\n")[2]
+    mine = documented.partition("```")[0].split()
+    asked = [subject.replace(">", "1") for subject in mine]
+    publish = [
+        *(request for job in JOBS for request in reading(f"{job}-consumer")),
+        *reading("new-consumer"),
+        *(request for request in STREAM_REQUESTS if request not in mine),
+        *(f"$JS.{part}.{STREAM}.1" for part in ("SNAPSHOT.RESTORE", "API.CONSUMER.RESET")),
+        *(f"retry.{kind}.{job}.1" for kind in ("wait", "fire", "due") for job in JOBS),
+        "dead-letter",
+        "image-download",
+    ]
+    subscribe = [">", "_INBOX.>", "backup.complete", *(f"_INBOX_{job}.>" for job in [*JOBS, "admin"])]
+    assert await violations(server, secret, asked, ["_INBOX_backup.>"]) == set()
+    assert await violations(server, secret, publish, subscribe) == {name.lower() for name in [*publish, *subscribe]}
+
+
+def test_the_backup_can_take_one_with_our_cli(server: NatsServer, made: dict[str, Any], tmp_path: Path) -> None:
+    ended = subprocess.run(
+        ["keda-jobs", "streams", "backup", "--to", str(tmp_path / "backups"), "--keep", "2"],
+        env={**os.environ, "NATS_URL": server.url, **content(by_name(made)["nats-backup"])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "no alert" not in ended.stderr
 
 
 async def test_the_exporter_reads_all_of_its_numbers_as_its_user(

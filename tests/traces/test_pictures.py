@@ -18,13 +18,13 @@ from keda_jobs import Context
 from keda_jobs.domain.broker import Outgoing
 from keda_jobs.errors import Transient
 from keda_jobs.event.consumer import Consumer
-from keda_jobs.event.job import Handler, event_type
+from keda_jobs.event.handler import Handler, event_type
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.event.runner import Runner
 from keda_jobs.jetstream.broker import JetStreamBroker
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.runtime.job import job_name
-from keda_jobs.runtime.otel import OtlpTracer
+from keda_jobs.runtime.otel import OtelTracer
 from keda_jobs.runtime.process import Process
 from keda_jobs.settings import JobSettings, NatsSettings
 from keda_jobs.testing import InMemoryBucket
@@ -58,7 +58,7 @@ class Pictures:
         self._exporter = InMemorySpanExporter()
         self._provider = TracerProvider()
         self._provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.tracer = OtlpTracer(self._provider, "keda-jobs")
+        self.tracer = OtelTracer(self._provider, "keda-jobs")
 
     @asynccontextmanager
     async def consuming(self) -> AsyncIterator[None]:
@@ -79,8 +79,8 @@ class Pictures:
                 lambda message: Context(settings, message, in_thread, self._site, self._bucket),
                 timeout_s=10,
             )
-            process = Process(job, settings, OtlpTracer(self._provider, job))
-            consumer = Consumer(process, broker, runner, EventMetrics(job))
+            process = Process(job, settings, OtelTracer(self._provider, job))
+            consumer = Consumer(process, broker, runner, EventMetrics(job, settings))
             running = asyncio.create_task(consumer.run())
             yield
             process.shutdown.request()

@@ -8,6 +8,7 @@ cd "$(dirname "$0")/../.."
 identity=$GITHUB_SERVER_URL/$GITHUB_REPOSITORY/.github/workflows/ci.yml@refs/heads/main
 issuer=https://token.actions.githubusercontent.com
 for file in .build/digests/*; do
+  [ -f "$file" ] || continue # nothing was published
   image=$REGISTRY/$(basename "$file")@$(cat "$file")
   cosign verify --certificate-identity "$identity" --certificate-oidc-issuer "$issuer" "$image" >/dev/null || {
     echo "verify: $image is not signed by $identity" >&2

@@ -1,6 +1,8 @@
 """A command, or a shell, with port-forwards to the cluster's NATS and to the service that PG_DSN names.
 
-The command finds them by NATS_URL, NATS_USER, NATS_PASSWORD and PG_DSN.
+The command finds them by NATS_URL, NATS_USER, NATS_PASSWORD and PG_DSN. Whoever may read the administrator's login of
+NATS gets that, others get the login of people on call. Without a PG_DSN of your own it is the one of people on call. It
+trusts the authorities that pods trust, by the variables of the ConfigMap `trust`.
 """
 
 from __future__ import annotations
@@ -14,23 +16,52 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import IO
+from urllib.parse import urlsplit
 
+import environments
+import nats_users
 from cluster import database, env_file
-from cluster.errors import ClusterError, run
-from cluster.kubernetes import decoded, kubectl
+from cluster.errors import ClusterError, Forbidden, run
+from cluster.kubernetes import decoded, kubectl, kubectl_command
+from cluster.secrets import OPERATORS_DATABASE
+from keda_jobs.settings import NatsSettings
+from stack.process import shell_status
 from stack.waiting import wait_until
 
-_NAMESPACE = "nats"
+TRUST, AUTHORITIES = "trust", "ca"
+"""ConfigMaps with the variables that name a file of authorities, and with that file, `ca.crt`."""
+
+_PORT = 4222
 _DEADLINE_S = 20.0
 _LISTENS = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
 
 
+class Unreachable(ClusterError):
+    """A service has no pod that answers, or none yet."""
+
+
+def is_in_cluster() -> bool:
+    """Return whether this runs in a pod of the cluster, whose services it reaches by name."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
+
+
+@contextmanager
+def reached(namespace: str, service: str, port: int) -> Iterator[tuple[str, int]]:
+    """Yield host and port of a service: its name in a pod, elsewhere a port-forward. Raises `Unreachable`."""
+    if is_in_cluster():
+        yield f"{service}.{namespace}.svc", port
+        return
+    with forwarded(namespace, service, port) as local:
+        yield "127.0.0.1", local
+
+
 @contextmanager
 def forwarded(namespace: str, service: str, port: int) -> Iterator[int]:
-    """Forward a port of 127.0.0.1 to `port` of a service during the block. Raises `ClusterError`."""
-    command = ["kubectl", "port-forward", f"--namespace={namespace}", "--address=127.0.0.1", f"service/{service}"]
+    """Forward a port of 127.0.0.1 to `port` of a service during the block. Raises `Unreachable`."""
+    command = kubectl_command("port-forward", f"--namespace={namespace}", "--address=127.0.0.1", f"service/{service}")
     with tempfile.TemporaryFile() as log:  # an unread pipe would be full after some thousand connections
         process = subprocess.Popen(
             [*command, f":{port}"],
@@ -55,10 +86,10 @@ def _port(process: subprocess.Popen[bytes], log: IO[bytes], what: str) -> int:
     try:
         wait_until(lambda: _LISTENS.search(output()) or process.poll() is not None, _DEADLINE_S)
     except TimeoutError:
-        raise ClusterError(f"{what}: no port-forward within {_DEADLINE_S:g} s") from None
+        raise Unreachable(f"{what}: no port-forward within {_DEADLINE_S:g} s") from None
     listens = _LISTENS.search(output())
     if listens is None:
-        raise ClusterError(f"{what} cannot be reached: {_last_line(output())}")
+        raise Unreachable(f"{what} cannot be reached: {_last_line(output())}")
     return int(listens[1])
 
 
@@ -69,14 +100,83 @@ def _last_line(text: str) -> str:
 @contextmanager
 def connected() -> Iterator[dict[str, str]]:
     """Yield the variables by which a command finds the cluster's servers. Raises `ClusterError`."""
-    admin = decoded(json.loads(kubectl("get", "secret", "nats-admin", "--namespace", _NAMESPACE, "--output=json")))
-    dsn = env_file.values().get("PG_DSN")
+    dsn = env_file.values().get("PG_DSN") or _operators_dsn()
     with ExitStack() as forwards:
-        port = forwards.enter_context(forwarded(_NAMESPACE, "nats", 4222))
-        environment = {**admin, "NATS_URL": f"nats://127.0.0.1:{port}"}
+        environment = _nats(forwards) | forwards.enter_context(_trust())
         if dsn:
-            environment["PG_DSN"] = _forwarded_dsn(dsn, forwards)
+            environment["PG_DSN"] = database.trusting(_forwarded_dsn(dsn, forwards), environment.get("PGSSLROOTCERT"))
         yield environment
+
+
+@contextmanager
+def _trust() -> Iterator[dict[str, str]]:
+    """Yield the variables of the ConfigMap `trust`, for a copy of the authorities in the ConfigMap `ca`.
+
+    A pod has both already. Raises `ClusterError`.
+    """
+    if is_in_cluster():
+        yield {}
+        return
+    variables, authorities = (_config(name) for name in (TRUST, AUTHORITIES))
+    if not variables:
+        yield {}
+        return
+    if not authorities:
+        raise ClusterError(f"the ConfigMap {AUTHORITIES} of the jobs' namespace has no authorities, see docs/tls.md")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "ca.crt"
+        file.write_text(authorities[file.name])
+        yield dict.fromkeys(variables, str(file))
+
+
+def _config(name: str) -> dict[str, str]:
+    """Return the data of a ConfigMap of the jobs' namespace, empty where there is none."""
+    place = (f"--namespace={environments.current().jobs_namespace}", "--ignore-not-found", "--output=json")
+    found: dict[str, str] = json.loads(kubectl("get", "configmap", name, *place) or "{}").get("data", {})
+    return found
+
+
+def _nats(forwards: ExitStack) -> dict[str, str]:
+    """Return the variables of NATS: ours through a port-forward, one of yours with the login of `k8s/.env`."""
+    found = environments.current()
+    if not found.nats_namespace:
+        given = env_file.values()
+        login = {name.upper(): given.get(name.upper()) for name in NatsSettings.model_fields}
+        servers = ",".join(_forwarded_server(one, forwards) for one in found.nats_url.split(","))
+        return {name: value for name, value in login.items() if value} | {"NATS_URL": servers}
+    host, port = forwards.enter_context(reached(found.nats_namespace, "nats", _PORT))
+    return {**_login(found.nats_namespace), "NATS_URL": f"nats://{host}:{port}"}
+
+
+def _login(namespace: str) -> dict[str, str]:
+    try:
+        return _secret(nats_users.ADMIN, namespace)
+    except Forbidden:
+        return _secret(nats_users.OPERATOR, namespace)
+
+
+def _secret(user: str, namespace: str) -> dict[str, str]:
+    return decoded(json.loads(kubectl("get", "secret", f"nats-{user}", f"--namespace={namespace}", "--output=json")))
+
+
+def _operators_dsn() -> str | None:
+    """Read the database's address with the login of people on call, None where there is none."""
+    place = ("secret", OPERATORS_DATABASE, f"--namespace={environments.current().jobs_namespace}")
+    try:
+        found = kubectl("get", *place, "--ignore-not-found", "--output=json")
+    except ClusterError:  # most commands need NATS only
+        return None
+    return decoded(json.loads(found))["PG_DSN"] if found.strip() else None
+
+
+def _forwarded_server(url: str, forwards: ExitStack) -> str:
+    """Return the URL of a NATS server, through a port-forward if it names a service of the cluster."""
+    parts = urlsplit(url if "://" in url else f"nats://{url}")
+    found = database.service_of(parts.hostname or "")
+    if found is None or is_in_cluster():
+        return url
+    service, namespace = found
+    return database.on_local_port(parts, forwards.enter_context(forwarded(namespace, service, parts.port or _PORT)))
 
 
 def _forwarded_dsn(dsn: str, forwards: ExitStack) -> str:
@@ -85,7 +185,7 @@ def _forwarded_dsn(dsn: str, forwards: ExitStack) -> str:
         parts = database.read(dsn)
     except ClusterError:
         return dsn  # the command may understand it
-    if parts.service is None:
+    if parts.service is None or is_in_cluster():
         return dsn
     service, namespace = parts.service
     try:
@@ -103,15 +203,17 @@ def run_command(command: list[str], environment: dict[str, str]) -> int:
         if process is not None:
             process.send_signal(number)
 
-    signal.signal(signal.SIGINT, lambda *_: None)  # the terminal sends it to the command too
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, pass_on)
+    # The terminal sends Ctrl-C to the command too.
+    handlers = {signal.SIGINT: lambda *_: None, signal.SIGTERM: pass_on, signal.SIGHUP: pass_on}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         process = subprocess.Popen(command, env={**os.environ, **environment})
+        return shell_status(process.wait())
     except OSError as error:
         raise ClusterError(f"{command[0]}: {error.strerror}") from None
-    code = process.wait()
-    return code if code >= 0 else 128 - code
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _main() -> int:

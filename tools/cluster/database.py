@@ -47,9 +47,18 @@ class Database:
         return bool(_LOOPBACK.fullmatch(self.host))
 
     def on_local_port(self, port: int) -> str:
-        """Return the URL with 127.0.0.1 and `port` instead of host and port."""
-        user, at, _ = self.url.netloc.rpartition("@")
-        return self.url._replace(netloc=f"{user}{at}127.0.0.1:{port}").geturl()
+        """Return the URL of the end of a port-forward at `port`.
+
+        Kubernetes says which service is at the other end, so its certificate need not name 127.0.0.1.
+        """
+        query = self.url.query.replace("sslmode=verify-full", "sslmode=verify-ca")
+        return on_local_port(self.url._replace(query=query), port)
+
+
+def on_local_port(url: SplitResult, port: int) -> str:
+    """Return `url` with 127.0.0.1 and `port` instead of host and port."""
+    user, at, _ = url.netloc.rpartition("@")
+    return url._replace(netloc=f"{user}{at}127.0.0.1:{port}").geturl()
 
 
 def service_of(host: str) -> tuple[str, str] | None:
@@ -77,6 +86,13 @@ def read(dsn: str) -> Database:
     if sslmode not in _SSL_MODES:
         raise ClusterError(f"PG_DSN: end it with ?sslmode=require, or another of {', '.join(_SSL_MODES)}")
     return Database(host, port, name, sslmode, unquote(url.username), unquote(url.password), url)
+
+
+def trusting(dsn: str, authorities: str | None) -> str:
+    """Return `dsn` with the file of authorities, unless it names one or there is none."""
+    if authorities is None or "sslrootcert=" in dsn:
+        return dsn
+    return f"{dsn}{'&' if '?' in dsn else '?'}sslrootcert={authorities}"
 
 
 def roles() -> list[str]:

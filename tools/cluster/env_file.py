@@ -1,4 +1,7 @@
-"""`k8s/.env`: literal lines KEY=VALUE. No shell reads it, so `$`, quotes and backticks have no meaning."""
+"""Credentials of an environment, such as `k8s/.env`: literal lines KEY=VALUE.
+
+No shell reads it, so `$`, quotes and backticks have no meaning.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import re
 from pathlib import Path
 
+import environments
 from cluster.errors import ClusterError
 from stack.jobs import ROOT
 
@@ -15,8 +19,8 @@ _PLACEHOLDER = re.compile(r"<[a-z][a-z -]*>")
 
 
 def path() -> Path:
-    """Return the file that `ENV_FILE` names, else `k8s/.env`."""
-    return Path(os.environ.get("ENV_FILE") or ROOT / "k8s/.env")
+    """Return the file that `ENV_FILE` names, else that of the environment."""
+    return Path(os.environ.get("ENV_FILE") or environments.current().env_file)
 
 
 def shown(file: Path) -> str:

@@ -9,16 +9,33 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from cluster.errors import ClusterError
+import environments
+from cluster.errors import ClusterError, Forbidden
+
+PART_OF = {"app.kubernetes.io/part-of": "keda-jobs"}
+"""Label of all that is ours."""
+ENVIRONMENT_LABEL = "keda-jobs/environment"
+"""Label of namespaces, and of what is in none: the environment's name."""
 
 _TIMEOUT_S = 20
 
+Object = dict[str, Any]
+
+
+def kubectl_command(*arguments: str) -> list[str]:
+    """Return the command of kubectl on the environment's context."""
+    context = environments.current().kube_context
+    return ["kubectl", *([f"--context={context}"] if context else []), *arguments]
+
 
 def kubectl(*arguments: str, given: str = "") -> str:
-    """Run `kubectl ARGUMENTS` on the input `given` and return its output. Raises `ClusterError`: stderr's last line."""
+    """Run `kubectl ARGUMENTS` on the input `given` and return its output.
+
+    Raises `ClusterError` with stderr's last line, `Forbidden` for a missing right.
+    """
     try:
         done = subprocess.run(
-            ["kubectl", *arguments],
+            kubectl_command(*arguments),
             input=given,
             capture_output=True,
             text=True,
@@ -30,13 +47,14 @@ def kubectl(*arguments: str, given: str = "") -> str:
     except subprocess.TimeoutExpired:
         raise ClusterError(f"kubectl {arguments[0]}: no answer within {_TIMEOUT_S} s") from None
     if done.returncode:
-        raise ClusterError((done.stderr.strip().splitlines() or [f"kubectl {arguments[0]} failed"])[-1])
+        line = (done.stderr.strip().splitlines() or [f"kubectl {arguments[0]} failed"])[-1]
+        raise Forbidden(line) if "(Forbidden)" in line else ClusterError(line)
     return done.stdout
 
 
-def items(*arguments: str) -> list[dict[str, Any]]:
+def items(*arguments: str) -> list[Object]:
     """Return the objects that `kubectl get ARGUMENTS` finds."""
-    found: list[dict[str, Any]] = json.loads(kubectl("get", *arguments, "--output=json"))["items"]
+    found: list[Object] = json.loads(kubectl("get", *arguments, "--output=json"))["items"]
     return found
 
 

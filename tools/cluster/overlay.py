@@ -1,6 +1,7 @@
 """A rendered overlay in two parts: for administrators of the cluster, and for people with rights in its namespaces.
 
-Stdin is the output of `kubectl kustomize`. `foreign` finds what belongs to others and is in the way.
+Stdin is the output of `kubectl kustomize`. `foreign` finds what belongs to others and is in the way,
+`taken` the namespaces of another environment of ours, and `disks` those of NATS that its new servers would not read.
 """
 
 from __future__ import annotations
@@ -9,25 +10,27 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import yaml
 
+import environments
 from cluster.errors import ClusterError, run
-from cluster.kubernetes import items, kubectl
+from cluster.kubernetes import ENVIRONMENT_LABEL, PART_OF, Object, items, kubectl
 
 # Kinds that the ClusterRole `admin`, bound in a namespace, may not write.
 ADMINISTRATOR_KINDS = frozenset(
     {
-        *("Namespace", "ResourceQuota", "LimitRange", "Role", "RoleBinding"),
-        *("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"),
+        *("Namespace", "ResourceQuota", "LimitRange", "Role", "RoleBinding", "PriorityClass"),
+        *("ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"),
     }
 )
-_MARK = ("app.kubernetes.io/part-of", "keda-jobs")
 _WORKLOADS = "statefulsets,deployments,daemonsets"
 _SHOWN = 5
 
-Object = dict[str, Any]
+
+def objects_of_stdin() -> list[Object]:
+    """Read the rendered objects."""
+    return [one for one in yaml.safe_load_all(sys.stdin) if one]
 
 
 def namespaces(objects: list[Object]) -> list[str]:
@@ -42,17 +45,42 @@ def select(objects: list[Object], part: str) -> list[Object]:
 
 def foreign(objects: list[Object]) -> Iterator[tuple[str, list[str]]]:
     """Yield each namespace with what is not ours: what we would overwrite, and the workloads where it is not ours."""
-    found = json.loads(
-        kubectl("get", "--filename=-", "--ignore-not-found", "--output=json", given=_listed(_in_namespaces(objects)))
-        or "{}"
-    )
-    theirs = [one for one in found.get("items", [found] if found else []) if not _is_ours(one)]
+    theirs = [one for one in existing(objects) if not _is_ours(one)]
     for namespace in namespaces(objects):
         inside = [one for one in theirs if _namespace(one) == namespace]
         if any(one["kind"] == "Namespace" for one in inside):
             inside += items(_WORKLOADS, "--namespace", namespace)
         if inside:
             yield namespace, list(dict.fromkeys(f"{one['kind']} {one['metadata']['name']}" for one in inside))
+
+
+def existing(objects: list[Object]) -> list[Object]:
+    """Return those of the namespaces, and of the objects in them, that the cluster has."""
+    wanted = _listed(_in_namespaces(objects))
+    found = json.loads(kubectl("get", "--filename=-", "--ignore-not-found", "--output=json", given=wanted) or "{}")
+    items_: list[Object] = found.get("items", [found] if found else [])
+    return items_
+
+
+def taken(objects: list[Object]) -> Iterator[tuple[str, str]]:
+    """Yield each namespace that another environment of ours has, and its name."""
+    for one in existing([one for one in objects if one["kind"] == "Namespace"]):
+        environment = _labels(one).get(ENVIRONMENT_LABEL)
+        if environment not in (None, environments.current().environment):
+            yield one["metadata"]["name"], environment
+
+
+def unread_disks(objects: list[Object]) -> list[str]:
+    """Name the volumes of a single NATS server where the overlay has several, and the other way round.
+
+    Servers of a cluster keep their streams apart from those of a single one, which they would delete.
+    """
+    for one in objects:
+        if one["kind"] == "StatefulSet" and one["metadata"]["name"] == "nats":
+            claims = items("persistentvolumeclaims", "--namespace", _namespace(one), "--selector=app=nats")
+            if claims and (len(claims) > 1) != (one["spec"]["replicas"] > 1):
+                return sorted(claim["metadata"]["name"] for claim in claims)
+    return []
 
 
 def _in_namespaces(objects: list[Object]) -> list[Object]:
@@ -65,8 +93,12 @@ def _namespace(one: Object) -> str:
 
 
 def _is_ours(one: Object) -> bool:
-    key, value = _MARK
-    return bool(one["metadata"].get("labels", {}).get(key) == value)
+    return _labels(one).items() >= PART_OF.items()
+
+
+def _labels(one: Object) -> dict[str, str]:
+    labels: dict[str, str] = one["metadata"].get("labels", {})
+    return labels
 
 
 def _listed(objects: list[Object]) -> str:
@@ -81,9 +113,15 @@ def _foreign_lines(objects: list[Object]) -> str:
     )
 
 
+def _taken_lines(objects: list[Object]) -> str:
+    return "".join(f"{namespace} {environment}\n" for namespace, environment in taken(objects))
+
+
 _COMMANDS: dict[str, Callable[[list[Object]], str]] = {
     "names": lambda objects: " ".join(namespaces(objects)),
     "foreign": _foreign_lines,
+    "taken": _taken_lines,
+    "disks": lambda objects: " ".join(unread_disks(objects)),
     "cluster": lambda objects: _listed(select(objects, "cluster")),
     "namespaces": lambda objects: _listed(select(objects, "namespaces")),
 }
@@ -93,7 +131,7 @@ def _main() -> int:
     parser = argparse.ArgumentParser(prog="python -m cluster.overlay", description=__doc__)
     parser.add_argument("command", choices=_COMMANDS)
     command = parser.parse_args().command
-    objects = [one for one in yaml.safe_load_all(sys.stdin) if one]
+    objects = objects_of_stdin()
     if not objects:
         raise ClusterError("stdin holds no object; pipe the output of `kubectl kustomize` into it")
     print(_COMMANDS[command](objects), end="")

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
 from urllib.parse import urlsplit
-
-import yaml
 
 from cluster import database, env_file
 from cluster.errors import ClusterError, run
-
-Object = dict[str, Any]
+from cluster.kubernetes import Object
+from cluster.overlay import objects_of_stdin
 
 
 def closed(objects: list[Object], values: Mapping[str, str]) -> list[str]:
@@ -62,8 +59,7 @@ def _range(one: Object) -> range:
 
 
 def _main() -> int:
-    objects = [one for one in yaml.safe_load_all(sys.stdin) if one]
-    for line in closed(objects, env_file.values()):
+    for line in closed(objects_of_stdin(), env_file.values()):
         print(line)
     return 0
 

@@ -13,10 +13,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import environments
 import nats_users
 from changed_jobs import SETUP_FILES
 from cluster.errors import ClusterError, run
-from cluster.kubernetes import kubectl
+from cluster.kubernetes import PART_OF, kubectl
 from keda_jobs.errors import Misconfigured
 from stack.jobs import ROOT
 
@@ -40,15 +41,23 @@ def manifest(skipped: set[str]) -> str:
     data = {part: SKIPPED if part in skipped else digest for part, digest in record().items()}
     metadata = {
         "name": CONFIG_MAP,
-        "namespace": nats_users.JOBS_NAMESPACE,
-        "labels": {"app.kubernetes.io/part-of": "keda-jobs"},
+        "namespace": environments.current().jobs_namespace,
+        "labels": PART_OF,
     }
     return json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
 
 
-def differing(stored: Mapping[str, str]) -> list[str]:
+def stored() -> dict[str, str]:
+    """Read what the cluster was set up for, nothing where it was not. Raises `ClusterError`."""
+    place = ("configmap", CONFIG_MAP, f"--namespace={environments.current().jobs_namespace}")
+    found = kubectl("get", *place, "--ignore-not-found", "--output=json")
+    data: dict[str, str] = json.loads(found)["data"] if found.strip() else {}
+    return data
+
+
+def differing(of_setup: Mapping[str, str]) -> list[str]:
     """List the parts that are not as in this work tree. A skipped part is somebody else's."""
-    return sorted(part for part, digest in record().items() if stored.get(part) not in (digest, SKIPPED))
+    return sorted(part for part, digest in record().items() if of_setup.get(part) not in (digest, SKIPPED))
 
 
 def _contents(patterns: tuple[str, ...], root: Path) -> Iterator[bytes]:
@@ -63,12 +72,11 @@ def _digest(pieces: Iterator[bytes]) -> str:
 
 
 def _check() -> int:
-    place = ("configmap", CONFIG_MAP, "--namespace", nats_users.JOBS_NAMESPACE)
-    found = kubectl("get", *place, "--ignore-not-found", "--output=json")
-    if parts := differing(json.loads(found)["data"] if found.strip() else {}):
+    environment = environments.current().environment
+    if parts := differing(stored()):
         raise ClusterError(
-            f"the cluster was set up for another commit, which differs in {', '.join(parts)}; "
-            "run k8s/setup-scripts/setup-all.sh at this commit, then this again"
+            f"the environment was set up for another commit, which differs in {', '.join(parts)}; "
+            f"run ENV={environment} k8s/setup-scripts/setup-all.sh at this commit, then this again"
         )
     return 0
 

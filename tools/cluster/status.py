@@ -7,16 +7,17 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from typing import Any
 
 from pydantic import SecretStr
 from rich.table import Table
 from rich.text import Text
 
+import environments
 from cluster import policies
 from cluster.connect import connected
 from cluster.errors import ClusterError, run
-from cluster.kubernetes import items, kubectl
+from cluster.kubernetes import Object, items, kubectl
+from environments import Environment
 from keda_jobs import postgres
 from keda_jobs.batch import BatchJob
 from keda_jobs.cli.terminal import add_row, new_table, print_out
@@ -24,12 +25,9 @@ from keda_jobs.errors import JobError
 from keda_jobs.settings import PgSettings
 from stack.jobs import jobs_of
 
-_JOBS = "keda-jobs-prod"
-_NAMESPACES = ("nats", "keda-jobs-test")
 _KEDA = "keda-operator"
+_KEDA_LABEL = "keda-jobs/keda=true"
 _PAUSED = ("autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas")
-
-Object = dict[str, Any]
 
 
 def parts_table(workloads: list[Object]) -> Table:
@@ -42,10 +40,11 @@ def parts_table(workloads: list[Object]) -> Table:
     return table
 
 
-def is_part(one: Object, keda: set[str]) -> bool:
+def is_part(one: Object, keda: set[str], environment: Environment) -> bool:
     """Return whether a workload is one of the platform. `keda` is where KEDA is, which may hold more than KEDA."""
     namespace, name = _place(one)
-    return namespace in _NAMESPACES or (namespace in keda and name.startswith("keda"))
+    ours = (environment.nats_namespace, environment.test_namespace)
+    return namespace in ours or (namespace in keda and name.startswith("keda"))
 
 
 def _place(one: Object) -> tuple[str, str]:
@@ -109,33 +108,38 @@ def _replicas(deployments: list[Object], jobs: list[Object]) -> dict[str, int]:
     return {one["metadata"]["name"]: one["status"].get("replicas", 0) for one in deployments} | running
 
 
-def _show_parts(workloads: list[Object]) -> None:
+def _show_parts(workloads: list[Object], environment: Environment) -> None:
     print_out("")
     keda = {one["metadata"]["namespace"] for one in workloads if one["metadata"]["name"] == _KEDA}
-    parts = [one for one in workloads if is_part(one, keda)]
+    parts = [one for one in workloads if is_part(one, keda, environment)]
     print_out(parts_table(parts))
-    missing = {_KEDA, "nats"} - {one["metadata"]["name"] for one in parts}
-    if missing:
+    if missing := missing_parts(parts, environment):
         print_out(f"there is no {' and no '.join(sorted(missing))}; run: k8s/setup-scripts/setup-all.sh")
 
 
-def _show_scaled(workloads: list[Object]) -> None:
+def missing_parts(parts: list[Object], environment: Environment) -> set[str]:
+    """Return what setup would make. A NATS of its owner's is not among the parts."""
+    needed = {_KEDA, "nats"} if environment.nats_namespace else {_KEDA}
+    return needed - {one["metadata"]["name"] for one in parts}
+
+
+def _show_scaled(workloads: list[Object], namespace: str) -> None:
     print_out("")
     try:
-        scaled = items("scaledobjects,scaledjobs", "--namespace", _JOBS)
+        scaled = items("scaledobjects,scaledjobs", "--namespace", namespace)
     except ClusterError as error:
         print_out(f"no ScaledObjects: {error}")
         return
     if not scaled:
-        print_out("no job is deployed; run: kubectl apply -f jobs/<job>/service.yaml")
+        print_out("no job is deployed; run: make deploy JOB=<job>")
         return
-    deployments = [one for one in workloads if one["metadata"]["namespace"] == _JOBS]
-    print_out(scaled_table(scaled, _replicas(deployments, items("jobs", "--namespace", _JOBS))))
+    deployments = [one for one in workloads if one["metadata"]["namespace"] == namespace]
+    print_out(scaled_table(scaled, _replicas(deployments, items("jobs", "--namespace", namespace))))
 
 
-def _show_pods() -> None:
+def _show_pods(namespace: str) -> None:
     print_out("")
-    pods = items("pods", "--namespace", _JOBS)
+    pods = items("pods", "--namespace", namespace)
     print_out(pods_table(pods) if pods else "no pods: every job is at zero")
 
 
@@ -170,14 +174,24 @@ async def _line(connection: postgres.Connection, job: BatchJob) -> str:
     return f"{job.name}: {int(rows):,} rows claimable, {running} batches running"
 
 
+def _workloads(environment: Environment) -> list[Object]:
+    """Read the workloads of the environment and of KEDA. Nobody needs the right to read those of others."""
+    keda = [one["metadata"]["name"] for one in items("namespaces", f"--selector={_KEDA_LABEL}")]
+    namespaces = sorted({*environment.namespaces, *keda})
+    return [one for each in namespaces for one in items("deployments,statefulsets", f"--namespace={each}")]
+
+
 def _main() -> int:
-    print_out(Text(f"context {kubectl('config', 'current-context').strip()}", style="bold"))
-    workloads = items("deployments,statefulsets", "--all-namespaces")
-    _show_parts(workloads)
+    environment = environments.current()
+    context = environment.kube_context or kubectl("config", "current-context").strip()
+    print_out(Text(f"context {context}, environment {environment.environment}", style="bold"))
+    workloads = _workloads(environment)
+    _show_parts(workloads, environment)
     print_out("")
-    print_out(Text(found := policies.report(), style="bold red" if found == policies.NOT_ENFORCED else ""))
-    _show_scaled(workloads)
-    _show_pods()
+    report = policies.report()
+    print_out(Text(report, style="bold red" if report == policies.NOT_ENFORCED else ""))
+    _show_scaled(workloads, environment.jobs_namespace)
+    _show_pods(environment.jobs_namespace)
     _show_queues()
     return 0
 

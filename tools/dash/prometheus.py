@@ -18,6 +18,8 @@ from stack.servers import http_status
 
 # The data source in tools/dash/grafana has the same interval.
 INTERVAL_S = 5
+# In a cluster this label tells environments apart.
+NAMESPACE = "local"
 
 
 def program(name: str) -> str:
@@ -45,7 +47,10 @@ class Prometheus(Process):
 
     def scrape(self, targets: Mapping[str, str]) -> None:
         """Replace the targets: base URLs by job name."""
-        groups = [{"targets": [urlsplit(url).netloc], "labels": {"job": name}} for name, url in targets.items()]
+        groups = [
+            {"targets": [urlsplit(url).netloc], "labels": {"job": name, "namespace": NAMESPACE}}
+            for name, url in targets.items()
+        ]
         self._folder.mkdir(parents=True, exist_ok=True)
         new = self._folder / "targets.json.new"
         new.write_text(json.dumps(groups))

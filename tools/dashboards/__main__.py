@@ -11,7 +11,7 @@ from dashboards.files import FOLDER, stale
 
 def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
     """Write the files that differ from the code. With `--check`, list them and return 1."""
-    parser = argparse.ArgumentParser(prog="dashboards", description="Write the Grafana dashboards.")
+    parser = argparse.ArgumentParser(prog="dashboards", description="Write the dashboards and the links of alerts.")
     parser.add_argument("--check", action="store_true", help="change nothing, and exit 1 if a file is out of date")
     check: bool = parser.parse_args(arguments).check
     outdated = stale(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from dashboards import health, page
-from dashboards.page import Panels
+from dashboards.page import HERE, Panels
 from dashboards.panels import Query, curves, number, spread
 from dashboards.queries import JOB, exported_rate, highest, pods, quantiles, rate, total
 
@@ -20,7 +20,7 @@ def batch() -> Dashboard:
         page.BATCH,
         "Keda-jobs: batch",
         "Is this batch job healthy, what is it doing, and what slows it down?",
-        page.one_of(_CLAIMABLE),
+        page.one_of(f'__name__="{_CLAIMABLE}"'),
         {"Is it healthy?": _health(), "What is it doing?": _activity(), "Why?": _reasons()},
     )
 
@@ -70,6 +70,7 @@ def _activity() -> Panels:
             "Counted by PostgreSQL when a batch ends. A stopping worker gave back the `returned` rows.",
             Query(exported_rate("keda_jobs_queue_rows_total", "outcome"), "{{outcome}}"),
             stacked=True,
+            alert="KedaJobsMostRowsFailing",
         ),
         curves(
             "Rows by outcome, live",
@@ -131,6 +132,6 @@ def _reasons() -> Panels:
         curves(
             "Exporter",
             "Time it takes to read PostgreSQL, once per scrape.",
-            Query('max by (source) (keda_jobs_scrape_duration_seconds{source="postgres"})', "{{source}}"),
+            Query(f'max by (source) (keda_jobs_scrape_duration_seconds{{{HERE}, source="postgres"}})', "{{source}}"),
         ),
     )

@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import timeseries
 from grafana_foundation_sdk.builders.stat import Panel
 
 from dashboards.panels import Levels, Query, curves, number
-from dashboards.queries import JOB, LAG, highest, or_zero, over_pods, total
+from dashboards.queries import JOB, LAG, SCALED, highest, or_zero, over_pods, total
 
 OLD_MESSAGE = Levels(600, 1800)
 DEAD_LETTERS = Levels(1, 100)
@@ -57,6 +57,7 @@ def failed_rows() -> Panel:
         "Rows that failed permanently and need attention: `keda-jobs batch status`.",
         total("keda_jobs_queue_rows_failed_permanently"),
         levels=FAILED_ROWS,
+        alert="KedaJobsRowsGivenUp",
         absent=NO_BATCH_JOB,
     )
 
@@ -102,7 +103,7 @@ def scaler_errors() -> Panel:
     return number(
         "Scaler errors",
         "Failed reads of NATS or PostgreSQL by KEDA in the last 15 minutes. KEDA does not scale without them.",
-        'sum(increase(keda_scaler_detail_errors_total{scaledObject=~"$job"}[15m]))',
+        f"sum(increase(keda_scaler_detail_errors_total{{{SCALED}}}[15m]))",
         levels=Levels(1, 10),
         alert="KedaJobsScalerErrors",
     )
@@ -113,6 +114,6 @@ def scaler() -> timeseries.Panel:
     return curves(
         "Scaler",
         "KEDA's view: the number that it read, and 1 while it keeps pods running.",
-        Query('max(keda_scaler_metrics_value{scaledObject=~"$job", triggerIndex="0"})', "read"),
-        Query('max(keda_scaler_active{scaledObject=~"$job"})', "active"),
+        Query(f'max(keda_scaler_metrics_value{{{SCALED}, triggerIndex="0"}})', "read"),
+        Query(f"max(keda_scaler_active{{{SCALED}}})", "active"),
     )

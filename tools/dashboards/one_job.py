@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
+from grafana_foundation_sdk.models import units
 
 from dashboards import health, page
 from dashboards.page import Panels
@@ -18,9 +19,10 @@ def one_job() -> Dashboard:
         page.ONE_JOB,
         "Keda-jobs: one job",
         "Is this event job healthy, what is it doing, and what slows it down?",
-        page.one_of(LAG),
+        page.one_of(f'__name__="{LAG}"'),
         {
             "Is it healthy?": _health(),
+            "Is the promise kept?": _promise(),
             "What is it doing?": _activity(),
             "What goes wrong?": _failures(),
             "Why?": _reasons(),
@@ -55,6 +57,56 @@ def _health() -> Panels:
     )
 
 
+def _promise() -> Panels:
+    """Show the numbers of the recording rules, which hold at zero pods."""
+    minutes = "job_kept:keda_jobs_slo_messages:increase1m"
+    in_time, all_ended = (
+        f"sum(sum_over_time({minutes}{{{selector}}}[$__range]))" for selector in (f'{JOB}, kept="yes"', JOB)
+    )
+    return (
+        number(
+            "In time",
+            "Share of the messages in the time range that were done as soon as promised. Dead letters were not.",
+            f"{in_time} / ({all_ended} > 0)",
+            unit=units.PercentUnit,
+            alert="KedaJobsBudgetBurnsSlowly",
+            absent="none ended",
+        )
+        .height(8)
+        .span(4),
+        number(
+            "Promised",
+            "Share of the messages that are to be done in time. Without a pod it is that of the last one.",
+            f"max(last_over_time(keda_jobs_slo_objective_ratio{{{JOB}}}[$__range]))",
+            unit=units.PercentUnit,
+        )
+        .height(8)
+        .span(4),
+        number(
+            "Promised within",
+            "Time from the first publish to the ack. Without a pod it is that of the last one.",
+            f"max(last_over_time(keda_jobs_slo_within_seconds{{{JOB}}}[$__range]))",
+        )
+        .height(8)
+        .span(4),
+        curves(
+            "Burn of the error budget",
+            "At 1 the budget of 30 days lasts for 30 days. Alerts begin at 14.4 in an hour and 6 in six hours.",
+            *(Query(f"max(job:keda_jobs_slo_burn:ratio{window}{{{JOB}}})", window) for window in ("1h", "6h")),
+            Query(f"max(job:keda_jobs_slo_burn:ratio3d{{{JOB}}})", "3d"),
+            width=6,
+            alert="KedaJobsBudgetBurnsFast",
+            absent="none ended",
+        ),
+        curves(
+            "Publish to end",
+            "From the first publish to the ack or the dead letter, over all retries.",
+            *quantiles("keda_jobs_message_settled_after_seconds"),
+            width=6,
+        ),
+    )
+
+
 def _activity() -> Panels:
     return (
         curves(
@@ -63,6 +115,7 @@ def _activity() -> Panels:
             "back while draining. An unconfirmed ack leads to another delivery.",
             Query(rate("keda_jobs_messages_total", "outcome"), "{{outcome}}"),
             stacked=True,
+            alert="KedaJobsMostMessagesFailing",
         ),
         curves(
             "Duration",
@@ -103,6 +156,7 @@ def _failures() -> Panels:
             "Messages scheduled for a later delivery. They hold no pod and do not count as lag.",
             Query(total("keda_jobs_waiting_retries"), "waiting"),
             width=6,
+            alert="KedaJobsRetriesPilingUp",
         ),
         curves(
             "Retry delay, p95",

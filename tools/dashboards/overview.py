@@ -7,11 +7,12 @@ from grafana_foundation_sdk.models import units
 
 from dashboards import health, page
 from dashboards.health import NO_BATCH_JOB
-from dashboards.page import Panels
-from dashboards.panels import Column, Levels, Query, curves, jobs_table, number, verdict
+from dashboards.page import HERE, Panels
+from dashboards.panels import Column, Levels, Query, curves, jobs_table, number, spread, verdict
 from dashboards.queries import (
     JOB,
     LAG,
+    SCALED,
     exported_rate,
     highest,
     increase,
@@ -24,11 +25,12 @@ from dashboards.queries import (
 )
 from exporter.metrics import UNKNOWN_JOB
 
-_JOBS = '{__name__=~"keda_jobs_consumer_lag|keda_jobs_queue_claimable_rows"}'
+_JOBS = '__name__=~"keda_jobs_consumer_lag|keda_jobs_queue_claimable_rows"'
 _NEXT_DUE = "keda_jobs_waiting_retry_next_due_timestamp_seconds"
-_LIMIT = "max(keda_jobs_jetstream_storage_max_bytes)"
+_LIMIT = highest("keda_jobs_jetstream_storage_max_bytes", selector=HERE)
+_USED = highest("keda_jobs_jetstream_storage_bytes", selector=HERE)
 _PODS = pods("keda_jobs_concurrency_limit", LAG, "job")
-_OR_UNKNOWN = f'job=~"$job|{UNKNOWN_JOB}"'
+_OR_UNKNOWN = f'{HERE}, job=~"$job|{UNKNOWN_JOB}"'
 
 
 def overview() -> Dashboard:
@@ -54,7 +56,7 @@ def _health() -> Panels:
         verdict(
             "Exporter",
             "The exporter runs and reads NATS and PostgreSQL. Most of this page depends on it.",
-            "min(keda_jobs_scrape_ok) or vector(0)",
+            f"min(keda_jobs_scrape_ok{{{HERE}}}) or vector(0)",
             good="reads all",
             bad="failing",
             alert="KedaJobsExporterDown",
@@ -163,12 +165,13 @@ def _reasons() -> Panels:
         curves(
             "Scalers",
             "1 while KEDA keeps pods of the job running.",
-            Query('max by (scaledObject) (keda_scaler_active{scaledObject=~"$job"})', "{{scaledObject}}"),
+            Query(f"max by (scaledObject) (keda_scaler_active{{{SCALED}}})", "{{scaledObject}}"),
         ),
         curves(
             "Retries waiting",
             "Messages scheduled for a later delivery. They hold no pod and do not count as lag.",
             Query(per_job("keda_jobs_waiting_retries"), "{{job}}"),
+            alert="KedaJobsRetriesPilingUp",
         ),
         curves(
             "Reconnects",
@@ -178,39 +181,91 @@ def _reasons() -> Panels:
         curves(
             "Exporter",
             "Time it takes to read NATS and PostgreSQL, once per scrape.",
-            Query("max by (source) (keda_jobs_scrape_duration_seconds)", "{{source}}"),
+            Query(highest("keda_jobs_scrape_duration_seconds", "source", HERE), "{{source}}"),
         ),
     )
 
 
 def _capacity() -> Panels:
     return (
-        number(
-            "Storage used",
-            "Used share of JetStream's storage. A full one refuses publishes, including dead letters and retries.",
-            f"max(keda_jobs_jetstream_storage_bytes) / ({_LIMIT} > 0)",
-            unit=units.PercentUnit,
-            levels=Levels(0.6, 0.8),
-            alert="KedaJobsStorageFull",
-            absent="no limit",
-        ).height(8),
+        *_health_of_streams(),
         curves(
             "JetStream storage",
             "Bytes on the servers' disks, and the limit.",
-            Query("max(keda_jobs_jetstream_storage_bytes)", "used"),
+            Query(_USED, "used"),
             Query(_LIMIT, "limit"),
-            width=7,
         ),
         curves(
             "Streams, bytes",
             "Size of each stream: 14 days of messages and the dead letters, and the waiting retries.",
-            Query("max by (stream) (keda_jobs_stream_bytes)", "{{stream}}"),
-            width=7,
+            Query(highest("keda_jobs_stream_bytes", "stream", HERE), "{{stream}}"),
         ),
         curves(
             "Streams, messages",
             "Number of messages in each stream.",
-            Query("max by (stream) (keda_jobs_stream_messages)", "{{stream}}"),
-            width=7,
+            Query(highest("keda_jobs_stream_messages", "stream", HERE), "{{stream}}"),
+        ),
+    )
+
+
+def _health_of_streams() -> Panels:
+    growth = f"max(deriv(keda_jobs_jetstream_storage_bytes{{{HERE}}}[6h]))"
+    return spread(
+        number(
+            "Storage used",
+            "Used share of JetStream's storage. A full one refuses publishes, including dead letters and retries.",
+            f"{_USED} / ({_LIMIT} > 0)",
+            unit=units.PercentUnit,
+            levels=Levels(0.6, 0.8),
+            alert="KedaJobsStorageFull",
+            absent="no limit",
+        ),
+        number(
+            "Full in",
+            "Time until the storage is full, at the pace of the last six hours.",
+            f"({_LIMIT} - {_USED}) / ({growth} > 0)",
+            unit=units.Seconds,
+            alert="KedaJobsStorageFilling",
+            absent="it does not grow",
+        ),
+        number(
+            "Streams without a leader",
+            "They take no event and deliver none.",
+            f"sum({highest('keda_jobs_stream_leaderless', 'stream', HERE)})",
+            levels=Levels(1, 1),
+            alert="KedaJobsNatsNoLeader",
+            absent="NATS_MONITORING_URL is not set",
+        ),
+        number(
+            "Streams with a failed write",
+            "A NATS server stores nothing more in them until it is restarted.",
+            f"sum({highest('keda_jobs_stream_write_failed', 'stream', HERE)})",
+            levels=Levels(1, 1),
+            alert="KedaJobsStreamWriteFailed",
+            absent="NATS_MONITORING_URL is not set",
+        ),
+        number(
+            "Certificate",
+            "Time until the certificate expires that NATS shows to clients.",
+            f"min(keda_jobs_nats_certificate_expiry_timestamp_seconds{{{HERE}}}) - time()",
+            unit=units.Seconds,
+            alert="KedaJobsCertificateExpires",
+            absent="no TLS",
+        ),
+        number(
+            "Last backup",
+            "Age of the last complete backup of the streams. With an age of decades there was none yet.",
+            f"time() - {highest('keda_jobs_last_backup_timestamp_seconds', selector=HERE)}",
+            unit=units.Seconds,
+            levels=Levels(7200, 10_800),
+            alert="KedaJobsBackupTooOld",
+            absent="no backups",
+        ),
+        number(
+            "Replicas behind",
+            "Replicas of streams that are offline or behind. With a single server there is none.",
+            f"sum({highest('keda_jobs_stream_replicas_behind', 'stream', HERE)})",
+            levels=Levels(1, 2),
+            alert="KedaJobsNatsReplicasBehind",
         ),
     )

@@ -1,10 +1,12 @@
-"""Expressions that several panels share. `JOB` selects by the variable `job`, and every event job has `LAG`."""
+"""Expressions that several panels share. `JOB` selects by the variables, and every event job has `LAG`."""
 
 from __future__ import annotations
 
+from dashboards.page import HERE
 from dashboards.panels import Query
 
-JOB = 'job=~"$job"'
+JOB = f'{HERE}, job=~"$job"'
+SCALED = f'{HERE}, scaledObject=~"$job"'
 LAG = "keda_jobs_consumer_lag"
 _WINDOW = "$__rate_interval"
 

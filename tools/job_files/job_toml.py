@@ -51,6 +51,13 @@ class EventScale(_Table):
     cooldown_s: Count = Field(30, description="seconds without lag before the last pod goes")
 
 
+class LongScale(_Table):
+    """Scaling of a long job."""
+
+    max_replicas: Count = Field(description="most pods at once, each with one message")
+    polling_s: Count = Field(10, description="seconds between two looks at the lag")
+
+
 class BatchScale(_Table):
     """Scaling of a batch job."""
 
@@ -77,6 +84,12 @@ class EventToml(_WorkToml):
     scale: EventScale
 
 
+class LongToml(_WorkToml):
+    """Keys of a long job."""
+
+    scale: LongScale
+
+
 class BatchToml(_WorkToml):
     """Keys of a batch job."""
 
@@ -86,7 +99,12 @@ class BatchToml(_WorkToml):
     )
 
 
-KINDS: dict[str, type[ServiceToml]] = {"event": EventToml, "batch": BatchToml, "service": ServiceToml}
+KINDS: dict[str, type[ServiceToml]] = {
+    "event": EventToml,
+    "long": LongToml,
+    "batch": BatchToml,
+    "service": ServiceToml,
+}
 
 
 class JobToml:

@@ -1,4 +1,4 @@
-"""Files of a job, from the templates."""
+"""Files of a job, and the Dockerfile of keda-jobs-ops, from the templates."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from typing import Any
 
 import jinja2
 
+import changed_jobs
+import environments
 from generated_files import GeneratedFile
 from job_files.job_toml import JobToml
 from keda_jobs.batch import BatchJob
 from keda_jobs.claims.roles import EXPORTER, scaler_role, worker_role
 from keda_jobs.domain.subjects import STREAM, due_subject, durable_name
 from keda_jobs.event.job import EventJob
+from keda_jobs.long import LongJob
 from keda_jobs.runtime.job import Job
 from keda_jobs.settings import NatsSettings, StoreSettings
 from stack.jobs import ROOT, all_jobs, package_name
 
-NAMESPACE = "keda-jobs-prod"
+_BESIDE_THE_HANDLER_S = 3600
+"""Time that a long job's pod may take beside HANDLER_TIMEOUT_S."""
+
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=jinja2.select_autoescape(),
@@ -42,6 +47,12 @@ def job_files(root: Path = ROOT) -> Iterator[GeneratedFile]:
             yield GeneratedFile(root / "jobs" / job.name / name, _ENVIRONMENT.get_template(template).render(words))
 
 
+def ops_dockerfile(root: Path = ROOT) -> GeneratedFile:
+    """Render the Dockerfile of the image for use inside a cluster, which is built like those of jobs."""
+    text = _ENVIRONMENT.get_template("ops.Dockerfile.j2").render(name=changed_jobs.OPS)
+    return GeneratedFile(changed_jobs.dockerfile(changed_jobs.OPS, root), text)
+
+
 def _templates(job: Job) -> dict[str, str]:
     """Return the template of each file."""
     names = {name: f"{name}.j2" for name in ("Dockerfile", "kustomization.yaml")}
@@ -56,7 +67,7 @@ def _words(job: Job, toml: JobToml, has_queues: bool) -> Mapping[str, Any]:
     words = {
         "name": job.name,
         "package": package_name(job.name),
-        "namespace": NAMESPACE,
+        "environment": environments.load(environments.DEFAULT),
         "has_nats": NatsSettings in bases,
         "has_store": StoreSettings in bases,
         "has_database": has_queues and not isinstance(job, EventJob),
@@ -64,6 +75,8 @@ def _words(job: Job, toml: JobToml, has_queues: bool) -> Mapping[str, Any]:
         **dict(toml.values),
     }
     match job:
+        case LongJob():
+            return words | _words_of_event_job(job, toml) | _words_of_long_job(toml)
         case EventJob():
             return words | _words_of_event_job(job, toml)
         case BatchJob():
@@ -81,6 +94,11 @@ def _words_of_event_job(job: EventJob, toml: JobToml) -> dict[str, Any]:
         "ack_wait_ns": int(toml.setting("ack_wait_s") * 10**9),
         "grace_s": int(toml.setting("shutdown_grace_s")),
     }
+
+
+def _words_of_long_job(toml: JobToml) -> dict[str, Any]:
+    handler_timeout_s = int(toml.setting("handler_timeout_s"))
+    return {"handler_timeout_s": handler_timeout_s, "deadline_s": handler_timeout_s + _BESIDE_THE_HANDLER_S}
 
 
 def _words_of_batch_job(job: BatchJob, toml: JobToml) -> dict[str, Any]:

@@ -11,14 +11,15 @@ from typing import ClassVar, Self
 from keda_jobs.batch import BatchJob
 from keda_jobs.claims.roles import scaler_role, worker_role
 from keda_jobs.claims.table import ClaimTable
-from keda_jobs.domain.subjects import DEAD_LETTER, RETRY_WAIT
+from keda_jobs.domain.subjects import BACKUP_STARTED, DEAD_LETTER, DELAY_WAIT, PROGRESS, RETRY_WAIT
 from keda_jobs.event.job import EventJob
-from stack.jobs import jobs_of, package_name
+from stack.jobs import all_jobs, jobs_of, package_name
 
 # KEDA and Kubernetes put a prefix and a hash around a name, and allow 63 characters.
 LONGEST_NAME = 40
 _SUBJECT = re.compile(r"[a-z][a-z0-9]*([-_.][a-z0-9]+)*")
-_SHARED_SUBJECTS = {DEAD_LETTER, RETRY_WAIT.partition(".")[0]}
+_FIRST_PARTS = (subject.partition(".")[0] for subject in (RETRY_WAIT, DELAY_WAIT, BACKUP_STARTED, PROGRESS))
+_SHARED_SUBJECTS = {DEAD_LETTER, *_FIRST_PARTS}
 _SHARED_TABLES = {"batch_jobs", "batch_migrations", "batch_queues"}
 
 
@@ -67,7 +68,7 @@ class Plan(ABC):
     def words(self) -> dict[str, str]:
         """Return the words for `<job>`, `<package>` and so on in the template."""
         common = {"job": self.name, "package": self.package, "purpose": self.purpose}
-        return common | {"Base": self.base, "extras": ""}
+        return common | {"Base": self.base, "extras": "job"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +95,24 @@ class EventPlan(Plan):
         return "the event and the handler: events.py, handler.py", command
 
     def faults(self) -> Iterator[str]:
-        if not self.subject:
+        if self.subject:
+            yield from _subject_faults(self.subject)
+        else:
             yield "name the subject that it reads: SUBJECT=video-uploaded (or KIND=batch for a job on a table)"
-        elif not _SUBJECT.fullmatch(self.subject) or len(self.subject) > LONGEST_NAME:
-            yield (
-                f"'{self.subject}' is no subject of an event: use lower-case letters and digits, between them dashes,"
-                f" underscores or dots, a letter first, at most {LONGEST_NAME} characters"
-            )
-        elif self.subject.partition(".")[0] in _SHARED_SUBJECTS:
-            yield f"the subject '{self.subject}' is taken: dead letters and retries use it"
 
     def words(self) -> dict[str, str]:
-        own = {"subject": self.subject, "Event": _class_name(self.subject), "field": _text_field(self.subject)}
-        return super(EventPlan, self).words() | own
+        return super(EventPlan, self).words() | _event_words(self.subject)
+
+
+@dataclass(frozen=True, slots=True)
+class LongPlan(EventPlan):
+    """Plan of a long job that reads `subject`."""
+
+    kind = "long"
+
+    @property
+    def purpose(self) -> str:
+        return f"works on {self.subject}, one event a pod"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,31 +141,86 @@ class BatchPlan(Plan):
         )
 
     def faults(self) -> Iterator[str]:
-        try:
-            table = ClaimTable(self.name, self.table)
-        except ValueError as error:
-            yield str(error)
-            return
-        if table.queue_name != table.name:
-            yield f"{table.name!r} is not a plain lower-case name of at most 41 characters"
-        for job in jobs_of(BatchJob):
-            if {table.name, f"{table.name}_queue"} & {job.table.name, f"{job.table.name}_queue"}:
-                yield f"the table '{table.name}' is taken: {job.name} has it"
-        if table.name in _SHARED_TABLES:
-            yield f"the table '{table.name}' is taken: the claim queues use it"
+        yield from _table_faults(self.name, self.table)
 
     def words(self) -> dict[str, str]:
-        table = ClaimTable(self.name, self.table)
-        own = {
-            "table": self.table,
-            "worker": worker_role(table),
-            "scaler": scaler_role(table),
-            "extras": "[postgres]",
-        }
-        return super(BatchPlan, self).words() | own
+        return super(BatchPlan, self).words() | _table_words(self.name, self.table)
 
 
-KINDS: dict[str, type[Plan]] = {plan.kind: plan for plan in (EventPlan, BatchPlan)}
+@dataclass(frozen=True, slots=True)
+class OutboxPlan(Plan):
+    """Plan of a batch job that sends the rows of its table as events, at first as those of `subject`."""
+
+    kind = "outbox"
+    option = "subject"
+    lock = "batch-job"
+    base = "BatchSettings, NatsSettings"
+
+    subject: str
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        return (self.subject,)
+
+    @property
+    def purpose(self) -> str:
+        return f"sends the rows of {self.package} as events"
+
+    def next_steps(self) -> tuple[str, str]:
+        return "the event and the table: events.py, migrations/0001_table.sql", "make down up, then README.md, “Try it”"
+
+    def faults(self) -> Iterator[str]:
+        yield from _table_faults(self.name, self.package)
+        if self.subject:
+            yield from _subject_faults(self.subject)
+        else:
+            yield "name the first event that it sends: SUBJECT=order-placed"
+
+    def words(self) -> dict[str, str]:
+        return super(OutboxPlan, self).words() | _event_words(self.subject) | _table_words(self.name, self.package)
+
+
+KINDS: dict[str, type[Plan]] = {plan.kind: plan for plan in (EventPlan, LongPlan, BatchPlan, OutboxPlan)}
+
+
+def kinds_with(option: str) -> str:
+    """Name the kinds that have `option`, such as `event or outbox`."""
+    return " or ".join(plan.kind for plan in KINDS.values() if plan.option == option)
+
+
+def _subject_faults(subject: str) -> Iterator[str]:
+    if not _SUBJECT.fullmatch(subject) or len(subject) > LONGEST_NAME:
+        yield (
+            f"'{subject}' is no subject of an event: use lower-case letters and digits, between them dashes,"
+            f" underscores or dots, a letter first, at most {LONGEST_NAME} characters"
+        )
+    elif subject.partition(".")[0] in _SHARED_SUBJECTS:
+        yield f"the subject '{subject}' is taken: the library uses it"
+
+
+def _event_words(subject: str) -> dict[str, str]:
+    return {"subject": subject, "Event": _class_name(subject), "field": _text_field(subject)}
+
+
+def _table_faults(name: str, table_name: str) -> Iterator[str]:
+    try:
+        table = ClaimTable(name, table_name)
+    except ValueError as error:
+        yield str(error)
+        return
+    if table.queue_name != table.name:
+        yield f"{table.name!r} is not a plain lower-case name of at most 41 characters"
+    for job in jobs_of(BatchJob):
+        if {table.name, f"{table.name}_queue"} & {job.table.name, f"{job.table.name}_queue"}:
+            yield f"the table '{table.name}' is taken: {job.name} has it"
+    if table.name in _SHARED_TABLES:
+        yield f"the table '{table.name}' is taken: the claim queues use it"
+
+
+def _table_words(name: str, table_name: str) -> dict[str, str]:
+    table = ClaimTable(name, table_name)
+    roles = {"worker": worker_role(table), "scaler": scaler_role(table)}
+    return {"table": table_name, "extras": "job,postgres", **roles}
 
 
 def _class_name(subject: str) -> str:
@@ -169,7 +230,7 @@ def _class_name(subject: str) -> str:
 
 
 def _text_field(subject: str) -> str:
-    """Return the first text field of the event that another job emits, `key` where none emits it."""
-    emitted = (event for job in jobs_of(EventJob) for event in job.emitted if event.subject == subject)
-    texts = (name for event in emitted for name, field in event.model_fields.items() if field.annotation is str)
-    return next(texts, "key")
+    """Return the first text field of the event as another job emits or reads it, `key` where none does."""
+    known = [event for job in all_jobs() for event in job.emitted] + [job.event for job in jobs_of(EventJob)]
+    fields = (field for event in known if event.subject == subject for field in event.model_fields.items())
+    return next((name for name, field in fields if field.annotation is str), "key")

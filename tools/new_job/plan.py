@@ -10,8 +10,8 @@ from itertools import chain
 
 import yaml
 
-from nats_users import ADMIN, PUBLISHER
-from new_job.kinds import KINDS, LONGEST_NAME, Plan
+from nats_users import RESERVED
+from new_job.kinds import KINDS, LONGEST_NAME, Plan, kinds_with
 from stack.jobs import ROOT, package_name
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -34,14 +34,16 @@ def planned(name: str, kind: str, **options: str) -> Plan:
 def _option_faults(kind: str, options: dict[str, str]) -> Iterator[str]:
     if kind not in KINDS:
         yield f"KIND is {' or '.join(KINDS)}, not '{kind}'"
-    for other in KINDS.values():
-        if other.kind != kind and options.get(other.option):
-            yield f"{other.option.upper()} is for KIND={other.kind}, not for KIND={kind}"
+        return
+    for option, value in options.items():
+        if value and option != KINDS[kind].option:
+            yield f"{option.upper()} is for KIND={kinds_with(option)}, not for KIND={kind}"
 
 
 def _name_faults(name: str) -> Iterator[str]:
     if not name:
-        yield "name the job: make new-job NAME=video-probe SUBJECT=video-uploaded"
+        kinds = "|".join(KINDS)
+        yield f"name the job: make new-job NAME=video-probe SUBJECT=video-uploaded, with KIND={kinds} for another kind"
     if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         yield (
             f"'{name}' is no name for a job: use lower-case letters, digits and single dashes, a letter first,"
@@ -49,7 +51,7 @@ def _name_faults(name: str) -> Iterator[str]:
         )
     if (ROOT / "jobs" / name).exists():
         yield f"jobs/{name} exists already"
-    if name in (ADMIN, PUBLISHER):
+    if name in RESERVED:
         yield f"'{name}' is taken: it is another user of NATS"
     if name.startswith("keda-jobs") or name in _cluster_names():
         yield f"'{name}' is taken: something else in the cluster has that name"

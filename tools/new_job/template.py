@@ -26,6 +26,13 @@ def files(plan: Plan) -> dict[str, str]:
     }
 
 
+def write_files(plan: Plan, folder: Path) -> None:
+    """Write the files into the job's folder."""
+    for path, text in files(plan).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+
+
 def _path(file: Path, plan: Plan) -> str:
     _kind, *parts = file.relative_to(_FOLDER).parts
     return "/".join(plan.package if part == "package" else part for part in parts).removesuffix(_SUFFIX)

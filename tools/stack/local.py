@@ -11,7 +11,8 @@ from typing import Self
 
 from keda_jobs.claims.roles import EXPORTER
 from keda_jobs.event.job import EventJob
-from stack.jobs import JobProcess, all_jobs
+from keda_jobs.long import LongJob
+from stack.jobs import JobProcess, all_jobs, job_names
 from stack.postgres import DATABASE, PostgresServer
 from stack.process import Process
 from stack.schema import apply_schemas
@@ -38,7 +39,7 @@ FREE_PORTS = Ports(0, 0, 0, 0, 0, 0)
 
 
 class EventStack:
-    """NATS with the declared stream and consumers, S3, and every event job, under `folder`.
+    """NATS with the declared stream and consumers, S3, and every event job that keeps running, under `folder`.
 
     The jobs get `environment` and the addresses of the servers.
     """
@@ -47,7 +48,7 @@ class EventStack:
         self.nats = NatsServer(folder, ports.nats, ports.monitor)
         self.s3 = S3Server(folder, ports.s3)
         self.environment = {**self.nats.environment(), **self.s3.environment(), **(environment or {})}
-        names = [job.name for job in all_jobs() if isinstance(job, EventJob)]
+        names = [job.name for job in all_jobs() if isinstance(job, EventJob) and not job.ends]
         self.jobs = [
             JobProcess(name, self.environment, folder / f"{name}.log", ports.http and ports.http + index)
             for index, name in enumerate(names)
@@ -92,7 +93,8 @@ class EventStack:
 class LocalStack(EventStack):
     """Event stack, PostgreSQL with the tables of every batch job, and all other jobs that keep running.
 
-    Batch jobs have no workers here, because KEDA would start them.
+    Batch jobs have no workers here, because KEDA would start them. Long jobs have one process each, for the supervisor
+    to start in place of KEDA.
     """
 
     def __init__(self, folder: Path, ports: Ports, environment: Mapping[str, str] | None = None) -> None:
@@ -112,6 +114,8 @@ class LocalStack(EventStack):
             for index, name in enumerate(names)
         ]
 
+        self.long_jobs = [JobProcess(name, self.environment, folder / f"{name}.log") for name in job_names(LongJob)]
+
     @property
     def processes(self) -> list[Process]:
         return [self.postgres, *super().processes]
@@ -126,5 +130,9 @@ class LocalStack(EventStack):
             raise
 
     def stop(self) -> None:
+        for job in self.long_jobs:
+            job.signal(signal.SIGTERM)
+        for job in self.long_jobs:
+            job.stop(_JOB_STOP_S)
         super().stop()
         self.postgres.stop()

@@ -211,6 +211,15 @@ def deferred_signals() -> Iterator[None]:
         signal.raise_signal(missed)
 
 
+def shell_status(returncode: int) -> int:
+    """Return the exit status that a shell shows: 130 also for a process that SIGINT ended.
+
+    Python ends by SIGINT, whatever code it was to exit with, when the interrupt came inside an `exec`, such as that of
+    a dataclass in an import.
+    """
+    return 128 - returncode if returncode < 0 else returncode
+
+
 def _start_guard() -> subprocess.Popen[str]:
     command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py"))]
     return subprocess.Popen(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import shutil
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stack.ports import HOST, check_port_free, free_port
@@ -15,6 +19,8 @@ from stack.process import Process, StackError
 BUCKET = "keda-jobs"
 ACCESS_KEY = "local-access-key"
 SECRET_KEY = "local-secret-key"
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def binary(name: str) -> str:
@@ -28,9 +34,8 @@ def binary(name: str) -> str:
 
 def http_status(url: str) -> int | None:
     """Return the HTTP status of `url`, None when nothing answers."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=1) as response:
+        with _OPENER.open(url, timeout=1) as response:
             return int(response.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -63,6 +68,19 @@ class NatsServer(Process):
         """Return the variables by which jobs and the CLI find this server."""
         return {"NATS_URL": self.url}
 
+    @contextmanager
+    def without_room(self) -> Iterator[None]:
+        """Let it write to no file meanwhile, as if its disk were full. Linux only."""
+        pid = self.pid
+        if pid is None:  # 0 would be this process itself
+            raise StackError(f"{self.name} is not running")
+        limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, limits[1]))
+        try:
+            yield
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
     def prepare(self) -> None:
         check_port_free(self.name, self.port, "--nats-port")
         check_port_free(f"{self.name} monitoring", self.monitor_port, "--monitor-port")
@@ -80,6 +98,17 @@ class NatsServer(Process):
 
     def answers(self) -> bool:
         return http_status(f"{self.monitor_url}/healthz") == 200
+
+    def lag(self, consumer: str) -> int:
+        """Return the lag that KEDA sees, 0 while the server does not answer or has no such consumer."""
+        try:
+            with _OPENER.open(f"{self.monitor_url}/jsz?acc=$G&consumers=true", timeout=1) as answer:
+                accounts = json.load(answer)["account_details"]
+        except (OSError, KeyError, ValueError):
+            return 0
+        streams = (stream for account in accounts for stream in account.get("stream_detail", ()))
+        found = (one for stream in streams for one in stream.get("consumer_detail", ()) if one["name"] == consumer)
+        return sum(one["num_pending"] + one["num_ack_pending"] for one in found)
 
     @property
     def _config(self) -> Path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from keda_jobs.domain.subjects import DEAD_LETTER, STREAM, due_subject, durable_name
+from keda_jobs.domain.subjects import DEAD_LETTER, DELAYED_STREAM, STREAM, due_subject, durable_name
 from keda_jobs.jetstream.connection import connect
-from keda_jobs.jetstream.declaration import Declaration, read_declaration
+from keda_jobs.jetstream.declaration import Config, Declaration, delayed_source, read_declaration
 from keda_jobs.jetstream.streams import apply
 from keda_jobs.settings import NatsSettings
 from stack.jobs import ROOT
@@ -40,6 +40,11 @@ def declaration_for(read_by: Mapping[str, str], others: Iterable[str] = (), *, a
         for job, subject in read_by.items()
     ]
     return Declaration(
-        tuple({**stream, "subjects": subjects} if stream["name"] == STREAM else stream for stream in streams),
+        tuple(_with_subjects(stream, subjects) if stream["name"] == STREAM else stream for stream in streams),
         tuple(consumers),
     )
+
+
+def _with_subjects(events: Config, subjects: list[str]) -> Config:
+    others = [source for source in events["sources"] if source["name"] != DELAYED_STREAM]
+    return {**events, "subjects": subjects, "sources": [*others, delayed_source(subjects)]}

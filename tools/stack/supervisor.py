@@ -15,9 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
+from keda_jobs.domain.subjects import durable_name
 from stack.jobs import ROOT
 from stack.local import LocalStack, Ports
 from stack.process import Process, StackError
+from stack.servers import NatsServer
 from stack.waiting import wait_until
 
 FOLDER = ROOT / ".stack"
@@ -27,6 +29,7 @@ _WATCH_S = 0.2
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
 _HEALTHY_AFTER_S = 30.0
+_LOOK_S = 1.0
 
 log = logging.getLogger("stack")
 
@@ -136,20 +139,39 @@ class Restarter:
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         elif now >= self._due:
             self._due, self._alive_since = None, now
-            self._launch()
+            _launch(self.process)
 
-    def _launch(self) -> None:
-        try:
-            self.process.launch()
-        except StackError as error:
-            log.info("%s", error)
+
+class Starter:
+    """Start policy of a long job's process: while its consumer has lag, as KEDA does, but one at a time."""
+
+    def __init__(self, process: Process, nats: NatsServer) -> None:
+        self._process = process
+        self._nats = nats
+        self._next_look = 0.0
+
+    def tick(self, now: float) -> None:
+        """Start the process if it does not run and there is work for it."""
+        if self._process.alive or now < self._next_look:
+            return
+        self._next_look = now + _LOOK_S
+        if self._nats.lag(durable_name(self._process.name)):
+            _launch(self._process)
+
+
+def _launch(process: Process) -> None:
+    try:
+        process.launch()
+    except StackError as error:
+        log.info("%s", error)
 
 
 def _keep_running(stack: LocalStack) -> None:
-    restarters = [Restarter(process) for process in stack.processes]
+    policies: list[Restarter | Starter] = [Restarter(process) for process in stack.processes]
+    policies += [Starter(process, stack.nats) for process in stack.long_jobs]
     while True:
-        for restarter in restarters:
-            restarter.tick(time.monotonic())
+        for policy in policies:
+            policy.tick(time.monotonic())
         time.sleep(_WATCH_S)
 
 

@@ -96,6 +96,17 @@ async def test_a_body_that_is_not_compressed_as_declared_is_retried(body: bytes)
         await fetched(answer(body, "Content-Encoding: gzip"))
 
 
+@pytest.mark.parametrize("size", [1000, 65_536])
+async def test_only_the_first_of_several_gzip_members_is_never_taken(size: int) -> None:
+    """Also where the second one begins with another piece of 64 KiB."""
+    header = b"\x1f\x8b\x08\x08" + bytes(6)  # a file name follows
+    first = gzip.compress(PNG)[10:]
+    name = b"n" * (size - len(header) - len(first) - 1) + b"\0"
+    with pytest.raises(NetworkTrouble, match="several gzip members") as failed:
+        await fetched(answer(header + name + first + gzip.compress(PNG), "Content-Encoding: gzip"))
+    assert failed.value.max_deliveries == 3
+
+
 async def test_a_compressed_body_that_ends_early_is_retried() -> None:
     with pytest.raises(NetworkTrouble, match="the body ended early"):
         await fetched(answer(gzip.compress(PNG)[:-9], "Content-Encoding: gzip"))

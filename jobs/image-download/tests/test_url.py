@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -21,7 +21,8 @@ from image_download.url import BadUrl, display, parse_url, resolve
         "http://[::1/", "http://[::1]x/", "http://a..b/", "http://.a/", "http://%31%32%37.0.0.1/", "http://h%00/",
         "http://[fe80::1%25eth0]/", "http://" + "a" * 64 + ".com/", "http://h/" + "a" * 2040, "http://@h/",
         "http://h@/", "http:///h/", "http:/h/", "https:h/", "///h/", "http://[1::2::3]/", "http://[:0a]/",
-        "http://[::1.2.3]/", "http://[①:a]/",
+        "http://[::1.2.3]/", "http://[①:a]/", "http://[v1.a]/", "http://[h]/", "http://h:+80/", "http://h:8_0/",
+        "http://h:\uff18\uff10/", "http://[::1]:+80/",
     ],
 )  # fmt: skip
 def test_an_unacceptable_url_is_refused(text: str) -> None:
@@ -55,6 +56,8 @@ HOSTS = st.one_of(
 
 
 @given(HOSTS, st.text("/?#@:\\.a[]%", max_size=12))
+@example("[①::]", "")
+@example("[①:8]", "")
 def test_the_host_is_the_one_that_another_parser_finds(host: str, rest: str) -> None:
     text = f"http://{host}{rest}"
     try:

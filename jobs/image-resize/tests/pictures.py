@@ -73,10 +73,13 @@ def close(image: Image.Image, expected: Sequence[Colour], tolerance: int = LOSSY
     return all(abs(a - b) <= tolerance for f, e in zip(found, expected, strict=True) for a, b in zip(f, e, strict=True))
 
 
+def png_chunk(kind: bytes, body: bytes, right_crc: bool = True) -> bytes:
+    crc = zlib.crc32(kind + body) ^ (not right_crc)
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc)
+
+
 def png(*chunks: tuple[bytes, bytes]) -> bytes:
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
-    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, body) for kind, body in chunks)
 
 
 def png_header(width: int, height: int, depth: int = 8, colour: int = 2) -> tuple[bytes, bytes]:

@@ -11,12 +11,22 @@
     ├── BrokerClosed           the process exits with 1, to be started again
     └── Misconfigured          one clear line for a person, exit 2
 
+Errors of `keda_jobs.client`, which say whether the event is stored:
+
+    JobError
+    └── PublishError
+        ├── NotStored              it is not, and may be published again
+        │   └── Unpublishable      and it never will be: the event, its id or its time is wrong
+        ├── MaybeStored            no answer came: publish it again with the same id
+        └── NotAllStored           of many events some are, and `outcomes` says which
+
 A message waits in flight for HOLD_TIMEOUT_S at most. Then it returns to the broker and the process exits with 1.
 Any other exception counts as `Transient`: a bug is retried, and dead-lettered with its class name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -95,3 +105,34 @@ class BrokerClosed(JobError):
 
 class Misconfigured(JobError):
     """A setting or a prerequisite is wrong: the process says so in one line and exits with 2."""
+
+
+class PublishError(JobError):
+    """An event was not confirmed."""
+
+
+class NotStored(PublishError):
+    """The event is not stored: the server refused it, or cannot be reached. Publish it again later."""
+
+
+class Unpublishable(NotStored):
+    """The event, its id or its time is wrong. Nothing was sent, and another try would end the same way."""
+
+
+class MaybeStored(PublishError):
+    """No answer came: the event may be stored or not.
+
+    Publish it again with `id`. The server stores it once, if that is within two minutes.
+    """
+
+    def __init__(self, message: str, *, id: str) -> None:  # noqa: A002
+        super().__init__(message)
+        self.id = id
+
+
+class NotAllStored(PublishError):
+    """Some of many events are not stored. `outcomes` has for each event, in order, its receipt or its error."""
+
+    def __init__(self, message: str, *, outcomes: Sequence[Any]) -> None:
+        super().__init__(message)
+        self.outcomes = outcomes

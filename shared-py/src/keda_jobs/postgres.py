@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, TypeAlias
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 from asyncpg import exceptions as pg
 
+from keda_jobs.dsn import arguments
 from keda_jobs.errors import DatabaseUnavailable, JobError, Misconfigured
 from keda_jobs.settings import PgSettings
 
@@ -41,20 +41,13 @@ _UNAVAILABLE = (
     pg.ReadOnlySQLTransactionError,  # a standby before its promotion
     pg.InterfaceError,
 )
-# Errors of one statement, after which the server answers the next one.
-_GIVEN_UP = (pg.LockNotAvailableError, pg.InternalServerError, pg.TransactionRollbackError)
+_BLOCKED = (pg.LockNotAvailableError, pg.TransactionRollbackError)
 # Errors of asyncpg for a value that Python cannot hold, or that has no codec.
 UNDECODABLE = (ValueError, ArithmeticError, BufferError, pg.UnsupportedClientFeatureError, pg.InternalClientError)
 
-# URL parameters that tune libpq itself. asyncpg would send them to the server, which rejects them.
-_LIBPQ_ONLY = {
-    "connect_timeout", "fallback_application_name", "gssencmode", "keepalives", "keepalives_count", "keepalives_idle",
-    "keepalives_interval", "load_balance_hosts", "max_protocol_version", "min_protocol_version", "sslcertmode",
-    "sslcompression", "sslsni", "tcp_user_timeout",
-}  # fmt: skip
-# Parameters that ask for a protection asyncpg cannot give, and the values that do not ask for it.
-_UNSUPPORTED = {"channel_binding": ("prefer", "disable"), "require_auth": (), "requirepeer": (), "hostaddr": ()}
-_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+
+class LoginRefused(DatabaseUnavailable):
+    """Refusal of a password. It may be the one of before a rotation, so each new login reads it again."""
 
 
 class StatementRefused(JobError):
@@ -79,6 +72,10 @@ class StatementGivenUp(DatabaseUnavailable):
         self.reason = message if reason is None else reason
 
 
+class StatementBlocked(StatementGivenUp):
+    """Other transactions kept one statement from its end, by a lock or a conflict. No row is at fault."""
+
+
 class StatementCancelled(StatementGivenUp):
     """The server cancelled one statement after its time limit, or because somebody asked for it."""
 
@@ -91,7 +88,7 @@ def translate_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (pg.PostgresError, OSError, pg.InterfaceError, pg.InternalClientError) as error:
+    except (pg.PostgresError, pg.PostgresWarning, OSError, pg.InterfaceError, pg.InternalClientError) as error:
         translated = translate(error)
         # The error of a refused row holds the row, and whoever logs a traceback logs the causes too.
         raise translated from (None if isinstance(translated, StatementRefused) else error)
@@ -99,19 +96,24 @@ def translate_errors() -> Iterator[None]:
 
 def translate(error: Exception) -> JobError:
     """Return our error for one of PostgreSQL or its driver."""
-    # A function may raise any error, with any text.
+    # A function may raise any error, with any text: that the server is full, or is not there. It is there for others.
     is_of_a_function = isinstance(error, pg.PostgresError) and bool(error.context)
     text = _without_values(error) if is_of_a_function else one_line(error)
     # asyncpg has one class for a value without a codec, and for a statement on a connection that the server is closing.
     if isinstance(error, pg.InternalClientError) and "no decoder" not in str(error):
         return DatabaseUnavailable(f"PostgreSQL: {text}")
-    if isinstance(error, UNDECODABLE) or (is_of_a_function and isinstance(error, pg.SyntaxOrAccessError)):
+    if isinstance(error, UNDECODABLE) or (is_of_a_function and isinstance(error, _MISCONFIGURED)):
         return StatementRefused(_without_values(error), one_line(error))
+    if isinstance(error, pg.InvalidPasswordError):
+        return LoginRefused(f"PostgreSQL: {text}; check the password in PG_DSN, or PGPASSWORD where it has none")
     if isinstance(error, _MISCONFIGURED):
         return Misconfigured(_advice(error))
     if isinstance(error, pg.QueryCanceledError):
         return StatementCancelled(f"PostgreSQL: {text}", one_line(error))
-    if isinstance(error, _GIVEN_UP):
+    if isinstance(error, _BLOCKED):
+        return StatementBlocked(f"PostgreSQL: {text}")
+    # After an internal error the server answers the next statement.
+    if isinstance(error, pg.InternalServerError) or (is_of_a_function and isinstance(error, _UNAVAILABLE)):
         return StatementGivenUp(f"PostgreSQL: {text}")
     if isinstance(error, _UNAVAILABLE):
         return DatabaseUnavailable(f"PostgreSQL: {text}")
@@ -176,7 +178,7 @@ async def open_connection(settings: PgSettings, *, name: str) -> AsyncIterator[C
     """
     with translate_errors():
         connection = await _open(
-            settings.pg_dsn.get_secret_value(),
+            settings,
             timeout=_CONNECT_S,
             statement_cache_size=0,
             server_settings={"application_name": name},
@@ -192,8 +194,7 @@ async def open_connection(settings: PgSettings, *, name: str) -> AsyncIterator[C
 async def open_pool(settings: PgSettings, *, name: str, connections: int, call_s: float) -> AsyncIterator[Pool]:
     """Open a pool of up to `connections` connections. A call that takes longer than `call_s` seconds fails."""
     connection_pool = asyncpg.create_pool(
-        settings.pg_dsn.get_secret_value(),
-        connect=_open,
+        connect=partial(_open, settings),
         init=_convert_json,
         min_size=0,
         max_size=connections,
@@ -234,10 +235,11 @@ async def _convert_json(connection: Connection) -> None:
     # A pooler keeps to one server for a transaction.
     async with connection.transaction():
         for name in ("json", "jsonb"):
-            await connection.set_type_codec(name, schema="pg_catalog", encoder=_encode_json, decoder=_decode_json)
+            await connection.set_type_codec(name, schema="pg_catalog", encoder=encode_json, decoder=_decode_json)
 
 
-def _encode_json(value: object) -> str:
+def encode_json(value: object) -> str:
+    """Write a value as JSON. A string is JSON already. Raises `ValueError`."""
     try:
         return value if isinstance(value, str) else json.dumps(value)
     except (TypeError, RecursionError) as error:
@@ -255,10 +257,12 @@ async def _skip_reset(_connection: object) -> None:
     """Do nothing: settings are local to a transaction, so asyncpg's RESET ALL after each use is a wasted round trip."""
 
 
-async def _open(dsn: str | None = None, **options: Any) -> asyncpg.Connection[asyncpg.Record]:
-    """Connect with a URL written for libpq. Raises `Misconfigured`, and asyncpg's errors."""
+async def _open(settings: PgSettings, _dsn: str | None = None, **options: Any) -> asyncpg.Connection[asyncpg.Record]:
+    """Connect with today's URL and password. A pool passes none. Raises `Misconfigured`, and asyncpg's errors."""
+    today = settings.reread()
+    password = None if today.pgpassword is None else today.pgpassword.get_secret_value()
     try:
-        return await asyncpg.connect(**(options | _arguments(dsn or "")))
+        return await asyncpg.connect(**(options | arguments(today.pg_dsn.get_secret_value(), password)))
     except (pg.ClientConfigurationError, pg.UndefinedObjectError, pg.DataError, ssl.SSLCertVerificationError) as error:
         raise Misconfigured(f"PG_DSN: {one_line(error)}") from error
     except (ValueError, OverflowError):  # OverflowError: a port beyond 65535
@@ -266,22 +270,3 @@ async def _open(dsn: str | None = None, **options: Any) -> asyncpg.Connection[as
         raise Misconfigured(
             "PG_DSN cannot be read as a URL; write characters such as @ : / # ? % in user and password as %40 and so on"
         ) from None
-
-
-def _arguments(dsn: str) -> dict[str, Any]:
-    url = urlsplit(dsn)
-    parameters = dict(parse_qsl(url.query, keep_blank_values=True))
-    for name, accepted in _UNSUPPORTED.items():
-        if parameters.pop(name, None) not in (None, *accepted):
-            raise Misconfigured(f"PG_DSN: {name} is not supported; leave it out and set sslmode=verify-full")
-    if parameters.get("sslrootcert") == "system":
-        parameters["sslrootcert"] = ssl.get_default_verify_paths().cafile or "with the system's certificates"
-    for name in _FILES:
-        if name in parameters and not os.path.isfile(parameters[name]):  # noqa: PTH113 (a name may be too long)
-            raise Misconfigured(f"PG_DSN: {name}: there is no file {parameters[name]}")
-    timeout = {} if "connect_timeout" not in parameters else {"timeout": float(parameters["connect_timeout"]) or None}
-    query = urlencode({name: value for name, value in parameters.items() if name not in _LIBPQ_ONLY})
-    # asyncpg takes the first @ for the end of the password, libpq the last one.
-    login, at, hosts = url.netloc.rpartition("@")
-    netloc = f"{login.replace('@', '%40')}{at}{hosts}"
-    return timeout | {"dsn": url._replace(netloc=netloc, query=query).geturl()}

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
-import ssl
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
-from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from keda_jobs import tls, urls
+from keda_jobs.address import CleanModel, NatsAddress, check_both_or_neither, format_reasons
 from keda_jobs.errors import Misconfigured
 
 
@@ -41,121 +41,40 @@ LogLevel = Annotated[
 ]
 
 
-_ESCAPING = "write characters such as @ : / # ? % in user and password as %40 and so on"
-
-
-def _split_url(text: str, *schemes: str) -> SplitResult | None:
-    """Split a URL of one of the `schemes`. Return None for anything else.
-
-    No error of the parser gets out: its text may contain a part of the password.
-    """
-    try:
-        url = urlsplit(text)
-    except ValueError:
-        return None
-    # An @ further right belongs to a password with a slash, a question mark or a hash.
-    return None if url.scheme not in schemes or "@" in url.path + url.query + url.fragment else url
-
-
-def _names_a_host(url: SplitResult | None) -> bool:
-    """Return whether `url` has a host that can be looked up, and no impossible port."""
-    try:
-        host = (url.hostname if url else None) or ""
-        host.encode("idna")
-        return bool(host) and not re.search(r"\s", host) and url is not None and url.port != 0
-    except ValueError:  # UnicodeError is one
-        return False
-
-
-def _nats_server(text: str) -> SplitResult | None:
-    url = _split_url(text, "nats", "tls", "ws", "wss")
-    if url is None or not _names_a_host(url):
-        return None
-    return url if url.scheme in ("ws", "wss") or url.path in ("", "/") else None
-
-
-def _is_http_url(text: str) -> str:
-    url = _split_url(text, "http", "https")
-    if not _names_a_host(url) or re.search("[@?#]", text):
-        raise ValueError("must be a URL such as https://host:443, without user, password, query and fragment")
-    return text
-
-
-HttpUrl = Annotated[str, AfterValidator(_is_http_url)]
+HttpUrl = Annotated[str, AfterValidator(urls.check_http_url)]
 """URL of an HTTP server."""
 
-# Control characters, line separators, and how Python represents bytes that are not UTF-8.
-_NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_BYTE_ORDER_MARK = "\ufeff"
+
+log = logging.getLogger(__name__)
 
 
-class Settings(BaseSettings):
-    """Base: each field is read from the environment variable of the same name in upper case."""
+class Settings(CleanModel, BaseSettings):
+    """Base: each field is the environment variable of its name in upper case, or such a file in `SECRETS_DIR`."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+    _given: dict[str, Any] | None = PrivateAttr(None)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _clean(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Strip every string. What is empty then is not set, as if the variable were absent."""
-        texts = {
-            name: value.strip().strip(_BYTE_ORDER_MARK).strip()
-            for name, value in values.items()
-            if isinstance(value, str)
-        }
-        if wrong := [name.upper() for name, text in texts.items() if _NOT_TEXT.search(text)]:
-            raise ValueError(f"{', '.join(wrong)}: contains a control character or bytes that are not UTF-8")
-        return {name: value for name, value in (values | texts).items() if value != ""}
+    def __init__(self, **given: Any) -> None:
+        super().__init__(_secrets_dir=os.environ.get("SECRETS_DIR") or None, **given)
+        self._given = given
+
+    def reread(self) -> Self:
+        """Read again, before a login: a mounted Secret changes in place. What is wrong now leaves them as they are."""
+        if self._given is None:  # built by `model_construct`
+            return self
+        try:
+            return load_settings(type(self), **self._given)
+        except Misconfigured as error:
+            log.warning("the settings of before are used, because those of now are wrong: %s", error)
+            return self
 
 
-class NatsSettings(Settings):
+class NatsSettings(Settings, NatsAddress):
     """Address of NATS and the user there."""
 
-    nats_url: str = Field("nats://localhost:4222", description="NATS servers of one cluster, separated by commas")
-    nats_user: str | None = Field(None, description="user name")
-    nats_password: SecretStr | None = Field(None, description="password of `NATS_USER`")
-    nats_creds: Path | None = Field(None, description="file with NATS credentials (JWT and seed)")
-    nats_tls_ca: Path | None = Field(None, description="file with the CA that signed the server's certificate")
 
-    @field_validator("nats_url")
-    @classmethod
-    def _check_servers(cls, text: str) -> str:
-        """Check the URLs, and complete those without a scheme."""
-        texts = [part.strip() for part in text.split(",") if part.strip()]
-        texts = [part if "://" in part else f"nats://{part}" for part in texts]
-        urls = [url for part in texts if (url := _nats_server(part))]
-        if not urls or len(urls) < len(texts):
-            raise ValueError(f"must be URLs such as nats://host:4222, separated by commas; {_ESCAPING}")
-        if len({url.scheme in ("ws", "wss") for url in urls}) > 1:
-            raise ValueError("must be all WebSocket URLs, or none")
-        if len({(url.username, url.password) for url in urls}) > 1:
-            raise ValueError("must name one user for all servers; set NATS_USER and NATS_PASSWORD instead")
-        return ",".join(texts)
-
-    @field_validator("nats_creds", "nats_tls_ca")
-    @classmethod
-    def _file_exists(cls, path: Path | None) -> Path | None:
-        # The value is not shown: it may be the credentials themselves. Its name may be too long for a file.
-        if path is not None and not os.path.isfile(path):  # noqa: PTH113
-            raise ValueError("there is no file of that name; set the path of a file that is mounted")
-        return path
-
-    @field_validator("nats_tls_ca")
-    @classmethod
-    def _holds_certificates(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            try:
-                ssl.create_default_context(cafile=path)
-            except OSError as error:
-                raise ValueError(f"{path} cannot be read as certificates in PEM format") from error
-        return path
-
-    @model_validator(mode="after")
-    def _login_is_complete(self) -> Self:
-        if (self.nats_user is None) != (self.nats_password is None):
-            given, absent = ("NATS_PASSWORD", "NATS_USER") if self.nats_user is None else ("NATS_USER", "NATS_PASSWORD")
-            raise ValueError(f"{absent} is not set, but {given} is")
-        return self
+POD_IDENTITY = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+"""Variables that the cluster sets in a pod with an identity: a role of its ServiceAccount, or EKS Pod Identity."""
 
 
 class StoreSettings(Settings):
@@ -165,14 +84,37 @@ class StoreSettings(Settings):
     r2_account_id: str | None = Field(
         None, description="Cloudflare account, may replace `R2_ENDPOINT_URL`", pattern=r"^[0-9A-Za-z]+$"
     )
-    r2_access_key_id: str = Field(description="access key")
-    r2_secret_access_key: SecretStr = Field(description="secret of the access key")
+    r2_access_key_id: str | None = Field(
+        None,
+        description="access key. Without it and its secret the pod's identity is used: see docs/bring-your-own.md",
+        validate_default=True,
+    )
+    r2_secret_access_key: SecretStr | None = Field(None, description="secret of the access key")
+    r2_region: str = Field("auto", description="region of the bucket. R2 has only `auto`", pattern=r"^[0-9a-z-]+$")
+    aws_ca_bundle: tls.CaFile | None = Field(None, description="file with the CA that signed the store's certificate")
     r2_bucket: str = Field(description="bucket", min_length=3, max_length=63, pattern=r"^[0-9A-Za-z._-]+$")
 
     @model_validator(mode="after")
     def _some_endpoint(self) -> Self:
         if self.r2_endpoint_url is None and self.r2_account_id is None:
             raise ValueError("R2_ENDPOINT_URL (or R2_ACCOUNT_ID) is not set")
+        return self
+
+    @field_validator("r2_access_key_id")
+    @classmethod
+    def _some_keys(cls, key: str | None) -> str | None:
+        if key is None and not any(os.environ.get(name) for name in POD_IDENTITY):
+            raise ValueError(
+                "not set, and this pod has no identity that replaces it "
+                f"({' or '.join(POD_IDENTITY)}); set it and R2_SECRET_ACCESS_KEY"
+            )
+        return key
+
+    @model_validator(mode="after")
+    def _keys_are_complete(self) -> Self:
+        check_both_or_neither(self, "r2_access_key_id", "r2_secret_access_key")
+        if self.r2_access_key_id is None and self.r2_region == "auto":
+            raise ValueError("R2_REGION is not set, which the pod's identity needs; set the bucket's region")
         return self
 
     @property
@@ -185,12 +127,13 @@ class PgSettings(Settings):
     """Address of PostgreSQL and the user there."""
 
     pg_dsn: SecretStr = Field(description="PostgreSQL, as `postgresql://user:password@host:port/database`")
+    pgpassword: SecretStr | None = Field(None, description="password, where `PG_DSN` has none")
 
     @field_validator("pg_dsn")
     @classmethod
     def _is_a_url(cls, dsn: SecretStr) -> SecretStr:
-        if _split_url(dsn.get_secret_value(), "postgresql", "postgres") is None:
-            raise ValueError(f"must be a URL such as postgresql://user:password@host:5432/database; {_ESCAPING}")
+        if urls.split(dsn.get_secret_value(), "postgresql", "postgres") is None:
+            raise ValueError(f"must be a URL such as postgresql://user:password@host:5432/database; {urls.ESCAPING}")
         return dsn
 
 
@@ -245,6 +188,9 @@ class BatchSettings(PgSettings, WorkSettings):
     )
     max_attempts: int = Field(3, ge=1, le=32_767, description="attempts at a row before it has failed permanently")
     retry_step_s: Seconds = Field(60, gt=0, description="the n-th retry waits n times this long, at most 7 days")
+    idle_s: Seconds = Field(
+        0, ge=0, description="how long a worker that has had rows waits for new ones, before it ends"
+    )
     pod_name: str = Field(default_factory=socket.gethostname, description="name of this worker in `batch_jobs`")
 
 
@@ -264,29 +210,40 @@ class JobSettings(NatsSettings, WorkSettings):
     ack_wait_s: Seconds = Field(
         60, ge=0.5, description="the consumer's `ack_wait`. An in-progress signal is sent every third of it"
     )
+    slo_objective: float = Field(
+        99, ge=90, lt=100, description="percent of the events that are done within `SLO_WITHIN_S`. See docs/slo.md"
+    )
+    slo_within_s: Seconds = Field(300, gt=0, description="time from the first publish of an event to its ack")
+
+
+class LongSettings(JobSettings):
+    """Settings of a long job's process, which works on one message."""
+
+    concurrency: int = Field(1, ge=1, le=1, description="a process works on one message, so it cannot be more")
+    handler_timeout_s: Seconds = Field(
+        24 * 3600,
+        gt=0,
+        description="time for one attempt of the handler without its calls of the store, then it counts as failed",
+    )
 
 
 S = TypeVar("S", bound=Settings)
 
 
 def load_settings(settings: type[S], **replaced: Any) -> S:
-    """Read the settings of that class from the environment, and `replaced` fields from the caller.
+    """Read the settings of that class from the environment and its files, and `replaced` fields from the caller.
 
     Raises `Misconfigured`, which names each wrong variable.
     """
+    folder = os.environ.get("SECRETS_DIR")
+    if folder and not os.path.isdir(folder):  # noqa: PTH112 (a name may be too long)
+        raise Misconfigured(f"SECRETS_DIR: there is no folder {folder}; mount the Secrets there")
     try:
         return settings(**replaced)
+    except SettingsError as error:  # such as bytes that are not UTF-8
+        raise Misconfigured(f"SECRETS_DIR: a file in {folder} cannot be read: {error}") from error
     except ValidationError as error:
-        reasons = [_reason(detail) for detail in error.errors(include_url=False, include_input=False)]
-        raise Misconfigured("; ".join(reasons)) from error
-
-
-def _reason(detail: ErrorDetails) -> str:
-    name = ".".join(map(str, detail["loc"])).upper()
-    if detail["type"] == "missing":
-        return f"{name} is not set"
-    text = detail["msg"].removeprefix("Value error, ")
-    return f"{name}: {text}" if name else text
+        raise Misconfigured(format_reasons(error)) from error
 
 
 def format_settings(settings: Settings) -> str:

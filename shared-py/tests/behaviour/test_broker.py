@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from keda_jobs.domain.broker import MessageTooLarge, Outgoing
+from keda_jobs.domain.delay import delayed
 from keda_jobs.domain.headers import header_bytes
 from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
@@ -146,6 +147,20 @@ async def test_what_is_published_to_fire_comes_as_a_due_retry(world: World) -> N
     message = Message.from_delivery(delivery.received, JOB)
     assert (delivery.received.subject, message.headers) == ("retry.due.greeter", {"trace": "1"})
     assert delivery.received.headers["Nats-Stream-Source"].startswith("keda-jobs-retries ")
+
+
+async def test_an_event_for_later_arrives_on_its_subject_when_it_is_due(world: World) -> None:
+    now = datetime.now(UTC)
+    assert await world.broker.publish(delayed(greet(1, trace="t"), now + timedelta(hours=1)))
+    assert await world.broker.publish(delayed(greet(2, trace="t"), now))
+    assert not await world.broker.publish(delayed(greet(2), now)), "the id is known"
+
+    [delivery] = await fetch_some(world.broker)
+
+    received = delivery.received
+    assert (received.subject, received.data, received.headers["trace"]) == ("greet", b'{"n":2}', "t")
+    assert received.headers["Nats-Stream-Source"].startswith("keda-jobs-delayed ")
+    assert await world.lag() == (0, 1), "what waits is in no lag"
 
 
 async def test_a_retry_with_the_largest_headers_holds_up_no_other(world: World) -> None:

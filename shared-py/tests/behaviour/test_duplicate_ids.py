@@ -18,10 +18,11 @@ from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.event.publishing import Publisher
 from keda_jobs.runtime.backoff import Backoff
 from keda_jobs.runtime.shutdown import Shutdown
+from keda_jobs.settings import JobSettings
 from stack import until
 
 from .conftest import JOB, World, fetch_some
-from .test_consumer import Greet, Greeted, all_dead, consuming, publish, settled
+from .consuming import Greet, Greeted, all_dead, consuming, publish, settled
 
 DECOY = b"decoy"
 
@@ -126,7 +127,7 @@ class Unconfirmed:
 
 
 async def store(broker: Unconfirmed) -> EventMetrics:
-    metrics = EventMetrics(JOB)
+    metrics = EventMetrics(JOB, JobSettings())
     publisher = Publisher(broker, metrics, Backoff(max_s=0.01), Shutdown(grace_s=1))
     await publisher.store(Outgoing("greeted", b"{}", "id"), may_be_stored=False)
     return metrics

@@ -17,11 +17,11 @@ from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.message import Message
 from keda_jobs.errors import Permanent
 from keda_jobs.event.consumer import Consumer
-from keda_jobs.runtime.otel import OtlpTracer
+from keda_jobs.runtime.otel import OtelTracer
 from stack import until
 
 from .conftest import JOB, World
-from .test_consumer import Greet, Greeted, all_dead, consuming
+from .consuming import Greet, Greeted, all_dead, consuming
 
 TRACE, SENDER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SENDER}-01"
@@ -34,7 +34,7 @@ class Recorder:
         self.provider = TracerProvider(**options)
         self._exporter = InMemorySpanExporter()
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.tracer = OtlpTracer(self.provider, JOB)
+        self.tracer = OtelTracer(self.provider, JOB)
 
     async def ended(self, number: int = 1) -> tuple[ReadableSpan, ...]:
         """Wait for `number` spans."""

@@ -102,7 +102,7 @@ async def greeting(connection: NatsConnection, greeted: list[int]) -> AsyncItera
     process = Process("greeter", JobSettings())
     broker = await JetStreamBroker.bind(connection, "greeter-consumer")
     runner = Runner(Greet, greet, lambda message: message, 10)
-    consumer = Consumer(process, broker, runner, EventMetrics("greeter"))
+    consumer = Consumer(process, broker, runner, EventMetrics("greeter", process.settings))
     running = asyncio.create_task(consumer.run())
     try:
         yield consumer

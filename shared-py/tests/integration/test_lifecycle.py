@@ -141,7 +141,7 @@ async def test_a_frozen_loop_fails_the_liveness_probe_of_its_consumer() -> None:
     process = Process("greeter", JobSettings())
     runner = Runner(Event, handle, lambda message: message, 1.0)
     state = State(process)
-    state.consumer = Consumer(process, InMemoryBroker([]), runner, EventMetrics("greeter"))
+    state.consumer = Consumer(process, InMemoryBroker([]), runner, EventMetrics("greeter", process.settings))
     assert state.alive() is None
     state.consumer._ticked_at -= 61
     assert "has not moved for 61 s" in str(state.alive())

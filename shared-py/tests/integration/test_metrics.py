@@ -76,7 +76,7 @@ async def test_outcomes_deliveries_retries_dead_letters_and_the_store_are_counte
     start_job: StartJob, declare: Declare, nats_server: NatsServer, good: bytes
 ) -> None:
     await declare()
-    job = start_job(JOB, CONCURRENCY="3", RETRY_STEP_S="0.1")
+    job = start_job(JOB, CONCURRENCY="3", RETRY_STEP_S="0.1", SLO_OBJECTIVE="99.5", SLO_WITHIN_S="86400")
     await publish(nats_server, good, event(f"images/{STRANGE}.png"), event(STRANGE), STRANGE.encode())
 
     def dead() -> float:
@@ -88,6 +88,14 @@ async def test_outcomes_deliveries_retries_dead_letters_and_the_store_are_counte
     assert value(job, "message_deliveries_count") == 4
     assert value(job, "message_deliveries_bucket", le="1.0") == 3
     assert value(job, "message_deliveries_bucket", le="3.0") == 4
+    assert value(job, "message_settled_after_seconds_count", outcome="acked") == 1
+    assert value(job, "message_settled_after_seconds_count", outcome="dead_lettered") == 3
+    # One of them waited for two retries.
+    assert value(job, "message_settled_after_seconds_sum", outcome="dead_lettered") > 0.1 + 0.2
+    assert value(job, "slo_messages_total", kept="yes") == 1
+    assert value(job, "slo_messages_total", kept="no") == 3
+    assert value(job, "slo_objective_ratio") == 0.995
+    assert value(job, "slo_within_seconds") == 86_400
     assert value(job, "retry_delay_seconds_count") == 2
     assert value(job, "retry_delay_seconds_sum") == pytest.approx(0.1 + 0.2)
     for error_class in ("ObjectMissing", "ForeignKey", "InvalidEvent"):

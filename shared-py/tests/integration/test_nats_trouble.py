@@ -22,7 +22,8 @@ from keda_jobs.errors import Permanent
 from keda_jobs.event.consumer import Consumer
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.event.runner import Runner
-from keda_jobs.jetstream import broker, pull
+from keda_jobs.jetstream import connection as nats_connection
+from keda_jobs.jetstream import pull
 from keda_jobs.jetstream.broker import JetStreamBroker
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.runtime.process import Process
@@ -87,7 +88,7 @@ def users(tmp_path: Path) -> Iterator[Users]:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker, "ANSWER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(nats_connection, "ANSWER_TIMEOUT_S", 0.5)
     monkeypatch.setattr(pull, "_ANSWER_S", 0.5)
 
 
@@ -130,9 +131,12 @@ async def greeting(server: NatsServer, error: Exception | None = None) -> AsyncI
         if error is not None:
             raise error
 
-    process, metrics = Process("greeter", JobSettings(ack_wait_s=3)), EventMetrics("greeter")
+    process = Process("greeter", JobSettings(ack_wait_s=3))
+    metrics = EventMetrics("greeter", process.settings)
     settings = NatsSettings(nats_url=server.url, nats_user="greeter", nats_password="greeter-password")
-    async with connect(settings, name="greeter", wait=True) as connection:
+    state = process.trouble.watch(Part())
+    metrics.watch_nats(state)
+    async with connect(settings, name="greeter", wait=True, state=state) as connection:
         bound = await JetStreamBroker.bind(connection, "greeter-consumer", fetch_s=0.5)
         runner = Runner(Greet, greet, lambda message: message, 10)
         running = asyncio.create_task(Consumer(process, bound, runner, metrics).run())
@@ -188,6 +192,16 @@ async def test_a_server_that_hangs_is_trouble_until_it_goes_on(users: Users) -> 
         await until(done)
         assert set(job.greeted) == set(range(1, 30))
         assert job.client.stats["reconnects"] > 0
+
+
+async def test_a_server_that_is_gone_is_trouble_until_it_is_back(users: Users) -> None:
+    await users.grant()
+    async with admin(users.server), greeting(users.server) as job:
+        await until(lambda: returned(not job.in_nats_trouble))
+        users.server.kill()
+        await until(lambda: returned(not job.client.is_connected and job.in_nats_trouble))
+        await asyncio.to_thread(users.server.start)
+        await until(lambda: returned(not job.in_nats_trouble))
 
 
 async def test_while_no_ack_is_confirmed_one_message_runs_at_a_time(users: Users) -> None:

@@ -149,15 +149,23 @@ async def test_a_cut_connection_is_replaced(own_postgres_server: PostgresServer)
             assert await connection.fetchval("SELECT 2") == 2
 
 
-async def test_a_wrong_password_is_a_wrong_setting(own_postgres_server: PostgresServer) -> None:
+async def test_a_refused_password_is_unavailability_because_it_may_be_replaced(
+    own_postgres_server: PostgresServer,
+) -> None:
     async with open_connection(settings(own_postgres_server.dsn), name="owner") as owner:
         await owner.execute(f"CREATE ROLE guarded LOGIN PASSWORD '{_SECRET}'")
         _require_passwords(Path(await owner.fetchval("SHOW hba_file")))
         await owner.execute("SELECT pg_reload_conf()")
     dsn = own_postgres_server.dsn.replace("keda_jobs@", "guarded:{}@")
     line = await until(lambda: _refused(dsn.format("wrong")))
-    assert line == 'PG_DSN: password authentication failed for user "guarded"'
+    assert line == (
+        'PostgreSQL: password authentication failed for user "guarded"; '
+        "check the password in PG_DSN, or PGPASSWORD where it has none"
+    )
     assert await query(dsn.format(_SECRET)) == 1
+    without = load_settings(PgSettings, pg_dsn=dsn.replace(":{}", ""), pgpassword=_SECRET)
+    async with open_connection(without, name="test") as connection:
+        assert await connection.fetchval("SELECT 1") == 1
 
 
 def _require_passwords(access: Path) -> None:
@@ -167,7 +175,7 @@ def _require_passwords(access: Path) -> None:
 async def _refused(dsn: str) -> str | None:
     try:
         await query(dsn)
-    except Misconfigured as error:
+    except DatabaseUnavailable as error:
         return str(error)
     return None
 

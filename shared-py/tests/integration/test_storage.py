@@ -69,6 +69,24 @@ async def test_a_get_returns_what_was_put(bucket: S3Bucket, kind: type[bytes | b
         assert found == data
 
 
+async def test_many_objects_come_in_pages_by_key(bucket: S3Bucket, s3_server: S3Server) -> None:
+    keys = [f"many/{number:04}" for number in range(1001)]
+    (s3_server.bucket_folder / "many").mkdir()
+    for key in keys:
+        (s3_server.bucket_folder / key).touch()
+    pages = [[one.key for one in page] async for page in bucket.pages("many/")]
+    assert [len(page) for page in pages] == [1000, 1]
+    assert [key for page in pages for key in page] == keys == await bucket.keys("many/")
+
+
+async def test_info_and_parts_of_an_object(bucket: S3Bucket) -> None:
+    await bucket.put("images/a.jpg", b"0123456789", content_type="image/jpeg")
+    assert (await bucket.info("images/a.jpg")).size == 10
+    assert [await bucket.part("images/a.jpg", start, 4) for start in (0, 4, 8)] == [b"0123", b"4567", b"89"]
+    for attempt in (bucket.info("images/b.jpg"), bucket.part("images/b.jpg", 0, 4)):
+        assert isinstance(await refused(attempt), ObjectMissing)
+
+
 async def test_a_put_replaces_the_object(bucket: S3Bucket) -> None:
     for data in (b"a long first version", b"second"):
         await bucket.put("images/a.jpg", data, content_type="image/jpeg")

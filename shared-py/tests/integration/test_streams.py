@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,27 @@ import nats
 import pytest
 from nats.aio.msg import Msg
 
-from keda_jobs.jetstream.api import ApiError, request
-from keda_jobs.jetstream.connection import NatsConnection
+from keda_jobs.jetstream.api import ApiError, request, server_time
+from keda_jobs.jetstream.connection import NatsConnection, connect
 from keda_jobs.jetstream.declaration import Declaration, consumer_name, read_declaration
+from keda_jobs.jetstream.reader import count_since, read_page
 from keda_jobs.jetstream.streams import Changes, RefusedChange, apply
-from stack import NatsServer
+from keda_jobs.settings import NatsSettings
+from stack import NatsServer, until
 
 STREAM = "keda-jobs-events"
 RETRY_STREAM = "keda-jobs-retries"
 JOBS = Path(__file__).parents[3] / "jobs"
 DECLARED = read_declaration(JOBS)
-RETRIES, EVENTS = DECLARED.streams
-DAY_NS = 86_400 * 10**9
+*OTHERS, RETRIES, EVENTS = DECLARED.streams
+SECOND_NS = 10**9
+DAY_NS = 86_400 * SECOND_NS
 
 
 @pytest.fixture
 async def connection(nats_server: NatsServer) -> AsyncIterator[NatsConnection]:
-    client = await nats.connect(nats_server.url)
-    yield NatsConnection(client)
-    await client.close()
+    async with connect(NatsSettings(nats_url=nats_server.url), name="test", wait=True) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -46,12 +49,12 @@ def lines(changes: Changes) -> list[str]:
 
 def with_stream(**changed: Any) -> Declaration:
     """Change the declared events stream."""
-    return replace(DECLARED, streams=(RETRIES, {**EVENTS, **changed}))
+    return replace(DECLARED, streams=(*OTHERS, RETRIES, {**EVENTS, **changed}))
 
 
 def with_retries(**changed: Any) -> Declaration:
     """Change the declared retries stream."""
-    return replace(DECLARED, streams=({**RETRIES, **changed}, EVENTS))
+    return replace(DECLARED, streams=(*OTHERS, {**RETRIES, **changed}, EVENTS))
 
 
 def with_consumer(**changed: Any) -> Declaration:
@@ -95,7 +98,7 @@ async def test_an_empty_server_gets_everything_declared(connection: NatsConnecti
     changes = await apply(connection, DECLARED)
 
     names = [consumer_name(consumer) for consumer in DECLARED.consumers]
-    streams = [f"+ stream {RETRY_STREAM}", f"+ stream {STREAM}"]
+    streams = [f"+ stream {stream['name']}" for stream in DECLARED.streams]
     assert lines(changes) == [*streams, *(f"+ consumer {name}" for name in names)]
     found = await configs(connection)
     assert list(found) == ["retries", "stream", *names]
@@ -135,7 +138,7 @@ async def test_the_stream_can_grow(applied: NatsConnection) -> None:
     changes = await apply(applied, with_stream(max_age=30 * DAY_NS, subjects=subjects))
 
     before = f"[{', '.join(EVENTS['subjects'])}]"
-    assert lines(changes)[1] == (
+    assert next(line for line in lines(changes) if STREAM in line) == (
         f"~ stream {STREAM}: subjects {before} → {before[:-1]}, image-tagged], max_age 14d → 30d"
     )
     assert (await configs(applied))["stream"]["subjects"] == subjects
@@ -178,15 +181,17 @@ async def test_an_undeclared_consumer_is_reported_and_kept(applied: NatsConnecti
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
-        ({"max_age": 7 * DAY_NS}, "max_age 14d → 7d may delete"),
-        ({"max_bytes": 10**9}, "max_bytes none → 1000000000 may delete"),
-        ({"max_msgs": 5}, "max_msgs none → 5 may delete"),
+        ({"max_age": 7 * DAY_NS}, "max_age 14d → 7d deletes 0 of 0 messages; to do it anyway, pass --allow-loss"),
+        ({"max_consumers": 9}, "max_consumers none → 9 may delete or refuse messages; to do it anyway, pass"),
         ({"storage": "memory"}, "storage file → memory cannot be changed in place"),
         ({"retention": "workqueue"}, "retention limits → workqueue cannot be changed in place"),
         ({"retention": "interest"}, "retention limits → interest cannot be changed in place"),
         ({"discard": "new"}, "discard old → new cannot be changed in place"),
         ({"deny_delete": True}, "deny_delete false → true can never be undone"),
-        ({"sources": []}, "sources [keda-jobs-retries retry.fire.* as retry.due.{{wildcard(1)}}] → [] would leave"),
+        (
+            {"sources": EVENTS["sources"][1:]},
+            "sources [keda-jobs-retries from 1 retry.fire.* as retry.due.{{wildcard(1)}}",
+        ),
     ],
 )
 async def test_a_destructive_change_of_the_stream_is_refused(
@@ -202,6 +207,62 @@ async def test_a_destructive_change_of_the_stream_is_refused(
     assert await configs(applied) == before, "not even the harmless part may be applied"
 
 
+@pytest.mark.parametrize(
+    ("lower", "deletes", "left"),
+    [
+        ({"max_age": SECOND_NS, "duplicate_window": SECOND_NS}, "max_age 14d → 1s deletes 3 of 4 messages", 1),
+        ({"max_msgs": 1}, "max_msgs none → 1 deletes the oldest 3 of 4 messages, dead letters too", 1),
+        ({"max_bytes": 1}, "max_bytes none → 1 deletes the oldest {bytes} of {all} bytes, dead letters too", 0),
+    ],
+    ids=["max_age", "max_msgs", "max_bytes"],
+)
+async def test_a_lower_limit_says_what_it_deletes_and_is_applied_where_that_is_allowed(
+    applied: NatsConnection, lower: dict[str, Any], deletes: str, left: int
+) -> None:
+    await applied.jetstream.publish("dead-letter", b"{}", headers={"Nats-TTL": "never"})
+    for _ in range(3):
+        await applied.jetstream.publish("image-download", b"{}")
+    info = await request(applied, f"STREAM.INFO.{STREAM}")
+    deletes = deletes.format(bytes=info["state"]["bytes"] - 1, all=info["state"]["bytes"])
+    newest = datetime.fromisoformat(info["state"]["last_ts"])
+
+    async def all_older_than_a_second() -> bool:
+        return await server_time(applied) > newest + timedelta(seconds=1)
+
+    await until(all_older_than_a_second)
+    with pytest.raises(RefusedChange) as refused:
+        await apply(applied, with_stream(**lower))
+    assert str(refused.value).endswith(f"stream {STREAM}: {deletes}; to do it anyway, pass --allow-loss")
+    assert (await apply(applied, with_stream(**lower), dry_run=True, allow_loss=True)).losses
+    assert await messages(applied) == 4
+
+    await apply(applied, with_stream(**lower), allow_loss=True)
+    await until(lambda: has_messages(applied, left))
+
+
+async def test_messages_are_counted_from_a_moment_on(applied: NatsConnection) -> None:
+    for _ in range(3):
+        await applied.jetstream.publish("image-download", b"{}")
+    second = (await read_page(applied, ">", 2, 1)).messages[0].stored_at
+
+    assert await count_since(applied, ">", second, STREAM) == 2
+    assert await count_since(applied, "dead-letter", second, STREAM) == 0
+    assert await count_since(applied, ">", second + timedelta(days=1), STREAM) == 0
+
+
+async def messages(connection: NatsConnection) -> int:
+    return int((await request(connection, f"STREAM.INFO.{STREAM}"))["state"]["messages"])
+
+
+async def has_messages(connection: NatsConnection, number: int) -> bool:
+    return await messages(connection) == number
+
+
+async def test_what_can_never_be_undone_is_refused_although_a_loss_is_allowed(applied: NatsConnection) -> None:
+    with pytest.raises(RefusedChange, match="deny_delete false → true can never be undone"):
+        await apply(applied, with_stream(max_msgs=5, deny_delete=True), allow_loss=True)
+
+
 async def test_a_subject_that_holds_messages_cannot_be_removed(applied: NatsConnection) -> None:
     await applied.jetstream.publish("image-downloaded", b"{}")
     fewer = with_stream(subjects=["image-download", "dead-letter"])
@@ -215,6 +276,24 @@ async def test_a_subject_that_holds_messages_cannot_be_removed(applied: NatsConn
     assert "image-downloaded" not in (await configs(applied))["stream"]["subjects"]
 
 
+async def test_a_job_is_removed_with_the_steps_of_day_two(applied: NatsConnection) -> None:
+    gone, subject = "image-resize", "image-downloaded"
+    await applied.jetstream.publish(subject, b"{}")
+    await applied.jetstream.publish(f"retry.wait.{gone}.1", b"{}")
+    left = [consumer for consumer in DECLARED.consumers if consumer_name(consumer) != f"{gone}-consumer"]
+    without = with_stream(subjects=[one for one in EVENTS["subjects"] if one != subject])
+    without = replace(without, consumers=tuple(left))
+
+    await request(applied, f"CONSUMER.DELETE.{STREAM}.{gone}-consumer")
+    await request(applied, f"STREAM.PURGE.{STREAM}", {"filter": subject})
+    await request(applied, f"STREAM.PURGE.{RETRY_STREAM}", {"filter": f"retry.wait.{gone}.*"})
+    await apply(applied, without)
+
+    assert set(await configs(applied)) == {"retries", "stream", *map(consumer_name, left)}
+    assert [(await read_page(applied, ">", 1, 1, name)).count for name in (STREAM, RETRY_STREAM)] == [0, 0]
+    assert (await apply(applied, without)).pending == ()
+
+
 async def test_a_subject_may_be_replaced_by_subjects_that_cover_its_messages(applied: NatsConnection) -> None:
     await applied.jetstream.publish("retry.wait.image-download.1", b"{}")
 
@@ -226,8 +305,7 @@ async def test_a_subject_may_be_replaced_by_subjects_that_cover_its_messages(app
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
-        ({"max_age": 7 * DAY_NS}, "max_age none → 7d may delete"),
-        ({"max_bytes": 10**9}, "max_bytes none → 1000000000 may delete"),
+        ({"max_age": 7 * DAY_NS}, "max_age none → 7d deletes 0 of 0 messages"),
         ({"retention": "limits"}, "retention workqueue → limits cannot be changed in place"),
         ({"allow_msg_schedules": False}, "allow_msg_schedules true → false cannot be changed in place"),
     ],

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from keda_jobs.domain.event import Event
-from keda_jobs.event.job import Handler, event_job, event_type
+from keda_jobs.event.handler import Handler, event_type
+from keda_jobs.event.job import event_job
 from keda_jobs.settings import JobSettings
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from keda_jobs.domain.dead_letter import DeadLetter, dead_letter, parse_dead_letter
 from keda_jobs.domain.headers import header_bytes
 from keda_jobs.domain.identity import Identity
-from keda_jobs.domain.message import Message, Received
-from keda_jobs.domain.policy import Dead
+from keda_jobs.domain.message import STREAM_KEEPS, Message, Received
+from keda_jobs.domain.policy import Ack, Dead
+from keda_jobs.domain.promise import Promise
 from keda_jobs.domain.retry import scheduled_retry
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -71,6 +72,37 @@ def test_id_count_subject_headers_and_body_survive_a_retry() -> None:
     assert again.attempt == 3
     assert (again.id, again.subject, again.data) == (first.id, first.subject, first.data)
     assert again.headers == {"trace": "1"}
+
+
+def test_the_age_of_a_message_counts_from_its_first_publish() -> None:
+    """Check a retry stored an hour later: it is as old as the event, by any clock that is not behind its own store."""
+    first = Message.from_delivery(received(), "image-download")
+    assert first.age_s(NOW + timedelta(seconds=3)) == 3
+    retry = scheduled_retry(first, "image-download", 3600, NOW)
+    later = received(
+        subject="retry.due.image-download", headers=retry.headers, sequence=99, timestamp_ns=NOW_NS + 3600 * 10**9
+    )
+    second = Message.from_delivery(later, "image-download")
+    assert second.age_s(NOW + timedelta(seconds=3605)) == 3605
+    assert second.age_s(NOW) == 3600
+
+
+def test_no_clock_and_no_forged_id_gives_an_impossible_age() -> None:
+    forged = {"Keda-Jobs-Id": f"image-download-7-{'9' * 20}", "Keda-Jobs-Subject": "image-download"}
+    message = Message.from_delivery(received(subject="retry.due.image-download", headers=forged), "image-download")
+    assert message.age_s(NOW) == 0
+    first = Message.from_delivery(received(), "image-download")
+    assert first.age_s(datetime.min.replace(tzinfo=UTC)) == 0
+    assert first.age_s(datetime.max.replace(tzinfo=UTC)) == STREAM_KEEPS.total_seconds()
+
+
+@pytest.mark.parametrize(
+    ("decision", "age_s", "is_kept"),
+    [(Ack(), 60, True), (Ack(), 60.1, False), (Dead("gone", "HttpGone"), 1, False)],
+    ids=["in time", "late", "a dead letter"],
+)
+def test_a_promise_is_kept_by_what_is_done_in_time(decision: Ack | Dead, age_s: float, is_kept: bool) -> None:
+    assert Promise(0.99, within_s=60).is_kept(decision, age_s) is is_kept
 
 
 def test_library_headers_are_not_trusted_on_an_open_subject() -> None:

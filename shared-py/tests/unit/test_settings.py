@@ -1,6 +1,7 @@
 """Settings come from the environment, a wrong one is one line, and a secret is never shown."""
 
 import traceback
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -245,3 +246,41 @@ def test_no_part_of_a_password_is_shown_whether_it_is_accepted_or_refused(middle
             shown = "".join(traceback.format_exception(error))
     assert FRONT not in shown
     assert BACK not in shown
+
+
+@pytest.fixture
+def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of files that settings are read from."""
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_what_the_environment_lacks_is_read_from_files_and_read_again(
+    secrets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NATS_USER", "of-the-environment")
+    for name in ("NATS_USER", "NATS_PASSWORD", "OF_NO_SETTING"):
+        (secrets / name).write_text("first\n")
+    settings = load_settings(JobSettings, concurrency=3)
+    (secrets / "NATS_PASSWORD").write_text("second\n")
+    again = settings.reread()
+    assert [one.nats_password and one.nats_password.get_secret_value() for one in (settings, again)] == [
+        "first",
+        "second",
+    ]
+    assert (again.nats_user, again.concurrency) == ("of-the-environment", 3)
+
+
+@pytest.mark.parametrize("wrong", [b"", b"\xff\xfe", b"with\x00control"])
+def test_a_file_that_is_wrong_later_leaves_the_settings_as_they_are(secrets: Path, wrong: bytes) -> None:
+    for name in ("NATS_USER", "NATS_PASSWORD"):
+        (secrets / name).write_text("me")
+    settings = load_settings(JobSettings)
+    (secrets / "NATS_PASSWORD").write_bytes(wrong)
+    assert settings.reread() is settings
+
+
+def test_a_folder_that_is_not_mounted_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRETS_DIR", "/nowhere")
+    with pytest.raises(Misconfigured, match=r"^SECRETS_DIR: there is no folder /nowhere; mount the Secrets there$"):
+        load_settings(JobSettings)

@@ -11,7 +11,7 @@ import pytest
 
 from keda_jobs.domain.message import STREAM_KEEPS
 from keda_jobs.errors import Misconfigured
-from keda_jobs.jetstream.declaration import find_jobs, read_declaration
+from keda_jobs.jetstream.declaration import delayed_source, find_jobs, read_declaration
 from keda_jobs.jetstream.stream_diff import differences, format_duration_ns, format_value, merge
 
 STREAM: dict[str, Any] = {
@@ -21,9 +21,14 @@ STREAM: dict[str, Any] = {
         {
             "name": "keda-jobs-retries",
             "subject_transforms": [{"src": "retry.fire.*", "dest": "retry.due.{{wildcard(1)}}"}],
-        }
+        },
+        {
+            "name": "keda-jobs-delayed",
+            "subject_transforms": [{"src": "delay.fire.image-download", "dest": "image-download"}],
+        },
     ],
 }
+DELAYED = {"name": "keda-jobs-delayed", "subjects": ["delay.wait.>", "delay.fire.>"]}
 RETRIES = {"name": "keda-jobs-retries", "subjects": ["retry.wait.>", "retry.fire.*"]}
 CONSUMER = {
     "durable_name": "image-download-consumer",
@@ -40,6 +45,7 @@ def declared(
     (folder / "image-download").mkdir()
     (folder / "stream.json").write_text(json.dumps(STREAM | (stream or {})))
     (folder / "stream-retries.json").write_text(json.dumps(RETRIES | (retries or {})))
+    (folder / "stream-delayed.json").write_text(json.dumps(DELAYED))
     (folder / "image-download" / "consumer.json").write_text(json.dumps(CONSUMER | (consumer or {})))
     return folder
 
@@ -47,7 +53,7 @@ def declared(
 def test_a_valid_declaration_is_read(tmp_path: Path) -> None:
     found = read_declaration(declared(tmp_path))
 
-    assert found.streams == (RETRIES, STREAM), "a stream comes after those that it sources"
+    assert found.streams == (DELAYED, RETRIES, STREAM), "a stream comes after those that it sources"
     assert found.consumers == (CONSUMER,)
 
 
@@ -58,7 +64,7 @@ def test_the_declaration_of_this_repository_is_valid() -> None:
         "image-download-consumer",
         "image-resize-consumer",
     }
-    _retries, events = found.streams
+    *_, events = found.streams
     assert events["max_age"] == STREAM_KEEPS.total_seconds() * 1_000_000_000
 
 
@@ -129,7 +135,8 @@ def test_another_stream_needs_only_its_file_and_its_source(tmp_path: Path) -> No
 
     found = read_declaration(declared(tmp_path, {"sources": [*STREAM["sources"], source]}))
 
-    assert [stream["name"] for stream in found.streams] == ["keda-jobs-later", "keda-jobs-retries", "keda-jobs-events"]
+    names = [stream["name"] for stream in found.streams]
+    assert names == ["keda-jobs-delayed", "keda-jobs-later", "keda-jobs-retries", "keda-jobs-events"]
 
 
 @pytest.mark.parametrize("retries", [{"name": "retries"}, {"name": "keda-jobs-events"}, {"subjects": []}])
@@ -138,12 +145,40 @@ def test_mistakes_in_another_stream_are_named(tmp_path: Path, retries: dict[str,
         read_declaration(declared(tmp_path, retries=retries))
 
 
-def test_the_stream_of_retries_is_required(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["retries", "delayed"])
+def test_the_streams_of_what_waits_are_required(tmp_path: Path, name: str) -> None:
     declared(tmp_path)
-    (tmp_path / "stream-retries.json").unlink()
+    (tmp_path / f"stream-{name}.json").unlink()
 
-    with pytest.raises(Misconfigured, match=r"stream-retries\.json is missing"):
+    with pytest.raises(Misconfigured, match=rf"stream-{name}\.json is missing"):
         read_declaration(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("src", "dest", "mistake"),
+    [
+        ("delay.fire.image-downloaded", "image-download", "it must source delay.fire.image-download from"),
+        ("delay.fire.x", "dead-letter", "it must not source delay.fire.x from keda-jobs-delayed as dead-letter"),
+        ("delay.fire.*", "{{wildcard(1)}}", "it must not source delay.fire.* from keda-jobs-delayed as *: that is no"),
+        ("delay.fire.>", "retry.due.>", "it must not source delay.fire.> from keda-jobs-delayed as retry.due.>"),
+    ],
+)
+def test_a_schedule_reaches_each_event_and_nothing_else(tmp_path: Path, src: str, dest: str, mistake: str) -> None:
+    source = {"name": "keda-jobs-delayed", "subject_transforms": [{"src": src, "dest": dest}]}
+
+    with pytest.raises(Misconfigured, match=re.escape(mistake)):
+        read_declaration(declared(tmp_path, {"sources": [STREAM["sources"][0], source]}))
+
+
+def test_a_pattern_of_events_is_sourced_under_the_same_names(tmp_path: Path) -> None:
+    source = delayed_source(["image-download", "orders.*.*", "dead-letter"])
+
+    assert source["subject_transforms"][-1] == {
+        "src": "delay.fire.orders.*.*",
+        "dest": "orders.{{wildcard(1)}}.{{wildcard(2)}}",
+    }
+    sources = [STREAM["sources"][0], source]
+    read_declaration(declared(tmp_path, {"subjects": ["image-download", "orders.*.*"], "sources": sources}))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\x00", "nonsense"])

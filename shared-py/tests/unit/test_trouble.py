@@ -9,7 +9,6 @@ import pytest
 
 from keda_jobs.errors import PlatformError, StoreUnavailable, Transient
 from keda_jobs.runtime.backoff import Backoff, retry_until
-from keda_jobs.runtime.job import Service
 from keda_jobs.runtime.process import _TICK_S, Process
 from keda_jobs.runtime.shutdown import Shutdown
 from keda_jobs.runtime.trouble import Part, Trouble
@@ -23,9 +22,10 @@ def test_the_oldest_trouble_counts_until_it_ends() -> None:
     store.began("the store is away")
     nats.began("NATS is away")
     store.since -= 100
-    assert trouble.reason == trouble.outlasting(100) == "the store is away"
+    assert (trouble.reason, trouble.outlasting(100)) == ("the store is away", "the store is away; NATS is away")
+    assert trouble.outlasting(200) is None
     store.began("the store refuses the key")
-    assert trouble.reason == trouble.outlasting(100) == "the store refuses the key"
+    assert trouble.reason == "the store refuses the key"
     assert trouble.oldest(besides=store) is nats
     store.ended()
     assert (trouble.reason, trouble.outlasting(100)) == ("NATS is away", None)
@@ -103,7 +103,7 @@ async def test_trouble_that_lasts_ends_the_process(is_connected: bool) -> None:
             await asyncio.Event().wait()
 
     with pytest.raises(PlatformError, match=r"^the key is refused; exiting after 5 s \(HOLD_TIMEOUT_S\)"):
-        await process.run(Service("held", WorkSettings, hold))
+        await process.run(hold)
 
 
 async def test_trouble_that_ends_in_time_ends_nothing() -> None:
@@ -117,7 +117,7 @@ async def test_trouble_that_ends_in_time_ends_nothing() -> None:
         part.began("away once more")
         await asyncio.sleep(2 * _TICK_S)
 
-    await process.run(Service("held", WorkSettings, hold))
+    await process.run(hold)
     assert not process.shutdown.requested
 
 

@@ -12,8 +12,11 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from unittest.mock import patch
 
+import environments
 from cluster import setup_record
+from environments import DEFAULT
 
 from .repository import Repository
 
@@ -78,7 +81,9 @@ class Machine:
         """Run a step's command like the runner, with only its variables and the given ones."""
         inherited = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
         real = subprocess.run(["bash", "-c", "command -v kubectl"], capture_output=True, text=True, check=True)
-        own = {"LOG": str(self.log), "DIGEST": DIGEST, "REAL_KUBECTL": real.stdout.strip(), "RECORD": self.record()}
+        own = {"LOG": str(self.log), "DIGEST": DIGEST, "REAL_KUBECTL": real.stdout.strip()}
+        if "RECORD" not in environment:
+            own["RECORD"] = self.record()
         path = {"PATH": f"{self.programs}:{inherited['PATH']}"}
         return subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", command],
@@ -89,9 +94,9 @@ class Machine:
             check=False,
         )
 
-    def record(self) -> str:
-        """Return the ConfigMap that a setup with this copy of the repository stores."""
-        return _record(self.repository.path)
+    def record(self, environment: str = DEFAULT) -> str:
+        """Return the ConfigMap that a setup of an environment with this copy of the repository stores."""
+        return _record(self.repository.path, environment)
 
     def called(self) -> list[str]:
         """List the calls of the stand-ins."""
@@ -106,5 +111,6 @@ class Machine:
 
 
 @functools.cache
-def _record(root: Path) -> str:
-    return json.dumps({"data": setup_record.record(root)})
+def _record(root: Path, environment: str) -> str:
+    with patch.object(environments, "ROOT", root), patch.dict(os.environ, ENV=environment):
+        return json.dumps({"data": setup_record.record(root)})

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import changed_jobs
+import new_env
 from keda_jobs.batch import BatchJob
 from keda_jobs.event.job import EventJob
 from stack.jobs import ROOT, job_names
@@ -43,6 +44,27 @@ def test_exactly_the_published_jobs_are_applied_by_digest_and_waited_for(machine
         ["wait", f"scaledobject/{event}", "--for"],
         ["wait", f"scaledjob/{batch}", "--for"],
     ]
+
+
+def test_a_deploy_goes_to_its_environment_alone(machine: Machine) -> None:
+    new_env.make("staging", "prod", machine.repository.path)
+    machine.digests(ONE)
+    machine.stand_in("kubectl", KUBECTL)
+    record = machine.record("staging")
+    ended = machine.run("tools/ci/deploy.sh", **CLUSTER, ENV="staging", EXISTING=f"deployment/{ONE}", RECORD=record)
+    assert ended.returncode == 0, ended.stderr
+    applied = list(yaml.safe_load_all(Path(f"{machine.log}.applied").read_text()))
+    assert {one["metadata"]["namespace"] for one in applied if one} == {"keda-jobs-staging"}
+    assert "nats.nats.svc" not in str(applied)
+    assert {"prod", "keda-jobs-prod"}.isdisjoint(" ".join(machine.called()).replace("/", " ").split())
+
+
+def test_images_that_are_no_jobs_are_left_to_the_setup(machine: Machine) -> None:
+    machine.digests("no-such-job")
+    machine.stand_in("kubectl", KUBECTL)
+    ended = machine.run("tools/ci/deploy.sh", **CLUSTER)
+    assert (ended.returncode, ended.stdout) == (0, "deploy: nothing to do, no job is in .build/digests\n")
+    assert machine.called() == []
 
 
 def test_a_dry_run_shows_the_digest_instead_of_the_tag(machine: Machine) -> None:
@@ -109,7 +131,8 @@ def test_nothing_is_deployed_where_the_last_setup_was_for_another_commit(machine
     stored = json.dumps({"data": record | {part: "of another commit"}}) if part else ""
     ended = machine.run("tools/ci/deploy.sh", **CLUSTER, RECORD=stored)
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
-    assert f"differs in {part or ', '.join(sorted(record))}; run k8s/setup-scripts/setup-all.sh" in ended.stderr
+    differing = part or ", ".join(sorted(record))
+    assert f"differs in {differing}; run ENV=prod k8s/setup-scripts/setup-all.sh" in ended.stderr
     assert not Path(f"{machine.log}.applied").exists()
 
 
@@ -133,7 +156,7 @@ def test_an_invalid_digest_is_not_deployed(machine: Machine, content: str) -> No
 
 def test_a_deploy_without_digests_registry_or_cluster_says_so(machine: Machine) -> None:
     assert machine.run("tools/ci/deploy.sh").stderr == "deploy: REGISTRY is not set\n"
-    assert "no digest of any job" in machine.run("tools/ci/deploy.sh", REGISTRY=REGISTRY).stderr
+    assert "has no digest" in machine.run("tools/ci/deploy.sh", REGISTRY=REGISTRY).stderr
     machine.digests(ONE)
     assert "there is no cluster" in machine.run("tools/ci/deploy.sh", REGISTRY=REGISTRY).stderr
 

@@ -15,9 +15,9 @@ from . import workflows
 from .machine import REGISTRY, Machine
 from .repository import ONE
 
-ALL = changed_jobs.all_jobs(ROOT)
+ALL = changed_jobs.all_images(ROOT)
 CI = workflows.jobs(ROOT / ".github/workflows/ci.yml")
-SET_UP = {"REGISTRY": REGISTRY, "ENVIRONMENT": "production"}
+SET_UP = {"REGISTRY": REGISTRY, "ENVIRONMENT": "prod"}
 
 
 @pytest.fixture
@@ -91,6 +91,25 @@ def test_a_merge_group_is_tried_on_a_cluster_and_publishes_nothing(machine: Mach
 def test_main_is_published_and_after_e2e_deployed(plan: Plan) -> None:
     assert running(plan()) == {"publish", "e2e", "deploy"}
     assert {"publish", "e2e"} <= set(CI["deploy"]["needs"])
+
+
+def test_each_named_environment_is_deployed_in_that_order(plan: Plan, machine: Machine) -> None:
+    assert json.loads(plan(ENVIRONMENT="test prod")["environments"]) == ["test", "prod"]
+    assert CI["deploy"]["strategy"]["matrix"]["environment"] == "${{ fromJSON(needs.plan.outputs.environments) }}"
+    ended = machine.run("tools/ci/plan.sh", **SET_UP | {"ENVIRONMENT": "test production"})
+    told = "environment: there is no environment 'production', there are: prod, test"
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (1, told)
+
+
+def test_with_a_branch_for_pins_main_is_pinned_in_place_of_deployed(machine: Machine, plan: Plan) -> None:
+    assert running(plan(DEPLOY_BRANCH="deploy")) == {"publish", "e2e", "pin"}
+    assert {"publish", "e2e"} <= set(CI["pin"]["needs"])
+    # Manifests reach the branch without an image too.
+    machine.stand_in("gh", "echo base")
+    assert running(plan(DEPLOY_BRANCH="deploy")) == {"e2e", "pin"}
+    for missing in ("ENVIRONMENT", "REGISTRY"):
+        assert "pin" not in running(plan(**{"DEPLOY_BRANCH": "deploy", missing: ""}))
+    assert "pin" not in running(plan(DEPLOY_BRANCH="deploy", **of_pull_request("base")))
 
 
 @pytest.mark.parametrize(

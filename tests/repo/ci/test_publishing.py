@@ -14,7 +14,7 @@ from . import workflows
 from .machine import DIGEST, DOCKER, GITHUB, REGISTRY, Machine
 from .repository import ONE
 
-ALL = changed_jobs.all_jobs(ROOT)
+ALL = changed_jobs.all_images(ROOT)
 [PINNED] = re.findall(
     r"^FROM (\S+@sha256:[0-9a-f]{64})$", (ROOT / "tools/base-image/Dockerfile").read_text(), re.MULTILINE
 )
@@ -27,15 +27,18 @@ def test_the_image_of_one_job_is_tested(machine: Machine) -> None:
     assert machine.called()[-2:] == [f"docker pull --quiet {PINNED}", f"make test-images ARGS=-k '[{ONE}]'"]
 
 
-def test_the_image_is_built_and_started_on_arm64(machine: Machine) -> None:
+@pytest.mark.parametrize(
+    ("image", "loaded"), [(ONE, f"import {ONE.replace('-', '_')}.job"), (changed_jobs.OPS, "assert all_jobs()")]
+)
+def test_the_image_is_built_and_started_on_arm64(machine: Machine, image: str, loaded: str) -> None:
     machine.stand_in("docker", f'echo "$DOCKER_DEFAULT_PLATFORM" >>"$LOG"\n{DOCKER}')
-    ended = machine.run("tools/ci/try-arm64.sh", JOB=ONE)
+    ended = machine.run("tools/ci/try-arm64.sh", JOB=image)
     assert ended.returncode == 0, ended.stderr
     calls = [call for call in machine.called() if call.startswith("docker ")]
     assert set(machine.called()) - set(calls) >= {"linux/arm64"}
-    assert any(f" --load --provenance=false --tag {ONE}:dev " in call for call in calls)
-    assert calls[-1].startswith(f"docker run --rm --network none --entrypoint python {ONE}:dev -c")
-    assert f"import {ONE.replace('-', '_')}.job" in machine.log.read_text()
+    assert any(f" --load --provenance=false --tag {image}:dev " in call for call in calls)
+    assert calls[-1].startswith(f"docker run --rm --network none --entrypoint python {image}:dev -c")
+    assert loaded in machine.log.read_text()
 
 
 def test_every_image_stands_on_the_pinned_one_or_on_its_twin_made_here(machine: Machine) -> None:
@@ -48,7 +51,7 @@ def test_every_image_stands_on_the_pinned_one_or_on_its_twin_made_here(machine: 
     assert machine.run("tools/base-image.sh", BASE="mirror.example/python").stdout == "mirror.example/python\n"
     assert machine.run("tools/base-image.sh", DIGESTS_OF_BASE="0").stdout == f"{tag}\n"
     assert machine.run("tools/base-image.sh", DIGESTS_OF_BASE="1").stdout == f"{PINNED}\n"
-    for dockerfile in [*ROOT.glob("jobs/*/Dockerfile"), *ROOT.glob("tests/**/Dockerfile")]:
+    for dockerfile in [*map(changed_jobs.dockerfile, ALL), *ROOT.glob("tests/**/Dockerfile")]:
         assert f"ARG BASE={tag}\n" in dockerfile.read_text(), dockerfile
 
 

@@ -74,7 +74,7 @@ def test_a_job_has_a_time_limit(path: Path, name: str) -> None:
 def test_jobs_with_secrets_or_write_access_never_run_for_a_pull_request(path: Path, name: str) -> None:
     job = workflows.jobs(path)[name]
     is_trusted = "write" in job.get("permissions", {}).values() or "secrets." in str(job)
-    of_pull_request = {"any": "true", "e2e": "false", "publish": "false", "deploy": "false"}
+    of_pull_request = {"any": "true", "e2e": "false", "publish": "false", "deploy": "false", "pin": "false"}
     if is_trusted and "pull_request" in workflows.triggers(path):
         assert not workflows.holds(job["if"], of_pull_request)
 

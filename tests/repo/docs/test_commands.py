@@ -18,7 +18,7 @@ from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.policy import Dead
 from keda_jobs.event.job import EventJob
-from stack import NatsServer, PostgresServer, wait_until
+from stack import NatsServer, PostgresServer, shell_status, wait_until
 from stack.jobs import ROOT, job_names, package_name
 from stack.streams import apply_streams
 
@@ -29,13 +29,18 @@ NOT_HERE = {
     r"make( |$)": "its targets are looked up below; CI runs them",
     r"\.ci/run$": "runs these tests",
     r"nats ": "not in a wheel: shared-py/tests/integration/test_nats_cli_recipes.py does the same on the wire",
-    r"(\./)?k8s/|cp k8s/|kubectl (apply -k|create rolebinding)": "needs a cluster: tests/e2e",
+    r"(\./)?k8s/|cp k8s/|kubectl |python -m cluster\.": "needs a cluster: tests/e2e",
     r"(\.|export) ": "changes the shell that it is typed into",
     r"PYTHONPATH=tools python tests/bench/": "millions of rows: minutes and gigabytes",
     rf"python -m ({'|'.join(map(package_name, job_names(EventJob)))})$": "the tests of jobs start it",
     r"PG_DSN=\S*…": "has a password to fill in; the same without one is run",
+    r"keda-jobs streams \w+ --(to|from) s3": "needs a bucket: shared-py/tests/integration/backup",
+    r"keda-jobs streams restore --from backups$": "refuses to replace what the stream here holds",
+    r"keda-jobs compare |keda-jobs replay .* --python ": "needs a bucket and another version: tests/trials",
     r"keda-jobs batch retry$": "wants to know which rows; the same with a filter is run",
-    r"keda-jobs pub video-": "about the job that the reader is to write",
+    r"python first\.py$": "test_sending.py runs it",
+    r"keda-jobs (cancel|pub) video-|python -m video_encode$": "about the job that the reader is to write",
+    r"keda-jobs schedules cancel ": "wants an event that waits: shared-py/tests/integration/cli/test_cli_schedules.py",
 }
 COMMANDS = [command for path in pages.TO_TYPE for command in pages.commands(path)]
 HERE = [command for command in COMMANDS if not any(re.match(start, command.text) for start in NOT_HERE)]
@@ -117,7 +122,7 @@ def follow(typed: str, environment: dict[str, str], log: Path) -> None:
     try:
         wait_until(lambda: log.stat().st_size > 0 or process.poll() is not None)
         process.send_signal(signal.SIGINT)
-        assert process.wait() in (0, 130), f"{typed}\n{log.read_text()}"
+        assert shell_status(process.wait()) in (0, 130), f"{typed}\n{log.read_text()}"
     finally:
         process.kill()
 

@@ -73,7 +73,7 @@ class JobManifest(Generic[J_co]):
     @property
     def settings(self) -> Any:
         """Settings in the cluster: the manifest's values, else the defaults. Raises `Misconfigured`."""
-        given = {name: value for name, value in self.environment.items() if value is not None}
+        given = {name: value for name, value in self.environment.items() if value is not None and name != "SECRETS_DIR"}
         with mock.patch.dict(os.environ, _FROM_SECRETS | given, clear=True):
             return load_settings(self.declared.settings)
 
@@ -104,5 +104,5 @@ def quantity(text: str) -> float:
 
 
 JOBS = [JobManifest(job) for job in all_jobs()]
-EVENT_JOBS = [JobManifest(job) for job in jobs_of(EventJob)]
+EVENT_JOBS = [JobManifest(job) for job in jobs_of(EventJob) if not job.ends]
 SERVICES = [JobManifest(job) for job in jobs_of(Service)]

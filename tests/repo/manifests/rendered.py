@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -13,11 +14,15 @@ from typing import Any
 
 import yaml
 
+import new_env
+from environments import DEFAULT, OVERLAYS, Environment, load
 from stack.jobs import ROOT
 
 Object = dict[str, Any]
 
 BASE = ROOT / "k8s/kustomize/base"
+# Namespaces of manifests that no environment has put its own into.
+NEUTRAL = ("jobs", "nats", "test-servers")
 # Path of the pod template in each kind.
 _TEMPLATES = {
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
@@ -34,17 +39,39 @@ class Source:
     """Folder for `kubectl apply -k`, or file for `kubectl apply -f`."""
 
     path: Path
+    root: Path = ROOT
 
     @property
     def name(self) -> str:
         """Path in the repository."""
-        return self.path.relative_to(ROOT).as_posix()
+        return self.path.relative_to(self.root).as_posix()
+
+    @property
+    def environment(self) -> Environment | None:
+        """Environment whose names it has, None for neutral ones."""
+        if self.path.is_file():
+            return load(DEFAULT)
+        overlays = self.root / OVERLAYS
+        if not self.path.is_relative_to(overlays):
+            return None
+        return load(self.path.relative_to(overlays).parts[0], self.root)
+
+    @property
+    def neutral_names(self) -> dict[str, str]:
+        """Neutral name of each of its namespaces."""
+        return neutral_names(self.environment) if self.environment else {name: name for name in NEUTRAL}
 
     @property
     def objects(self) -> list[Object]:
         """Rendered objects. Raises `AssertionError` with kubectl's error."""
-        text = _rendered(self.path) if self.path.is_dir() else self.path.read_text()
+        text = _rendered(self.path, self.root) if self.path.is_dir() else self.path.read_text()
         return [thing for thing in _documents(text) if thing]
+
+
+def neutral_names(environment: Environment) -> dict[str, str]:
+    """Return the neutral name of each namespace of an environment."""
+    named = (environment.jobs_namespace, environment.nats_namespace, environment.test_namespace)
+    return {name: neutral for name, neutral in zip(named, NEUTRAL, strict=True) if name}
 
 
 def of_kind(objects: list[Object], kind: str) -> list[Object]:
@@ -111,22 +138,18 @@ def _documents(text: str) -> list[Object]:
 
 
 @cache
-def _rendered(folder: Path) -> str:
-    if _is_component(folder):
-        with tempfile.TemporaryDirectory() as scratch:
-            return _kustomize(_with_base(folder, Path(scratch).resolve()))
-    return _kustomize(folder)
-
-
-def _is_component(folder: Path) -> bool:
-    return bool(yaml.safe_load((folder / "kustomization.yaml").read_text())["kind"] == "Component")
-
-
-def _with_base(component: Path, folder: Path) -> Path:
-    """Make a kustomization that applies a component, which only changes others, to base."""
-    resources, components = (os.path.relpath(path, folder) for path in (BASE, component))
-    (folder / "kustomization.yaml").write_text(f"resources: [{resources}]\ncomponents: [{components}]\n")
-    return folder
+def _rendered(folder: Path, root: Path) -> str:
+    if yaml.safe_load((folder / "kustomization.yaml").read_text())["kind"] != "Component":
+        return _kustomize(folder)
+    # It only changes others: that of an environment all jobs, another one the platform.
+    of_jobs = folder.name == "environment"
+    changed = [path.parent for path in root.glob("jobs/*/service.yaml")] if of_jobs else [BASE]
+    with tempfile.TemporaryDirectory() as scratch:
+        here = Path(scratch).resolve()
+        resources = ", ".join(os.path.relpath(path, here) for path in sorted(changed))
+        component = os.path.relpath(folder, here)
+        (here / "kustomization.yaml").write_text(f"resources: [{resources}]\ncomponents: [{component}]\n")
+        return _kustomize(here)
 
 
 def _kustomize(folder: Path) -> str:
@@ -135,10 +158,29 @@ def _kustomize(folder: Path) -> str:
     return ended.stdout
 
 
-def _found() -> Iterator[Source]:
-    for pattern in ("k8s/**/kustomization.yaml", "jobs/*/kustomization.yaml"):
-        yield from (Source(path.parent) for path in sorted(ROOT.glob(pattern)))
-    yield from (Source(path) for path in sorted(ROOT.glob("jobs/*/service.yaml")))
+def _found(root: Path, folder: str = "k8s") -> Iterator[Source]:
+    for path in sorted(root.glob(f"{folder}/**/kustomization.yaml")):
+        # That one configures a transformer of kustomize.
+        if path.parent != root / "k8s/kustomize/environment":
+            yield Source(path.parent, root)
 
 
-SOURCES = list(_found())
+def _made(model: str, name: str) -> Iterator[Source]:
+    """Make an environment in the copy, and yield its overlay."""
+    new_env.make(name, model, COPY)
+    yield from _found(COPY, f"{OVERLAYS}/{name}")
+
+
+def _copied(folder: Path) -> Path:
+    """Copy the manifests."""
+    jobs = [path.parent.relative_to(ROOT) for path in ROOT.glob("jobs/*/service.yaml")]
+    for part in [Path("k8s/kustomize"), Path("k8s/nats"), *jobs]:
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("src", "tests"))
+    return folder
+
+
+_SCRATCH = tempfile.TemporaryDirectory()
+COPY = _copied(Path(_SCRATCH.name).resolve())
+MADE = [*_made("prod", "made"), *_made("test", "made-with-servers")]
+JOB_FILES = [Source(path) for path in sorted(ROOT.glob("jobs/*/service.yaml"))]
+SOURCES = [*_found(ROOT), *_found(ROOT, "jobs"), *JOB_FILES, *MADE]

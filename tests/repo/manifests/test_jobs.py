@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from environments import DEFAULT, load
 from image_download.guard import _DENIED_V4
 from keda_jobs.event.job import EventJob
 from keda_jobs.runtime.job import Job
@@ -27,7 +28,7 @@ def test_every_object_has_the_folders_name(job: JobManifest[Job]) -> None:
     named.pop("TriggerAuthentication", None)
     assert named == dict.fromkeys(named, job.name)
     assert {thing["metadata"]["labels"]["app"] for thing in job.objects} == {job.name}
-    assert {thing["metadata"]["namespace"] for thing in job.objects} == {"keda-jobs-prod"}
+    assert {thing["metadata"]["namespace"] for thing in job.objects} == {load(DEFAULT).jobs_namespace}
 
 
 def test_no_two_jobs_have_an_object_of_the_same_name() -> None:
@@ -38,13 +39,13 @@ def test_no_two_jobs_have_an_object_of_the_same_name() -> None:
 @EACH_JOB
 def test_every_variable_is_a_setting_or_part_of_one(job: JobManifest[Job]) -> None:
     parts = set(re.findall(r"\$\((\w+)\)", " ".join(value for value in job.environment.values() if value)))
-    assert job.environment.keys() <= job.variables | parts
+    assert job.environment.keys() <= job.variables | parts | {"SECRETS_DIR"}
     assert len(job.environment) == len(job.container["env"]), "one is set twice: job.toml repeats one of the template"
 
 
 @EACH_JOB
 def test_its_probes_use_the_port_and_paths_of_the_job(job: JobManifest[Job]) -> None:
-    assert job.container["ports"] == [{"name": "http", "containerPort": job.settings.http_port}]
+    assert job.container["ports"] == [{"name": "http", "containerPort": job.settings.http_port, "protocol": "TCP"}]
     assert job.container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
     assert job.container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
 

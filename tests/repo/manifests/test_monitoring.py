@@ -6,13 +6,14 @@ import re
 
 import pytest
 
+from dashboards.page import REPOSITORY
 from keda_jobs.runtime.job import Job
 from metrics_docs import SOURCES
 from prometheus_rules import Rule, groups, rules
 from stack.jobs import ROOT
 
 from .jobs import JOBS, JobManifest
-from .rendered import BASE, Object, Source, of_kind
+from .rendered import BASE, MADE, Object, PodTemplate, Source, of_kind, pods
 
 FOLDER = ROOT / "k8s/monitoring"
 RUNBOOK = FOLDER / "RUNBOOK.md"
@@ -21,18 +22,24 @@ ALERTS = [rule for rule in rules() if "alert" in rule]
 
 OURS = {sample.name for _, registry in SOURCES for family in registry.collect() for sample in family.samples}
 # kedacore/keda v2.21.0, pkg/metricscollector/prommetrics.go
-KEDA = ("keda_scaled_object_errors_total", "keda_scaled_job_errors_total")
+KEDA = ("keda_scaled_object_errors_total", "keda_scaled_job_errors_total", "keda_build_info")
 
 EACH_ALERT = pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
 def test_every_pod_of_a_job_is_scraped(job: JobManifest[Job]) -> None:
-    [monitor] = [thing for thing in of_kind(OBJECTS, "PodMonitor") if "keda-jobs-prod" in namespaces(thing)]
-    [endpoint] = monitor["spec"]["podMetricsEndpoints"]
-    assert monitor["spec"]["selector"]["matchLabels"].items() <= job.pod.labels.items()
-    assert endpoint["port"] in {port["name"] for port in job.container["ports"]}
-    assert job.pod.labels[monitor["spec"]["jobLabel"]] == job.name
+    assert is_scraped(job.pod)
+    assert job.pod.labels[jobs_monitor()["spec"]["jobLabel"]] == job.name
+
+
+@pytest.mark.parametrize("source", MADE, ids=lambda source: source.name)
+def test_in_a_new_environment_the_pods_of_jobs_and_no_others_are_scraped(source: Source) -> None:
+    assert source.environment
+    for pod in pods(source.objects):
+        is_here = pod.owner["metadata"]["namespace"] == source.environment.jobs_namespace
+        # That of a CronJob is over before the next scrape.
+        assert is_scraped(pod) == (is_here and pod.owner["kind"] != "CronJob"), str(pod)
 
 
 def test_what_is_scraped_keeps_its_own_labels_and_answers_in_time() -> None:
@@ -65,8 +72,8 @@ def test_an_alert_has_severity_texts_and_a_link(rule: Rule) -> None:
 
 @EACH_ALERT
 def test_the_link_of_an_alert_leads_to_its_section(rule: Rule) -> None:
-    path, _, anchor = rule["annotations"]["runbook_url"].partition("#")
-    assert ROOT / path == RUNBOOK
+    address, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    assert address == f"{REPOSITORY}/{RUNBOOK.relative_to(ROOT)}"
     assert anchor == rule["alert"].lower()
 
 
@@ -85,6 +92,13 @@ def test_rules_name_metrics_that_are_exposed() -> None:
     assert named - recorded - OURS == {*KEDA, "up"}
 
 
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule["record"])
+def test_a_rule_keeps_the_environments_apart(rule: Rule) -> None:
+    """Check each rule, since one Prometheus may watch several environments with the same jobs."""
+    grouped = re.findall(r"\b(?:by|on) \(([\w, ]*)\)", rule["expr"])
+    assert [labels for labels in grouped if "namespace" not in labels.split(", ")] == []
+
+
 def test_no_rule_names_a_job() -> None:
     names = {job.name for job in JOBS}
     assert [rule for rule in rules() if any(name in rule["expr"] for name in names)] == []
@@ -101,7 +115,16 @@ def metrics(expression: str) -> set[str]:
     return set(re.findall(r"\b(?:\w+:)?keda_\w+(?::\w+)*|\bup\b", expression))
 
 
-def namespaces(monitor: Object) -> list[str]:
-    """Return the namespaces in which a monitor looks for pods."""
-    found: list[str] = monitor["spec"]["namespaceSelector"]["matchNames"]
-    return found
+def jobs_monitor() -> Object:
+    """Return the PodMonitor of the jobs."""
+    [monitor] = [one for one in of_kind(OBJECTS, "PodMonitor") if one["metadata"]["name"] == "keda-jobs"]
+    return monitor
+
+
+def is_scraped(pod: PodTemplate) -> bool:
+    """Return whether the jobs' monitor finds the pod, wherever it is."""
+    spec = jobs_monitor()["spec"]
+    assert spec["namespaceSelector"] == {"any": True}
+    [endpoint] = spec["podMetricsEndpoints"]
+    ports = {port["name"] for container in pod.containers for port in container.get("ports", ())}
+    return endpoint["port"] in ports and spec["selector"]["matchLabels"].items() <= pod.labels.items()

@@ -34,8 +34,7 @@ ENVIRONMENT = {"POD_NAME": "nats-0"}
 def config_map(folder: Path) -> dict[str, str]:
     """Return the data of the ConfigMap in these manifests."""
     [found] = [one for one in of_kind(Source(folder).objects, "ConfigMap") if one["metadata"]["name"] == "nats-config"]
-    data: dict[str, str] = found["data"]
-    return data
+    return dict(found["data"])
 
 
 def logins_config() -> dict[str, str]:

@@ -2,43 +2,59 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 
 import pytest
 import yaml
 
-from cluster.secrets import postgres_data
+from cluster.certificates import servers
+from cluster.secrets import render
+from environments import load
 from keda_jobs.runtime.job import Job
+from keda_jobs.settings import PgSettings
+from nats_users import users, wanted
 from stack.jobs import ROOT
 
 from .jobs import JOBS, JobManifest
-from .rendered import SOURCES, Object, PodTemplate, Source, of_kind, pods
+from .rendered import SOURCES, Object, PodTemplate, Source, neutral_names, of_kind, pods
 
-# Namespace and name of a secret, and its keys.
+# Neutral namespace and name of a secret, and its keys.
 Secrets = dict[tuple[str, str], set[str]]
 ANY_KEY = ""
+
+_GIVEN = {
+    "PG_DSN": "postgresql://owner:password@host/database?sslmode=require",
+    "R2_REGION": "eu-central-1",
+    **{f"R2_{name}": "given" for name in ("ENDPOINT_URL", "BUCKET", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")},
+    **{f"REGISTRY_{name}": "given" for name in ("HOST", "USER", "PASSWORD")},
+}
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 def test_every_secret_that_is_read_is_made(source: Source) -> None:
-    made = made_secrets()
+    neutral = source.neutral_names
+    certificates = {(neutral[one.namespace], one.secret): {ANY_KEY} for one in servers(source.objects)}
+    made = made_secrets() | certificates
+    read = [(neutral[namespace], name, key) for namespace, name, key in read_secrets(source.objects)]
     missing = [
         f"{namespace}/{name}: {key or 'the secret'}"
-        for namespace, name, key in read_secrets(source.objects)
+        for namespace, name, key in read
         if (namespace, name) not in made or key not in made[namespace, name] | {ANY_KEY}
     ]
-    assert not missing, f"neither k8s/manual nor tools/nats_users.py makes {sorted(set(missing))}"
+    assert not missing, f"neither k8s/manual nor a tool makes {sorted(set(missing))}"
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
-def test_every_key_of_a_secret_in_env_from_is_a_setting(job: JobManifest[Job]) -> None:
-    for source in job.container["envFrom"]:
-        if "secretRef" in source:
-            assert made_secrets()["keda-jobs-prod", source["secretRef"]["name"]] <= job.variables
+def test_every_file_of_a_secret_is_a_setting_and_none_is_in_the_environment(job: JobManifest[Job]) -> None:
+    known = job.variables | {name.upper() for name in PgSettings.model_fields}  # the exporter's are apart
+    [folder] = [volume for volume in job.pod.volumes if "projected" in volume]
+    for source in folder["projected"]["sources"]:
+        keys = {item["path"] for item in source["secret"].get("items", ())}
+        assert (keys or made_secrets()["jobs", source["secret"]["name"]]) <= known
+    assert not any("secretRef" in source for source in job.container["envFrom"])
+    [mount] = [mount for mount in job.container["volumeMounts"] if mount["name"] == folder["name"]]
+    assert job.environment["SECRETS_DIR"] == mount["mountPath"]
 
 
 def test_nats_configuration_includes_its_users() -> None:
@@ -60,7 +76,7 @@ def read_by_pod(pod: PodTemplate) -> Iterator[tuple[str, str]]:
     """Yield name and key."""
     for container in pod.containers:
         for source in container.get("envFrom", ()):
-            if "secretRef" in source:
+            if "secretRef" in source and not source["secretRef"].get("optional"):
                 yield source["secretRef"]["name"], ANY_KEY
         for variable in container.get("env", ()):
             if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
@@ -68,28 +84,23 @@ def read_by_pod(pod: PodTemplate) -> Iterator[tuple[str, str]]:
     for volume in pod.volumes:
         if "secret" in volume:
             yield volume["secret"]["secretName"], ANY_KEY
+        for source in volume.get("projected", {}).get("sources", ()):
+            for item in source["secret"].get("items", ({"key": ANY_KEY},)):
+                yield source["secret"]["name"], item["key"]
 
 
 @cache
 def made_secrets() -> Secrets:
-    """Collect the secrets of `make -C k8s secrets` and `tools/nats_users.py`."""
-    templates = [yaml.safe_load(path.read_text()) for path in sorted(ROOT.glob("k8s/manual/*/*.yaml.tpl"))]
-    things = templates + nats_secrets()
-    return {(thing["metadata"]["namespace"], thing["metadata"]["name"]): keys_of(thing) for thing in things}
-
-
-def keys_of(secret: Object) -> set[str]:
-    """List the keys of a secret. Those of `postgres` come from the roles of all batch jobs and the exporter."""
-    if secret.get("data") == "${POSTGRES_DATA}":
-        return set(postgres_data({"PG_DSN": "postgresql://owner:password@host/database?sslmode=require"}, {}))
-    return set(secret.get("data", {})) | set(secret.get("stringData", {}))
+    """Collect the secrets of `make -C k8s secrets` and `tools/nats_users.py`, in neutral namespaces."""
+    test = load("test")  # it has all of them
+    neutral = neutral_names(test)
+    rendered = render(sorted(ROOT.glob("k8s/manual/*.yaml.tpl")), test, _GIVEN, {})
+    things = [*yaml.safe_load_all(rendered), *nats_secrets()]
+    return {
+        (neutral[thing["metadata"]["namespace"]], thing["metadata"]["name"]): set(thing["data"]) for thing in things
+    }
 
 
 def nats_secrets() -> list[Object]:
-    """Run the tool for a cluster without secrets."""
-    nothing = json.dumps({"apiVersion": "v1", "kind": "List", "items": []})
-    command = [sys.executable, str(ROOT / "tools/nats_users.py")]
-    ended = subprocess.run(command, input=nothing, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    made: list[Object] = json.loads(ended.stdout)["items"]
-    return made
+    """Make those of a cluster without secrets."""
+    return list(wanted(users(), {}))

@@ -51,9 +51,11 @@ def test_an_invalid_subject_is_refused(subject: str) -> None:
         planned("made-up", "event", subject=subject)
 
 
-@pytest.mark.parametrize("subject", ["dead-letter", "dead-letter.video", "retry", "retry.due.made-up"])
+@pytest.mark.parametrize(
+    "subject", ["dead-letter", "dead-letter.video", "retry", "retry.due.made-up", "backup.started", "long.work"]
+)
 def test_a_shared_subject_is_refused(subject: str) -> None:
-    with pytest.raises(Refused, match=f"^the subject '{subject}' is taken: dead letters and retries use it$"):
+    with pytest.raises(Refused, match=f"^the subject '{subject}' is taken: the library uses it$"):
         planned("made-up", "event", subject=subject)
 
 
@@ -68,8 +70,13 @@ def test_a_taken_or_invalid_table_is_refused(table: str) -> None:
     [
         ("event", "", "", "name the subject that it reads"),
         ("event", "made-up-event", "videos", "TABLE is for KIND=batch"),
-        ("batch", "made-up-event", "", "SUBJECT is for KIND=event"),
-        ("cron", "", "", "KIND is event or batch, not 'cron'"),
+        ("batch", "made-up-event", "", "SUBJECT is for KIND=event or long or outbox, not for KIND=batch"),
+        ("long", "", "", "name the subject that it reads"),
+        ("long", "made-up-event", "videos", "TABLE is for KIND=batch, not for KIND=long"),
+        ("outbox", "", "", "name the first event that it sends"),
+        ("outbox", "dead-letter", "", "the subject 'dead-letter' is taken"),
+        ("outbox", "made-up-event", "videos", "TABLE is for KIND=batch, not for KIND=outbox"),
+        ("cron", "", "", "KIND is event or long or batch or outbox, not 'cron'"),
     ],
 )
 def test_an_option_of_another_kind_is_refused(kind: str, subject: str, table: str, reason: str) -> None:
@@ -89,13 +96,15 @@ def test_the_table_of_a_batch_job_is_named_after_its_package_by_default() -> Non
         ("made.up_2", "MadeUp2", "key"),
         ("none", "NoneEvent", "key"),
         ("image-downloaded", "ImageDownloaded", "url"),
+        ("image-download", "ImageDownload", "url"),
     ],
 )
-def test_the_event_is_named_after_its_subject_and_reads_a_field_that_another_job_writes(
+def test_the_event_is_named_after_its_subject_and_has_a_field_that_another_job_writes_or_reads(
     subject: str, name: str, field: str
 ) -> None:
-    words = planned("made-up", "event", subject=subject).words()
-    assert (words["Event"], words["field"]) == (name, field)
+    for kind in ("event", "outbox"):
+        words = planned("made-up", kind, subject=subject).words()
+        assert (words["Event"], words["field"]) == (name, field)
 
 
 @pytest.mark.parametrize("words", [("NAME=admin", "SUBJECT=a"), ("NAME=made-up",), (), ("NAME=x", "KIND=cron")])

@@ -21,7 +21,10 @@ NEW_JOBS = [
     (LONG, f"SUBJECT=s{LONG[1:]}"),
     ("made-rows", "KIND=batch"),
     (f"z{LONG[1:]}", "KIND=batch"),
+    ("made-outbox", "KIND=outbox SUBJECT=made-sent"),
+    ("made-long", "KIND=long SUBJECT=made-encoded"),
 ]
+ENDLESS = 10**6  # seconds that the long job works
 NAMES = [name for name, _ in NEW_JOBS]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -31,21 +34,22 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 def repository(shared_repository: Repository) -> Repository:
     """Make all jobs in a copy and edit nothing."""
     for name, word in NEW_JOBS:
-        done = shared_repository.make("new-job", f"NAME={name}", word)
+        done = shared_repository.make("new-job", f"NAME={name}", *word.split())
         assert done.returncode == 0, done.stderr
     return shared_repository
 
 
 def test_only_their_folders_and_the_streams_subjects_changed(repository: Repository) -> None:
-    assert sorted(repository.changes()) == sorted([" M jobs/stream.json", *(f"?? jobs/{name}/" for name in NAMES)])
-    changed = repository.run("git", "diff", "--numstat").stdout.split()
-    assert changed == ["1", "1", "jobs/stream.json"]
+    shared = [" M jobs/asyncapi.json", " M jobs/stream.json"]
+    assert sorted(repository.changes()) == sorted([*shared, *(f"?? jobs/{name}/" for name in NAMES)])
+    changed = repository.run("git", "diff", "--numstat", "jobs/stream.json").stdout.split()
+    assert changed == ["6", "2", "jobs/stream.json"], "the subjects, and the line of each transform"
     subjects = json.loads(repository.read("jobs/stream.json"))["subjects"]
-    assert subjects[-3:] == ["made-uploaded", f"s{LONG[1:]}", "dead-letter"]
+    assert subjects[-5:] == ["made-uploaded", f"s{LONG[1:]}", "made-sent", "made-encoded", "dead-letter"]
 
 
 def test_their_own_tests_and_the_tests_of_every_job_pass(repository: Repository) -> None:
-    tools = ("build", "cluster_schemas", "cluster_secrets", "declarations", "import_rules", "lock", "settings_docs")
+    tools = ("build", "cluster_bootstrap", "cluster_secrets", "declarations", "import_rules", "lock", "settings_docs")
     about_all = ("tests/contracts", "tests/permissions", "tests/repo/manifests", "jobs/exporter")
     streams = [f"shared-py/tests/integration/{name}.py" for name in ("test_streams", "cli/test_cli_streams")]
     folders = [*(f"jobs/{name}" for name in NAMES), *about_all, *streams]
@@ -63,7 +67,7 @@ def test_lint_passes(repository: Repository) -> None:
 def environment(repository: Repository) -> Iterator[dict[str, str]]:
     """Start the stack of the copy and yield its environment."""
     ports = " ".join(f"--{name}-port=0" for name in asdict(FREE_PORTS))
-    done = repository.make("up", f"ARGS={ports}")
+    done = repository.make("up", f"ARGS={ports}", f"STEPS={ENDLESS}")
     assert done.returncode == 0, done.stdout + done.stderr
     yield {**json.loads(repository.read(".stack/state.json"))["environment"], "HTTP_PORT": "0"}
     assert repository.make("down").stdout == "stopped\n"
@@ -82,6 +86,19 @@ def test_the_local_stack_runs_them(repository: Repository, environment: dict[str
     repository.succeed("python", "-m", "made_rows", **environment)
     rows = query(repository, environment, "batch", "status", "made-rows")["rows"]
     assert (rows["completed"], rows["given_up"]) == (1, 1)
+
+    insert = """INSERT INTO made_outbox (subject, payload) VALUES ('made-sent', '{"key": "a"}'), ('unknown', '{}')"""
+    repository.succeed(str(program("psql")), environment["PG_DSN"], "-c", insert)
+    repository.succeed("python", "-m", "made_outbox", **environment)
+    left = ("-Atc", "SELECT batch_status, error FROM made_outbox")  # what was sent is deleted
+    answer = repository.succeed(str(program("psql")), environment["PG_DSN"], *left)
+    assert answer == "failed|UnknownSubject: subject: not one of made-sent\n"
+
+    repository.succeed("keda-jobs", "pub", "made-encoded", json.dumps({"key": "a"}), **environment)
+    [running] = wait_until(lambda: query(repository, environment, "status")["long_work"])
+    assert (running["job"], running["total"]) == ("made-long", ENDLESS)
+    repository.succeed("keda-jobs", "cancel", "made-long", running["id"], **environment)
+    wait_until(lambda: outcomes(repository, "made-long") == ["dead_lettered"])
 
 
 def outcomes(repository: Repository, job: str) -> list[str]:

@@ -24,7 +24,7 @@ import pytest
 
 from keda_jobs.claims import schema
 from keda_jobs.settings import PgSettings
-from stack import PostgresServer, wait_until
+from stack import PostgresServer, shell_status, wait_until
 from users_batch.job import JOB
 from users_seed.data_set import DataSet
 from users_seed.generate import generate
@@ -159,7 +159,7 @@ class Tool:
 
     def finish(self, process: subprocess.Popen[str]) -> Outcome:
         stdout, stderr = process.communicate()
-        return Outcome(process.returncode, stdout, stderr)
+        return Outcome(shell_status(process.returncode), stdout, stderr)
 
 
 def limit_disk(monkeypatch: pytest.MonkeyPatch, free: int) -> None:

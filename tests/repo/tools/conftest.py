@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from .fake_cluster import FakeCluster
+
 
 @pytest.fixture
 def new_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -17,3 +19,11 @@ def new_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     return package
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
+    """Put an empty cluster in place of kubectl."""
+    found = FakeCluster()
+    found.patch(monkeypatch)
+    return found

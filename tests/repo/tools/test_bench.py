@@ -104,3 +104,14 @@ def test_note_explains_the_figures_of_processing(bench: Modules) -> None:
     assert {"batch_size 100", "concurrency 30"} <= set(re.findall(r"\w+ \d+", note))
     assert "\nBATCH = 100\n" in (process.HERE / "pgqueuer_app.py").read_text()
     assert "\nCONCURRENCY = 30\n" in (process.HERE / "procrastinate_app.py").read_text()
+
+
+async def test_job_without_metrics_consumes(bench: Modules, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    messages = bench("messages")
+    for size, value in {"_MESSAGES": 500, "_FIRST": 0, "_LAST": 500, "_WINDOW_S": 30}.items():
+        monkeypatch.setattr(messages, size, value)
+    here = bench("running").Bench(tmp_path, 1, str)
+
+    readings = await messages.measure(here, "", lambda url: [messages.noop_job(here, "", url, "noop_job.unmetered")])
+
+    assert [reading.acked for reading in readings[""]] == [500]

@@ -12,7 +12,9 @@ from stack import job_names
 from stack.jobs import ROOT
 
 JOBS = job_names()
-THERE_ARE = f"there are: {' '.join(JOBS)}"
+DEPLOYED = f"there are: {' '.join(JOBS)}"
+BUILT = f"{DEPLOYED} keda-jobs-ops"
+EACH_LIST = pytest.mark.parametrize(("script", "there_are"), [("build.sh", BUILT), ("deploy.sh", DEPLOYED)])
 DIGEST = f"sha256:{'0' * 64}"
 
 
@@ -47,13 +49,13 @@ def images(job: str, **environment: str) -> set[str]:
 
 
 def test_every_job_is_found_by_its_folder() -> None:
-    assert refusal("build.sh") == f"build: name a job, or --all; {THERE_ARE}"
-    assert refusal("deploy.sh") == f"deploy: there is no job ''; {THERE_ARE}"
+    assert refusal("build.sh") == f"build: name a job, or --all; {BUILT}"
+    assert refusal("deploy.sh") == f"deploy: there is no job ''; {DEPLOYED}"
 
 
-@pytest.mark.parametrize("script", ["build.sh", "deploy.sh"])
-def test_an_unknown_job_is_refused_with_a_list_of_the_jobs(script: str) -> None:
-    assert refusal(script, "no-such-job").endswith(f"there is no job 'no-such-job'; {THERE_ARE}")
+@EACH_LIST
+def test_an_unknown_job_is_refused_with_a_list_of_the_jobs(script: str, there_are: str) -> None:
+    assert refusal(script, "no-such-job").endswith(f"there is no job 'no-such-job'; {there_are}")
 
 
 @pytest.mark.parametrize("script", ["build.sh", "deploy.sh"])

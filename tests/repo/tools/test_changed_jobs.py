@@ -11,10 +11,11 @@ import pytest
 from tests.repo.ci.repository import ONE, Repository
 
 import changed_jobs
+from changed_jobs import OPS
 from keda_jobs.event.job import EventJob
 from stack.jobs import ROOT, job_names, package_name
 
-ALL = changed_jobs.all_jobs(ROOT)
+ALL = changed_jobs.all_images(ROOT)
 OTHER = job_names(EventJob)[1]
 SOURCE = f"jobs/{ONE}/src/{package_name(ONE)}/__main__.py"
 NEW = "made-here"
@@ -37,12 +38,16 @@ def jobs(repository: Repository) -> Jobs:
 @pytest.mark.parametrize(
     ("paths", "touched"),
     [
-        ((SOURCE, f"jobs/{ONE}/src/{package_name(ONE)}/new.py"), [ONE]),
-        ([f"jobs/{ONE}/{file}" for file in ("Dockerfile", "service.yaml", "requirements.txt", "consumer.json")], [ONE]),
+        ((SOURCE, f"jobs/{ONE}/src/{package_name(ONE)}/new.py", f"jobs/{ONE}/consumer.json"), [ONE, OPS]),
+        ([f"jobs/{ONE}/{file}" for file in ("Dockerfile", "service.yaml", "job.toml")], [ONE]),
+        (
+            ("tools/ops/Dockerfile", "tools/cluster/bootstrap.py", "k8s/manual/prod/r2.yaml.tpl", "jobs/stream.json"),
+            [OPS],
+        ),
         ([f"shared-py/src/keda_jobs/{file}" for file in ("domain/policy.py", "cli/status.py", "new.py")], ALL),
         (("shared-py/pyproject.toml", "requirements/dev.txt", "requirements/event-job.txt"), ALL),
         ((".dockerignore", "Makefile", "tools/build.sh"), ALL),
-        (("README.md", f"jobs/{ONE}/README.md", "k8s/README.md", "tools/lint.sh", "jobs/stream.json"), []),
+        (("README.md", f"jobs/{ONE}/README.md", "k8s/README.md", "tools/lint.sh", "jobs/nats-streams-config.sh"), []),
         ((f"jobs/{ONE}/tests/test_new.py", "tests/repo/test_new.py", "shared-py/tests/unit/test_new.py"), []),
     ],
 )
@@ -54,13 +59,13 @@ def test_a_path_touches_the_jobs_whose_image_or_manifest_it_is_in(paths: list[st
 def test_a_rename_touches_the_jobs_of_both_paths(repository: Repository, jobs: Jobs) -> None:
     repository.git("mv", SOURCE, f"jobs/{OTHER}/src/{package_name(OTHER)}/moved.py")
     repository.commit()
-    assert jobs() == [ONE, OTHER]
+    assert jobs() == [ONE, OTHER, OPS]
 
 
 def test_a_deleted_file_touches_the_job(repository: Repository, jobs: Jobs) -> None:
     (repository.path / SOURCE).unlink()
     repository.commit()
-    assert jobs() == [ONE]
+    assert jobs() == [ONE, OPS]
 
 
 def test_a_renamed_job_is_a_deleted_and_a_new_one_whose_consumer_needs_a_setup(repository: Repository) -> None:
@@ -68,7 +73,7 @@ def test_a_renamed_job_is_a_deleted_and_a_new_one_whose_consumer_needs_a_setup(r
     shutil.rmtree(repository.path / "jobs" / ONE)
     repository.commit()
     consumers = [f"jobs/{ONE}/consumer.json", f"jobs/{NEW}/consumer.json"]
-    assert changed_jobs.changed("base", repository.path) == changed_jobs.Change([NEW], [ONE], consumers)
+    assert changed_jobs.changed("base", repository.path) == changed_jobs.Change([OPS, NEW], [ONE], consumers)
 
 
 def test_a_merge_touches_what_the_branch_changed_and_not_what_main_did(repository: Repository, jobs: Jobs) -> None:
@@ -80,14 +85,14 @@ def test_a_merge_touches_what_the_branch_changed_and_not_what_main_did(repositor
     main = repository.commit()
     assert jobs("branch") == [OTHER]
     repository.git("merge", "--quiet", "--no-edit", "branch")
-    assert jobs(main) == [ONE]
-    assert jobs() == [ONE, OTHER]
+    assert jobs(main) == [ONE, OPS]
+    assert jobs() == [ONE, OTHER, OPS]
 
 
 def test_uncommitted_work_counts(repository: Repository, jobs: Jobs) -> None:
     repository.touch(f"jobs/{ONE}/src/{package_name(ONE)}/ünder work.py")
     repository.touch(f"jobs/{OTHER}/service.yaml")
-    assert jobs() == [ONE, OTHER]
+    assert jobs() == [ONE, OTHER, OPS]
 
 
 def test_no_change_touches_no_job(jobs: Jobs) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.repo.manifests.rendered import Source
 
-from cluster.overlay import ADMINISTRATOR_KINDS, foreign, namespaces, select
+from cluster.overlay import ADMINISTRATOR_KINDS, foreign, namespaces, select, taken, unread_disks
 from stack.jobs import ROOT
 
 # Prints what KNOWN holds for the first word after `get`: `--filename=-` or the workloads.
@@ -73,3 +73,36 @@ def test_a_namespace_of_others_is_named_with_what_runs_in_it(
     }
     cluster.setenv("KNOWN", json.dumps(known))
     assert list(foreign(objects)) == [("nats", ["Namespace nats", "StatefulSet broker"])]
+
+
+def test_a_namespace_of_another_environment_is_named_with_it(
+    cluster: pytest.MonkeyPatch, objects: list[dict[str, Any]]
+) -> None:
+    known = [ours("Namespace", "nats"), ours("Namespace", "keda-jobs-prod"), ours("Namespace", "old")]
+    for one, environment in zip(known, ("test", "staging"), strict=False):
+        one["metadata"]["labels"]["keda-jobs/environment"] = environment
+    cluster.setenv("KNOWN", json.dumps({"--filename=-": known}))
+    cluster.setenv("ENV", "test")
+    assert list(taken(objects)) == [("keda-jobs-prod", "staging")]
+
+
+@pytest.mark.parametrize(
+    ("disks", "servers", "unread"),
+    [
+        (0, 1, []),
+        (0, 3, []),
+        (1, 1, []),
+        (3, 3, []),
+        (2, 3, []),  # one is lost
+        (1, 3, ["data-nats-0"]),
+        (3, 1, ["data-nats-0", "data-nats-1", "data-nats-2"]),
+    ],
+)
+def test_disks_that_another_number_of_servers_would_not_read_are_named(
+    cluster: pytest.MonkeyPatch, disks: int, servers: int, unread: list[str]
+) -> None:
+    claims = [ours("PersistentVolumeClaim", f"data-nats-{number}", "nats") for number in range(disks)]
+    cluster.setenv("KNOWN", json.dumps({"persistentvolumeclaims": claims}))
+    nats = ours("StatefulSet", "nats", "nats") | {"spec": {"replicas": servers}}
+    assert unread_disks([ours("Namespace", "nats"), nats]) == unread
+    assert unread_disks([ours("Namespace", "jobs")]) == []

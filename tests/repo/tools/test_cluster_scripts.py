@@ -11,8 +11,23 @@ import pytest
 
 from stack.jobs import ROOT
 
-SETUP_SCRIPTS = ("setup-all", "teardown-all", "secrets", "kind-cluster")
-TOOLS = ("awk", "basename", "bash", "cat", "dirname", "grep", "mkdir", "mktemp", "paste", "python", "rm", "sed", "sort")
+SETUP_SCRIPTS = ("setup-all", "teardown-all", "secrets", "kind-cluster", "certificates", "keda-ca")
+TOOLS = (
+    "awk",
+    "basename",
+    "bash",
+    "cat",
+    "dirname",
+    "grep",
+    "mkdir",
+    "mktemp",
+    "paste",
+    "python",
+    "python3",
+    "rm",
+    "sed",
+    "sort",
+)
 
 
 def run(command: str | Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -30,7 +45,15 @@ def run(command: str | Path, *arguments: str, **environment: str) -> subprocess.
 
 @pytest.mark.parametrize(
     "script",
-    [*(f"setup-scripts/{name}.sh" for name in SETUP_SCRIPTS), "connect.sh", "status.sh", "pause.sh", "logs.sh"],
+    [
+        *(f"setup-scripts/{name}.sh" for name in SETUP_SCRIPTS),
+        "connect.sh",
+        "status.sh",
+        "pause.sh",
+        "logs.sh",
+        "port-forward.sh",
+        "rotate.sh",
+    ],
 )
 def test_every_script_prints_its_usage(script: str) -> None:
     done = run(script, "--help")
@@ -42,8 +65,7 @@ def test_every_script_prints_its_usage(script: str) -> None:
     ("script", "arguments", "error"),
     [
         *((name, "--nonsense", "unknown option '--nonsense', see --help\n") for name in SETUP_SCRIPTS),
-        ("setup-all", "--overlay", "--overlay "),
-        ("setup-all", "--overlay staging", "--overlay "),
+        ("setup-all", "--overlay test", "unknown option '--overlay'"),
         ("setup-all", "--part", "--part "),
         ("setup-all", "--part everything", "--part "),
     ],
@@ -57,7 +79,8 @@ def test_an_unknown_option_is_one_line(script: str, arguments: str, error: str) 
 @pytest.fixture
 def bare_machine(tmp_path: Path) -> Path:
     """Copy the scripts, without a .venv, and make a folder `bin` with the most common programs only."""
-    shutil.copytree(ROOT / "k8s", tmp_path / "repo/k8s", ignore=shutil.ignore_patterns(".env"))
+    shutil.copytree(ROOT / "k8s", tmp_path / "repo/k8s", ignore=shutil.ignore_patterns(".env*"))
+    (tmp_path / "repo/tools").symlink_to(ROOT / "tools")
     tools = tmp_path / "bin"
     tools.mkdir()
     for tool in TOOLS:
@@ -104,33 +127,41 @@ case "$*" in
   version*) printf '"serverVersion": {\\n"gitVersion": "v1.34.4"\\n' ;;
   kustomize*) printf 'kind: Namespace\\nmetadata: {name: nats}\\n' ;;
   "get storageclasses"*) echo true ;;
-  "get namespaces --selector"*) echo nats ;;
+  "get namespace keda-jobs-prod") exit "$NEW" ;;
+  "get namespaces --selector"*keda-jobs/part=jobs*) ;;
+  "get namespaces --selector"*) echo "nats prod" ;;
   "get crd"*) exit 1 ;;
 esac
 """
 
 
 @pytest.mark.parametrize(
-    ("script", "plan"),
+    ("script", "new", "plan"),
     [
-        ("setup-all", "context theirs at https://theirs.example:6443, overlay prod: this sets up\n  KEDA 2.21.0"),
-        ("teardown-all", "context theirs at https://theirs.example:6443: this removes\n  NATS"),
+        ("setup-all", "0", "environment prod: this sets up\n  KEDA 2.21.0"),
+        ("setup-all", "1", "environment prod, for the first time in this cluster: this sets up\n  KEDA 2.21.0"),
+        ("teardown-all", "0", "environment prod: this removes\n  NATS"),
     ],
 )
-def test_nothing_is_changed_before_somebody_has_agreed(bare_machine: Path, script: str, plan: str) -> None:
+def test_nothing_is_changed_before_somebody_has_agreed(bare_machine: Path, script: str, new: str, plan: str) -> None:
     """Use a stand-in for a cluster where nothing is in the way."""
-    (bare_machine / "repo/tools").symlink_to(ROOT / "tools")
     calls, cluster = bare_machine / "calls", bare_machine / "cluster"
     cluster.mkdir()
     (cluster / "kubectl").write_text(CLUSTER)
     (cluster / "kubectl").chmod(0o755)
-    environment = {"PATH": f"{cluster}:{os.environ['PATH']}", "CALLS": str(calls), "KEDA_MANIFEST": "", "PG_DSN": ""}
+    environment = {
+        "PATH": f"{cluster}:{os.environ['PATH']}",
+        "CALLS": str(calls),
+        "KEDA_MANIFEST": "",
+        "PG_DSN": "",
+        "NEW": new,
+    }
     done = run(bare_machine / f"repo/k8s/setup-scripts/{script}.sh", **environment)
-    assert f"{script}: {plan}" in done.stdout
+    assert f"{script}: context theirs at https://theirs.example:6443, {plan}" in done.stdout
     refusal = "refusing to go on without confirmation: stdin is not a terminal, pass --yes"
     assert (done.returncode, done.stderr) == (1, f"{script}: {refusal}\n")
     verbs = {call.split()[0] for call in calls.read_text().splitlines()}
-    assert verbs <= {"auth", "config", "get", "kustomize", "version"}
+    assert verbs <= {"api-resources", "auth", "config", "get", "kustomize", "version"}
 
 
 KIND = """#!/usr/bin/env bash
@@ -150,11 +181,16 @@ def test_kind_cluster_does_its_steps_in_order(bare_machine: Path, clusters: str,
         (bare_machine / "bin" / program).write_text(KIND)
         (bare_machine / "bin" / program).chmod(0o755)
     scripts = bare_machine / "repo/k8s/setup-scripts"
+    tools = bare_machine / "repo/tools"
+    tools.unlink()
+    tools.mkdir()
+    shutil.copy(ROOT / "tools/environments.py", tools)
+    (tools / "deploy.sh").write_text(KIND)
+    (tools / "deploy.sh").chmod(0o755)
     (scripts / "setup-all.sh").write_text(KIND)
     for job in ("image-download", "users-batch"):
         (bare_machine / "repo/jobs" / job).mkdir(parents=True)
-        for file in ("Dockerfile", "service.yaml"):
-            (bare_machine / "repo/jobs" / job / file).touch()
+        (bare_machine / "repo/jobs" / job / "Dockerfile").touch()
     done = run(scripts / "kind-cluster.sh", PATH=str(bare_machine / "bin"), CALLS=str(calls), CLUSTERS=clusters)
     assert done.returncode == 0, done.stderr
     told = calls.read_text().replace(str(bare_machine / "repo"), "REPO").splitlines()
@@ -167,10 +203,10 @@ def test_kind_cluster_does_its_steps_in_order(bare_machine: Path, clusters: str,
         "kind export kubeconfig --name keda-jobs",
         "make -C REPO --no-print-directory build-all build-test-servers",
         "kind load docker-image --name keda-jobs keda-jobs-test-servers:dev image-download:dev users-batch:dev",
-        "setup-all.sh --overlay test --yes",
+        "setup-all.sh --yes",
         "kubectl get service pictures --namespace keda-jobs-test --output jsonpath={.spec.clusterIP}",
         "kubectl apply --server-side --filename -",
-        "kubectl apply --filename REPO/jobs/image-download/service.yaml",
-        "kubectl apply --filename REPO/jobs/users-batch/service.yaml",
+        "deploy.sh image-download",
+        "deploy.sh users-batch",
         "make -C REPO/k8s --no-print-directory status",
     ]

@@ -7,17 +7,21 @@ import json
 import os
 import stat
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import environments
 from cluster import env_file
 from cluster.database import passwords, read, roles
 from cluster.errors import ClusterError
-from cluster.secrets import faults_for, make_test_file, postgres_data, render
+from cluster.kubernetes import decoded
+from cluster.secrets import apply, faults_for, make_test_file, postgres_data, render, wanted
 from stack.jobs import ROOT
+
+from .fake_cluster import FakeCluster
 
 DSN = "postgresql://me:hidden@db.example.com:5433/app?sslmode=require"
 GIVEN = {
@@ -27,10 +31,11 @@ GIVEN = {
     "R2_BUCKET": "pictures",
     "PG_DSN": DSN,
 }
-R2 = ROOT / "k8s/manual/prod/r2.yaml.tpl"
-POSTGRES = ROOT / "k8s/manual/prod/postgres.yaml.tpl"
-REGISTRY = ROOT / "k8s/manual/prod/registry.yaml.tpl"
-TEST_SERVERS = ROOT / "k8s/manual/test/test-servers.yaml.tpl"
+R2 = ROOT / "k8s/manual/r2.yaml.tpl"
+POSTGRES = ROOT / "k8s/manual/postgres.yaml.tpl"
+REGISTRY = ROOT / "k8s/manual/registry.yaml.tpl"
+TEST_SERVERS = ROOT / "k8s/manual/test-servers.yaml.tpl"
+PROD, TEST = map(environments.load, ("prod", "test"))
 
 EnvFile = Callable[[str], Path]
 
@@ -49,6 +54,10 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EnvFile:
     for name in (*GIVEN, "USERS_WORKER_PASSWORD", "USERS_SCALER_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
     return write
+
+
+def names(secrets: list[dict[str, Any]]) -> list[str]:
+    return [one["metadata"]["name"] for one in secrets]
 
 
 def lines(values: dict[str, str]) -> str:
@@ -87,7 +96,7 @@ def data(manifest: str) -> dict[str, str]:
 )
 def test_a_value_reaches_the_secret_unchanged(written: EnvFile, value: str) -> None:
     written(lines(GIVEN | {"R2_SECRET_ACCESS_KEY": value}))
-    assert data(render([R2], env_file.values(), {}))["R2_SECRET_ACCESS_KEY"] == value
+    assert data(render([R2], PROD, env_file.values(), {}))["R2_SECRET_ACCESS_KEY"] == value
 
 
 def test_an_env_file_is_lines_of_key_and_value() -> None:
@@ -111,15 +120,32 @@ def test_the_file_overrides_the_environment(written: EnvFile, monkeypatch: pytes
 def test_every_placeholder_and_gap_is_named_and_no_value_shown(written: EnvFile) -> None:
     written((ROOT / "k8s/.env.template").read_text() + "R2_BUCKET=\n")
     with pytest.raises(ClusterError) as refused:
-        render([R2, POSTGRES], env_file.values(), {})
+        render([R2, POSTGRES], PROD, env_file.values(), {})
     assert str(refused.value).split(": ", 1)[1] == (
         "PG_DSN is still the placeholder; R2_ACCESS_KEY_ID is still the placeholder; R2_BUCKET is not set;"
         " R2_ENDPOINT_URL is still the placeholder; R2_SECRET_ACCESS_KEY is still the placeholder"
     )
 
 
+def test_a_store_without_keys_is_a_secret_without_keys() -> None:
+    identity = {name: value for name, value in GIVEN.items() if "KEY" not in name} | {"R2_REGION": "eu-central-1"}
+    assert faults_for(PROD, identity) == []
+    assert data(render([R2], PROD, identity, {})) == {
+        name: value for name, value in identity.items() if name.startswith("R2_")
+    }
+    assert faults_for(PROD, identity | {"R2_REGION": ""}) == [
+        "R2_ACCESS_KEY_ID is not set",
+        "R2_SECRET_ACCESS_KEY is not set",
+    ]
+    assert faults_for(PROD, identity | {"R2_ACCESS_KEY_ID": "key"}) == ["R2_SECRET_ACCESS_KEY is not set"]
+
+
+def test_the_region_of_a_store_with_keys_reaches_the_jobs() -> None:
+    assert data(render([R2], PROD, GIVEN | {"R2_REGION": "eu-central-1"}, {}))["R2_REGION"] == "eu-central-1"
+
+
 def test_the_database_owner_never_gets_into_the_cluster() -> None:
-    manifest = render([POSTGRES], GIVEN, {})
+    manifest = render([POSTGRES], PROD, GIVEN, {})
     found = data(manifest)
     assert set(found) == {"PG_HOST", "PG_PORT", "PG_DATABASE", "PG_SSLMODE", *roles()}
     assert [found[f"PG_{part}"] for part in ("HOST", "PORT", "DATABASE", "SSLMODE")] == [
@@ -177,59 +203,92 @@ def test_a_service_of_the_cluster_is_reached_through_a_port() -> None:
     assert read(DSN).service is None
 
 
+def test_a_certificate_need_not_name_the_end_of_a_port_forward() -> None:
+    named = read("postgresql://me:p@postgres.keda-jobs-test.svc:5432/app?sslmode=verify-full")
+    assert named.on_local_port(4321) == "postgresql://me:p@127.0.0.1:4321/app?sslmode=verify-ca"
+
+
+def test_the_file_of_test_servers_with_tls_asks_for_it(written: EnvFile, tmp_path: Path) -> None:
+    make_test_file(tmp_path / ".env", TEST, has_tls=True)
+    values = env_file.values()
+    assert values["R2_ENDPOINT_URL"].startswith("https://s3.")
+    assert read(values["PG_DSN"]).sslmode == "verify-full"
+    assert faults_for(TEST, values) == []
+
+
 def test_the_file_of_a_test_cluster_names_its_servers(written: EnvFile, tmp_path: Path) -> None:
     file = tmp_path / ".env"
-    make_test_file(file)
+    make_test_file(file, TEST)
     values = env_file.values()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert faults_for("test", values) == []
-    servers = data(render([TEST_SERVERS], values, {}))
+    assert faults_for(TEST, values) == []
+    servers = data(render([TEST_SERVERS], TEST, values, {}))
     assert servers["S3_AUTH_KEY"] == f"{values['R2_ACCESS_KEY_ID']},{values['R2_SECRET_ACCESS_KEY']}"
     assert servers["POSTGRES_PASSWORD"] == read(values["PG_DSN"]).password
     with pytest.raises(FileExistsError):
-        make_test_file(file)
+        make_test_file(file, TEST)
 
 
 def test_a_file_for_another_kind_of_cluster_is_refused(written: EnvFile, tmp_path: Path) -> None:
-    assert faults_for("prod", GIVEN) == []
-    assert faults_for("test", GIVEN) == ["it does not name the test servers; move it away, and a new one is made"]
-    make_test_file(tmp_path / ".env")
-    assert faults_for("prod", env_file.values()) == [
+    assert faults_for(PROD, GIVEN) == []
+    assert faults_for(TEST, GIVEN) == ["it does not name the test servers; move it away, and a new one is made"]
+    make_test_file(tmp_path / ".env", TEST)
+    assert faults_for(PROD, env_file.values()) == [
         "it names the test servers in keda-jobs-test; move it away and fill in a new one"
     ]
 
 
-def test_the_renderer_warns_of_a_file_that_others_may_read(written: EnvFile) -> None:
+def test_a_file_that_others_may_read_is_said(
+    cluster: FakeCluster, written: EnvFile, capsys: pytest.CaptureFixture[str]
+) -> None:
     written(lines(GIVEN)).chmod(0o644)
-    done = subprocess.run(
-        [sys.executable, "-m", "cluster.secrets", "render", R2],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "tools")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    apply("r2")
     file = os.environ["ENV_FILE"]
-    assert done.stderr == f"secrets: {file} may be read by others; run: chmod 600 {file}\n"
+    output = capsys.readouterr()
+    assert output.err == f"secrets: {file} may be read by others; run: chmod 600 {file}\n"
+    assert output.out == "secrets: r2\n"
 
 
-def test_a_registry_is_a_pull_secret_only_where_it_is_named(written: EnvFile) -> None:
-    command = [sys.executable, "-m", "cluster.secrets", "render", str(R2), str(REGISTRY)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "tools")}
+def test_a_secret_is_made_only_where_its_values_are(cluster: FakeCluster, written: EnvFile) -> None:
+    written(lines(GIVEN))
+    assert names(wanted()) == ["postgres", "r2", "postgres-operator"]
+    written(lines({"PG_DSN": DSN}))
+    assert names(wanted()) == ["postgres", "postgres-operator"]
+    written(lines({"PG_DSN": DSN, "R2_BUCKET": "pictures"}))
+    with pytest.raises(ClusterError, match="R2_ENDPOINT_URL is not set"):
+        wanted()
+    written("")
+    with pytest.raises(ClusterError, match="has no values for any secret"):
+        apply("*")
 
-    def rendered(values: dict[str, str]) -> str:
-        written(lines(values))
-        return subprocess.run(command, env=environment, input="", capture_output=True, text=True, check=True).stdout
 
-    assert "dockerconfigjson" not in rendered(GIVEN)
-    login = {"REGISTRY_HOST": "registry.example:5000", "REGISTRY_USER": "me", "REGISTRY_PASSWORD": 'hid"den$'}
-    _, secret = rendered(GIVEN | login).split("---\n")
-    assert "type: kubernetes.io/dockerconfigjson" in secret
-    auths = json.loads(data(secret)[".dockerconfigjson"])["auths"]
+def test_roles_keep_their_passwords(cluster: FakeCluster, written: EnvFile) -> None:
+    written(lines(GIVEN))
+    apply("*")
+    before = cluster.secrets[PROD.jobs_namespace, "postgres"]
+    apply("*")
+    assert cluster.secrets[PROD.jobs_namespace, "postgres"] == before
+
+
+def test_people_on_call_get_the_database_with_their_role_alone(cluster: FakeCluster, written: EnvFile) -> None:
+    written(lines(GIVEN))
+    apply("postgres")
+    made = {name: decoded(cluster.secrets[PROD.jobs_namespace, name]) for name in ("postgres", "postgres-operator")}
+    password = made["postgres"]["keda_jobs_operator"]
+    dsn = f"postgresql://keda_jobs_operator:{password}@db.example.com:5433/app?sslmode=require"
+    assert made["postgres-operator"] == {"PG_DSN": dsn}
+    assert read(dsn).user == "keda_jobs_operator"
+
+
+def test_a_registry_is_a_pull_secret_only_where_it_is_named(cluster: FakeCluster, written: EnvFile) -> None:
+    written(lines(GIVEN | {"REGISTRY_HOST": "a.example:5000", "REGISTRY_USER": "me", "REGISTRY_PASSWORD": 'hid"den$'}))
+    [secret] = wanted("registry")
+    assert secret["type"] == "kubernetes.io/dockerconfigjson"
+    auths = json.loads(base64.b64decode(secret["data"][".dockerconfigjson"]))["auths"]
     auth = base64.b64encode(b'me:hid"den$').decode()
-    assert auths == {"registry.example:5000": {"username": "me", "password": 'hid"den$', "auth": auth}}
+    assert auths == {"a.example:5000": {"username": "me", "password": 'hid"den$', "auth": auth}}
 
 
 def test_half_a_registry_is_named() -> None:
     with pytest.raises(ClusterError, match="REGISTRY_PASSWORD is not set"):
-        render([REGISTRY], {"REGISTRY_HOST": "registry.example", "REGISTRY_USER": "me"}, {})
+        render([REGISTRY], PROD, {"REGISTRY_HOST": "registry.example", "REGISTRY_USER": "me"}, {})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from rich.console import Console
 
-from cluster.status import is_part, is_paused, phase_of, pods_table, scaled_table
+import environments
+from cluster.status import is_part, is_paused, missing_parts, phase_of, pods_table, scaled_table
 
 
 @pytest.mark.parametrize(
@@ -68,4 +71,11 @@ def test_a_scaled_object_without_a_status_yet_is_shown_too() -> None:
     [("nats", "nats", True), ("shared", "keda-operator", True), ("shared", "other", False), ("apps", "keda-ui", False)],
 )
 def test_keda_is_a_part_wherever_it_is(namespace: str, name: str, is_one: bool) -> None:
-    assert is_part({"metadata": {"namespace": namespace, "name": name}}, {"shared"}) is is_one
+    workload = {"metadata": {"namespace": namespace, "name": name}}
+    assert is_part(workload, {"shared"}, environments.load("prod")) is is_one
+
+
+def test_a_nats_of_its_owners_is_not_missed() -> None:
+    ours = environments.load("prod")
+    assert missing_parts([], ours) == {"keda-operator", "nats"}
+    assert missing_parts([], dataclasses.replace(ours, nats_namespace="")) == {"keda-operator"}

@@ -81,6 +81,17 @@ def test_every_query_uses_the_selected_data_source(dashboard: dict[str, Any]) ->
 
 
 @EACH
+def test_every_query_selects_one_environment(dashboard: dict[str, Any]) -> None:
+    variables = {variable["name"]: variable.get("query") for variable in dashboard["templating"]["list"]}
+    assert variables["namespace"] == "label_values(keda_jobs_scrape_ok, namespace)"
+    queries = [target["expr"] for panel in panels(dashboard) for target in panel["targets"]]
+    for query in [*queries, variables["job"]]:
+        series = re.findall(r"\bkeda_\w+(?::\w+)?\{|\{__name__", query)
+        assert series, query
+        assert len(series) == query.count('namespace="$namespace"') == query.count("{"), query
+
+
+@EACH
 def test_links_lead_to_a_dashboard_or_to_a_section_of_the_runbook(dashboard: dict[str, Any]) -> None:
     headings = re.findall(r"^## (\w+)$", (ROOT / "k8s/monitoring/RUNBOOK.md").read_text(), re.MULTILINE)
     runbook = "${repository}/k8s/monitoring/RUNBOOK.md"

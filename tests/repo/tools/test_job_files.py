@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from stack.jobs import ROOT
 
 EVENT_JOB = """
 from keda_jobs import Event, event_job
-from keda_jobs.event.job import Context
+from keda_jobs.event.handler import Context
 from keda_jobs.settings import JobSettings
 
 class Happened(Event, subject="happened"):
@@ -25,6 +26,17 @@ class Happened(Event, subject="happened"):
 async def handle(event: Happened, job: Context[JobSettings]) -> None: ...
 
 JOB = event_job(handle, JobSettings)
+"""
+LONG_JOB = """
+from keda_jobs import Event
+from keda_jobs.long import LongContext, LongSettings, long_job
+
+class Happened(Event, subject="happened"):
+    key: str
+
+async def handle(event: Happened, job: LongContext[LongSettings]) -> None: ...
+
+JOB = long_job(handle, LongSettings)
 """
 BATCH_JOB = """
 from typing import NamedTuple
@@ -61,6 +73,7 @@ SHUTDOWN_GRACE_S = "60s" # a long event
 ACK_WAIT_S = 90
 """
 RESOURCES = EVENT_TOML[EVENT_TOML.index("[resources]") : EVENT_TOML.index("[settings]")]
+LONG_TOML = f"[scale]\nmax_replicas = 2\n{RESOURCES}[settings]\nHANDLER_TIMEOUT_S = 7200\n"
 BATCH_TOML = f"[scale]\nmax_replicas = 2\n{RESOURCES}[settings]\nCLAIM_SIZE = 500\n"
 
 
@@ -71,11 +84,14 @@ class Repository:
         self.root = root
         self.package = package
         self.folder = root / "jobs" / "new-here"
+        (root / "tools/ops").mkdir(parents=True)
         (root / "docs").mkdir()
         shutil.copy(ROOT / "docs/job-toml.md", root / "docs")
 
     def declare(self, job: str, toml: str) -> None:
-        """Write the module `job` and the job.toml."""
+        """Write the module `job`, to be imported anew, and the job.toml."""
+        sys.modules.pop(f"{self.package.name}.job", None)
+        shutil.rmtree(self.package / "__pycache__", ignore_errors=True)
         (self.package / "job.py").write_text(job)
         (self.folder / "job.toml").write_text(toml)
 
@@ -102,13 +118,35 @@ def test_an_event_jobs_files_follow_its_subject_its_settings_and_its_scale(repos
     pod = objects["Deployment"]["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] == 75
     assert {"name": "SHUTDOWN_GRACE_S", "value": "60s"} in pod["containers"][0]["env"]
-    assert len(objects["NetworkPolicy"]["spec"]["egress"]) == 2
+    assert [port["port"] for rule in objects["NetworkPolicy"]["spec"]["egress"] for port in rule["ports"]] == [80, 443]
 
 
 def test_an_event_job_without_a_store_and_the_internet_reaches_nats_only(repository: Repository) -> None:
     objects = repository.written(EVENT_JOB, EVENT_TOML.replace("internet = true", ""))
-    assert len(objects["NetworkPolicy"]["spec"]["egress"]) == 1
-    assert "needs-store" not in objects["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert "NetworkPolicy" not in objects
+    labels = objects["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert [name for name in labels if name.startswith("needs-")] == ["needs-nats"]
+
+
+def test_a_long_job_is_a_scaledjob_that_starts_a_pod_for_each_message(repository: Repository) -> None:
+    objects = repository.written(LONG_JOB, LONG_TOML)
+    assert json.loads((repository.folder / "consumer.json").read_text())["filter_subjects"][0] == "happened"
+    assert objects.keys() == {"ServiceAccount", "ScaledJob"}
+    spec = objects["ScaledJob"]["spec"]
+    [trigger] = spec["triggers"]
+    assert (trigger["type"], trigger["metadata"]["consumer"]) == ("nats-jetstream", "new-here-consumer")
+    # The lag counts what is in flight. KEDA would start a second Job for it with the strategy `accurate`.
+    assert (trigger["metadata"]["lagThreshold"], spec["scalingStrategy"]) == ("1", {"strategy": "default"})
+    assert (spec["maxReplicaCount"], spec["rollout"]) == (2, {"strategy": "gradual"})
+    assert spec["jobTargetRef"]["activeDeadlineSeconds"] == 7200 + 3600
+
+
+def test_no_node_is_removed_under_a_long_job_to_save_money(repository: Repository) -> None:
+    job = repository.written(LONG_JOB, LONG_TOML)["ScaledJob"]["spec"]["jobTargetRef"]
+    assert job["template"]["metadata"]["annotations"] == {
+        "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+        "karpenter.sh/do-not-disrupt": "true",
+    }
 
 
 def test_a_batch_jobs_files_follow_its_table_and_its_claim_size(repository: Repository) -> None:
@@ -121,6 +159,12 @@ def test_a_batch_jobs_files_follow_its_table_and_its_claim_size(repository: Repo
     }
     assert trigger["authenticationRef"]["name"] == objects["TriggerAuthentication"]["metadata"]["name"]
     assert not (repository.folder / "consumer.json").exists()
+    assert "NetworkPolicy" not in objects
+
+
+def test_a_batch_job_may_reach_the_internet_too(repository: Repository) -> None:
+    objects = repository.written(BATCH_JOB, f"internet = true\n{BATCH_TOML}")
+    assert objects["NetworkPolicy"]["spec"]["podSelector"] == {"matchLabels": {"app": "new-here"}}
 
 
 def test_a_service_reads_no_queue_where_no_batch_job_is(repository: Repository) -> None:
@@ -150,11 +194,13 @@ def test_a_stale_or_missing_file_is_named_and_left_alone(
     assert main(["--check"], repository.root) == 0
     repository.declare(EVENT_JOB, EVENT_TOML.replace("max_replicas = 3", "max_replicas = 4"))
     (repository.folder / "Dockerfile").unlink()
+    (repository.root / "tools/ops/Dockerfile").write_text("FROM scratch\n")
     capsys.readouterr()
     assert main(["--check"], repository.root) == 1
     assert capsys.readouterr().err.splitlines() == [
         "jobs/new-here/Dockerfile is stale; run `make job-files`",
         "jobs/new-here/service.yaml is stale; run `make job-files`",
+        "tools/ops/Dockerfile is stale; run `make job-files`",
     ]
     assert "maxReplicaCount: 3\n" in (repository.folder / "service.yaml").read_text()
 

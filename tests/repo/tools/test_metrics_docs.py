@@ -15,7 +15,7 @@ from generated_files import SourceError
 
 PLACE = "<!-- metrics:start -->\n<!-- metrics:end -->\n"
 # Jobs choose their values, and no publisher does.
-LABELS = {"job", "le", "outcome", "operation", "error_class", "consumer", "source", "status", "stream"}
+LABELS = {"job", "le", "outcome", "operation", "error_class", "consumer", "kept", "source", "status", "stream"}
 
 
 def exposed() -> Iterator[Metric]:

@@ -20,7 +20,9 @@ from stack import NatsServer
 from stack.jobs import ROOT
 
 DECLARED = read_declaration(ROOT / "jobs")
-RETRIES, EVENTS = (dict(stream) for stream in DECLARED.streams)
+RETRIES, EVENTS = (
+    next(dict(stream) for stream in DECLARED.streams if stream["name"] == name) for name in (RETRY_STREAM, STREAM)
+)
 SINGLE = {
     **EVENTS,
     "subjects": [*EVENTS["subjects"], "retry.>"],
@@ -58,7 +60,8 @@ async def test_events_positions_dead_letters_and_retries_move(connection: NatsCo
     assert await move_retries(connection) == (2, [])
     assert await move_retries(connection) == (0, [])
 
-    assert (await apply(connection, DECLARED)).pending == ()
+    added = [change.name for change in (await apply(connection, DECLARED)).pending]
+    assert added == [one["name"] for one in DECLARED.streams if one["name"] not in (STREAM, RETRY_STREAM)]
     assert [message.data for message in await pull.fetch(2)] == [b"unread"]
     assert (await jetstream.get_last_msg(STREAM, "dead-letter")).data == b"{}"
     for number in (1, 2):

@@ -15,7 +15,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from stack import all_jobs, wait_until
+from stack import all_jobs, shell_status, wait_until
 from stack.jobs import package_name
 
 from .processes import start_python
@@ -135,7 +135,7 @@ def test_ctrl_c_during_the_start_leaves_no_process(stack: Stack) -> None:
     wait_until(lambda: "rclone" in stack.pids())
     starting.send_signal(signal.SIGINT)
     output, errors = starting.communicate()
-    assert (starting.returncode, output, errors) == (130, "", "")
+    assert (shell_status(starting.returncode), output, errors) == (130, "", "")
     assert stack.pids() == {}
 
 

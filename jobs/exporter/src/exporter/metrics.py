@@ -10,13 +10,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from exporter.snapshots import ConsumerSnapshot, QueueSnapshot, StreamSnapshot
+from exporter.snapshots import ConsumerSnapshot, QueueSnapshot, ServerSnapshot, Storage, StreamSnapshot
 from keda_jobs.status.dead_letters import DeadLetterCounts
 from keda_jobs.status.queues import CurrentHold
 from keda_jobs.status.stream import WaitingRetries
 
 UNKNOWN_JOB = "unknown"
-"""`job` of dead letters whose job has no consumer. A label never holds text from a message."""
+"""`job` of dead letters whose job has had no consumer since the start. A label never holds text from a message."""
 
 _JOB = ("job",)
 _CONSUMER = ("job", "consumer")
@@ -26,18 +26,36 @@ _STREAM = ("stream",)
 GAUGES = (
     ("keda_jobs_stream_messages", "Messages in the stream", _STREAM),
     ("keda_jobs_stream_bytes", "Size of the stream", _STREAM),
+    ("keda_jobs_stream_replicas_behind", "Replicas that are offline or behind the stream's leader", _STREAM),
+    ("keda_jobs_stream_leaderless", "1 while the stream has no leader, else 0", _STREAM),
+    (
+        "keda_jobs_stream_write_failed",
+        "1 after the NATS server failed to write the stream, which it then refuses until a restart, else 0",
+        _STREAM,
+    ),
     ("keda_jobs_jetstream_storage_bytes", "JetStream's storage in use", ()),
     ("keda_jobs_jetstream_storage_max_bytes", "Limit of JetStream's storage", ()),
+    (
+        "keda_jobs_nats_certificate_expiry_timestamp_seconds",
+        "Time at which the certificate expires that NATS shows to clients, absent without TLS",
+        (),
+    ),
     ("keda_jobs_consumer_pending", "Messages not yet delivered", _CONSUMER),
     ("keda_jobs_consumer_ack_pending", "Messages delivered and not yet acked", _CONSUMER),
     ("keda_jobs_consumer_lag", "Messages not yet acked, the number that KEDA scales on", _CONSUMER),
     ("keda_jobs_consumer_redelivered", "Messages in flight that were delivered more than once", _CONSUMER),
     ("keda_jobs_consumer_waiting_pulls", "Pull requests that wait for messages", _CONSUMER),
     ("keda_jobs_consumer_oldest_age_seconds", "Age of the oldest unacked message, 0 without one", _CONSUMER),
+    ("keda_jobs_consumer_last_ack_timestamp_seconds", "Time of the last ack, absent after NATS started", _CONSUMER),
     ("keda_jobs_waiting_retries", "Retries that are not in the events stream yet", _JOB),
     ("keda_jobs_waiting_retry_next_due_timestamp_seconds", "Due time of the next retry, absent without one", _JOB),
     ("keda_jobs_dead_letters_stored", "Dead letters in the stream", _JOB),
     ("keda_jobs_dead_letter_oldest_age_seconds", "Age of the oldest dead letter, 0 without one", _JOB),
+    (
+        "keda_jobs_last_backup_timestamp_seconds",
+        "Time at which the last complete backup began, 0 before the first one, absent without backups",
+        (),
+    ),
     ("keda_jobs_queue_claimable_rows", "Rows that a worker can claim, the number that KEDA scales on", _JOB),
     ("keda_jobs_queue_waiting_rows", "Rows that are not due yet, or set aside", _JOB),
     ("keda_jobs_queue_rows_failed_permanently", "Rows that have failed permanently, and were not put back", _JOB),
@@ -104,16 +122,35 @@ def stream_samples(snapshot: StreamSnapshot) -> Iterator[Sample]:
     for stream in snapshot.streams:
         yield Sample("keda_jobs_stream_messages", stream.messages, (stream.name,))
         yield Sample("keda_jobs_stream_bytes", stream.bytes, (stream.name,))
+        yield Sample("keda_jobs_stream_replicas_behind", stream.replicas_behind, (stream.name,))
     if snapshot.storage:
-        yield Sample("keda_jobs_jetstream_storage_bytes", snapshot.storage.used)
-        yield Sample("keda_jobs_jetstream_storage_max_bytes", snapshot.storage.limit)
+        yield from _storage_samples(snapshot.storage)
+    if snapshot.last_backup:
+        yield Sample("keda_jobs_last_backup_timestamp_seconds", snapshot.last_backup.timestamp())
     for consumer in snapshot.consumers:
         yield from _consumer_samples(consumer, snapshot.now)
     for retries in snapshot.retries:
         yield from _retry_samples(retries)
     if snapshot.dead_letters.is_exact:
-        jobs = {consumer.state.job for consumer in snapshot.consumers}
+        jobs = {retries.job for retries in snapshot.retries}
         yield from _dead_letter_samples(snapshot.dead_letters, jobs, snapshot.now)
+
+
+def server_samples(snapshot: ServerSnapshot) -> Iterator[Sample]:
+    """Yield the samples of a NATS server's own view."""
+    for stream, has_leader in snapshot.has_leader.items():
+        yield Sample("keda_jobs_stream_leaderless", not has_leader, (stream,))
+    for stream, has_failed in snapshot.write_failed.items():
+        yield Sample("keda_jobs_stream_write_failed", has_failed, (stream,))
+    if snapshot.storage:
+        yield from _storage_samples(snapshot.storage)
+    if expiry := snapshot.certificate_expires_at:
+        yield Sample("keda_jobs_nats_certificate_expiry_timestamp_seconds", expiry.timestamp())
+
+
+def _storage_samples(storage: Storage) -> Iterator[Sample]:
+    yield Sample("keda_jobs_jetstream_storage_bytes", storage.used)
+    yield Sample("keda_jobs_jetstream_storage_max_bytes", storage.limit)
 
 
 def _consumer_samples(consumer: ConsumerSnapshot, now: datetime) -> Iterator[Sample]:
@@ -125,6 +162,8 @@ def _consumer_samples(consumer: ConsumerSnapshot, now: datetime) -> Iterator[Sam
     yield Sample("keda_jobs_consumer_redelivered", state.num_redelivered, labels)
     yield Sample("keda_jobs_consumer_waiting_pulls", state.num_waiting, labels)
     yield Sample("keda_jobs_consumer_oldest_age_seconds", _age_s(consumer.oldest_stored_at, now), labels)
+    if state.last_ack:
+        yield Sample("keda_jobs_consumer_last_ack_timestamp_seconds", state.last_ack.timestamp(), labels)
 
 
 def _retry_samples(retries: WaitingRetries) -> Iterator[Sample]:

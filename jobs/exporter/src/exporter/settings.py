@@ -15,5 +15,6 @@ class Settings(NatsSettings, ProcessSettings):
     )
     nats_monitoring_url: HttpUrl | None = Field(
         None,
-        description="monitoring of a NATS server, as `http://host:8222`. Without it JetStream's storage is unknown",
+        description="monitoring of a NATS server, as `http://host:8222`. Without it the server's storage and "
+        "certificate are unknown, and which stream has no leader or cannot be written",
     )

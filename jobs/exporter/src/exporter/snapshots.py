@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,7 +29,10 @@ class ConsumerSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class StreamSnapshot:
-    """Streams at the NATS server's time `now`."""
+    """Streams at the NATS server's time `now`. `storage` is the events stream's, None where it has no limit.
+
+    `last_backup` is when the last complete backup began, None where nobody takes backups.
+    """
 
     now: datetime
     streams: tuple[StreamState, ...]
@@ -36,6 +40,21 @@ class StreamSnapshot:
     consumers: tuple[ConsumerSnapshot, ...]
     retries: tuple[WaitingRetries, ...]
     dead_letters: DeadLetterCounts
+    last_backup: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSnapshot:
+    """View of one NATS server, which it has even where a stream has no leader and answers nothing.
+
+    `storage` is the server's, None where the events stream has a limit of its own. `certificate_expires_at` is None
+    without TLS.
+    """
+
+    has_leader: Mapping[str, bool]
+    write_failed: Mapping[str, bool]
+    storage: Storage | None
+    certificate_expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any, Self
-
-import aiohttp
+from typing import Self
 
 from exporter.settings import Settings
 from exporter.snapshots import ConsumerSnapshot, Storage, StreamSnapshot
+from keda_jobs.backup.record import read_last_backup
 from keda_jobs.domain.subjects import STREAMS
 from keda_jobs.errors import BrokerUnavailable
-from keda_jobs.jetstream.api import durable_consumers, stream_info
+from keda_jobs.jetstream.api import Info, durable_consumers, stream_info
 from keda_jobs.jetstream.connection import NatsConnection, connect
 from keda_jobs.runtime.shutdown import wait_for
 from keda_jobs.runtime.trouble import Part
@@ -35,6 +34,8 @@ class StreamReader:
         self._connection: NatsConnection | None = None
         self._connected = asyncio.Event()
         self._dead_letters = DeadLetterCounter()
+        # A job whose consumer is deleted keeps its retries and its dead letters, and the numbers of them.
+        self._jobs: set[str] = set()
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[Self]:
@@ -52,38 +53,24 @@ class StreamReader:
             raise BrokerUnavailable("not connected to NATS")
         infos = [await stream_info(connection, name) for name in STREAMS]
         consumers = await durable_consumers(connection)
-        jobs = sorted({ConsumerState.from_info(consumer).job for consumer in consumers})
+        self._jobs |= {ConsumerState.from_info(consumer).job for consumer in consumers}
         return StreamSnapshot(
             now=datetime.fromisoformat(infos[0]["ts"]),
             streams=tuple(map(StreamState.from_info, infos)),
-            storage=await self._storage(infos[0]),
+            storage=_limited_storage(infos[0]),
             consumers=tuple(
                 [
                     ConsumerSnapshot(ConsumerState.from_info(one), await oldest_unacked(connection, one))
                     for one in consumers
                 ]
             ),
-            retries=tuple([await read_waiting_retries(connection, job) for job in jobs]),
+            retries=tuple([await read_waiting_retries(connection, job) for job in sorted(self._jobs)]),
             dead_letters=await self._dead_letters.read(connection),
+            last_backup=await read_last_backup(connection),
         )
 
-    async def _storage(self, info: Mapping[str, Any]) -> Storage | None:
-        """Return the storage that fills up first: the events stream's where it has a limit, else the server's.
 
-        For an account without limits `$JS.API.INFO` reports none. Only monitoring knows max_file_store.
-        """
-        if info["config"]["max_bytes"] > 0:
-            return Storage(info["state"]["bytes"], info["config"]["max_bytes"])
-        if self._settings.nats_monitoring_url is None:
-            return None
-        server = await _get_json(f"{self._settings.nats_monitoring_url}/jsz")
-        return Storage(server["storage"], server["config"]["max_storage"])
-
-
-async def _get_json(url: str) -> dict[str, Any]:
-    try:
-        async with aiohttp.ClientSession(raise_for_status=True) as session, session.get(url) as response:
-            body: dict[str, Any] = await response.json()
-            return body
-    except aiohttp.ClientError as error:
-        raise BrokerUnavailable(f"NATS_MONITORING_URL: {error}") from error
+def _limited_storage(info: Info) -> Storage | None:
+    """Return the storage of the events stream where it has a limit. Otherwise the server's fills up first."""
+    limit = info["config"]["max_bytes"]
+    return Storage(info["state"]["bytes"], limit) if limit > 0 else None

@@ -14,6 +14,7 @@ from image_download.sniff import find_image
 # Servers also write names that are no encoding, such as `UTF-8` and `aws-chunked`.
 _ENCODINGS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress", "dcb", "dcz"})
 _UNPACKED = frozenset({"gzip", "x-gzip", "deflate"})
+_GZIP = b"\x1f\x8b"
 _PIECE = 64 * 1024
 
 
@@ -52,6 +53,9 @@ def _unpack(body: bytearray, encodings: list[str], max_bytes: int) -> bytearray:
                 plain += piece
                 _check_size(len(body) + len(plain), max_bytes)
                 packed = unpacker.unconsumed_tail
+            if unpacker.eof:
+                _check_rest(unpacker.unused_data + body[start + _PIECE : start + _PIECE + 2])
+                break
     except zlib.error as error:
         raise NetworkTrouble(f"the body is not {encodings[0]}", max_deliveries=FEW_DELIVERIES) from error
     if not unpacker.eof:
@@ -59,9 +63,15 @@ def _unpack(body: bytearray, encodings: list[str], max_bytes: int) -> bytearray:
     return plain
 
 
+def _check_rest(rest: bytes) -> None:
+    """Refuse another gzip member behind the first one. Its picture would be cut, as it is in browsers."""
+    if rest.startswith(_GZIP):
+        raise NetworkTrouble("the body has several gzip members", max_deliveries=FEW_DELIVERIES)
+
+
 def _window(body: bytearray, encoding: str) -> int:
     """Return zlib's parameter for `body`. Many servers send deflate without the header of zlib (RFC 1950)."""
-    has_gzip_header = body.startswith(b"\x1f\x8b")
+    has_gzip_header = body.startswith(_GZIP)
     has_zlib_header = body[0] & 0x0F == 8 and int.from_bytes(body[:2]) % 31 == 0
     if encoding == "deflate" and not has_gzip_header and not has_zlib_header:
         return -zlib.MAX_WBITS

@@ -20,6 +20,8 @@ MAX_LENGTH = 2048
 
 _DISPLAYED = 200
 _HOST_NAME = re.compile(r"(?:[0-9a-z_-]{1,63}\.)*[0-9a-z_-]{1,63}\.?")
+# Python takes more as a port: +80, 8_0 and digits of other scripts.
+_AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::[0-9]*)?")
 # RFC 3986, appendix B. Like `_LOCATION`, it matches every text, because each part may be empty.
 _REFERENCE = re.compile(r"(?s)(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(?:#.*)?")
 _LOCATION = re.compile(r"(?si)(https?:)?([/\\]*)([^?#]*)(.*)")
@@ -89,20 +91,24 @@ def _build(parts: _Parts) -> URL:
     if "@" in parts.authority:
         raise BadUrl("the URL contains a user name or password")
     _check_characters(parts.authority)
+    if not _AUTHORITY.fullmatch(parts.authority):
+        raise BadUrl("the URL has no valid host or port")
     try:
         origin = URL(f"{parts.scheme}://{parts.authority}")
+        # yarl takes some hosts that it cannot write, such as [①::], which it writes without brackets.
+        is_written = URL(str(origin)).raw_host == origin.raw_host
     except ValueError as error:
         raise BadUrl("the URL cannot be parsed") from error
-    if not _is_host(origin.raw_host or ""):
+    if not is_written or not _is_host(origin.raw_host or "", in_brackets=parts.authority.startswith("[")):
         raise BadUrl("the URL has no valid host")
     target = quote((parts.path or "/") + parts.query, safe=_URL_BYTES, errors="surrogateescape")
     return origin.with_path(target, encoded=True)
 
 
-def _is_host(text: str) -> bool:
-    """Return whether `text` is a host name or an address. yarl takes some addresses that it cannot write."""
-    if _HOST_NAME.fullmatch(text):
-        return True
+def _is_host(text: str, *, in_brackets: bool) -> bool:
+    """Return whether `text` is a host name or an address. yarl takes some that it cannot write."""
+    if not in_brackets:
+        return _HOST_NAME.fullmatch(text) is not None
     try:
         return IPv6Address(text).scope_id is None
     except ValueError:

@@ -169,10 +169,11 @@ class BatchRows:
 
 def _size_of(completed: Sequence[CompletedRow]) -> int:
     columns = zip(*(row.values for row in completed), strict=True)
+    in_events = sum(len(event.data) for row in completed for event in row.events)
     try:
-        return sum(map(_bytes, columns))
+        return in_events + sum(map(_bytes, columns))
     except RecursionError:  # a value that contains itself, which PostgreSQL will not get
-        return 0
+        return in_events
 
 
 def _bytes(value: Any) -> int:

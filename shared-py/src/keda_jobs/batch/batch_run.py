@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from keda_jobs.batch.batch_rows import BatchRows, Piece
 from keda_jobs.batch.lease import Lease
 from keda_jobs.batch.metrics import BatchMetrics
+from keda_jobs.batch.row_events import RowEvents
 from keda_jobs.batch.row_runner import RowRunner
 from keda_jobs.batch.row_tasks import RowTasks
 from keda_jobs.claims.queue import LeaseLost
 from keda_jobs.claims.rows import SettledRows
 from keda_jobs.domain.policy import describe
 from keda_jobs.runtime.shutdown import Shutdown
-from keda_jobs.runtime.tracing import Span
+from keda_jobs.runtime.spans import Span
 from keda_jobs.settings import BatchSettings
 
 WRITERS = 3
@@ -44,11 +46,14 @@ class BatchRun:
     settings: BatchSettings
     metrics: BatchMetrics
     shutdown: Shutdown
+    events: RowEvents | None = None
+    _trace: Mapping[str, str] = field(init=False, default_factory=dict)
     _settled: SettledRows = field(init=False, default=SettledRows())
 
     async def run(self, span: Span) -> None:
         """Run the rows, write their outcomes and close the batch, or leave it to other workers."""
         began = time.monotonic()
+        self._trace = span.inject({})
         try:
             await self._run_rows()
             returned = await self._close()
@@ -109,10 +114,18 @@ class BatchRun:
 
     async def _write(self, piece: Piece) -> None:
         queue, batch = self.lease.queue, self.lease.batch
-        settled = await self.lease.retry(lambda: queue.settle(batch, piece.completed, piece.failures))
+        ended = await self._send_events(piece, self.events) if self.events else piece
+        settled = await self.lease.retry(lambda: queue.settle(batch, ended.completed, ended.failures))
         self.rows.written(piece)
         self.metrics.record_settled(settled)
         self._settled += settled
+
+    async def _send_events(self, piece: Piece, events: RowEvents) -> Piece:
+        """Send the events of the piece's rows. Rows whose events are not confirmed are left out, and come back."""
+        sent = await events.send(piece.completed, self._trace)
+        self.metrics.events.inc(sum(len(row.events) for row in sent.confirmed))
+        refused = [self.runner.failure(row, error) for row, error in sent.refused]
+        return Piece(sent.confirmed, piece.failures + refused)
 
     async def _close(self, error: str | None = None) -> int:
         return await self.lease.retry(lambda: self.lease.queue.close(self.lease.batch, error))

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from keda_jobs.batch.batch_rows import BatchRows
-from keda_jobs.batch.job import BatchContext, BatchJob
-from keda_jobs.batch.row_runner import RowRunner, Slot
-from keda_jobs.claims.rows import ClaimedRow, CompletedRow
+from keda_jobs.batch.handler import BatchContext, RowHandler
+from keda_jobs.batch.row_runner import MAX_EVENT_BYTES, RowRunner, Slot
+from keda_jobs.claims.rows import ClaimedRow
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.errors import PlatformError
 from keda_jobs.runtime.shutdown import Shutdown
@@ -56,14 +56,18 @@ class ChunkRunner(RowRunner):
                     rows.waiting.appendleft(row)
                 case BaseException():
                     super().fail(rows, [row], self._note_failure(result))
-                case _ if type(result) is self._result:
-                    rows.completed.append(CompletedRow(row, result or ()))
                 case _:
-                    super().fail(rows, [row], self._note_failure(self._wrong_type(result)))
+                    self._record_result(rows, row, result)
         if unavailable is not None:
             await self._back_off(unavailable)
         elif self.backoff.active:
             self.backoff.reset()
+
+    def _record_result(self, rows: BatchRows, row: ClaimedRow, result: object) -> None:
+        try:
+            rows.completed.append(self._read(row, result))
+        except Exception as error:
+            super().fail(rows, [row], self._note_failure(error))
 
 
 def _check_length(results: Any, chunk: Sequence[ClaimedRow]) -> None:
@@ -73,7 +77,13 @@ def _check_length(results: Any, chunk: Sequence[ClaimedRow]) -> None:
         raise TypeError(f"the handler returned {len(results)} results for {len(chunk)} rows")
 
 
-def make_runner(job: BatchJob, context: BatchContext[Any, Any], policy: RetryPolicy, shutdown: Shutdown) -> RowRunner:
-    """Make the runner that fits the handler of `job`."""
-    kind = ChunkRunner if job.chunk else RowRunner
-    return kind(job, context, policy, shutdown)
+def make_runner(
+    handler: RowHandler,
+    context: BatchContext[Any, Any],
+    policy: RetryPolicy,
+    shutdown: Shutdown,
+    max_bytes: int = MAX_EVENT_BYTES,
+) -> RowRunner:
+    """Make the runner that fits `handler`. An event of a row has at most `max_bytes` bytes."""
+    kind = ChunkRunner if handler.chunk else RowRunner
+    return kind(handler, context, policy, shutdown, max_bytes)

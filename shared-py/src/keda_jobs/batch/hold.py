@@ -50,6 +50,5 @@ class WorkerHold:
         if hold is None or hold.delay_s > _LONGEST_WAIT_S:
             return False
         self.keep(hold)
-        if not self._shutdown.requested:
-            await self._shutdown.sleep(self._backoff.remaining_s)
+        await self._backoff.outlast(self._shutdown)
         return True

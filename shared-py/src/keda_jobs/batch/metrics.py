@@ -25,6 +25,7 @@ class BatchMetrics:
             "outcome",
             ("completed", "lost", "recovered"),
         )
+        self.events = registry.counter("keda_jobs_row_events_total", "Events of rows that NATS has confirmed")
         self.claim_duration = registry.histogram(
             "keda_jobs_claim_duration_seconds", "Time of a claim that got rows", _CLAIM_S
         )

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from keda_jobs.batch.batch_rows import BatchRows
-from keda_jobs.batch.job import BatchContext, BatchJob
-from keda_jobs.claims.rows import ClaimedRow, CompletedRow, Failure, QueueHold
+from keda_jobs.batch.handler import BatchContext, RowHandler
+from keda_jobs.batch.returned import ResultReader
+from keda_jobs.claims.rows import ClaimedRow, Failure, QueueHold
 from keda_jobs.domain.policy import RetryPolicy, class_name, describe, failure_of, requested_delay_s
 from keda_jobs.errors import JobError, PlatformError
 from keda_jobs.runtime.backoff import Backoff
@@ -19,6 +20,8 @@ from keda_jobs.runtime.shutdown import Shutdown, is_cancelled
 
 # Rows run this long before heartbeat, writes and probes get their turn.
 _SLICE_S = 0.02
+MAX_EVENT_BYTES = 512 * 1024
+"""Largest event where NATS has its default max_payload of 1 MiB. Its retry by a job that reads it needs the rest."""
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +75,20 @@ class TimeSlice:
 class RowRunner:
     """Runner of the handler on rows. Several tasks may call `run` at once."""
 
-    def __init__(self, job: BatchJob, context: BatchContext[Any, Any], policy: RetryPolicy, shutdown: Shutdown) -> None:
-        self._handler = job.handler
-        self._row = job.row
-        self._result = type(None) if job.result is None else job.result
+    def __init__(
+        self,
+        handler: RowHandler,
+        context: BatchContext[Any, Any],
+        policy: RetryPolicy,
+        shutdown: Shutdown,
+        max_bytes: int = MAX_EVENT_BYTES,
+    ) -> None:
+        """`max_bytes` is the largest event that a row may send."""
+        self._handler = handler.function
+        self._row = handler.row
+        self._read = ResultReader(handler.returned, max_bytes).read
         self._context = context
-        self._chunk = job.chunk or 1
+        self._chunk = handler.chunk or 1
         self._policy = policy
         self._shutdown = shutdown
         self.backoff = Backoff()
@@ -92,7 +103,7 @@ class RowRunner:
 
         This is the inner loop, with a hundred thousand rows a second.
         """
-        handler, context, row_type, result_type = self._handler, self._context, self._row, self._result
+        handler, context, row_type, read = self._handler, self._context, self._row, self._read
         waiting, time_slice = rows.waiting, self._slice
         while waiting and not self._shutdown.requested:
             now = time.monotonic()
@@ -102,16 +113,14 @@ class RowRunner:
             claimed = waiting.popleft()
             slot.rows, slot.began_at = (claimed,), now
             try:
-                result = await handler(tuple.__new__(row_type, claimed.values), context)
-                if type(result) is not result_type:
-                    raise self._wrong_type(result)
+                completed = read(claimed, await handler(tuple.__new__(row_type, claimed.values), context))
             except BaseException as error:
                 await self._handle_error(error, rows, slot)
             else:
                 if slot.cancelled_at is not None:
                     slot.end_cancellation()
                     continue
-                rows.completed.append(CompletedRow(claimed, result or ()))
+                rows.completed.append(completed)
                 if self.backoff.active:
                     self.backoff.reset()
         slot.rows = ()
@@ -125,7 +134,7 @@ class RowRunner:
         slot.rows = ()
         rows.look()
         await self._slice.next()
-        await self._outlast_backoff()
+        await self.backoff.outlast(self._shutdown)
         await rows.wait_to_start(self._shutdown)
 
     async def _handle_error(self, error: BaseException, rows: BatchRows, slot: Slot) -> None:
@@ -147,15 +156,7 @@ class RowRunner:
         self.backoff.failed(str(error), asked_s)
         if asked_s:
             await self.ask_for_hold(QueueHold(asked_s, describe(error)))
-        await self._outlast_backoff()
-
-    async def _outlast_backoff(self) -> None:
-        """Wait for the end of the backoff, if there is one. A shutdown ends the wait."""
-        if self.backoff.waiting and not self._shutdown.requested:
-            await self._shutdown.sleep(self.backoff.remaining_s)
-
-    def _wrong_type(self, result: object) -> TypeError:
-        return TypeError(f"the handler returned {type(result).__name__}, not {self._result.__name__}")
+        await self.backoff.outlast(self._shutdown)
 
     def failure(self, claimed: ClaimedRow, error: Exception) -> Failure:
         """Build the failure of a row by `error`, with the time of its retry."""

@@ -17,19 +17,24 @@ from keda_jobs.batch.gate import Gate
 from keda_jobs.batch.hold import WorkerHold
 from keda_jobs.batch.lease import Lease
 from keda_jobs.batch.metrics import BatchMetrics
+from keda_jobs.batch.row_events import RowEvents
 from keda_jobs.batch.row_runner import RowRunner
 from keda_jobs.claims.queue import ClaimQueue
 from keda_jobs.claims.rows import Batch
 from keda_jobs.errors import DatabaseUnavailable
 from keda_jobs.runtime.backoff import SHORT_S, Backoff, retry_until
 from keda_jobs.runtime.shutdown import Shutdown, wait_for
-from keda_jobs.runtime.tracing import OFF, Tracer
+from keda_jobs.runtime.spans import OFF, Tracer
 from keda_jobs.settings import BatchSettings
 
 # Pause while every claimable range is locked by other claims, which take about ten milliseconds.
 _LOCKED_PAUSE_S = 0.05
 # Pause between two claims while slots are free and the last rows of a batch are running.
 _IDLE_PAUSE_S = 1.0
+# Pause between two looks at the queue of a worker that waits for rows. One costs the database about a millisecond.
+_LOOK_S = 0.25
+# A worker that waits ends of itself before `activeDeadlineSeconds` of its Job does that.
+_LONGEST_IDLE_S = 1800.0
 # A worker deletes more old batches than it makes: up to 1000 before every hundredth claim.
 _CLAIMS_PER_CLEARANCE = 100
 # The next claim begins when this part of a batch's rows waits, so that it ends before the slots are free.
@@ -53,6 +58,8 @@ class Worker:
     metrics: BatchMetrics
     shutdown: Shutdown
     tracer: Tracer = OFF
+    events: RowEvents | None = None
+    """Publisher of what rows send, for a job that sends events."""
     claiming: Backoff = field(default_factory=lambda: Backoff(SHORT_S))
     """Backoff of claims. They may fail where writes do not, such as for locks."""
     writing: Backoff = field(default_factory=lambda: Backoff(SHORT_S))
@@ -62,20 +69,23 @@ class Worker:
     _hold: WorkerHold = field(init=False)
     _open: int = field(init=False, default=0)
     _closed: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _began: float = field(init=False, default=0.0)
     _without_batch_since: float = field(init=False, default=0.0)
     _claims: int = field(init=False, default=0)
     _error: Exception | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        """Make the slots, and tell runner and queue who keeps a hold."""
+        """Make the slots, and tell runner, queue and publisher whom to call."""
         self._slots = Slots(self.settings.workers)
         self._hold = WorkerHold(self.queue, self.runner.backoff, self.writing, self.shutdown)
         self.runner.ask_for_hold = self._hold.ask
         self.queue.on_hold = self._hold.keep
+        if self.events is not None:
+            self.events.on_connection = self._gate.changed
 
     async def run(self) -> None:
         """Run batches until nothing is claimable. Raises `DatabaseUnavailable`, `Misconfigured`."""
-        self._without_batch_since = time.monotonic()
+        self._began = self._without_batch_since = time.monotonic()
         async with asyncio.TaskGroup() as group:
             try:
                 while (batch := await self._claim()) is not None:
@@ -98,8 +108,8 @@ class Worker:
             shutdown=self.shutdown,
         )
         few = int(len(batch.rows) * _FEW)
-        rows = BatchRows(batch.rows, self._gate, may_write=lambda: lease.is_safe, few=few)
-        run = BatchRun(lease, rows, self.runner, self._slots, self.settings, self.metrics, self.shutdown)
+        rows = BatchRows(batch.rows, self._gate, may_write=lambda: self._may_write(lease), few=few)
+        run = BatchRun(lease, rows, self.runner, self._slots, self.settings, self.metrics, self.shutdown, self.events)
         self._open += 1
         group.create_task(self._run(run))
         if batch.is_suspect:  # it is the only one, and stays that
@@ -107,6 +117,9 @@ class Worker:
             await self._closed.wait()
         else:
             await rows.running_out.wait()
+
+    def _may_write(self, lease: Lease) -> bool:
+        return lease.is_safe and not (self.events is not None and self.events.waiting)
 
     async def _run(self, run: BatchRun) -> None:
         try:
@@ -138,13 +151,24 @@ class Worker:
                 elif await self._retry(self._hold.outlast):
                     self._without_batch_since = time.monotonic()
                 elif await self._retry(self.queue.claimable) == 0:
-                    return None
+                    if not await self._wait_for_rows():
+                        return None
                 else:
                     await self._wait_for_locks()
         except DatabaseUnavailable:
             if not self.shutdown.requested:
                 raise
         return None
+
+    async def _wait_for_rows(self) -> bool:
+        """Wait for rows, if this worker has had some. Return whether there are any before IDLE_S has elapsed."""
+        ends_at = min(time.monotonic() + self.settings.idle_s, self._began + _LONGEST_IDLE_S) if self.has_claimed else 0
+        while time.monotonic() < ends_at and not self.shutdown.requested:
+            await self.shutdown.sleep(_LOOK_S * random.uniform(0.5, 1.5))
+            self._without_batch_since = time.monotonic()
+            if await self._retry(self.queue.claimable):
+                return True
+        return False
 
     async def _wait_for_locks(self) -> None:
         if time.monotonic() > self._deadline():

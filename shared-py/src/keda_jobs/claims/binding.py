@@ -6,12 +6,26 @@ from dataclasses import replace
 
 from keda_jobs.claims.registry import list_queues
 from keda_jobs.claims.table import ClaimTable
+from keda_jobs.claims.values import ColumnType
 from keda_jobs.errors import Misconfigured
 from keda_jobs.postgres import Connection
 
-# Without the length of `varchar(10)`: a cast to it truncates the value, where an assignment refuses it.
+# The assignment to a column checks the length of `varchar(10)` and the constraints of a domain. A cast to the one would
+# truncate the value, and an array of the other is refused as a whole. Of a `name` even a cast from text truncates.
 _COLUMN_TYPES = """
-SELECT attname, format_type(atttypid, -1) FROM pg_attribute
+SELECT attname, format_type(base.oid, -1),
+  base.typtype = 'e' OR base.oid = ANY('{json, jsonb, xml}'::regtype[])
+    OR base.typcategory = 'S' AND base.oid <> 'name'::regtype AS is_text,
+  base.oid = ANY('{json, jsonb}'::regtype[]) AS is_json
+FROM pg_attribute CROSS JOIN LATERAL (
+  WITH RECURSIVE below AS (
+    SELECT oid, typtype, typcategory, typbasetype FROM pg_type WHERE oid = atttypid
+    UNION ALL
+    SELECT type.oid, type.typtype, type.typcategory, type.typbasetype
+    FROM below JOIN pg_type AS type ON type.oid = below.typbasetype WHERE below.typtype = 'd'
+  )
+  SELECT oid, typtype, typcategory FROM below WHERE typtype <> 'd'
+) AS base
 WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped"""
 
 # The owner's functions see every row unless security is forced. A subscription fires no trigger of a statement.
@@ -35,21 +49,28 @@ async def find_table(connection: Connection, table: ClaimTable) -> ClaimTable:
     return replace(table, schema=found.schema)
 
 
-async def read_column_types(connection: Connection, table: ClaimTable) -> dict[str, str]:
-    """Return the SQL types of the table's columns.
+async def read_column_types(connection: Connection, table: ClaimTable) -> dict[str, ColumnType]:
+    """Return the types of the table's columns.
 
     Raises `Misconfigured` when the table is no queue, lacks a column of the job, or may have rows that are never seen.
     """
-    columns = await connection.fetch(_COLUMN_TYPES, table.sql_name)
-    is_queue = await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", table.claimable)
-    types = {str(column[0]): str(column[1]) for column in columns}
-    if not types or not is_queue:
+    if not await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", table.claimable):
         raise Misconfigured(f"the database has no claim queue on {table.name}; apply the job's schema first")
-    if missing := [column for column in (table.key, *table.reads, *table.writes) if column not in types]:
-        raise Misconfigured(f"{table.name} has no column {', '.join(missing)}; apply the job's schema first")
-    if arrays := [column for column in table.writes if types[column].endswith("[]")]:
-        raise Misconfigured(f"a claim queue cannot write {table.name}.{', '.join(arrays)}: arrays are not supported")
+    types = await check_columns(connection, table)
     await check_obstacles(connection, table)
+    return types
+
+
+async def check_columns(connection: Connection, table: ClaimTable) -> dict[str, ColumnType]:
+    """Return the types of the table's columns. Raises `Misconfigured` for one that the job cannot read or write."""
+    columns = await connection.fetch(_COLUMN_TYPES, table.sql_name)
+    types = {str(column[0]): ColumnType(*column[1:]) for column in columns}
+    if missing := [column for column in (table.key, *table.reads, *table.writes) if column not in types]:
+        raise Misconfigured(
+            f"{table.name} has no column {', '.join(missing)}; create it by a migration of the job, apply the schema"
+        )
+    if arrays := [column for column in table.writes if types[column].sql.endswith("[]")]:
+        raise Misconfigured(f"a claim queue cannot write {table.name}.{', '.join(arrays)}: arrays are not supported")
     return types
 
 

@@ -14,9 +14,9 @@ from dataclasses import astuple, dataclass
 from operator import add
 
 from keda_jobs.claims.binding import check_obstacles
-from keda_jobs.claims.statements import BY_INDEX, SET_LOCAL
+from keda_jobs.claims.statements import BY_INDEX, CHECK_AT_ONCE, SET_LOCAL
 from keda_jobs.claims.table import ClaimTable
-from keda_jobs.postgres import Connection, StatementCancelled, StatementRefused, translate_errors
+from keda_jobs.postgres import Connection, StatementGivenUp, StatementRefused, translate_errors
 from keda_jobs.runtime.shutdown import cancel_on
 
 WINDOW = 20_000
@@ -111,7 +111,7 @@ class QueueCheck:
                     await self._connection.execute(_LIMIT)
                     status = await self._connection.execute(self._sql.free_rows, keys)
             return int(status.removeprefix("UPDATE "))
-        except (StatementRefused, StatementCancelled):
+        except (StatementRefused, StatementGivenUp):
             if len(keys) == 1:
                 return 0
             half = len(keys) // 2
@@ -140,6 +140,7 @@ class QueueCheck:
             async with self._connection.transaction(isolation="read_committed"):
                 await self._connection.execute(SET_LOCAL, list(plan), list(plan.values()))
                 if self._repair:
+                    await self._connection.execute(CHECK_AT_ONCE)
                     await self._connection.execute(self._sql.lock)
                 yield
 

@@ -11,13 +11,14 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from keda_jobs.claims.statements import BY_INDEX, BY_KEYS, SET_LOCAL, Statements, held_by_python
+from keda_jobs.claims.locks import find_holders, find_table_holders
+from keda_jobs.claims.statements import BY_INDEX, BY_KEYS, SET_LOCAL, held_by_python
 from keda_jobs.claims.table import ClaimTable
-from keda_jobs.postgres import Connection, StatementCancelled, StatementGivenUp, StatementRefused, translate_errors
+from keda_jobs.postgres import Connection, StatementBlocked, StatementGivenUp, StatementRefused, translate_errors
 from keda_jobs.runtime.shutdown import cancel_on
 
 POD_NAME = "keda-jobs batch retry"
@@ -129,23 +130,23 @@ class FailedRows:
         """Reset rows, without those that are locked, refused or take too long. Return the number reset."""
         try:
             return (await self.reset(rows)).rows
-        except (StatementRefused, StatementCancelled):
-            half = len(rows) // 2
-            return await self._reset_most(rows[:half]) + await self._reset_most(rows[half:]) if half else 0
-        except StatementGivenUp as error:
+        except StatementBlocked as error:
             free = await self._leave_out_locked(rows, error)
             return await self._reset_most(free) if free else 0
+        except (StatementRefused, StatementGivenUp):
+            half = len(rows) // 2
+            return await self._reset_most(rows[:half]) + await self._reset_most(rows[half:]) if half else 0
 
-    async def _leave_out_locked(self, rows: Sequence[FailedRow], error: StatementGivenUp) -> list[FailedRow]:
-        """Return the rows that nobody has locked. Raises `StatementGivenUp` where it is no row that is locked."""
+    async def _leave_out_locked(self, rows: Sequence[FailedRow], error: StatementBlocked) -> list[FailedRow]:
+        """Return the rows that nobody has locked. Raises `StatementBlocked` where it is no row that is locked."""
         async with self._transaction(_RESET):
             free = await self._find_free(rows)
             locked = [row.key for row in rows if row.key not in free]
-            holders = await self._connection.fetch(self._sql.holders, locked)
-            table = await self._connection.fetchval(self._sql.table_holders, self._table.sql_name, self._table.queue)
+            holders = await find_holders(self._connection, self._table, locked)
+            table = await find_table_holders(self._connection, self._table)
         if not locked:
-            raise StatementGivenUp(f"{error}; {self._table.name} is locked by {table or 'another transaction'}")
-        self.locked.update(record[1] for record in holders)
+            raise StatementBlocked(f"{error}; {self._table.name} is locked by {table or 'another transaction'}")
+        self.locked.update(holders.values())
         return [row for row in rows if row.key in free]
 
     async def _find_free(self, rows: Sequence[FailedRow]) -> set[int]:
@@ -189,6 +190,11 @@ class FailedRows:
 
 class _Statements:
     def __init__(self, table: ClaimTable) -> None:
+        self._write_find(table)
+        self._write_reset(table)
+        self._write_batch(table)
+
+    def _write_find(self, table: ClaimTable) -> None:
         name, key, queue = table.sql_name, table.sql_key, table.queue
         # Those that are set aside have a newer reason in the queue.
         aside = f"SELECT lo FROM {queue} WHERE error IS NOT NULL AND batch_id IS NULL AND batch_status = 'failed'"
@@ -202,6 +208,9 @@ SELECT {key}, attempts, CASE WHEN next_attempt_at < 'infinity' THEN {held_by_pyt
   batch_id, error, nullif(next_attempt_at, 'infinity')::text
 FROM {name}
 WHERE {selected} AND ($4::bigint IS NULL OR {key} > $4) ORDER BY {key} LIMIT $5"""
+
+    def _write_reset(self, table: ClaimTable) -> None:
+        name, key, queue = table.sql_name, table.sql_key, table.queue
         found = """
 $1::bigint[], $2::text[]::timestamptz[], array_fill('failed'::text, ARRAY[cardinality($1::bigint[])]), $3::bigint[]"""
         self.lock = f"""
@@ -218,8 +227,6 @@ WITH found AS MATERIALIZED (
 SELECT {key} FROM {name} WHERE {key} = ANY($1) AND {key} <> ALL(ARRAY(
   SELECT unnest(found_keys) FROM found WHERE found_id NOT IN (SELECT range_id FROM free)
 )) FOR NO KEY UPDATE SKIP LOCKED"""
-        claims = Statements(replace(table, reads=(), writes=()), {})
-        self.holders, self.table_holders = claims.holders, claims.table_holders
         self.reset = f"""
 WITH reset AS (
   UPDATE {name} AS row SET
@@ -238,6 +245,8 @@ WITH reset AS (
 SELECT count(*), count(*) FILTER (WHERE waited_for IS NULL), array_agg(key) FILTER (WHERE waited_for IS NOT NULL)
 FROM reset"""
         self.leave = f"SELECT {queue}_leave({found})"
+
+    def _write_batch(self, table: ClaimTable) -> None:
         self.insert_batch = f"""
 INSERT INTO {table.batches} (batch_name, pod_name, status, lease_expires_at, finished_at)
 VALUES ($1, $2, 'completed', now(), now()) RETURNING batch_id"""

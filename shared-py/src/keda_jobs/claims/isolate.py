@@ -1,19 +1,20 @@
 """Isolation of the rows that a statement fails on, so that it can be run on all the others.
 
-A failed part is tried again without the row at fault. In the server a sequence tells which row that is: what was
-assigned to it outlasts the statement, and each row assigns its key just before it is written. Then a refused row costs
-three short statements, where halves would cost two for each level. They remain for what refuses rows after the
-statement has written them all, such as a foreign key, and for what fails before the server has the values.
+In the server a sequence tells which row is at fault: what was assigned to it outlasts the statement, and each row
+assigns its key just before it is written, in the order of keys. So a refused row costs one short statement, and the
+next one goes on after it. The rows before it were undone, and are written at the end. What refuses a row only after the
+statement has written them all, such as a foreign key, does not tell which. Then few rows are written by a statement,
+and those that are refused together one by one.
 
-A statement that takes too long is cancelled, which no block of the server survives. Its part is tried again from
-outside, in a hundred parts: the time limit costs more than they do.
+A statement that takes too long is cancelled, which no block of the server survives, or it gives up a lock. Its part is
+tried again from outside, in a hundred parts: the time limit costs more than they do.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TypeAlias
 
 from asyncpg import exceptions as pg
@@ -21,7 +22,7 @@ from asyncpg import exceptions as pg
 from keda_jobs.postgres import (
     UNDECODABLE,
     Connection,
-    StatementCancelled,
+    StatementBlocked,
     StatementGivenUp,
     StatementRefused,
     translate,
@@ -29,16 +30,27 @@ from keda_jobs.postgres import (
 
 Refusal: TypeAlias = StatementRefused | StatementGivenUp
 
-PART_ROWS = 100
-"""Rows of the first parts. A failed one is undone, and its rows are written again."""
+PART_ROWS = 200
+"""Rows of a part, which the block writes in one transaction within its own, or in two. The server remembers 64 of them,
+and of more the snapshots of others get slow. A worker writes 5000 rows at once."""
+FEW_ROWS = 8
+"""Rows of a statement where one has not told which row was refused. Fewer cost more with 1 % of such rows, more do with
+10 %."""
 
-# Parts of a part whose statement was cancelled, and of any other that failed.
-_PARTS_IF_CANCELLED, _PARTS_IF_REFUSED = 100, 2
+# Parts of a part whose statement took too long, and of any other that failed.
+_PARTS_IF_SLOW, _PARTS_IF_REFUSED = 100, 2
 # After so many rows that take too long, the cause is hardly a row. The others have to wait.
-_MOST_CANCELLED = 10
-_NOT_TRIED = StatementGivenUp(f"not tried, because {_MOST_CANCELLED} other rows took too long")
-_ERRORS = (pg.PostgresError, pg.InterfaceError, StatementRefused, *UNDECODABLE)
+_MOST_SLOW = 10
+_NOT_TRIED = StatementBlocked(f"not tried, because {_MOST_SLOW} other rows took too long")
+ERRORS = (pg.PostgresError, pg.PostgresWarning, pg.InterfaceError, StatementRefused, *UNDECODABLE)
+"""Errors that may be about a row."""
+_SLOW_ERRORS = (pg.QueryCanceledError, pg.LockNotAvailableError)
 
+HAND_OVER = """
+SELECT set_config('keda_jobs.keys', $1::bigint[]::text, true), set_config('keda_jobs.texts', ({})::text, true)"""
+"""Statement that gives a block its keys, and the texts that belong to them: a row of an array for each column."""
+TRIED = "setval('keda_jobs.batch_tried_row', {}) IS NOT NULL"
+"""Condition that tells which row the block's statement is about to write, by its key."""
 _OUTCOME = "SELECT current_setting('keda_jobs.outcome')"
 # A block has neither arguments nor a result, so settings of the transaction carry them. Its plans are those of one
 # part: the planner would take longer than the part.
@@ -51,15 +63,16 @@ DECLARE
   some_texts text[];
   part bigint[];
   part_texts text[];
-  firsts integer[];
-  lasts integer[];
-  parts integer;
+  usual integer := {PART_ROWS};
+  most integer;
   first integer;
-  middle integer;
   last integer;
+  next integer;
+  beyond integer;
+  tried bigint;
   at_fault integer;
-  is_known boolean := true;
   number integer;
+  part_written integer;
   written integer := 0;
   refused jsonb[] := '{{{{}}}}';
   code text;
@@ -73,50 +86,62 @@ BEGIN
   FOR start IN 1..coalesce(cardinality(keys), 0) BY {PART_ROWS} LOOP
     some_keys := keys[start:start + {PART_ROWS - 1}];
     some_texts := texts[:][start:start + {PART_ROWS - 1}];
-    firsts[1] := 1;
-    lasts[1] := cardinality(some_keys);
-    parts := 1;
-    at_fault := NULL;
-    WHILE parts > 0 LOOP
-      first := firsts[parts];
-      last := lasts[parts];
-      parts := parts - 1;
-      CONTINUE WHEN first > last;
-      part := some_keys[first:last];
-      part_texts := some_texts[:][first:last];
-      BEGIN
-        {{statement}};
-        GET DIAGNOSTICS number = ROW_COUNT;
-        written := written + number;
-        -- The row was written without the others.
-        is_known := is_known AND (first < last OR first IS DISTINCT FROM at_fault);
-      EXCEPTION WHEN OTHERS THEN
-        IF first < last THEN
-          at_fault := array_position(part, currval('keda_jobs.batch_tried_row')) + first - 1;
-          IF NOT is_known OR at_fault IS NULL THEN
-            middle := (first + last) / 2;
-            firsts[parts + 1:parts + 2] := ARRAY[middle + 1, first];
-            lasts[parts + 1:parts + 2] := ARRAY[last, middle];
-            parts := parts + 2;
-          ELSIF at_fault = last THEN  -- or all rows had been written
-            firsts[parts + 1:parts + 2] := ARRAY[first, last];
-            lasts[parts + 1:parts + 2] := ARRAY[last - 1, last];
-            parts := parts + 2;
+    last := cardinality(some_keys);
+    most := usual;
+    usual := {PART_ROWS};
+    WHILE last > 0 LOOP
+      first := 1;
+      LOOP
+        next := first;
+        part_written := 0;
+        BEGIN
+          WHILE next <= last LOOP
+            IF some_keys[next] IS NULL THEN  -- it was refused
+              next := next + 1;
+              CONTINUE;
+            END IF;
+            beyond := least(next + most, last + 1);
+            part := some_keys[next:beyond - 1];
+            part_texts := some_texts[:][next:beyond - 1];
+            {{statement}};
+            GET DIAGNOSTICS number = ROW_COUNT;
+            part_written := part_written + number;
+            next := beyond;
+          END LOOP;
+          EXIT;
+        EXCEPTION
+        WHEN LOCK_NOT_AVAILABLE THEN
+          RAISE;
+        WHEN OTHERS OR ASSERT_FAILURE THEN
+          tried := currval('keda_jobs.batch_tried_row');
+          at_fault := next - 1 + array_position(part, tried);
+          IF cardinality(part) > 1 AND (at_fault IS NULL OR tried >= ALL (array_remove(part, NULL))) THEN
+            -- Perhaps all rows had been written.
+            most := CASE WHEN most > {FEW_ROWS} THEN {FEW_ROWS} ELSE 1 END;
+            usual := {FEW_ROWS};
+            first := next;
           ELSE
-            firsts[parts + 1:parts + 3] := ARRAY[at_fault + 1, at_fault, first];
-            lasts[parts + 1:parts + 3] := ARRAY[last, at_fault, at_fault - 1];
-            parts := parts + 3;
+            at_fault := coalesce(at_fault, next);
+            GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, its_table = TABLE_NAME,
+              its_column = COLUMN_NAME, its_type = PG_DATATYPE_NAME, its_constraint = CONSTRAINT_NAME;
+            -- By the letters of PostgreSQL's protocol. The true context of each would be the whole statement.
+            refused[cardinality(refused) + 1] := jsonb_build_array(some_keys[at_fault], jsonb_build_object(
+              'C', code, 'M', message, 'W', 'a block',
+              't', its_table, 'c', its_column, 'd', its_type, 'n', its_constraint
+            ));
+            some_keys[at_fault] := NULL;
+            first := at_fault + 1;
+            -- The next row may be refused too, where the one before it was.
+            IF most = 1 AND (at_fault = 1 OR some_keys[at_fault - 1] IS NOT NULL) THEN
+              most := {FEW_ROWS};
+            END IF;
           END IF;
-        ELSE
-          GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, its_table = TABLE_NAME,
-            its_column = COLUMN_NAME, its_type = PG_DATATYPE_NAME, its_constraint = CONSTRAINT_NAME;
-          -- By the letters of PostgreSQL's protocol. The true context of each would be the whole statement.
-          refused[cardinality(refused) + 1] := jsonb_build_array(part[1], jsonb_build_object(
-            'C', code, 'M', message, 'W', 'a block',
-            't', its_table, 'c', its_column, 'd', its_type, 'n', its_constraint
-          ));
-        END IF;
-      END;
+        END;
+      END LOOP;
+      written := written + part_written;
+      -- The rows before were undone.
+      last := first - 1;
+      most := {PART_ROWS};
     END LOOP;
   END LOOP;
   PERFORM set_config('plan_cache_mode', 'auto', true),
@@ -135,7 +160,7 @@ def isolating_block(statement: str) -> str:
 async def isolate_in_server(
     connection: Connection, block: str, keys: Collection[int], hand_over: Callable[[list[int]], Awaitable[None]]
 ) -> tuple[int, dict[int, Refusal]]:
-    """Run the block on the keys that were handed over, and where it is cancelled, on parts of them.
+    """Run the block on the keys that were handed over, and where it takes too long, on parts of them.
 
     Return the number of rows written, and the refusals of the others.
     """
@@ -148,9 +173,9 @@ async def isolate_in_server(
         await connection.execute(block)
         number, found = json.loads(await connection.fetchval(_OUTCOME))
         written += number
-        refused.update({key: _refusal(pg.PostgresError.new(fields)) for key, fields in found})
+        refused.update({key: refusal_of(pg.PostgresError.new(fields)) for key, fields in found})
 
-    refused |= await isolate(connection, keys, run, errors=(pg.QueryCanceledError,))
+    refused |= await isolate(connection, keys, run, errors=_SLOW_ERRORS)
     return written, refused
 
 
@@ -159,28 +184,28 @@ async def isolate(
     keys: Collection[int],
     attempt: Callable[[list[int]], Awaitable[None]],
     *,
-    errors: tuple[type[Exception], ...] = _ERRORS,
+    errors: tuple[type[Exception], ...] = ERRORS,
 ) -> dict[int, Refusal]:
     """Call `attempt` on all keys, and again on parts of a part that it fails on. Return the single keys left."""
     refused: dict[int, Refusal] = {}
     parts = [list(keys)] if keys else []
-    cancelled = 0
+    slow = 0
     while parts:
         part = parts.pop()
-        if cancelled == _MOST_CANCELLED:
+        if slow == _MOST_SLOW:
             refused |= dict.fromkeys(part, _NOT_TRIED)
             continue
         try:
             async with connection.transaction():  # a savepoint
                 await attempt(part)
         except errors as error:
-            refusal = _refusal(error)
-            is_cancelled = isinstance(refusal, StatementCancelled)
+            refusal = refusal_of(error)
+            is_slow = isinstance(error, _SLOW_ERRORS)
             if len(part) == 1:
                 refused[part[0]] = refusal
-                cancelled += is_cancelled
+                slow += is_slow
             else:
-                parts += reversed(_split(part, _PARTS_IF_CANCELLED if is_cancelled else _PARTS_IF_REFUSED))
+                parts += reversed(_split(part, _PARTS_IF_SLOW if is_slow else _PARTS_IF_REFUSED))
     return refused
 
 
@@ -190,19 +215,7 @@ def _split(part: list[int], number: int) -> list[list[int]]:
     return [part[start : start + most] for start in range(0, len(part), most)]
 
 
-def refuse_text(values: Iterable[object]) -> Refusal | None:
-    """Return the refusal of a text that no database stores: with a NUL character, or with half of a character."""
-    for value in values:
-        if isinstance(value, str):
-            try:
-                if b"\0" in value.encode():
-                    return _refusal(pg.CharacterNotInRepertoireError("a text with a NUL character"))
-            except UnicodeEncodeError as error:
-                return _refusal(error)
-    return None
-
-
-def _refusal(error: Exception) -> Refusal:
+def refusal_of(error: Exception) -> Refusal:
     """Return the refusal of a row. Raise an error that is not about a row."""
     refusal = error if isinstance(error, StatementRefused) else translate(error)
     if not isinstance(refusal, StatementRefused | StatementGivenUp):

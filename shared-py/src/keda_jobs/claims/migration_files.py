@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 
-from keda_jobs.claims.roles import EXPORTER, scaler_role, worker_role
+from keda_jobs.claims.roles import EXPORTER, OPERATOR, scaler_role, worker_role
 from keda_jobs.claims.table import STATUS_COLUMNS, ClaimTable, quote
 from keda_jobs.errors import Misconfigured
 
@@ -117,8 +117,11 @@ def _names(table: ClaimTable) -> dict[str, str]:
         "worker": worker_role(table),
         "scaler": scaler_role(table),
         "exporter": EXPORTER,
+        "operator": OPERATOR,
         "read": ", ".join(map(quote, dict.fromkeys((table.key, "xmin", "xmax", *STATUS_COLUMNS, *table.reads)))),
+        "shown": ", ".join(map(quote, (table.key, *STATUS_COLUMNS))),
         "written": ", ".join(map(quote, (*STATUS_COLUMNS, *table.writes))),
+        "and_delete": ", DELETE" if table.deletes_completed else "",
     }
 
 

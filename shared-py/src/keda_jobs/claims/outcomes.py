@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from keda_jobs.claims.rows import Batch, CompletedRow, Failure, SettledRows
 from keda_jobs.claims.statements import Statements
+from keda_jobs.claims.values import to_arrays
 from keda_jobs.errors import JobError
 from keda_jobs.postgres import Connection, StatementRefused, storable
 
@@ -50,8 +51,9 @@ async def _rows_with_same_input(
     """Lock rows that are still claimed. Return the keys of those that have the values the job read."""
     inputs = {row.row.key: row.row.values for row in completed}
     inputs.update((failure.key, failure.values) for failure in failures)
-    found = await connection.fetch(sql.unwritten, batch.batch_id, list(inputs), batch.versions)
-    return {key for key, is_unchanged, *values in found if is_unchanged or tuple(values) == tuple(inputs[key])}
+    found = await connection.fetch(sql.results.unwritten, batch.batch_id, list(inputs), batch.versions)
+    # For Python 1, 1.0 and true are equal, and NaN is not equal to itself.
+    return {key for key, is_unchanged, *values in found if is_unchanged or repr((*values,)) == repr((*inputs[key],))}
 
 
 async def _write(
@@ -65,8 +67,8 @@ async def _write(
     settled = SettledRows()
     if completed:
         keys = [row.row.key for row in completed]
-        columns = [list(column) for column in zip(*(row.values for row in completed), strict=True)]
-        status = await connection.execute(sql.complete, batch.batch_id, keys, versions, *columns)
+        columns = to_arrays(sql.results.types, (row.values for row in completed))
+        status = await connection.execute(sql.results.complete, batch.batch_id, keys, versions, *columns)
         settled += SettledRows(completed=int(status.removeprefix("UPDATE ")))
     if failures:
         settled += await write_failures(connection, sql, batch.batch_id, failures, versions)
@@ -82,7 +84,7 @@ async def write_failures(
 ) -> SettledRows:
     """Write the failures of rows that are still claimed, and of these versions if there are any."""
     [counts] = await connection.fetch(
-        sql.fail,
+        sql.results.fail,
         batch_id,
         [failure.key for failure in failures],
         versions,

@@ -11,15 +11,15 @@ import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import astuple, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Self, TypeVar
 
 from keda_jobs.claims.binding import find_table, read_column_types
+from keda_jobs.claims.locks import find_table_holders
 from keda_jobs.claims.ranges import select_ranges
-from keda_jobs.claims.rows import Batch, ClaimedRow, CompletedRow, Failure, QueueHold, SettledRows
-from keda_jobs.claims.set_aside import HeldRow
-from keda_jobs.claims.statements import BY_KEYS, CLAIM, ROWS_ARE_WRITTEN, SET_LOCAL, SETTLE, Statements
+from keda_jobs.claims.rows import Batch, CompletedRow, Failure, QueueHold, SettledRows
+from keda_jobs.claims.statements import BY_KEYS, CLAIM, SET_LOCAL, SETTLE, Statements
 from keda_jobs.claims.table import ClaimTable
 from keda_jobs.claims.writers import CarefulWriter, Writer
 from keda_jobs.domain.policy import RetryPolicy
@@ -33,7 +33,6 @@ from keda_jobs.postgres import (
     storable,
     transaction,
 )
-from keda_jobs.runtime.cpu import WorkerDied
 
 # After a claim has failed because of a row, as many rows are claimed in parts, so many at a time: were each refused,
 # they would take about a second. After one that took too long they are few, because each row may take long.
@@ -107,7 +106,7 @@ class ClaimQueue:
     async def claimable(self) -> int:
         """Return the number of rows that can be claimed now, which is what the scaler sees."""
         async with transaction(self._pool) as connection:
-            return int(await connection.fetchval(self._sql.claimable))
+            return int(await connection.fetchval(self._sql.ranges.claimable))
 
     async def hold(self, hold: QueueHold) -> None:
         """Let all workers of the queue wait, at most a day. This shortens no other hold."""
@@ -149,9 +148,9 @@ class ClaimQueue:
             async with self._fenced(batch, SETTLE) as (connection, is_closed):
                 if is_closed:
                     return _NOTHING
-                writer = write(connection, self._sql, self._policy, batch.batch_id)
+                writer = await write.begin(connection, self._sql, self._policy, batch.batch_id)
                 await writer.settle(batch, completed, failures)
-                await self._count(connection, writer)
+                await writer.count(self._lease)
                 self._refused_results = writer.refused
                 return writer.settled
 
@@ -169,8 +168,8 @@ class ClaimQueue:
             async with self._fenced(batch, CLAIM) as (connection, is_closed):
                 if is_closed:
                     return 0
-                writer = write(connection, self._sql, self._policy, batch.batch_id)
-                return await self._close(connection, writer, "failed" if error else "completed", error)
+                writer = await write.begin(connection, self._sql, self._policy, batch.batch_id)
+                return await writer.close("failed" if error else "completed", error)
 
         return await _in_parts_if_refused(close)
 
@@ -191,10 +190,11 @@ class ClaimQueue:
                 expired = await connection.fetchrow(self._sql.take_expired_batch)
                 if expired is None:
                     return None
-                writer, rows = write(connection, self._sql, self._policy, expired["batch_id"]), int(expired["rows"])
+                writer = await write.begin(connection, self._sql, self._policy, expired["batch_id"])
+                rows = int(expired["rows"])
                 if rows == 1:
-                    await self._fail_only_row(connection, writer)
-                await self._close(connection, writer, "abandoned", f"the lease of {expired['pod_name']} expired")
+                    await writer.fail_only_row()
+                await writer.close("abandoned", f"the lease of {expired['pod_name']} expired")
                 return rows
 
         return await _in_parts_if_refused(recover)
@@ -213,13 +213,10 @@ class ClaimQueue:
         try:
             return await self._claim_by(CarefulWriter, most, suspects)
         except StatementGivenUp as error:
-            raise StatementGivenUp(f"{error}{await self._find_table_lock()}") from error
-
-    async def _find_table_lock(self) -> str:
-        """Tell who has locked the table or its queue as a whole, if somebody has."""
-        async with transaction(self._pool) as connection:
-            holders = await connection.fetchval(self._sql.table_holders, self._table.sql_name, self._table.queue)
-        return f"; {self._table.name} is locked by {holders}" if holders else ""
+            async with transaction(self._pool) as connection:
+                holders = await find_table_holders(connection, self._table)
+            locked = f"; {self._table.name} is locked by {holders}" if holders else ""
+            raise StatementGivenUp(f"{error}{locked}") from error
 
     async def _claim_by(self, write: type[Writer], most: int, suspects: bool) -> Batch | None:
         async with self._transaction(CLAIM) as connection:
@@ -229,44 +226,17 @@ class ClaimQueue:
             [(batch_id, version)] = await connection.fetch(
                 self._sql.batches.insert_batch, self._table.batch_name, self._pod_name, self._lease
             )
-            expected = await connection.fetchval(self._sql.hold, batch_id, selection.range_ids)
-            writer = write(connection, self._sql, self._policy, batch_id, version)
+            expected = await connection.fetchval(self._sql.ranges.hold, batch_id, selection.range_ids)
+            writer = await write.begin(connection, self._sql, self._policy, batch_id, version)
             batch = await writer.claim(expected)
             if claimed := len(batch.rows) + writer.settled.rows + writer.aside:
                 await connection.execute(self._sql.batches.set_claimed, batch_id, claimed, self._lease)
             else:
-                await connection.execute(self._sql.release, batch_id)
+                await connection.execute(self._sql.ranges.release, batch_id)
                 await connection.execute(self._sql.batches.delete_batch, batch_id)
             if claimed > len(batch.rows):
-                await self._count(connection, writer)
+                await writer.count(self._lease)
             return replace(batch, is_suspect=selection.is_suspect)
-
-    async def _count(self, connection: Connection, writer: Writer) -> None:
-        """Count what was written. The last row of a batch closes it."""
-        await connection.execute(ROWS_ARE_WRITTEN)
-        was_last = await connection.fetchval(
-            self._sql.batches.add_counts, writer.batch_id, *astuple(writer.settled), self._lease, writer.aside
-        )
-        # In the same transaction: if the worker died before closing it, no claimable row would call another worker.
-        if was_last:
-            await connection.execute(self._sql.release, writer.batch_id)
-            await connection.execute(self._sql.batches.close_batch, writer.batch_id, "completed", None, 0, 0)
-
-    async def _fail_only_row(self, connection: Connection, writer: Writer) -> None:
-        found = await connection.fetchrow(self._sql.only_row, writer.batch_id)
-        if found is not None:  # it may have been deleted
-            row = HeldRow(*found)
-            decision = self._policy.after_failure(WorkerDied(), row.attempts + row.tries + 1)
-            await writer.fail(row, Failure.of(ClaimedRow(row.key, row.attempts, ()), decision))
-
-    async def _close(self, connection: Connection, writer: Writer, status: str, error: str | None) -> int:
-        is_abandoned = status == "abandoned"
-        returned = await writer.give_back(is_suspect=is_abandoned)
-        counts = writer.settled.failed, writer.settled.failed_permanently
-        await connection.execute(ROWS_ARE_WRITTEN)
-        await connection.execute(self._sql.release, writer.batch_id)
-        await connection.execute(self._sql.batches.close_batch, writer.batch_id, status, error, *counts)
-        return returned
 
     @asynccontextmanager
     async def _transaction(self, settings: Mapping[str, str]) -> AsyncIterator[Connection]:

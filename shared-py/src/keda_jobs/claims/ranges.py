@@ -36,8 +36,8 @@ async def select_ranges(connection: Connection, sql: Statements, most: int, *, s
     """
     selection = await _select_ranges(connection, sql, most, _MANY, suspects=suspects)
     if selection is None:
-        await connection.execute(sql.close_waiting)
-        await connection.execute(sql.merge, most)
+        await connection.execute(sql.ranges.close_waiting)
+        await connection.execute(sql.ranges.merge, most)
         selection = await _select_ranges(connection, sql, most, most, suspects=suspects)
     return selection or Selection()
 
@@ -46,7 +46,7 @@ async def _select_ranges(
     connection: Connection, sql: Statements, most: int, many: int, *, suspects: bool
 ) -> Selection | None:
     """Select ranges. Return None where they are expected to be more than `many`."""
-    await connection.execute(sql.open_waiting)
+    await connection.execute(sql.ranges.open_waiting)
     selection = Selection()
     selected = selection.range_ids
     rows, step = most, 1
@@ -75,12 +75,12 @@ async def _split_range(connection: Connection, sql: Statements, waiting: _Range,
     if waiting.claimable <= rows:
         return waiting.range_id
     if waiting.is_list:
-        split_off = int(await connection.fetchval(sql.split_list, waiting.range_id, rows))
-        await connection.execute(sql.shorten_list, waiting.range_id, rows)
+        split_off = int(await connection.fetchval(sql.ranges.split_list, waiting.range_id, rows))
+        await connection.execute(sql.ranges.shorten_list, waiting.range_id, rows)
         return split_off
-    last = await connection.fetchval(sql.split_key, waiting.range_id, rows)
+    last = await connection.fetchval(sql.ranges.split_key, waiting.range_id, rows)
     if last is None or last == waiting.hi:  # some of its rows were deleted
         return waiting.range_id
-    split_off = int(await connection.fetchval(sql.split_off, waiting.range_id, last, rows))
-    await connection.execute(sql.shorten, waiting.range_id, last + 1, rows)
+    split_off = int(await connection.fetchval(sql.ranges.split_off, waiting.range_id, last, rows))
+    await connection.execute(sql.ranges.shorten, waiting.range_id, last + 1, rows)
     return split_off

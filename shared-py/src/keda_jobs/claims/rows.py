@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass, field
 from operator import add
 from typing import Any, NamedTuple, Self
 
+from keda_jobs.domain.event import EncodedEvent
 from keda_jobs.domain.policy import Dead, Retry
 
 
@@ -39,10 +40,11 @@ class Batch:
 
 
 class CompletedRow(NamedTuple):
-    """A completed row, with `values` in the order of the columns that the job writes."""
+    """A completed row, with `values` in the order of the columns that the job writes, and the events to send first."""
 
     row: ClaimedRow
     values: tuple[Any, ...]
+    events: tuple[EncodedEvent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from operator import eq
 from asyncpg import exceptions as pg
 
 from keda_jobs.claims import online
+from keda_jobs.claims.binding import check_columns
 from keda_jobs.claims.migration_files import (
     FIRST,
     Migration,
@@ -126,6 +127,7 @@ async def _apply_all(
         await _grant_schema(connection, table)
         await connection.execute(f"SET LOCAL ROLE {OWNER}")
         applied = await _migrate(connection, table, migrations)
+        await check_columns(connection, table)
         for name, sql in render_rights(table):
             await _execute(connection, name, sql)
         return table, applied

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from keda_jobs.claims.isolate import Refusal
 from keda_jobs.claims.outcomes import SKIPPED
 from keda_jobs.claims.rows import Failure
-from keda_jobs.claims.statements import CHECK_AT_ONCE, Statements
+from keda_jobs.claims.statements import Statements
 from keda_jobs.domain.policy import Dead, RetryPolicy
 from keda_jobs.errors import JobError
-from keda_jobs.postgres import Connection, StatementCancelled, StatementRefused
+from keda_jobs.postgres import Connection, StatementCancelled, StatementGivenUp, StatementRefused, translate_errors
 
 HOLD_BACK_S = 60.0
 """Pause before the next try at a row that is not at fault itself, such as one that somebody has locked."""
@@ -43,9 +43,12 @@ class HeldRow(NamedTuple):
 
 
 async def lock_rows(connection: Connection, sql: Statements, statement: str, *arguments: object) -> dict[int, HeldRow]:
-    """Lock the rows that nobody else has locked. Deferred constraints are checked at once from here on."""
-    await connection.execute(CHECK_AT_ONCE)
-    await connection.execute(sql.lock_table)
+    """Lock the rows that nobody else has locked. Raises `StatementGivenUp` where the table lets no row be updated."""
+    try:
+        with translate_errors():
+            await connection.execute(sql.lock_table)
+    except StatementRefused as refused:
+        raise StatementGivenUp(f"{sql.table.name} refuses even an update of no row: {refused}") from None
     return {row[0]: HeldRow(*row) for row in await connection.fetch(statement, *arguments)}
 
 
@@ -80,8 +83,3 @@ async def set_aside(
     )
     for text, number in texts.most_common(5):
         log.warning("%d rows are set aside: %s; see `keda-jobs batch failures`", number, text)
-
-
-async def find_holders(connection: Connection, sql: Statements, keys: Collection[int]) -> dict[int, str]:
-    """Return who has locked each row."""
-    return {row[0]: f"locked by {row[1]}" for row in await connection.fetch(sql.holders, list(keys))} if keys else {}

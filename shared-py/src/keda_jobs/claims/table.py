@@ -31,6 +31,7 @@ class ClaimTable:
     Names are exact, as PostgreSQL shows them: `Order Lines`, not `"Order Lines"`. Without a `schema` it is the one
     where the table was found when the queue was made. `queue_name` begins the names of the queue's roles, tables,
     views and functions. It is the table's name, or the job's where that is not plain, or not unique for all schemas.
+    With `deletes_completed` a row is deleted as soon as it is completed.
     Raises `ValueError` for what cannot be a name, and for a written column that belongs to the queue.
     """
 
@@ -41,6 +42,7 @@ class ClaimTable:
     writes: tuple[str, ...] = ()
     schema: str | None = None
     queue_name: str = ""
+    deletes_completed: bool = False
 
     def __post_init__(self) -> None:
         for name in (self.name, self.key, *self.reads, *self.writes, self.schema):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import astuple
+from datetime import timedelta
+from typing import Any, Self
 
-from keda_jobs.claims.isolate import Refusal, isolate, isolate_in_server, refuse_text
+from keda_jobs.claims.hand_over import HandOver
+from keda_jobs.claims.isolate import Refusal, isolate, isolate_in_server
+from keda_jobs.claims.locks import find_holders
 from keda_jobs.claims.outcomes import SKIPPED, ValuesRefused, write_failures, write_outcomes
 from keda_jobs.claims.rows import Batch, ClaimedRow, CompletedRow, Failure, SettledRows
-from keda_jobs.claims.set_aside import HeldRow, find_holders, lock_rows, set_aside
-from keda_jobs.claims.statements import Statements
+from keda_jobs.claims.set_aside import HeldRow, lock_rows, set_aside
+from keda_jobs.claims.statements import CHECK_AT_ONCE, ROWS_ARE_WRITTEN, Statements
 from keda_jobs.domain.policy import RetryPolicy
-from keda_jobs.postgres import Connection, StatementRefused
+from keda_jobs.postgres import Connection, StatementBlocked, StatementRefused
+from keda_jobs.runtime.cpu import WorkerDied
 
 
 class Writer:
@@ -32,24 +37,65 @@ class Writer:
         self._policy = policy
         self._version = version
 
+    @classmethod
+    async def begin(
+        cls, connection: Connection, sql: Statements, policy: RetryPolicy, batch_id: int, version: int | None = None
+    ) -> Self:
+        """Begin to write in the transaction of `connection`."""
+        return cls(connection, sql, policy, batch_id, version)
+
     async def claim(self, expected: int) -> Batch:
         """Claim the rows of the held ranges, which should be `expected`."""
         rows = await self._connection.fetch(self._sql.claim, self.batch_id)
         if len(rows) != expected:
             if await self._connection.fetchval(self._sql.waiting_rows, self.batch_id) is not None:
                 raise StatementRefused(SKIPPED)
-            await self._connection.execute(self._sql.recount_overlapping, self.batch_id)
+            await self._connection.execute(self._sql.ranges.recount_overlapping, self.batch_id)
         return Batch(self.batch_id, [str(self._version)], [ClaimedRow(row[0], row[1], row[2:]) for row in rows])
 
     async def settle(self, batch: Batch, completed: Sequence[CompletedRow], failures: Sequence[Failure]) -> None:
-        """Write results and failures."""
+        """Write results and failures. Delete completed rows where the table is one of such."""
         self.settled += await write_outcomes(self._connection, self._sql, batch, completed, failures)
+        if self._sql.table.deletes_completed and completed:
+            await self._delete_completed([row.row.key for row in completed])
 
-    async def fail(self, row: HeldRow, failure: Failure) -> None:
-        """Write the failure of one row."""
+    async def count(self, lease: timedelta) -> None:
+        """Count what was written, and renew the lease. The last row of a batch closes it."""
+        connection, sql = self._connection, self._sql
+        await connection.execute(ROWS_ARE_WRITTEN)
+        was_last = await connection.fetchval(
+            sql.batches.add_counts, self.batch_id, *astuple(self.settled), lease, self.aside
+        )
+        # In the same transaction: if the worker died before closing it, no claimable row would call another worker.
+        if was_last:
+            await connection.execute(sql.ranges.release, self.batch_id)
+            await connection.execute(sql.batches.close_batch, self.batch_id, "completed", None, 0, 0)
+
+    async def close(self, status: str, error: str | None) -> int:
+        """Close the batch. Give unsettled rows back and return their number."""
+        connection, sql = self._connection, self._sql
+        returned = await self._give_back(is_suspect=status == "abandoned")
+        counts = self.settled.failed, self.settled.failed_permanently
+        await connection.execute(ROWS_ARE_WRITTEN)
+        await connection.execute(sql.ranges.release, self.batch_id)
+        await connection.execute(sql.batches.close_batch, self.batch_id, status, error, *counts)
+        return returned
+
+    async def fail_only_row(self) -> None:
+        """Write the failure of the only row of the batch, over which its worker died. It may have been deleted."""
+        found = await self._connection.fetchrow(self._sql.only_row, self.batch_id)
+        if found is not None:
+            row = HeldRow(*found)
+            decision = self._policy.after_failure(WorkerDied(), row.attempts + row.tries + 1)
+            await self._fail_row(row, Failure.of(ClaimedRow(row.key, row.attempts, ()), decision))
+
+    async def _fail_row(self, row: HeldRow, failure: Failure) -> None:
         await self._fail_one(failure)
 
-    async def give_back(self, *, is_suspect: bool) -> int:
+    async def _delete_completed(self, keys: Sequence[int]) -> None:
+        await self._connection.execute(self._sql.results.delete_completed, self.batch_id, keys)
+
+    async def _give_back(self, *, is_suspect: bool) -> int:
         """Give back the rows of the batch. Return the number, without rows that were set aside."""
         returned = await self._connection.fetchval(self._sql.give_back, self.batch_id, is_suspect, None)
         await self._set_aside(await self._read_rows(self._sql.claimed_rows), {})
@@ -74,6 +120,14 @@ class Writer:
 class CarefulWriter(Writer):
     """Writer that isolates the rows that cannot be written, sets them aside, and writes the others."""
 
+    @classmethod
+    async def begin(
+        cls, connection: Connection, sql: Statements, policy: RetryPolicy, batch_id: int, version: int | None = None
+    ) -> Self:
+        """Begin to write. Deferred constraints are checked at once from here on."""
+        await connection.execute(CHECK_AT_ONCE)
+        return cls(connection, sql, policy, batch_id, version)
+
     async def claim(self, expected: int) -> Batch:
         """Claim the rows of the held ranges. A row that can be written but not read fails."""
         connection, sql = self._connection, self._sql
@@ -95,24 +149,26 @@ class CarefulWriter(Writer):
         unread = await isolate(connection, unlocked.keys() - refused.keys(), read)
         await self._set_aside_claimed(unlocked, await isolate(connection, unread, fail))
         await self._set_aside_locked(sql.waiting_rows, unlocked, refused)
-        await connection.execute(sql.recount_overlapping, self.batch_id)
+        await connection.execute(sql.ranges.recount_overlapping, self.batch_id)
         # Each part of the claim is a transaction within this one, with a version of its own.
         versions = list({row[-1] for row in rows})
         return Batch(self.batch_id, versions, [ClaimedRow(row[0], row[1], row[2:-1]) for row in rows])
 
     async def settle(self, batch: Batch, completed: Sequence[CompletedRow], failures: Sequence[Failure]) -> None:
-        """Write results and failures. A row whose values the table refuses fails.
+        """Write results and failures. A row whose values are refused fails.
 
         A row that somebody has locked stays claimed. It is given back at the end of the batch, to be worked on again.
+        One that others block in another way, such as by a row it refers to, is set aside.
         """
         connection, sql = self._connection, self._sql
         results = {row.row.key: row for row in completed}
         failing = {failure.key: failure for failure in failures}
-        unlocked = await lock_rows(connection, sql, sql.lock_results, self.batch_id, [*results, *failing])
+        unlocked = await lock_rows(connection, sql, sql.results.lock, self.batch_id, [*results, *failing])
 
         refused = await self._complete(batch, {key: row for key, row in results.items() if key in unlocked})
         self.refused = len(refused)
-        for key, refusal in refused.items():
+        blocked = {key: refusal for key, refusal in refused.items() if isinstance(refusal, StatementBlocked)}
+        for key, refusal in refused.items() - blocked.items():
             decision = self._policy.after_failure(ValuesRefused(refusal.reason), unlocked[key].attempts + 1)
             failing[key] = Failure.of(results[key].row, decision)
 
@@ -120,47 +176,33 @@ class CarefulWriter(Writer):
             self.settled += await write_outcomes(connection, sql, batch, (), [failing[key] for key in keys])
 
         unwritable = await isolate(connection, [key for key in failing if key in unlocked], fail)
-        await self._set_aside_claimed(unlocked, unwritable)
+        await self._set_aside_claimed(unlocked, unwritable | blocked)
+        if sql.table.deletes_completed:
+            await isolate(connection, results, self._delete_completed)  # a row that cannot be deleted stays completed
 
     async def _complete(self, batch: Batch, results: Mapping[int, CompletedRow]) -> dict[int, Refusal]:
         """Write results, and return the refusals of single rows."""
         connection, sql = self._connection, self._sql
 
-        async def hand_over(keys: list[int]) -> None:
-            columns = [list(column) for column in zip(*(results[key].values for key in keys), strict=True)]
-            await connection.execute(sql.hand_over_results, keys, *columns)
-
         async def complete(keys: list[int]) -> None:
             self.settled += await write_outcomes(connection, sql, batch, [results[key] for key in keys], ())
 
-        def types(key: int) -> list[str]:
-            return [type(value).__name__ for value in results[key].values]
-
-        refused = {key: refusal for key, row in results.items() if (refusal := refuse_text(row.values))}
-        keys = sorted(results.keys() - refused.keys())
-        # A value that is none of the column's type does not reach the server, or fails with all others. Values of one
-        # wrong type are found in a few parts, when they are next to each other.
-        if await isolate(connection, keys[:1], lambda _: hand_over(keys)):
-            refused |= await isolate(connection, sorted(keys, key=types), hand_over)
-            keys = [key for key in keys if key not in refused]
-            if keys:
-                await hand_over(keys)
+        values = await HandOver.begin(connection, sql.results, results)
+        keys = await values.hand_over_all()
         if keys:
-            block = sql.complete_parts(self.batch_id, batch.versions)
-            written, single = await isolate_in_server(connection, block, keys, hand_over)
+            block = sql.results.complete_parts(self.batch_id, batch.versions)
+            written, refused = await isolate_in_server(connection, block, keys, values.hand_over)
             self.settled += SettledRows(completed=written)
-            refused |= single
-        if self.settled.completed + len(refused) == len(results):
-            return refused
-        return refused | await isolate(connection, results.keys() - refused.keys(), complete)
+            values.refused |= refused
+        if self.settled.completed + len(values.refused) == len(results):
+            return values.refused
+        return values.refused | await isolate(connection, results.keys() - values.refused.keys(), complete)
 
-    async def fail(self, row: HeldRow, failure: Failure) -> None:
-        """Write the failure of one row, or set it aside."""
+    async def _fail_row(self, row: HeldRow, failure: Failure) -> None:
         refused = await isolate(self._connection, [row.key], lambda _: self._fail_one(failure))
         await self._set_aside([row] if refused else [], refused)
 
-    async def give_back(self, *, is_suspect: bool) -> int:
-        """Give back the rows of the batch. Return the number, without rows that were set aside."""
+    async def _give_back(self, *, is_suspect: bool) -> int:
         connection, sql = self._connection, self._sql
         unlocked = await lock_rows(connection, sql, sql.lock_claimed, self.batch_id)
         returned = 0
@@ -182,5 +224,7 @@ class CarefulWriter(Writer):
     ) -> None:
         """Set aside the rows that are left: refused, skipped by a trigger, or locked by somebody else."""
         left = await self._read_rows(statement)
-        holders = await find_holders(self._connection, self._sql, [row.key for row in left if row.key not in unlocked])
-        await self._set_aside(left, {**holders, **refused})
+        locked = [row.key for row in left if row.key not in unlocked]
+        holders = await find_holders(self._connection, self._sql.table, locked)
+        is_locked = {key: f"locked by {holder}" for key, holder in holders.items()}
+        await self._set_aside(left, {**is_locked, **refused})

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
-from keda_jobs.cli import batch, dlq, pub, status, streams
+from keda_jobs.cli import batch, cancel, compare, dlq, events, pub, replay, schedules, status, streams
 from keda_jobs.cli.connection import INTERRUPTED
 from keda_jobs.cli.options import ServerOption
 from keda_jobs.cli.standard_streams import standard_streams
@@ -39,13 +39,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Settings for NATS: NATS_URL (nats://localhost:4222), NATS_USER, NATS_PASSWORD, NATS_CREDS, NATS_TLS_CA. "
-    "For the database of `batch`: PG_DSN. "
+    "For the database of `batch`: PG_DSN. For the bucket of `compare` and `streams backup`: R2_*. "
     "Exit codes: 0 done, 1 failed or incomplete, 2 wrong arguments or settings, 130 interrupted.",
 )
+app.command("cancel")(cancel.cancel)
+app.command("compare")(compare.compare_outputs)
+app.command("events")(events.events)
 app.command("pub")(pub.pub)
+app.command("replay")(replay.replay)
 app.command("status")(status.status)
 app.add_typer(batch.app, name="batch")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(streams.app, name="streams")
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from keda_jobs.domain.durations import parse_duration
 from keda_jobs.errors import Misconfigured
 from keda_jobs.jetstream.dead_letters import DeadLetterFilter
 
 MAX_NUMBER = 2**63 - 1
 """Largest number that a command takes: the servers count with 64 bits."""
 
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 # One a day.
 _SLOWEST = 1 / 86_400
-_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def _or_global_value(ctx: typer.Context, value: str | None) -> str | None:
@@ -28,6 +28,15 @@ def _or_global_value(ctx: typer.Context, value: str | None) -> str | None:
 ServerOption = Annotated[
     str | None,
     typer.Option("--server", "-s", metavar="URL", help="NATS server, instead of NATS_URL.", callback=_or_global_value),
+]
+JobsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--jobs",
+        metavar="DIR",
+        help="Folder with stream.json; by default the nearest jobs/ in this folder or above.",
+        exists=True,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, for scripts.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -40,6 +49,20 @@ SequencesArgument = Annotated[
     typer.Argument(metavar="SEQ", help="Numbers of dead letters, as in `dlq ls`.", min=1, max=MAX_NUMBER),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="All dead letters. Required without SEQ and filters.")]
+
+AllowLossOption = Annotated[
+    bool, typer.Option("--allow-loss", help="Lower limits that delete messages. Without it they are refused.")
+]
+ReplicasOption = Annotated[
+    int | None,
+    typer.Option(
+        "--replicas",
+        metavar="N",
+        min=1,
+        max=5,
+        help="Replicas of each stream, on different servers. Default: unchanged, or 1 for a new stream.",
+    ),
+]
 
 BatchNameArgument = Annotated[
     str | None, typer.Argument(metavar="NAME", help="Batch job. Required if the database has several.")
@@ -55,13 +78,20 @@ WaitingOption = Annotated[bool, typer.Option("--waiting", help="Only rows that w
 
 def duration(text: str) -> timedelta:
     """Parse a duration such as `90s`, `2h`, `1d` or `1h30m`."""
-    parts = _PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise typer.BadParameter(f"{text!r} is not a duration such as 90s, 2h, 1d or 1h30m")
     try:
-        return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+        return timedelta(seconds=parse_duration(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     except OverflowError:
-        raise typer.BadParameter("longer than any dead letter is old") from None
+        raise typer.BadParameter("longer than any event waits or is old") from None
+
+
+def moment(text: str) -> datetime:
+    """Parse a time such as `2026-12-24T18:00Z` or `2026-12-24T18:00+01:00`."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a time such as 2026-12-24T18:00Z") from None
 
 
 def rate(text: str) -> float:

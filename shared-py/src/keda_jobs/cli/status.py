@@ -1,4 +1,4 @@
-"""`keda-jobs status`: streams, consumers, waiting retries and dead letters."""
+"""`keda-jobs status`: streams, consumers, long work, waiting retries and dead letters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from datetime import datetime
 from typing import Any
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +17,7 @@ from keda_jobs.cli.terminal import add_row, format_age, format_due, json_fields,
 from keda_jobs.cli.watch import WatchOption, show
 from keda_jobs.cli.watch import watch as repeat
 from keda_jobs.jetstream.connection import connect
+from keda_jobs.status.long_work import LongWork
 from keda_jobs.status.overview import Overview, read_overview
 from keda_jobs.status.stream import StreamState, WaitingRetries
 
@@ -26,7 +27,7 @@ def status(
     json_: JsonOption = False,
     server: ServerOption = None,
 ) -> None:
-    """Show the streams, each durable consumer's lag, the waiting retries and the dead letters.
+    """Show the streams, each durable consumer's lag, the waiting retries, the dead letters, and long work.
 
     lag = pending + in flight, and KEDA scales on it. A waiting retry counts in neither.
 
@@ -35,10 +36,13 @@ def status(
     JSON: `{"time", "server_version", "streams": [{"name", "messages", "bytes", "first_time", "last_time"}],
     "consumers": [{"name", "lag", "num_pending", "num_ack_pending", "num_waiting", "num_redelivered"}],
     "waiting_retries": [{"job", "count", "next_due", "is_exact"}],
-    "dead_letters": {"total", "by_job", "is_exact"}}`; with --watch one object per line.
+    "dead_letters": {"total", "by_job", "is_exact"},
+    "long_work": [{"job", "id", "pod", "attempt", "started_at", "done", "total", "text"}]}`; with --watch
+    one object per line.
 
     `next_due` is that of the 1000 oldest retries of a job, `by_job` counts the 10000 oldest dead letters. If there
-    are more, `is_exact` is false: a retry may be due earlier, and the counts by job are higher.
+    are more, `is_exact` is false: a retry may be due earlier, and the counts by job are higher. A job without a
+    consumer is listed if one of the 1000 oldest retries of all is its own.
     """
     settings = nats_settings(server)
     as_json = status_json if json_ else None
@@ -56,7 +60,8 @@ def status(
 def view(overview: Overview) -> Group:
     """Build the tables of the status."""
     streams = [_stream_line(stream, overview) for stream in overview.streams]
-    return Group(*streams, Text(), _consumers_table(overview), Text(), _jobs_table(overview))
+    long_work: list[RenderableType] = [Text(), _long_work_table(overview)] if overview.long_work else []
+    return Group(*streams, Text(), _consumers_table(overview), Text(), _jobs_table(overview), *long_work)
 
 
 def _stream_line(stream: StreamState, overview: Overview) -> Text:
@@ -95,6 +100,23 @@ def _jobs_table(overview: Overview) -> Table:
     return table
 
 
+def _long_work_table(overview: Overview) -> Table:
+    table = new_table("long work", "for", "attempt", "progress", "", "pod", right=("for", "attempt"), cut=("", "pod"))
+    for one in overview.long_work:
+        age = format_age(one.started_at, overview.now)
+        add_row(table, one.id, age, one.attempt, _progress(one), one.text, one.pod)
+    return table
+
+
+def _progress(work: LongWork) -> str:
+    if work.done is None:
+        return "-"
+    if work.total is None:
+        return f"{work.done:.10g}"
+    percent = f" ({work.done / work.total:.0%})" if work.total > 0 else ""
+    return f"{work.done:.10g} of {work.total:.10g}{percent}"
+
+
 def _due(waiting: WaitingRetries | None, now: datetime) -> str:
     if waiting is None or waiting.next_due is None:
         return "-"
@@ -112,4 +134,5 @@ def status_json(overview: Overview) -> dict[str, Any]:
         "consumers": [{"name": one.name, "lag": one.lag, **json_fields(one)} for one in overview.consumers],
         "waiting_retries": [json_fields(one) for one in overview.waiting_retries],
         "dead_letters": {"total": dead.total, "by_job": dead.by_job, "is_exact": dead.is_exact},
+        "long_work": [json_fields(one) for one in overview.long_work],
     }

@@ -40,8 +40,8 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_out(renderable: RenderableType) -> None:
-    """Print on stdout."""
-    console().print(renderable)
+    """Print on stdout. A string stays one line, however long, for the program that reads it."""
+    console().print(renderable, soft_wrap=isinstance(renderable, str))
 
 
 def print_err(line: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Self
 
@@ -31,6 +32,11 @@ class Header(StrEnum):
     SHA256 = "Keda-Jobs-Sha256"
     SCHEDULE = "Nats-Schedule"
     SCHEDULE_TARGET = "Nats-Schedule-Target"
+
+
+def at_schedule(due: datetime) -> str:
+    """Return the value of `Header.SCHEDULE` for one time, `due`."""
+    return f"@at {due.astimezone(UTC).isoformat(timespec='microseconds').replace('+00:00', 'Z')}"
 
 
 class Headers(dict[str, str]):

@@ -15,6 +15,12 @@ def utc(timestamp_ns: int) -> datetime:
     return _EPOCH + timedelta(microseconds=timestamp_ns // 1000)
 
 
+def nanoseconds(time: str) -> int:
+    """Return the nanoseconds since 1970 of a server's time such as `2026-11-27T06:37:58.123456789Z`."""
+    seconds, _, fraction = time.removesuffix("Z").partition(".")
+    return int(datetime.fromisoformat(f"{seconds}+00:00").timestamp()) * 10**9 + int(fraction.ljust(9, "0"))
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Identity of one message for one job: `<job>-<sequence>-<server's time in ns>`.

@@ -69,6 +69,13 @@ class Message:
         """
         return min(max(clock, self.published_at), self.published_at + STREAM_KEEPS)
 
+    def age_s(self, clock: datetime) -> float:
+        """Return the seconds since the event was first published, before all its retries, by a pod's `clock`.
+
+        Both times are bounded by the server's own stamp. A replay begins anew.
+        """
+        return max(0.0, (self.server_time(clock) - self.id.stored_at).total_seconds())
+
     @classmethod
     def from_delivery(cls, received: Received, job: str) -> Self:
         """Build the message that `received` carries for `job`."""

@@ -53,7 +53,6 @@ class Ack:
     """Publish the events, then acknowledge."""
 
     outcome: ClassVar[str] = "acked"
-    is_final: ClassVar[bool] = True
     reason: ClassVar[None] = None
     error_class: ClassVar[None] = None
 
@@ -65,7 +64,6 @@ class Retry:
     """Schedule the next delivery in `delay_s` seconds, then acknowledge."""
 
     outcome: ClassVar[str] = "retried"
-    is_final: ClassVar[bool] = False
 
     delay_s: float
     reason: str
@@ -77,7 +75,6 @@ class Dead:
     """Publish a dead letter, then acknowledge."""
 
     outcome: ClassVar[str] = "dead_lettered"
-    is_final: ClassVar[bool] = True
 
     reason: str
     error_class: str
@@ -88,7 +85,6 @@ class Hold:
     """Keep the message, and run the handler again after a backoff. A shutdown returns the message to the broker."""
 
     outcome: ClassVar[str] = "returned"
-    is_final: ClassVar[bool] = False
     error_class: ClassVar[None] = None
 
     reason: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from keda_jobs.domain.broker import Outgoing
-from keda_jobs.domain.headers import Header
+from keda_jobs.domain.headers import Header, at_schedule
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.subjects import fire_subject, waiting_subject
 
@@ -37,7 +37,7 @@ def scheduled_return(message: Message, job: str, now: datetime) -> Outgoing:
 
 def _scheduled(message: Message, job: str, due: datetime, deliveries: int, msg_id: str) -> Outgoing:
     headers = dict(message.headers) | {
-        Header.SCHEDULE: f"@at {due.isoformat(timespec='microseconds').replace('+00:00', 'Z')}",
+        Header.SCHEDULE: at_schedule(due),
         Header.SCHEDULE_TARGET: fire_subject(job),
         Header.ID: str(message.id),
         Header.ATTEMPT: str(deliveries),

@@ -8,9 +8,21 @@ STREAM = "keda-jobs-events"
 """Stream of events, due retries and dead letters. All consumers of jobs read it."""
 RETRY_STREAM = "keda-jobs-retries"
 """Stream of waiting retries. The events stream sources the due ones."""
-STREAMS = (STREAM, RETRY_STREAM)
+DELAYED_STREAM = "keda-jobs-delayed"
+"""Stream of events to be published later. The events stream sources them when they are due."""
+STREAMS = (STREAM, RETRY_STREAM, DELAYED_STREAM)
+"""Streams that hold work."""
+BACKUP_STREAM = "keda-jobs-backups"
+"""Stream that holds when a backup was started and when the last complete one began."""
+LONG_STREAM = "keda-jobs-long"
+"""Stream that holds how far long work is, and which of it is cancelled."""
+PROGRESS = "long.progress"
+CANCEL = "long.cancel"
+BACKUP_STARTED = "backup.started"
+BACKUP_COMPLETE = "backup.complete"
 DEAD_LETTER = "dead-letter"
 RETRY_WAIT = "retry.wait"
+DELAY_WAIT = "delay.wait"
 
 # Half a surrogate pair is a byte of the command line that is not UTF-8.
 _LITERAL = re.compile(r"[^\s.*>\x00-\x1f\x7f\ud800-\udfff]+(\.[^\s.*>\x00-\x1f\x7f\ud800-\udfff]+)*")
@@ -45,6 +57,12 @@ def overlap(one: str, other: str) -> bool:
 
 def stream_of(subject: str) -> str:
     """Return the name of the stream in which a message on `subject` is stored."""
+    if subject in (BACKUP_STARTED, BACKUP_COMPLETE):
+        return BACKUP_STREAM
+    if subject.startswith((f"{PROGRESS}.", f"{CANCEL}.")):
+        return LONG_STREAM
+    if subject.startswith((f"{DELAY_WAIT}.", delay_fire_subject(""))):
+        return DELAYED_STREAM
     return RETRY_STREAM if subject.startswith((f"{RETRY_WAIT}.", fire_subject(""))) else STREAM
 
 
@@ -66,3 +84,18 @@ def fire_subject(job: str) -> str:
 def waiting_subject(job: str, message_id: str) -> str:
     """Return the subject that holds the one waiting retry of a message."""
     return f"{RETRY_WAIT}.{job}.{message_id}"
+
+
+def progress_subject(job: str, message_id: str) -> str:
+    """Return the subject that holds the last report of a pod on the message that it works on."""
+    return f"{PROGRESS}.{job}.{message_id}"
+
+
+def cancel_subject(job: str, message_id: str) -> str:
+    """Return the subject that holds who has cancelled a message."""
+    return f"{CANCEL}.{job}.{message_id}"
+
+
+def delay_fire_subject(subject: str) -> str:
+    """Return the subject of the delayed stream that reaches the events stream as `subject`."""
+    return f"delay.fire.{subject}"

@@ -40,18 +40,24 @@ class Consumer:
         self._ticked_at = time.monotonic()
         metrics.concurrency_limit.set(self._limit)
         metrics.in_flight.set_function(lambda: len(self._running))
-        metrics.nats_trouble.set_function(lambda: self._fetch_backoff.active or self._settler.acks.active)
+        metrics.watch_nats(self._fetch_backoff)
+        metrics.watch_nats(self._settler.acks)
 
     @property
     def idle_s(self) -> float:
         """Seconds since the loop last moved. They grow while it hangs."""
         return time.monotonic() - self._ticked_at
 
+    @property
+    def is_over(self) -> bool:
+        """True once no more messages are to be fetched."""
+        return self._shutdown.requested
+
     async def run(self) -> None:
-        """Consume until a shutdown, then drain. Raises `BrokerClosed` when the connection is permanently lost."""
+        """Consume until `is_over`, then drain. Raises `BrokerClosed` when the connection is permanently lost."""
         heartbeat = asyncio.create_task(self._settler.heartbeat.run(), name="heartbeat")
         try:
-            while not self._shutdown.requested:
+            while not self.is_over:
                 self._ticked_at = time.monotonic()
                 if self._may_fetch():
                     for delivery in await self._fetch():

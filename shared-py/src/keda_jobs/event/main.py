@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.subjects import durable_name
 from keda_jobs.event.consumer import Consumer
-from keda_jobs.event.job import Context, EventJob
+from keda_jobs.event.handler import Context, Handler, event_type
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.event.retrying import RetryingBucket
 from keda_jobs.event.runner import Runner
 from keda_jobs.jetstream.broker import JetStreamBroker
-from keda_jobs.jetstream.connection import connect
+from keda_jobs.jetstream.connection import NatsConnection, connect
 from keda_jobs.runtime.backoff import Backoff, retry_until
-from keda_jobs.runtime.cpu import CpuPool
+from keda_jobs.runtime.cpu import Cpu, CpuPool
 from keda_jobs.runtime.health import serve_probes
+from keda_jobs.runtime.job import Resources
 from keda_jobs.runtime.metrics import StoreMetrics
 from keda_jobs.runtime.process import Process
 from keda_jobs.runtime.trouble import Part
@@ -30,40 +33,10 @@ _STALLED_S = 60.0
 log = logging.getLogger(__name__)
 
 
-async def consume(job: EventJob, process: Process[JobSettings]) -> None:
-    """Consume messages until a shutdown. Raises `BrokerClosed` when the connection is permanently lost."""
-    settings = process.settings
-    metrics = EventMetrics(job.name)
-    state = State(process)
-    metrics.paused.set_function(state.is_paused)
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(
-            serve_probes(settings.http_port, metrics.registry, alive=state.alive, ready=state.ready)
-        )
-        store = await _open_store(stack, process, metrics)
-        resources = await stack.enter_async_context(job.resources(settings)) if job.resources else None
-        nats = await stack.enter_async_context(
-            connect(
-                settings,
-                name=job.name,
-                wait=True,
-                on_reconnect=metrics.reconnects.inc,
-                state=process.trouble.watch(Part()),
-            )
-        )
-        broker = await JetStreamBroker.bind(nats, durable_name(job.name))
-        cpu = await stack.enter_async_context(CpuPool())
-
-        def context(message: Message) -> Context[Any, Any]:
-            return Context(settings, message, cpu, resources, store)
-
-        runner = Runner(job.event, job.handler, context, settings.handler_timeout_s)
-        consumer = Consumer(process, broker, runner, metrics)
-        state.consumer = consumer
-        process.connected = True
-        log.info("consuming")
-        await consumer.run()
-        log.info("stopped")
+async def consume(process: Process[JobSettings], handler: Handler, resources: Resources | None) -> None:
+    """Run `handler` on messages until a shutdown. Raises `BrokerClosed` when the connection is permanently lost."""
+    async with open_session(process, resources) as session:
+        await session.run(Consumer, handler, session.context)
 
 
 class State:
@@ -89,6 +62,62 @@ class State:
     def is_paused(self) -> bool:
         """Return whether the process waits for NATS or the store."""
         return self.consumer is None or self._trouble.reason is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Connections of a process that works on messages, and what its handler gets."""
+
+    process: Process[JobSettings]
+    metrics: EventMetrics
+    state: State
+    nats: NatsConnection
+    store: Bucket | None
+    resources: Any
+    cpu: Cpu
+
+    def context(self, message: Message) -> Context[Any, Any]:
+        """Build the context of one attempt."""
+        return Context(self.process.settings, message, self.cpu, self.resources, self.store)
+
+    async def run(self, kind: type[Consumer], handler: Handler, context: Callable[[Message], Any]) -> None:
+        """Run `handler` on messages until the consumer of that kind has ended. Raises `BrokerClosed`."""
+        process = self.process
+        broker = await JetStreamBroker.bind(self.nats, durable_name(process.name))
+        runner = Runner(event_type(handler), handler, context, process.settings.handler_timeout_s)
+        self.state.consumer = consumer = kind(process, broker, runner, self.metrics)
+        process.connected = True
+        log.info("consuming")
+        await consumer.run()
+        log.info("stopped")
+
+
+@asynccontextmanager
+async def open_session(process: Process[JobSettings], resources: Resources | None) -> AsyncIterator[Session]:
+    """Serve the probes, and connect to the store and NATS."""
+    settings = process.settings
+    metrics = EventMetrics(process.name, settings)
+    state = State(process)
+    metrics.paused.set_function(state.is_paused)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(
+            serve_probes(settings.http_port, metrics.registry, alive=state.alive, ready=state.ready)
+        )
+        store = await _open_store(stack, process, metrics)
+        opened = await stack.enter_async_context(resources(settings)) if resources else None
+        connection_state = process.trouble.watch(Part())
+        metrics.watch_nats(connection_state)
+        nats = await stack.enter_async_context(
+            connect(
+                settings,
+                name=process.name,
+                wait=True,
+                on_reconnect=metrics.reconnects.inc,
+                state=connection_state,
+            )
+        )
+        cpu = await stack.enter_async_context(CpuPool())
+        yield Session(process, metrics, state, nats, store, opened, cpu)
 
 
 async def _open_store(stack: AsyncExitStack, process: Process[JobSettings], metrics: EventMetrics) -> Bucket | None:

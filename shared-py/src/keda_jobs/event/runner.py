@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
-from keda_jobs.domain.event import EncodedEvent, Event
+from keda_jobs.domain.emitted import EventTooLarge, encode_events
+from keda_jobs.domain.event import Event
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.policy import Failed, HandlerQuit, HandlerResult, HandlerTimeout, Succeeded, failure_of
 from keda_jobs.domain.subjects import due_subject
-from keda_jobs.errors import Permanent
-from keda_jobs.event.job import Handler, emitted_events
+from keda_jobs.errors import JobError, Permanent
+from keda_jobs.event.handler import Handler, emitted_events
 from keda_jobs.runtime.deadlines import Deadlines
 from keda_jobs.runtime.time_limit import TimeLimit
 
@@ -20,10 +21,6 @@ _CANCEL_S = 5.0
 """Time for a cancelled handler to clean up. Then it is left behind, because no coroutine can be killed."""
 
 log = logging.getLogger(__name__)
-
-
-class EventTooLarge(Permanent):
-    """The event uses more than half of the server's max_payload, so its retry might not fit."""
 
 
 class UnreadableHeaders(Permanent):
@@ -71,7 +68,7 @@ class Runner:
             limit.stop()
         if not attempt.done():
             await _end(attempt, message)
-            return Failed(HandlerTimeout(f"no result after {self._timeout_s:g} s"))
+            return Failed(limit.error or HandlerTimeout(f"no result after {self._timeout_s:g} s"))
         if attempt.cancelled():
             return Failed(HandlerQuit("the handler cancelled its own task"))
         return attempt.result()
@@ -92,27 +89,10 @@ class Runner:
             return Failed(failure_of(error))
 
 
-def encode_events(returned: object, subjects: Collection[str], max_bytes: int) -> tuple[EncodedEvent, ...]:
-    """Encode what a handler returned. `subjects` are those that its annotation names.
-
-    Raises `TypeError` for what is no such event, and `Permanent` for one that cannot be encoded or that no job reads.
-    """
-    events = () if returned is None else tuple(returned) if isinstance(returned, list | tuple) else (returned,)
-    return tuple(_encode(event, subjects, max_bytes) for event in events)
-
-
-def _encode(event: object, subjects: Collection[str], max_bytes: int) -> EncodedEvent:
-    kind = type(event).__name__
-    if not isinstance(event, Event):
-        raise TypeError(f"the handler returned {kind}; return an event, a list of events, or None")
-    subject: object = getattr(event, "subject", None)
-    # NATS lets the job publish on these subjects only. Any other would be tried for ever.
-    if not isinstance(subject, str) or subject not in subjects:
-        raise TypeError(f"the handler returned {kind} with the subject {subject!r}, which its annotation does not name")
-    data = event.encode()
-    if len(data) > max_bytes:
-        raise EventTooLarge(f"{kind} has {len(data)} bytes; at most {max_bytes} are read")
-    return EncodedEvent(event, subject, data)
+def log_bug(result: HandlerResult, message: Message) -> None:
+    """Log the traceback of an error that is none of keda-jobs."""
+    if isinstance(result, Failed) and not isinstance(result.error, JobError):
+        log.error("the handler raised", exc_info=result.error, extra={"msg_id": str(message.id)})
 
 
 async def _end(attempt: asyncio.Task[HandlerResult], message: Message) -> None:

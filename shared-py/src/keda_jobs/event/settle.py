@@ -17,8 +17,6 @@ from keda_jobs.domain.policy import (
     Ack,
     Dead,
     Decision,
-    Failed,
-    HandlerResult,
     Hold,
     Retry,
     RetryPolicy,
@@ -27,14 +25,14 @@ from keda_jobs.domain.policy import (
     describe,
 )
 from keda_jobs.domain.retry import scheduled_retry, scheduled_return
-from keda_jobs.errors import BrokerUnavailable, JobError, Permanent, PlatformError
+from keda_jobs.errors import BrokerUnavailable, Permanent, PlatformError
 from keda_jobs.event.heartbeat import Heartbeat
 from keda_jobs.event.metrics import EventMetrics
 from keda_jobs.event.publishing import Publisher
-from keda_jobs.event.runner import Runner
+from keda_jobs.event.runner import Runner, log_bug
 from keda_jobs.runtime.backoff import Backoff
 from keda_jobs.runtime.process import Process
-from keda_jobs.runtime.tracing import Span
+from keda_jobs.runtime.spans import Span
 from keda_jobs.runtime.trouble import Part
 from keda_jobs.settings import JobSettings
 
@@ -121,7 +119,7 @@ class Settler:
             decision = self._policy.decide(result, message.attempt)
             if not isinstance(decision, Hold):
                 self._backoff.reset()
-                _log_bug(result, message)
+                log_bug(result, message)
                 return decision
             await self._backoff.wait(decision.reason, self._shutdown, asked_s=decision.delay_s)
         # An open fetch of ours would receive the message at once, which costs a delivery.
@@ -189,7 +187,9 @@ class Settler:
             log.warning("%s; the message is delivered again after its ack_wait", error)
 
     def _report(self, message: Message, decision: Decision, outcome: str, duration_s: float, span: Span) -> None:
-        self._metrics.record_settled(decision, outcome, duration_s, message.attempt, span.exemplar)
+        self._metrics.record_settled(decision, outcome, duration_s, span.exemplar)
+        if isinstance(decision, Ack | Dead) and outcome == decision.outcome:
+            self._metrics.record_end(decision, message.attempt, message.age_s(datetime.now(UTC)))
         span.end(outcome, decision.error_class)
         extra: dict[str, object] = {
             "msg_id": str(message.id),
@@ -211,8 +211,3 @@ class Settler:
 
 def _now(message: Message) -> datetime:
     return message.server_time(datetime.now(UTC))
-
-
-def _log_bug(result: HandlerResult, message: Message) -> None:
-    if isinstance(result, Failed) and not isinstance(result.error, JobError):
-        log.error("the handler raised", exc_info=result.error, extra={"msg_id": str(message.id)})

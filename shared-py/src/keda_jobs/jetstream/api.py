@@ -53,7 +53,12 @@ async def request(connection: NatsConnection, verb: str, body: Mapping[str, Any]
         raise _no_jetstream() from error
     except NatsError as error:
         raise BrokerUnavailable(f"no answer to {verb}: {connection.reason(error)}") from error
-    fields: dict[str, Any] = json.loads(answer.data)
+    return check_answer(verb, answer.data)
+
+
+def check_answer(verb: str, data: bytes) -> dict[str, Any]:
+    """Parse the server's answer to `verb`. Raises `ApiError` for a refusal, and `Misconfigured` without JetStream."""
+    fields: dict[str, Any] = json.loads(data)
     if "error" in fields:
         raise _refusal(verb, fields["error"])
     return fields
@@ -81,18 +86,6 @@ async def stream_info(connection: NatsConnection, stream: str = STREAM) -> dict[
 async def server_time(connection: NatsConnection) -> datetime:
     """Return the time by the server's clock, which also stamps messages. Raises `StreamMissing`."""
     return datetime.fromisoformat((await stream_info(connection))["ts"])
-
-
-async def count_by_subject(connection: NatsConnection, pattern: str, stream: str = STREAM) -> dict[str, int]:
-    """Count the stored messages of each subject that matches `pattern`. The server answers in pages."""
-    counts: dict[str, int] = {}
-    while True:
-        body = {"subjects_filter": pattern, "offset": len(counts)}
-        page = await request(connection, f"STREAM.INFO.{stream}", body)
-        subjects: dict[str, int] = page["state"].get("subjects") or {}
-        counts |= subjects
-        if not subjects or len(counts) >= page.get("total", 0):
-            return counts
 
 
 async def durable_consumers(connection: NatsConnection) -> list[dict[str, Any]]:

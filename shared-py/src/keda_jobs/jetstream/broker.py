@@ -13,9 +13,8 @@ from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.message import Received
 from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerUnavailable
-from keda_jobs.jetstream.acks import AckConfirmer
 from keda_jobs.jetstream.client import received_headers
-from keda_jobs.jetstream.connection import ANSWER_TIMEOUT_S, NatsConnection
+from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.publish import publish
 from keda_jobs.jetstream.pull import Pull, PullRefused
 
@@ -29,13 +28,12 @@ _PARTS_WITHOUT_DOMAIN = 9
 class JetStreamDelivery:
     """Delivery by a JetStream pull consumer."""
 
-    __slots__ = ("_confirmer", "_connection", "_msg", "received")
+    __slots__ = ("_connection", "_msg", "received")
 
-    def __init__(self, connection: NatsConnection, confirmer: AckConfirmer, msg: Msg) -> None:
+    def __init__(self, connection: NatsConnection, msg: Msg) -> None:
         metadata = msg.metadata
         headers = received_headers(msg)
         self._connection = connection
-        self._confirmer = confirmer
         self._msg = msg
         self.received = Received(
             subject=msg.subject,
@@ -52,10 +50,10 @@ class JetStreamDelivery:
         await self._connection.until_connected()
         began = time.monotonic()
         try:
-            await self._confirmer.ack(self._msg.reply)
+            await self._connection.replies.request(self._msg.reply)
         except NatsError as error:
-            # A server that crashed confirms no ack of a delivery that it has forgotten, but it confirms others.
-            if isinstance(error, TimeoutError) and self._confirmer.confirmed_at < began:
+            # A server that crashed confirms no ack of a delivery that it has forgotten, but it answers others.
+            if isinstance(error, TimeoutError) and self._connection.replies.answered_at < began:
                 await self._connection.reconnect(since=began)
             raise BrokerUnavailable(f"the ack was not confirmed: {self._connection.reason(error)}") from error
 
@@ -90,9 +88,8 @@ class JetStreamBroker:
     It needs the rights to publish, to pull and to ack, and no other: it neither creates nor inspects a consumer.
     """
 
-    def __init__(self, connection: NatsConnection, pull: Pull, confirmer: AckConfirmer, fetch_s: float) -> None:
+    def __init__(self, connection: NatsConnection, pull: Pull, fetch_s: float) -> None:
         self._connection = connection
-        self._confirmer = confirmer
         self._fetch_s = fetch_s
         self._pull = pull
 
@@ -101,11 +98,10 @@ class JetStreamBroker:
         """Bind to `consumer` of the stream. A fetch waits up to `fetch_s` for a message. Raises `BrokerUnavailable`."""
         try:
             pull = await Pull.open(connection.client, STREAM, consumer)
-            confirmer = await AckConfirmer.open(connection.client, ANSWER_TIMEOUT_S)
         except NatsError as error:
             raise BrokerUnavailable(f"{consumer} cannot be used: {connection.reason(error)}") from error
-        connection.on_disconnect += pull.interrupt, confirmer.interrupt
-        return cls(connection, pull, confirmer, fetch_s)
+        connection.on_disconnect += (pull.interrupt,)
+        return cls(connection, pull, fetch_s)
 
     @property
     def max_payload(self) -> int:
@@ -134,7 +130,7 @@ class JetStreamBroker:
             raise BrokerUnavailable(
                 f"pulling failed: {reason}; if this goes on, apply the streams (keda-jobs streams apply)"
             ) from error
-        return [JetStreamDelivery(self._connection, self._confirmer, message) for message in messages]
+        return [JetStreamDelivery(self._connection, message) for message in messages]
 
     async def publish(self, outgoing: Outgoing) -> bool:
         """Store a message, as `publish.publish` does."""

@@ -1,4 +1,4 @@
-"""Connection to NATS: opened with the settings of the environment, closed at the end."""
+"""Connection to NATS: opened with settings, closed at the end."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from keda_jobs.address import NatsAddress
 from keda_jobs.errors import BrokerClosed, BrokerUnavailable, Misconfigured
 from keda_jobs.jetstream.client import TolerantClient
 from keda_jobs.jetstream.login import inbox_prefix, login, server_urls
+from keda_jobs.jetstream.replies import Replies
 from keda_jobs.runtime.shutdown import is_cancelled
 from keda_jobs.runtime.trouble import Part
-from keda_jobs.settings import NatsSettings
 
 # Earlier servers lose retries. They source a work queue without acknowledgement (ADR-60), drop schedules of a
 # replicated one (nats-server#8423), and skip messages of a recreated one. They store a forged `Nats-Stream-Source` too.
@@ -35,13 +37,15 @@ log = logging.getLogger(__name__)
 class NatsConnection:
     """Connection to NATS. Only modules of this folder use its `client`."""
 
-    def __init__(self, client: Client, errors: ErrorLog | None = None) -> None:
+    def __init__(self, client: Client, errors: ErrorLog | None = None, settings: NatsAddress | None = None) -> None:
         self.client = client
+        self.replies = Replies(client, ANSWER_TIMEOUT_S)
         self.jetstream = client.jetstream(timeout=ANSWER_TIMEOUT_S)
-        self.on_disconnect: tuple[Callable[[], None], ...] = ()
+        self.on_disconnect: tuple[Callable[[], None], ...] = (self.replies.interrupt,)
         """Called when the connection is lost, since nobody answers what was asked on it."""
         self.connected_at = time.monotonic()
         self._errors = errors or ErrorLog("")
+        self._settings = settings or NatsAddress()
 
     @property
     def is_connected(self) -> bool:
@@ -68,6 +72,10 @@ class NatsConnection:
                 reason = _error_text(self.client.last_error or "no reason given")
                 raise BrokerClosed(f"the connection to NATS is closed: {reason}")
             await asyncio.sleep(_RECONNECTED_S)
+
+    def another(self) -> AbstractAsyncContextManager[NatsConnection]:
+        """Open a second connection to the same servers, as the same user."""
+        return connect(self._settings, name="keda-jobs-more", wait=False)
 
     async def reconnect(self, since: float) -> None:
         """Connect again, unless it was done `since`. A server forgets subscriptions that its user has no right to."""
@@ -98,7 +106,8 @@ class ErrorLog:
         return self._last if time.monotonic() - self._last_at < _RECENT_S else None
 
     async def report(self, error: Exception) -> None:
-        """Keep and log `error`."""
+        """Keep and log `error`. It is called after each attempt to connect that failed."""
+        _raise_if_cancelled()
         # A server that refuses us also closes the connection, in either order. Its own words say more.
         if isinstance(error, NatsError) or not isinstance(self.recent, NatsError):
             self._last, self._last_at = error, time.monotonic()
@@ -118,7 +127,7 @@ class ErrorLog:
 
 @asynccontextmanager
 async def connect(
-    settings: NatsSettings,
+    settings: NatsAddress,
     *,
     name: str,
     wait: bool,
@@ -135,7 +144,7 @@ async def connect(
     address = ",".join(server_urls(settings))
     # Without waiting the caller gets one exception, which says the same.
     errors = ErrorLog(address, level=logging.WARNING if wait else logging.DEBUG, state=state)
-    connection = NatsConnection(TolerantClient(), errors)
+    connection = NatsConnection(TolerantClient(partial(_todays_login, settings)), errors, settings)
     observer = _Observer(connection, errors, state, on_reconnect, wait=wait)
     state.began(f"NATS at {address}: not yet connected")
     await _open(connection, address, _options(settings, name, wait=wait) | observer.callbacks())
@@ -169,15 +178,19 @@ class _Observer:
     def callbacks(self) -> dict[str, Any]:
         """Return the callbacks, as nats-py names them."""
         return {
-            "error_cb": self._errors.report,
+            "error_cb": self._report,
             "disconnected_cb": self._disconnected,
             "reconnected_cb": self._reconnected,
         }
 
+    async def _report(self, error: Exception) -> None:
+        await self._errors.report(error)
+        self._connection.replies.note_refusal(error)
+
     async def _disconnected(self) -> None:
         address, client = self._errors.address, self._connection.client
         if client.is_closed:
-            # nats-py does not reconnect after an error of the server, such as credentials that have expired.
+            # nats-py does not reconnect after an error of the server, such as too many connections.
             self._state.began(f"NATS at {address}: {_error_text(client.last_error or 'closed')}")
         elif self._wait:
             log.warning("disconnected from NATS at %s, reconnecting", address)
@@ -215,7 +228,7 @@ async def _close(client: Client) -> None:
 
 
 def _raise_if_cancelled() -> None:
-    """Raise the cancellation that came while nats-py connected, so that SIGTERM is not lost.
+    """Raise the cancellation that came while nats-py connected, so that neither SIGTERM nor the end of a hold is lost.
 
     On Python 3.11 its `asyncio.wait_for` drops one that comes together with the answer:
     https://github.com/python/cpython/issues/86296
@@ -224,7 +237,15 @@ def _raise_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-def _options(settings: NatsSettings, name: str, *, wait: bool) -> dict[str, Any]:
+def _todays_login(settings: NatsAddress) -> dict[str, Any]:
+    """Build the login from what the files hold now. Raises `NatsError`, after which the client tries again."""
+    try:
+        return login(settings.reread())
+    except (Misconfigured, ValueError, OSError) as error:
+        raise NatsError(f"nats: {error}") from error
+
+
+def _options(settings: NatsAddress, name: str, *, wait: bool) -> dict[str, Any]:
     user = login(settings)
     options: dict[str, Any] = {
         "servers": server_urls(settings),

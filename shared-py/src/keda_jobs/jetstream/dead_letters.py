@@ -12,9 +12,9 @@ from typing import Self
 
 from keda_jobs.domain.dead_letter import DeadLetter, parse_dead_letter
 from keda_jobs.domain.subjects import DEAD_LETTER, STREAM
-from keda_jobs.jetstream.api import ApiError, count_by_subject, request, stream_info
+from keda_jobs.jetstream.api import ApiError, request, stream_info
 from keda_jobs.jetstream.connection import NatsConnection
-from keda_jobs.jetstream.reader import StoredMessage, read_all, read_message
+from keda_jobs.jetstream.reader import StoredMessage, read_all, read_message, read_page
 
 Group = tuple[str, str, str]
 """Job, error class and subject."""
@@ -144,7 +144,7 @@ async def expected_count(connection: NatsConnection, selection: DeadLetterFilter
         return len(selection.sequences)
     if not selection.is_everything:
         return None
-    return (await count_by_subject(connection, DEAD_LETTER)).get(DEAD_LETTER, 0)
+    return (await read_page(connection, DEAD_LETTER, 1, 1)).count
 
 
 async def delete_dead_letter(connection: NatsConnection, sequence: int) -> bool:

@@ -14,7 +14,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from keda_jobs.domain.subjects import RETRY_STREAM, STREAM, covers, due_subject, durable_name, is_literal, overlap
+from keda_jobs.domain.subjects import (
+    DEAD_LETTER,
+    DELAYED_STREAM,
+    STREAM,
+    STREAMS,
+    covers,
+    delay_fire_subject,
+    due_subject,
+    durable_name,
+    is_literal,
+    overlap,
+)
 from keda_jobs.errors import Misconfigured
 from keda_jobs.jetstream.stream_diff import normalize
 
@@ -73,6 +84,23 @@ def sourced_subjects(stream: Config) -> Iterator[tuple[str, str, str]]:
             yield source["name"], transform["src"], here
 
 
+def delayed_source(subjects: Iterable[str]) -> dict[str, Any]:
+    """Build the source that brings delayed events to `subjects` of the events stream, and to no other."""
+    transforms = [
+        {"src": delay_fire_subject(subject), "dest": _numbered(subject)}
+        for subject in subjects
+        if subject != DEAD_LETTER
+    ]
+    # Otherwise NATS begins at the time of the last event, and what was due before stays.
+    return {"name": DELAYED_STREAM, "opt_start_seq": 1, "subject_transforms": transforms}
+
+
+def _numbered(pattern: str) -> str:
+    """Return the destination for all messages of a pattern: `orders.{{wildcard(1)}}` for `orders.*`."""
+    numbers = itertools.count(1)
+    return re.sub(r"\*", lambda _: f"{{{{wildcard({next(numbers)})}}}}", pattern)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_bytes())
@@ -104,14 +132,25 @@ def _mistakes_between(streams: Mapping[str, Config]) -> Iterator[str]:
             if overlap(one, two):
                 yield f"{file}: the subject {one} overlaps with {two} in {other_file}"
     names = {stream["name"] for stream in streams.values()}
-    if RETRY_STREAM not in names:
-        yield f"stream-retries.json is missing, which declares {RETRY_STREAM}"
+    for missing in set(STREAMS) - names:
+        yield f"stream-{missing.removeprefix('keda-jobs-')}.json is missing, which declares {missing}"
     for file, stream in streams.items():
         for source, _, _ in sourced_subjects(stream):
             if source not in names:
                 yield f"{file}: no file declares {source}, which it sources"
         if any(overlap(subject, due_subject("*")) for subject in stream["subjects"]):
             yield f"{file}: {due_subject('*')} may only come through a source, or whoever publishes it forges retries"
+    yield from _delay_mistakes(streams["stream.json"])
+
+
+def _delay_mistakes(events: Config) -> Iterator[str]:
+    """Say which events cannot be delayed, and which delayed messages would reach something else."""
+    found = {(src, here) for name, src, here in sourced_subjects(events) if name == DELAYED_STREAM}
+    wanted = {(src, here) for _, src, here in sourced_subjects({"sources": [delayed_source(events["subjects"])]})}
+    for src, here in sorted(wanted - found):
+        yield f"stream.json: it must source {src} from {DELAYED_STREAM} as {here}, or that event cannot be delayed"
+    for src, here in sorted(found - wanted):
+        yield f"stream.json: it must not source {src} from {DELAYED_STREAM} as {here}: that is no event"
 
 
 def _strings(value: Any) -> list[str]:

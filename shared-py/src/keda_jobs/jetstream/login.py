@@ -1,26 +1,26 @@
-"""Servers and login of a connection to NATS, from the settings to the options of nats-py."""
+"""Servers and login of a connection to NATS, as options of nats-py."""
 
 from __future__ import annotations
 
 import re
-import ssl
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from nats.aio.client import RawCredentials
 
+from keda_jobs.address import NatsAddress
 from keda_jobs.errors import Misconfigured
-from keda_jobs.settings import NatsSettings
+from keda_jobs.tls import client_context
 
 _LONGEST_CREDENTIALS = 1024 * 1024
 _JWT = re.compile(r"-BEGIN NATS USER JWT-+\s+([\w-]+\.[\w-]+\.[\w-]+)\s")
 _SEED = re.compile(r"-BEGIN USER NKEY SEED-+\s+(SU[A-Z2-7]{56})\s")
 
 
-def server_urls(settings: NatsSettings) -> list[str]:
+def server_urls(address: NatsAddress) -> list[str]:
     """Return the URLs of NATS_URL without user and password, so that no error of a library shows them."""
-    return [re.sub(r"//[^/]*@", "//", url) for url in settings.nats_url.split(",")]
+    return [re.sub(r"//[^/]*@", "//", url) for url in address.nats_url.split(",")]
 
 
 def inbox_prefix(user: str) -> str:
@@ -28,24 +28,24 @@ def inbox_prefix(user: str) -> str:
     return "_INBOX_" + re.sub(r"[\s*>]", "_", user)
 
 
-def login(settings: NatsSettings) -> dict[str, Any]:
+def login(address: NatsAddress) -> dict[str, Any]:
     """Build the options that prove who connects, and to whom. Raises `Misconfigured`.
 
     They hold for every server, also for those that a cluster announces. nats-py would take the user of a URL for this
     URL only, with its percent escapes.
     """
-    options = _user(settings)
-    if settings.nats_creds is not None:
-        options["user_credentials"] = read_credentials(settings.nats_creds)
-    if settings.nats_tls_ca is not None:
-        options["tls"] = ssl.create_default_context(cafile=settings.nats_tls_ca)
+    options = _user(address)
+    if address.nats_creds is not None:
+        options["user_credentials"] = read_credentials(address.nats_creds)
+    if address.nats_tls_ca is not None or address.nats_tls_cert is not None:
+        options["tls"] = client_context(address.nats_tls_ca, address.nats_tls_cert, address.nats_tls_key)
     return options
 
 
-def _user(settings: NatsSettings) -> dict[str, Any]:
-    if settings.nats_user is not None and settings.nats_password is not None:
-        return {"user": settings.nats_user, "password": settings.nats_password.get_secret_value()}
-    url = urlsplit(settings.nats_url.split(",")[0])
+def _user(address: NatsAddress) -> dict[str, Any]:
+    if address.nats_user is not None and address.nats_password is not None:
+        return {"user": address.nats_user, "password": address.nats_password.get_secret_value()}
+    url = urlsplit(address.nats_url.split(",")[0])
     if url.username is None:
         return {}
     user = unquote(url.username)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterable, Callable
+from datetime import datetime
 
 from keda_jobs.domain.broker import Outgoing
+from keda_jobs.domain.delay import delayed
 from keda_jobs.errors import JobError
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.publish import publish_with_retry
 from keda_jobs.runtime.shutdown import cancel_on
-from keda_jobs.runtime.tracing import Tracer
+from keda_jobs.runtime.spans import Tracer
 
 # Enough to fill a link. With messages of at most 1 MB it also bounds the memory.
 _WINDOW = 128
@@ -22,8 +24,10 @@ _CONFIRM_S = 0.5
 class Pipeline:
     """Publisher of numbered events to one subject. `confirmed` counts those that are stored."""
 
-    def __init__(self, subject: str, tracer: Tracer) -> None:
+    def __init__(self, subject: str, tracer: Tracer, due: datetime | None = None) -> None:
+        """`due` is the time at which NATS is to publish the events, by default at once."""
         self.subject = subject
+        self.due = due
         self.confirmed = 0
         self.interrupted = False
         self.unconfirmed: set[int] = set()
@@ -76,7 +80,7 @@ class Pipeline:
         try:
             with self._tracer.publish(self.subject) as span:
                 outgoing = Outgoing(self.subject, event, f"pub:{uuid.uuid4()}", span.inject({}))
-                await publish_with_retry(connection, outgoing)
+                await publish_with_retry(connection, outgoing if self.due is None else delayed(outgoing, self.due))
             self.confirmed += 1
             self.unconfirmed.discard(number)
             progress(self.confirmed)

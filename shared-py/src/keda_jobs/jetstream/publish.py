@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from nats.errors import Error as NatsError
-from nats.js.errors import APIError, NoStreamResponseError
+from nats.errors import NoRespondersError
 
 from keda_jobs.domain.broker import MessageTooLarge, NotConfirmed, Outgoing
 from keda_jobs.domain.subjects import STREAM, stream_of
 from keda_jobs.errors import BrokerUnavailable
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.reader import read_message
+from keda_jobs.jetstream.replies import AnswerLost, NoRight
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +32,9 @@ class PublishRefused(BrokerUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """Answer of the server: the number of the message, or of an earlier one with the same `msg_id`."""
+    """Answer of the server: stream and number of the message, or of an earlier one with the same `msg_id`."""
 
+    stream: str
     sequence: int
     is_new: bool
 
@@ -45,28 +50,41 @@ async def publish(connection: NatsConnection, outgoing: Outgoing) -> Confirmatio
     await connection.until_connected()
     began = time.monotonic()
     try:
-        ack = await connection.jetstream.publish(subject, outgoing.data, headers=headers)
-    except NoStreamResponseError as error:
+        answer = await connection.replies.request(subject, outgoing.data, headers)
+    except NoRespondersError as error:
         raise PublishRefused(
             f"no stream takes the subject {subject}; see jobs/stream.json and `keda-jobs streams apply`"
         ) from error
-    except APIError as error:
-        raise _refusal(outgoing, error) from error
+    except NoRight as error:
+        raise PublishRefused(f"NATS refuses {subject}: {connection.reason(error)}") from error
     except TimeoutError as error:
         await connection.reconnect(since=began)
         raise NotConfirmed(f"NATS did not confirm {subject}: {connection.reason(error)}") from error
+    except AnswerLost as error:
+        raise NotConfirmed(f"NATS did not confirm {subject}: the connection was lost") from error
     except NatsError as error:
         raise BrokerUnavailable(f"{subject} was not published: {connection.reason(error)}") from error
-    return Confirmation(ack.seq, not ack.duplicate)
+    return _confirmation(outgoing, answer.data)
 
 
-def _refusal(outgoing: Outgoing, error: APIError) -> MessageTooLarge | PublishRefused:
-    subject = outgoing.subject
-    if error.err_code == _MESSAGE_TOO_LARGE:
+def _confirmation(outgoing: Outgoing, answer: bytes) -> Confirmation:
+    try:
+        fields = json.loads(answer)
+        if "error" in fields:
+            raise _refusal(outgoing, fields["error"])
+        return Confirmation(fields["stream"], fields["seq"], not fields.get("duplicate", False))
+    except (ValueError, KeyError, TypeError) as error:
+        # Whoever may subscribe to the subject may answer too.
+        raise NotConfirmed(f"{outgoing.subject} was answered by something else than a stream") from error
+
+
+def _refusal(outgoing: Outgoing, error: Mapping[str, Any]) -> MessageTooLarge | PublishRefused:
+    subject, code = outgoing.subject, error.get("err_code")
+    if code == _MESSAGE_TOO_LARGE:
         return MessageTooLarge(f"{len(outgoing.data)} bytes for {subject}; the stream takes less")
-    if error.err_code == _OTHER_STREAM:
+    if code == _OTHER_STREAM:
         return PublishRefused(f"the subject {subject} belongs to another stream than {stream_of(subject)}")
-    return PublishRefused(f"NATS refuses {subject}: {error.description}")
+    return PublishRefused(f"NATS refuses {subject}: {error.get('description')}")
 
 
 async def publish_with_retry(connection: NatsConnection, outgoing: Outgoing) -> None:

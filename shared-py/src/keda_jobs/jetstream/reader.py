@@ -55,10 +55,23 @@ async def read_page(connection: NatsConnection, pattern: str, first: int, limit:
     return await _read(connection, stream, pattern, {"seq": first, "next_by_subj": pattern, "batch": limit})
 
 
+async def count_since(connection: NatsConnection, pattern: str, moment: datetime, stream: str) -> int:
+    """Count the messages whose subject matches `pattern`, stored at `moment` or later. Raises `BrokerUnavailable`."""
+    question = {"start_time": moment.isoformat(), "next_by_subj": pattern, "batch": 1}
+    return (await _read(connection, stream, pattern, question)).count
+
+
 async def read_last(connection: NatsConnection, subject: str) -> StoredMessage | None:
     """Return the newest message on `subject`, if there is one. Raises `BrokerUnavailable`."""
     page = await _read(connection, STREAM, subject, {"multi_last": [subject]})
     return next(iter(page.messages), None)
+
+
+async def first_since(connection: NatsConnection, moment: datetime) -> int | None:
+    """Return the number of the first message stored since `moment`, if there is one. Raises `BrokerUnavailable`."""
+    question = {"start_time": moment.isoformat(), "next_by_subj": ">", "batch": 1}
+    page = await _read(connection, STREAM, ">", question)
+    return page.messages[0].sequence if page.messages else None
 
 
 async def read_all(
@@ -103,7 +116,7 @@ async def _read(connection: NatsConnection, stream: str, pattern: str, question:
             await answers.unsubscribe()
     except NatsError as error:
         raise BrokerUnavailable(f"messages of {pattern} cannot be read: {connection.reason(error)}") from error
-    return Page(tuple(messages), _left(received_headers(answer), pattern))
+    return Page(tuple(messages), _left(received_headers(answer), stream, pattern))
 
 
 def _stored_message(answer: Msg) -> StoredMessage:
@@ -112,11 +125,14 @@ def _stored_message(answer: Msg) -> StoredMessage:
     return StoredMessage(headers["Nats-Subject"], int(headers["Nats-Sequence"]), stored_at, headers, answer.data)
 
 
-def _left(answer: Headers, pattern: str) -> int:
+def _left(answer: Headers, stream: str, pattern: str) -> int:
     match answer.status:
         case "204":
             return int(answer["Nats-Num-Pending"])
         case "404":
             return 0
+        case "503":
+            reason = f"no stream {stream} answers; if it is missing, make it with `keda-jobs streams apply`"
         case _:
-            raise BrokerUnavailable(f"messages of {pattern} cannot be read: {status_text(answer)}")
+            reason = status_text(answer)
+    raise BrokerUnavailable(f"messages of {pattern} cannot be read: {reason}")

@@ -66,7 +66,7 @@ class Replay:
         again under the same id, and the server drops it within the stream's duplicate window.
         """
         subjects = await _read_subjects(connection)
-        pace = _Pace(self.per_second, stop)
+        pace = Pace(self.per_second, stop)
         snapshot = await Snapshot.take(connection)
         selected = select_dead_letters(connection, selection, snapshot, on_missing=self._skip)
         async with aclosing(selected):
@@ -111,8 +111,8 @@ class Replay:
         return outgoing
 
 
-class _Pace:
-    """Limit of dead letters per second, which ends at `stop`."""
+class Pace:
+    """Limit of messages per second, which ends at `stop`."""
 
     def __init__(self, per_second: float | None, stop: asyncio.Event) -> None:
         self._gap_s = 1 / per_second if per_second else 0.0

@@ -60,13 +60,17 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Change of one stream or consumer. `target` is the whole config to send."""
+    """Change of one stream or consumer. `target` is the whole config to send.
+
+    `refusals` are never made, `losses` only where somebody has agreed.
+    """
 
     action: Action
     kind: str
     name: str
     fields: tuple[FieldChange, ...] = ()
     refusals: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
     target: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -80,7 +84,7 @@ def update(
     kind: str, name: str, fields: Sequence[FieldChange], target: dict[str, Any], refusals: Iterable[str]
 ) -> Change:
     """Build the change of a stream or consumer that already exists."""
-    return Change(Action.UPDATE if fields else Action.SAME, kind, name, tuple(fields), tuple(refusals), target)
+    return Change(Action.UPDATE if fields else Action.SAME, kind, name, tuple(fields), tuple(refusals), target=target)
 
 
 def differences(declared: Mapping[str, Any], actual: Mapping[str, Any]) -> list[FieldChange]:
@@ -151,11 +155,14 @@ def _stream_reason(stream: str, change: FieldChange) -> str | None:
         return f"cannot be changed in place: back up the stream (nats stream backup {stream} …), delete it, apply again"
     if key in _ONE_WAY_ON and after:
         return f"can never be undone: to do it anyway, run nats stream edit {stream}"
-    if key in _LOWERED_LOSES and _bound(after) < _bound(before):
-        return f"may delete or refuse messages: to do it anyway, run nats stream edit {stream} first"
     if key == "sources" and _sourced(before) - _sourced(after):
         return f"would leave messages in the sourced stream for ever: to do it anyway, run nats stream edit {stream}"
     return None
+
+
+def is_lower_limit(change: FieldChange) -> bool:
+    """Return whether a change of a stream lowers a limit, at which the server deletes messages."""
+    return change.key in _LOWERED_LOSES and _bound(change.after) < _bound(change.before)
 
 
 def _sourced(sources: Sequence[Mapping[str, Any]] | None) -> set[tuple[str, str]]:
@@ -206,7 +213,10 @@ def format_value(key: str, value: Any) -> str:
 
 def _format_source(source: Mapping[str, Any]) -> str:
     transforms = source.get("subject_transforms") or []
-    return " ".join([source["name"], *(f"{transform['src']} as {transform['dest']}" for transform in transforms)])
+    start = [f"from {source['opt_start_seq']}"] if source.get("opt_start_seq") else []
+    return " ".join(
+        [source["name"], *start, *(f"{transform['src']} as {transform['dest']}" for transform in transforms)]
+    )
 
 
 def format_duration_ns(ns: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from keda_jobs.domain.subjects import STREAM, covers
@@ -11,6 +11,7 @@ from keda_jobs.jetstream import stream_diff
 from keda_jobs.jetstream.api import ApiError, Info, StreamMissing, durable_consumers, request
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.declaration import Config, Declaration, consumer_name
+from keda_jobs.jetstream.losses import count_losses
 from keda_jobs.jetstream.stream_diff import Action, Change, merge
 
 # In a cluster the replicas of a new stream or consumer elect a leader first. Until then nobody answers, which may take
@@ -30,6 +31,11 @@ class Changes:
         return tuple(line for change in self.items for line in change.refusals)
 
     @property
+    def losses(self) -> tuple[str, ...]:
+        """One line for each lower limit, with what it deletes."""
+        return tuple(line for change in self.items for line in change.losses)
+
+    @property
     def pending(self) -> tuple[Change, ...]:
         """Changes that create or update."""
         return tuple(change for change in self.items if change.action in (Action.CREATE, Action.UPDATE))
@@ -39,19 +45,24 @@ class RefusedChange(Misconfigured):
     """The declaration asks for a destructive change. Nothing was applied."""
 
     def __init__(self, changes: Changes) -> None:
-        super().__init__("nothing was applied: " + "; ".join(changes.refusals))
+        # What can never be made comes alone, since --allow-loss would not help.
+        agree = (*changes.losses, "to do it anyway, pass --allow-loss") if changes.losses else ()
+        super().__init__("nothing was applied: " + "; ".join(changes.refusals or agree))
         self.changes = changes
 
 
-async def apply(connection: NatsConnection, declaration: Declaration, *, dry_run: bool = False) -> Changes:
+async def apply(
+    connection: NatsConnection, declaration: Declaration, *, dry_run: bool = False, allow_loss: bool = False
+) -> Changes:
     """Create and update the server's streams and consumers as declared. Change only what differs.
 
     Undeclared consumers are reported and left alone. Raises `RefusedChange`, before anything is applied, when a change
-    would lose messages or the server cannot make it, and `ApiError` when the server refuses one.
+    would lose messages or the server cannot make it, and `ApiError` when the server refuses one. With `allow_loss` a
+    lower limit may delete messages.
     """
     streams = [await _stream_change(connection, declared) for declared in declaration.streams]
     changes = Changes((*streams, *await _consumer_changes(connection, declaration)))
-    if changes.refusals:
+    if changes.refusals or (changes.losses and not allow_loss):
         raise RefusedChange(changes)
     if not dry_run:
         for change in changes.pending:
@@ -83,7 +94,8 @@ async def _stream_change(connection: NatsConnection, declared: Config) -> Change
     # Where the stream has to be made anew, it would be wrong to advise a purge.
     for subject in stream_diff.removed_subjects(declared, actual) if not refusals else ():
         refusals += await _still_held(connection, name, subject, declared["subjects"])
-    return stream_diff.update("stream", name, fields, merge(actual, declared), refusals)
+    change = stream_diff.update("stream", name, fields, merge(actual, declared), refusals)
+    return replace(change, losses=await count_losses(connection, info, fields))
 
 
 async def _still_held(connection: NatsConnection, stream: str, removed: str, declared: list[str]) -> list[str]:

@@ -72,6 +72,11 @@ class Backoff(Part):
         self.failed(reason, asked_s)
         await shutdown.sleep(min(self.remaining_s, deadline - time.monotonic()))
 
+    async def outlast(self, shutdown: Shutdown) -> None:
+        """Wait for the end of the current wait, if there is one. A shutdown ends it."""
+        if self.waiting and not shutdown.requested:
+            await shutdown.sleep(self.remaining_s)
+
     def reset(self) -> None:
         """Note that the platform answered. It was asked before a wait that a server asked for, so that goes on."""
         if not self.active or time.monotonic() < self._asked_until:

@@ -10,12 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+from keda_jobs.domain.event import Event
+from keda_jobs.runtime.process import Process
 from keda_jobs.settings import ProcessSettings
-
-if TYPE_CHECKING:
-    from keda_jobs.runtime.process import Process
 
 S = TypeVar("S", bound=ProcessSettings)
 
@@ -34,6 +33,11 @@ class Job(ABC):
     name: str
     settings: type[ProcessSettings]
 
+    @property
+    def emitted(self) -> list[type[Event]]:
+        """Events that the job sends."""
+        return []
+
     @abstractmethod
     async def main(self, process: Process[Any]) -> None:
         """Do the work until none is left or a shutdown is requested."""
@@ -50,13 +54,6 @@ class Service(Job):
     async def main(self, process: Process[Any]) -> None:
         """Serve until a shutdown is requested."""
         await self.serve(process)
-
-
-def run(job: Job) -> NoReturn:
-    """Run `job` from the environment, then exit: 0 done or stopped, 1 platform lost or a bug, 2 misconfigured."""
-    from keda_jobs.runtime.process import run_process
-
-    sys.exit(run_process(job))
 
 
 def job_name(function: Callable[..., Any]) -> str:

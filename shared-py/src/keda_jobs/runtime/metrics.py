@@ -39,6 +39,13 @@ class JobRegistry(CollectorRegistry):
         """Create a histogram of this job."""
         return Histogram(name, meaning, ["job"], buckets=tuple(buckets), registry=self).labels(self.job)
 
+    def histograms(
+        self, name: str, meaning: str, buckets: Iterable[float], label: str, values: Iterable[str]
+    ) -> dict[str, Histogram]:
+        """Create a histogram for each value of a label."""
+        family = Histogram(name, meaning, ["job", label], buckets=tuple(buckets), registry=self)
+        return {value: family.labels(self.job, value) for value in values}
+
 
 class StoreMetrics:
     """Metrics of a job's bucket."""

@@ -1,43 +1,34 @@
-"""Traces with OpenTelemetry: its messaging conventions, context in W3C headers, export as OTLP over HTTP.
+"""Spans of OpenTelemetry: its messaging conventions, and context in W3C headers.
 
-Only `keda_jobs.runtime.tracing.open_tracer` imports this module, because it needs the extra `tracing`.
+It needs OpenTelemetry's API alone, which an application may have without `keda-jobs[tracing]`.
 https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/  https://www.w3.org/TR/trace-context/
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.context import Context, get_current
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from keda_jobs.domain.message import Message
-from keda_jobs.runtime.tracing import Span, Tracer
+from keda_jobs.runtime.spans import Span, Tracer
 
-# A collector that hangs must not delay the end of the process: the pod's 45 s are for the messages.
-_FLUSH_S = 2.0
-_LOG_EVERY_S = 60.0
 # W3C allows to drop longer ones. A hostile header would grow every message that follows.
 _LONGEST_HEADER = 512
 
 _W3C = TraceContextTextMapPropagator()
-# It would log a hostile header that it does not understand as it is.
-logging.getLogger("opentelemetry.trace").setLevel(logging.CRITICAL)
 
+_LOG = logging.getLogger("opentelemetry.trace")
 _Attributes = dict[str, str | int]
 
 
-class OtlpTracer(Tracer):
-    """Tracer of a service, which is a job or the command `keda-jobs`."""
+class OtelTracer(Tracer):
+    """Tracer of a service: a job, the command `keda-jobs`, or an application."""
 
     def __init__(self, provider: trace.TracerProvider, service: str) -> None:
         self._service = service
@@ -52,32 +43,36 @@ class OtlpTracer(Tracer):
             "keda_jobs.attempt": message.attempt,
         }
         carried = _read_context(message.headers)
-        with self._span(f"process {message.subject}", SpanKind.CONSUMER, attributes, carried) as span:
-            yield _OtlpSpan(span, keeps_context=is_retry and _span_context(carried).is_valid)
+        sender = _span_context(carried)
+        links = [trace.Link(sender)] if sender.is_valid else []
+        with self._span(f"process {message.subject}", SpanKind.CONSUMER, attributes, carried, links) as span:
+            yield _OtelSpan(span, keeps_context=is_retry and sender.is_valid)
 
     @contextmanager
     def publish(self, subject: str) -> Iterator[Span]:
-        """Open the span of one publish."""
+        """Open the span of one publish, a child of the current one."""
         attributes = _messaging(subject, "publish", "send")
-        with self._span(f"publish {subject}", SpanKind.PRODUCER, attributes) as span:
-            yield _OtlpSpan(span)
+        with self._span(f"publish {subject}", SpanKind.PRODUCER, attributes, get_current()) as span:
+            yield _OtelSpan(span)
 
     @contextmanager
     def batch(self, batch_id: int, rows: int) -> Iterator[Span]:
         """Open the span of one batch. Spans that the handler opens for its rows are its children."""
         attributes: _Attributes = {"keda_jobs.batch.id": batch_id, "keda_jobs.batch.rows": rows}
         with self._span(f"batch {self._service}", SpanKind.INTERNAL, attributes) as span:
-            yield _OtlpSpan(span)
+            yield _OtelSpan(span)
 
     @contextmanager
     def _span(
-        self, name: str, kind: SpanKind, attributes: _Attributes, carried: Context | None = None
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: _Attributes,
+        parent: Context | None = None,
+        links: Sequence[trace.Link] = (),
     ) -> Iterator[trace.Span]:
         """Open a span as the current one. Record only the class of an exception, because its text may hold a URL."""
-        carried = carried or Context()
-        sender = _span_context(carried)
-        links = [trace.Link(sender)] if sender.is_valid else []
-        span = self._tracer.start_span(name, carried, kind, attributes, links)
+        span = self._tracer.start_span(name, parent or Context(), kind, attributes, links)
         with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
             try:
                 yield span
@@ -86,7 +81,12 @@ class OtlpTracer(Tracer):
                 raise
 
 
-class _OtlpSpan(Span):
+def application_tracer() -> Tracer:
+    """Return the tracer that uses what the application has set up, or does nothing where that is nothing."""
+    return OtelTracer(trace.get_tracer_provider(), "application")
+
+
+class _OtelSpan(Span):
     def __init__(self, span: trace.Span, *, keeps_context: bool = False) -> None:
         context = span.get_span_context()
         self._span = span
@@ -110,42 +110,6 @@ class _OtlpSpan(Span):
             _fail(self._span, error_class)
 
 
-@contextmanager
-def otlp_tracer(service: str) -> Iterator[Tracer]:
-    """Open a tracer that sends its spans to the collector of the environment. No message ever waits for it.
-
-    A bounded queue and a thread are in between. A span that does not fit, or is not sent in time, is dropped.
-    OpenTelemetry's own variables (OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS, OTEL_BSP_…) apply.
-    """
-    # It logs every try to reach a collector that is unavailable.
-    logging.getLogger(OTLPSpanExporter.__module__).addFilter(_OncePerMinute())
-    provider = TracerProvider(resource=Resource.create({"service.name": service}), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    # For the handler's own spans, and for instrumented libraries.
-    trace.set_tracer_provider(provider)
-    try:
-        yield OtlpTracer(provider, service)
-    finally:
-        # The thread is a daemon and may be left running: shutdown waits half a minute for a collector that hangs.
-        flush = threading.Thread(target=provider.shutdown, daemon=True)
-        flush.start()
-        flush.join(_FLUSH_S)
-
-
-class _OncePerMinute(logging.Filter):
-    """Filter that passes one line a minute."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._next_at = 0.0
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.created < self._next_at:
-            return False
-        self._next_at = record.created + _LOG_EVERY_S
-        return True
-
-
 def _messaging(subject: str, name: str, kind: str) -> _Attributes:
     return {
         "messaging.system": "nats",
@@ -157,6 +121,9 @@ def _messaging(subject: str, name: str, kind: str) -> _Attributes:
 
 def _read_context(headers: Mapping[str, str]) -> Context:
     """Read the context from `headers`, named in any case (Go clients write `Traceparent`). An invalid one is empty."""
+    if _LOG.level != logging.CRITICAL:
+        # It would log a hostile header that it does not understand as it is. Only jobs read any.
+        _LOG.setLevel(logging.CRITICAL)
     lower = {name.lower(): value for name, value in headers.items() if len(value) <= _LONGEST_HEADER}
     return _W3C.extract({name: lower[name] for name in _W3C.fields & lower.keys()}, Context())
 

@@ -1,95 +1,26 @@
-"""Start and end of the process of a job: log, settings, traces, signals, probes, exit codes."""
+"""Process of a job while it runs: signals, shutdown, and the end of a trouble that lasts."""
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
-import os
 import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from keda_jobs.errors import BrokerClosed, Misconfigured, PlatformError
-from keda_jobs.runtime import logs
-from keda_jobs.runtime.job import Job
+from keda_jobs.errors import PlatformError
 from keda_jobs.runtime.shutdown import Shutdown
-from keda_jobs.runtime.tracing import OFF, Tracer, open_tracer
+from keda_jobs.runtime.spans import OFF, Tracer
 from keda_jobs.runtime.trouble import Trouble
-from keda_jobs.settings import ProcessSettings, WorkSettings, format_settings, load_settings
+from keda_jobs.settings import ProcessSettings, WorkSettings, format_settings
 
-# After the grace: to write and to give back, if the platform answers at all.
-_CLOSING_S = 5.0
+CLOSING_S = 5.0
+"""Time after the grace: to write and to give back, if the platform answers at all."""
 _TICK_S = 0.5
-
-_PR_SET_DUMPABLE = 4
 
 S = TypeVar("S", bound=ProcessSettings)
 log = logging.getLogger(__name__)
-
-
-def run_process(job: Job) -> int:
-    """Run `job` to its end and return the exit code."""
-    logs.setup(job.name)
-    _hide_memory()
-    try:
-        settings = load_settings(job.settings)
-        logging.getLogger().setLevel(settings.log_level)
-        with open_tracer(settings, job.name) as tracer:
-            _run_to_end(Process(job.name, settings, tracer).run(job))
-    except (BrokerClosed, Misconfigured, PlatformError) as error:
-        log.critical("%s", error)
-        return 2 if isinstance(error, Misconfigured) else 1
-    except (Exception, asyncio.CancelledError, SystemExit):
-        log.critical("stopped by a bug", exc_info=True)
-        return 1
-    return 0
-
-
-def _hide_memory() -> None:
-    """Let no process of the same user read the memory and the environment of this one, such as a worker of `cpu`."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-def _run_to_end(main: Coroutine[Any, Any, None]) -> None:
-    """Run `main` to its end. Only its own exceptions end it.
-
-    The loop stops when any task or callback raises `SystemExit` or `KeyboardInterrupt`. Such a task is one that a
-    handler has started, because signals have handlers of their own. The loop goes on where it stopped.
-    """
-    runner = asyncio.Runner()
-    try:
-        task = runner.get_loop().create_task(main)
-        while not task.done():
-            _run_on(runner.get_loop(), task)
-        task.result()
-    finally:
-        _close(runner)
-
-
-def _run_on(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
-    try:
-        loop.run_until_complete(asyncio.wait((task,)))
-    except (SystemExit, KeyboardInterrupt) as error:
-        log.error("a task of a handler raised %s; the process goes on", type(error).__name__, exc_info=error)
-
-
-def _close(runner: asyncio.Runner) -> None:
-    """Cancel what handlers have left behind. Tasks and threads that ignore it do not hold up the exit."""
-    exit_anyway = threading.Timer(_CLOSING_S, _exit_anyway)
-    exit_anyway.daemon = True
-    exit_anyway.start()
-    runner.close()
-    exit_anyway.cancel()
-
-
-def _exit_anyway() -> None:
-    log.error("a task or a thread of a handler does not end, exiting without it")
-    os._exit(1)
 
 
 class Process(Generic[S]):
@@ -106,18 +37,18 @@ class Process(Generic[S]):
         self.hang_up: Callable[[], None] = lambda: None
         """Ends every call that has no answer. Cancelling one may wait for the server."""
 
-    async def run(self, job: Job) -> None:
-        """Run the main function of `job`. A signal requests a shutdown, a second one ends the grace.
+    async def run(self, main: Callable[[Process[S]], Coroutine[Any, Any, None]]) -> None:
+        """Run the main function of a job. A signal requests a shutdown, a second one ends the grace.
 
         Raises `PlatformError` when trouble has lasted for HOLD_TIMEOUT_S. Restarted, the process has today's secrets.
         """
         log.info("settings: %s", format_settings(self.settings))
-        main = asyncio.create_task(job.main(self))
+        task = asyncio.create_task(main(self))
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._stop, main)
-        hold = asyncio.create_task(self._end_hold(main))
+            asyncio.get_running_loop().add_signal_handler(number, self._stop, task)
+        hold = asyncio.create_task(self._end_hold(task))
         try:
-            await main
+            await task
         except asyncio.CancelledError:
             if not self.shutdown.requested:
                 raise
@@ -142,7 +73,7 @@ class Process(Generic[S]):
     def _stop(self, main: asyncio.Task[None]) -> None:
         self.shutdown.request()
         if self.connected:
-            left_s = self.shutdown.deadline - time.monotonic() + _CLOSING_S
+            left_s = self.shutdown.deadline - time.monotonic() + CLOSING_S
             asyncio.get_running_loop().call_later(left_s, self.hang_up)
         else:
             self.hang_up()

@@ -21,7 +21,9 @@ class TimeLimit:
     def __init__(self, deadlines: Deadlines, duration_s: float) -> None:
         # A future costs half of asyncio.wait, for each message.
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done once the work has ended or its time is over."""
+        """Done once the work has ended, its time is over, or `end` was called."""
+        self.error: Exception | None = None
+        """Why the work is to end before its time."""
         self._deadlines = deadlines
         self.ends_at: float | None = deadlines.set(self._end, duration_s)
         """When the time is over, by the clock of the loop. None while the clock stands still."""
@@ -37,6 +39,11 @@ class TimeLimit:
             _running.reset(token)
         task.add_done_callback(self._end)
         return task
+
+    def end(self, error: Exception) -> None:
+        """End the work now, with `error` as its result."""
+        self.error = error
+        self._end()
 
     def stop(self) -> None:
         """Stop the clock for good."""
@@ -78,3 +85,9 @@ def suspended_time_limit() -> Iterator[None]:
         yield
     finally:
         limit.resume()
+
+
+def end_handler(error: Exception) -> None:
+    """End the running handler with `error` as its result, if there is one."""
+    if (limit := _running.get()) is not None:
+        limit.end(error)

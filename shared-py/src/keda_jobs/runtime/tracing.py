@@ -1,57 +1,17 @@
-"""Tracer and span as the loops see them. These do nothing, those of `keda_jobs.runtime.otel` do.
+"""Choice of the tracer: traces are on if OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
-Traces are on if OTEL_EXPORTER_OTLP_ENDPOINT is set. Otherwise OpenTelemetry is not imported and no header is read.
+Otherwise OpenTelemetry is not imported and no header is read.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from keda_jobs.domain.message import Message
 from keda_jobs.errors import Misconfigured
+from keda_jobs.runtime.spans import OFF, Tracer
 from keda_jobs.settings import Settings, TraceSettings
-
-
-class Span:
-    """Span of a delivery, batch or publish. This one is not recorded."""
-
-    trace_id: str | None = None
-    """Trace in 32 hex digits, for log lines."""
-    exemplar: dict[str, str] | None = None
-    """Labels that a histogram keeps with a value, if the span is sampled."""
-
-    def inject(self, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """Return `headers` for a message that follows from this one. They name this span."""
-        return headers
-
-    def inject_retry(self, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """Return `headers` for the retry of this delivery. They name the span of the first attempt."""
-        return headers
-
-    def end(self, outcome: str, error_class: str | None = None, counts: Mapping[str, int] | None = None) -> None:
-        """Record the outcome. With `error_class` the span is an error."""
-
-
-class Tracer:
-    """Opens spans. This one opens none."""
-
-    def delivery(self, message: Message, *, is_retry: bool) -> AbstractContextManager[Span]:
-        """Open the span of one delivery: a child of the span that the message's headers name, and linked to it."""
-        return _NO_SPAN
-
-    def publish(self, subject: str) -> AbstractContextManager[Span]:
-        """Open the span of one publish, which begins a trace."""
-        return _NO_SPAN
-
-    def batch(self, batch_id: int, rows: int) -> AbstractContextManager[Span]:
-        """Open the span of one batch, which begins a trace."""
-        return _NO_SPAN
-
-
-_NO_SPAN = nullcontext(Span())
-OFF = Tracer()
 
 
 @contextmanager
@@ -65,7 +25,7 @@ def open_tracer(settings: Settings, service: str) -> Iterator[Tracer]:
         return
     os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = settings.otel_exporter_otlp_endpoint  # OpenTelemetry strips nothing
     try:
-        from keda_jobs.runtime.otel import otlp_tracer
+        from keda_jobs.runtime.otlp import otlp_tracer
     except ImportError as error:
         raise Misconfigured(
             f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but traces need keda-jobs[tracing], which is not installed ({error})"

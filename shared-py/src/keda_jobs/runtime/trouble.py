@@ -57,7 +57,7 @@ class Trouble:
     def oldest(self, besides: Part | None = None) -> Part | None:
         """Return the part that has been unavailable for the longest time, if one is."""
         parts = [part for part in self._parts + self._everybodys if part is not besides]
-        return _oldest(parts)
+        return next(iter(_by_age(parts)), None)
 
     @property
     def reason(self) -> str | None:
@@ -66,10 +66,15 @@ class Trouble:
         return oldest.reason if oldest else None
 
     def outlasting(self, limit_s: float) -> str | None:
-        """Return the reason of trouble that has lasted for `limit_s` and is not everybody's, if there is one."""
-        oldest = _oldest(self._parts)
-        return oldest.reason if oldest and time.monotonic() - oldest.since >= limit_s else None
+        """Return all reasons, oldest first, once trouble that is not everybody's has lasted for `limit_s`.
+
+        The oldest alone may be no more than the first sign, such as a fetch that failed as the connection was lost.
+        """
+        active = _by_age(self._parts)
+        lasts = active and time.monotonic() - active[0].since >= limit_s
+        return "; ".join(str(part.reason) for part in active) if lasts else None
 
 
-def _oldest(parts: list[Part]) -> Part | None:
-    return min((part for part in parts if part.active), key=lambda part: part.since, default=None)
+def _by_age(parts: list[Part]) -> list[Part]:
+    """List the parts that are unavailable, oldest trouble first."""
+    return sorted((part for part in parts if part.active), key=lambda part: part.since)

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from keda_jobs.domain.subjects import RETRY_STREAM, STREAMS
-from keda_jobs.jetstream.api import count_by_subject, durable_consumers, stream_info
+from keda_jobs.jetstream.api import durable_consumers, stream_info
 from keda_jobs.jetstream.connection import NatsConnection
+from keda_jobs.jetstream.reader import read_page
 from keda_jobs.status.dead_letters import DeadLetterCounter, DeadLetterCounts
-from keda_jobs.status.stream import ConsumerState, StreamState, WaitingRetries, read_waiting_retries
+from keda_jobs.status.long_work import LongWork, read_long_work
+from keda_jobs.status.stream import MAX_SCHEDULES, ConsumerState, StreamState, WaitingRetries, read_waiting_retries
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Streams, consumers, waiting retries and dead letters at the server's time `now`."""
+    """Streams, consumers, long work, waiting retries and dead letters at the server's time `now`."""
 
     now: datetime
     server_version: str
@@ -22,19 +24,30 @@ class Overview:
     consumers: tuple[ConsumerState, ...]
     waiting_retries: tuple[WaitingRetries, ...]
     dead_letters: DeadLetterCounts
+    long_work: tuple[LongWork, ...]
 
 
 async def read_overview(connection: NatsConnection) -> Overview:
     """Read the overview. Raises `StreamMissing`, `BrokerUnavailable`."""
     infos = [await stream_info(connection, name) for name in STREAMS]
-    # Also those without a consumer.
-    waiting = await count_by_subject(connection, ">", RETRY_STREAM)
-    jobs = sorted({subject.split(".")[2] for subject in waiting})
+    consumers = tuple(map(ConsumerState.from_info, await durable_consumers(connection)))
     return Overview(
         now=datetime.fromisoformat(infos[0]["ts"]),
         server_version=connection.server_version,
         streams=tuple(map(StreamState.from_info, infos)),
-        consumers=tuple(map(ConsumerState.from_info, await durable_consumers(connection))),
-        waiting_retries=tuple([await read_waiting_retries(connection, job) for job in jobs]),
+        consumers=consumers,
+        waiting_retries=await _read_waiting(connection, {one.job for one in consumers}),
         dead_letters=await DeadLetterCounter().read(connection),
+        long_work=await read_long_work(connection),
     )
+
+
+async def _read_waiting(connection: NatsConnection, jobs: set[str]) -> tuple[WaitingRetries, ...]:
+    """Read the waiting retries of `jobs`, and of those without a consumer that have some of the oldest ones.
+
+    NATS takes six seconds to list the subjects of a million retries, and each command gives up before.
+    """
+    oldest = await read_page(connection, ">", 1, MAX_SCHEDULES, RETRY_STREAM)
+    jobs = jobs | {one.subject.split(".")[2] for one in oldest.messages}
+    waiting = [await read_waiting_retries(connection, job) for job in sorted(jobs)]
+    return tuple(one for one in waiting if one.count)

@@ -79,7 +79,7 @@ class CurrentHold:
 
 @dataclass(frozen=True, slots=True)
 class LastCheck:
-    """What the last `keda-jobs batch check` left: rows that no worker gets.
+    """Result of the last `keda-jobs batch check`: rows that no worker gets.
 
     Checks ran on `days` of the last 30 days, which tells a scheduler from a check by hand.
     """

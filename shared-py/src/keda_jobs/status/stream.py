@@ -22,13 +22,17 @@ MAX_SCHEDULES = 1000
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """Size of a stream. The times are empty where it holds no message."""
+    """Size of a stream. The times are empty where it holds no message.
+
+    `replicas_behind` counts replicas that are offline, or do not have all of the leader's messages yet.
+    """
 
     name: str
     messages: int
     bytes: int
     first_time: datetime | None
     last_time: datetime | None
+    replicas_behind: int
 
     @classmethod
     def from_info(cls, info: Info) -> Self:
@@ -36,18 +40,24 @@ class StreamState:
         state = info["state"]
         has_messages = state["messages"] > 0
         first, last = (datetime.fromisoformat(state[key]) if has_messages else None for key in ("first_ts", "last_ts"))
-        return cls(info["config"]["name"], state["messages"], state["bytes"], first, last)
+        replicas = (info.get("cluster") or {}).get("replicas") or []
+        behind = sum(replica.get("offline", False) or not replica["current"] for replica in replicas)
+        return cls(info["config"]["name"], state["messages"], state["bytes"], first, last, behind)
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerState:
-    """State of a durable consumer. KEDA scales on its `lag`."""
+    """State of a durable consumer. KEDA scales on its `lag`.
+
+    NATS keeps the time of the last ack in memory, so it has none after a restart.
+    """
 
     name: str
     num_pending: int
     num_ack_pending: int
     num_waiting: int
     num_redelivered: int
+    last_ack: datetime | None
 
     @property
     def lag(self) -> int:
@@ -62,8 +72,15 @@ class ConsumerState:
     @classmethod
     def from_info(cls, info: Info) -> Self:
         """Read the state from the consumer's info."""
-        keys = ("num_pending", "num_ack_pending", "num_waiting", "num_redelivered")
-        return cls(info["name"], *(int(info[key]) for key in keys))
+        acked = info["ack_floor"].get("last_active")
+        return cls(
+            name=info["name"],
+            num_pending=info["num_pending"],
+            num_ack_pending=info["num_ack_pending"],
+            num_waiting=info["num_waiting"],
+            num_redelivered=info["num_redelivered"],
+            last_ack=datetime.fromisoformat(acked) if acked else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

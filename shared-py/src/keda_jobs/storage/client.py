@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from keda_jobs.settings import StoreSettings
+from keda_jobs.storage.identity import use_pod_identity
 
 if TYPE_CHECKING:
     import aioboto3
@@ -35,34 +36,49 @@ def open_session(settings: StoreSettings) -> aioboto3.Session:
     """Create a session that reads nothing but `settings`.
 
     By default it reads `AWS_*`, `~/.aws` and a cloud's metadata service. A stray profile would stop the job, and a
-    stray key would write to another account. `AWS_CA_BUNDLE` still applies, for a store with its own CA.
+    stray key would write to another account.
     """
     import aioboto3
     from aiobotocore.session import AioSession
 
     variables = {
-        name: (None, None, default, convert)
-        for name, (_, _, default, convert) in AioSession.SESSION_VARIABLES.items()
-        if name != "ca_bundle"
+        name: (None, None, default, convert) for name, (_, _, default, convert) in AioSession.SESSION_VARIABLES.items()
     }
-    for file in ("config_file", "credentials_file"):
-        variables[file] = (None, None, os.devnull, None)
-    session = AioSession(variables)
+    ca = None if settings.aws_ca_bundle is None else str(settings.aws_ca_bundle)
+    given = {"region": settings.r2_region, "ca_bundle": ca, "config_file": os.devnull, "credentials_file": os.devnull}
+    session = AioSession(variables | {name: (None, None, value, None) for name, value in given.items()})
     # Nobody reads the dates of an answer. dateutil takes a fifth of a get's CPU time to guess their format.
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
-    return aioboto3.Session(
-        aws_access_key_id=settings.r2_access_key_id,
-        aws_secret_access_key=settings.r2_secret_access_key.get_secret_value(),
-        region_name="auto",
-        botocore_session=session,
-    )
+    if keys := _keys(settings):
+        session.set_credentials(*keys)
+    else:
+        use_pod_identity(session)
+    return aioboto3.Session(botocore_session=session)
+
+
+async def renew_keys(session: aioboto3.Session, settings: StoreSettings) -> None:
+    """Let clients of `session` sign with today's keys. Those of the pod's identity are renewed without this."""
+    keys = _keys(settings.reread())
+    if keys and _keys(settings):
+        untyped: Any = session  # its stubs are those of boto3, where this is no coroutine
+        credentials = await untyped.get_credentials()
+        credentials.access_key, credentials.secret_key = keys
+
+
+def _keys(settings: StoreSettings) -> tuple[str, str] | None:
+    if settings.r2_access_key_id is None or settings.r2_secret_access_key is None:
+        return None
+    return settings.r2_access_key_id, settings.r2_secret_access_key.get_secret_value()
 
 
 def client_config(endpoint: str, connections: int, timeouts: S3Timeouts) -> AioConfig:
     """Build the configuration of a client that R2 understands too."""
     from aiobotocore.config import AioConfig
 
+    from keda_jobs.storage.connections import HostCheckingConnections
+
     return AioConfig(
+        http_session_cls=HostCheckingConnections,
         # R2 refuses the checksums that the client sends since botocore 1.36 (HTTP 501).
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

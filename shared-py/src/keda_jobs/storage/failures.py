@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from keda_jobs.errors import RetryAfter, StoreUnavailable, Transient
+from keda_jobs.storage.identity import NoPodIdentity
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -41,6 +42,11 @@ def store_failure(error: Exception, store: str) -> StoreUnavailable:
     if isinstance(error, exceptions.ConnectionError | exceptions.ConnectionClosedError):
         cause = _one_line(error.kwargs.get("error", type(error).__name__))
         return StoreUnavailable(f"{store} is unreachable ({cause}): check R2_ENDPOINT_URL and that the store runs")
+    if isinstance(error, NoPodIdentity):
+        return StoreUnavailable(
+            f"{store} cannot be asked, because the pod's identity gives no credentials ({_one_line(error)}): "
+            "check the role of the ServiceAccount, and the network policy that opens the way to it"
+        )
     if isinstance(error, NotAnS3Answer):
         return StoreUnavailable(f"{store} does not answer like an S3 server: check R2_ENDPOINT_URL")
     if isinstance(error, TimeoutError | exceptions.ReadTimeoutError):
@@ -62,7 +68,7 @@ def is_missing_object(error: Exception) -> bool:
     """Return whether the store answers that it has no such object."""
     from botocore.exceptions import ClientError
 
-    if not isinstance(error, ClientError) or error.operation_name != "GetObject":
+    if not isinstance(error, ClientError) or error.operation_name not in ("GetObject", "HeadObject"):
         return False
     status, code, _ = _answer(error)
     return status == 404 and code != "NoSuchBucket" and not _is_web_page(error)

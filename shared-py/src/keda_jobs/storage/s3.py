@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from keda_jobs.storage.client import (
     S3Timeouts,
     client_config,
     open_session,
+    renew_keys,
     resolve_endpoint_once,
     send_bodies_unchanged,
 )
@@ -50,6 +52,15 @@ _OTHER_MD5 = "AAAAAAAAAAAAAAAAAAAAAA=="  # no body is known that has this hash
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """Stored object without its bytes. `etag` is a hash of them that stores compute in different ways."""
+
+    key: str
+    size: int
+    etag: str
+
+
 class S3Bucket:
     """Bucket of `settings`. `async with` opens one client with at most `connections` connections.
 
@@ -67,13 +78,14 @@ class S3Bucket:
         self._timeouts = timeouts
         self._name = f"bucket {self._bucket} at {urlsplit(settings.endpoint_url).netloc}"
         self._uploads = Uploads()
+        self._session = open_session(settings)
         self._exit_stack = AsyncExitStack()
         self._client: S3Client
 
     async def __aenter__(self) -> Self:
         endpoint = self._settings.endpoint_url
         config = client_config(endpoint, self._connections, self._timeouts)
-        client = open_session(self._settings).client("s3", endpoint_url=endpoint, config=config)
+        client = self._session.client("s3", endpoint_url=endpoint, config=config)
         try:
             self._client = await self._exit_stack.enter_async_context(client)
         except ValueError as error:
@@ -94,6 +106,34 @@ class S3Bucket:
     async def put(self, key: str, data: bytes | bytearray, *, content_type: str) -> None:
         """Store `data`, as `Bucket.put`. Raises `StoreUnavailable` too."""
         await self._uploads.run(key, data, content_type, partial(self._upload, key, data, content_type))
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Return the keys that begin with `prefix`. Raises as `pages`."""
+        return [one.key async for page in self.pages(prefix) for one in page]
+
+    async def pages(self, prefix: str) -> AsyncGenerator[list[ObjectInfo]]:
+        """Yield the objects whose key begins with `prefix`, by key, up to 1000 at once.
+
+        Raises `StoreUnavailable`, `Transient`, `RetryAfter`.
+        """
+        after: str | None = ""
+        while after is not None:
+            page, after = await self._repeat("get", prefix, partial(self._page, prefix, after), self.check)
+            yield page
+
+    async def info(self, key: str) -> ObjectInfo:
+        """Return size and hash of an object. Raises `ObjectMissing`, `StoreUnavailable`, `Transient`, `RetryAfter`."""
+        return await self._repeat("get", key, partial(self._info, key), self.check)
+
+    async def part(self, key: str, start: int, size: int) -> bytes:
+        """Return `size` bytes of an object from `start` on, fewer at its end. Raises as `info`."""
+        data = await self._repeat("get", key, partial(self._part, key, start, size), self.check)
+        self._metrics.record_bytes("get", len(data))
+        return data
+
+    async def delete(self, key: str) -> None:
+        """Delete an object, if it exists. Raises `StoreUnavailable`, `Transient`, `RetryAfter`."""
+        await self._repeat("put", key, partial(self._delete, key), partial(self._check_writing, key))
 
     async def check(self) -> None:
         """Prove endpoint, credentials and bucket with one cheap call. Raises `StoreUnavailable`.
@@ -152,6 +192,8 @@ class S3Bucket:
         self._metrics.record_operation(operation, "failed", failed_after_s)
 
     async def _probe(self, operation: str, call: Callable[[], Awaitable[object]]) -> None:
+        # The failure may be a refusal of keys that were replaced meanwhile.
+        await renew_keys(self._session, self._settings)
         began = time.monotonic()
         try:
             await self._attempt(call)
@@ -169,12 +211,8 @@ class S3Bucket:
             return await call()
 
     async def _get(self, key: str, max_bytes: int | None) -> bytes:
-        try:
+        with _missing(key):
             response = await self._client.get_object(Bucket=self._bucket, Key=key)
-        except Exception as error:
-            if is_missing_object(error):
-                raise ObjectMissing(key) from error
-            raise
         async with response["Body"]:
             _check_etag(response)
             return await _read(response["Body"], key, response.get("ContentLength"), max_bytes)
@@ -183,6 +221,30 @@ class S3Bucket:
         # The client takes bytearrays and readers. Its stubs do not say so.
         body = cast("bytes", data if len(data) <= _LARGE else Chunks(data))
         _check_etag(await self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type))
+
+    async def _page(self, prefix: str, after: str) -> tuple[list[ObjectInfo], str | None]:
+        """Return the objects behind the token `after`, and the token of the next page."""
+        ask = partial(self._client.list_objects_v2, Bucket=self._bucket, Prefix=prefix)
+        answer = await (ask(ContinuationToken=after) if after else ask())
+        page = [ObjectInfo(one["Key"], one["Size"], one["ETag"]) for one in answer.get("Contents", ())]
+        return page, answer.get("NextContinuationToken")
+
+    async def _info(self, key: str) -> ObjectInfo:
+        with _missing(key):
+            answer = await self._client.head_object(Bucket=self._bucket, Key=key)
+        _check_etag(answer)
+        return ObjectInfo(key, answer["ContentLength"], answer["ETag"])
+
+    async def _part(self, key: str, start: int, size: int) -> bytes:
+        with _missing(key):
+            bounds = f"bytes={start}-{start + size - 1}"
+            response = await self._client.get_object(Bucket=self._bucket, Key=key, Range=bounds)
+        async with response["Body"]:
+            _check_etag(response)
+            return await _read(response["Body"], key, response.get("ContentLength"), size)
+
+    async def _delete(self, key: str) -> None:
+        await self._client.delete_object(Bucket=self._bucket, Key=key)
 
     async def _put_refused_body(self, key: str) -> None:
         try:
@@ -193,6 +255,17 @@ class S3Bucket:
 
     def _record(self, operation: str, outcome: str, began: float) -> None:
         self._metrics.record_operation(operation, outcome, time.monotonic() - began)
+
+
+@contextmanager
+def _missing(key: str) -> Iterator[None]:
+    """Raise `ObjectMissing` where the store answers that it has no such object."""
+    try:
+        yield
+    except Exception as error:
+        if is_missing_object(error):
+            raise ObjectMissing(key) from error
+        raise
 
 
 def _check_etag(response: Any) -> None:

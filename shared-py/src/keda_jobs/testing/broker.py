@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.headers import Header
 from keda_jobs.domain.message import Received
-from keda_jobs.domain.subjects import RETRY_STREAM, due_subject, fire_subject, stream_of
+from keda_jobs.domain.subjects import delay_fire_subject, due_subject, fire_subject, stream_of
 
 MAX_PAYLOAD = 1024 * 1024
 
@@ -41,8 +41,8 @@ class InMemoryDelivery:
 class InMemoryBroker:
     """Streams with one pull consumer on `filter_subjects`: deduplication, redelivery, scheduled messages.
 
-    A message on `retry.fire.<job>` arrives on `retry.due.<job>`. Timers use the event loop's clock. Schedules use the
-    wall clock, as on the server.
+    A message on `retry.fire.<job>` arrives on `retry.due.<job>`, one on `delay.fire.<subject>` on `<subject>`. Timers
+    use the event loop's clock. Schedules use the wall clock, as on the server.
     """
 
     filter_subjects: Sequence[str]
@@ -106,9 +106,10 @@ class InMemoryBroker:
             self._unacked[sequence] = asyncio.get_running_loop().time() + self.ack_wait_s
 
     def _store(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
-        job = subject.removeprefix(fire_subject(""))
-        if job != subject:
-            subject, headers = due_subject(job), {**headers, "Nats-Stream-Source": f"{RETRY_STREAM} 1 {subject}"}
+        job, event = subject.removeprefix(fire_subject("")), subject.removeprefix(delay_fire_subject(""))
+        if job != subject or event != subject:
+            headers = {**headers, "Nats-Stream-Source": f"{stream_of(subject)} 1 {subject}"}
+            subject = due_subject(job) if job != subject else event
         sequence = next(self._numbers)
         self.messages[sequence] = Received(subject, data, headers, 0, sequence, time.time_ns())
         if subject in self.filter_subjects:

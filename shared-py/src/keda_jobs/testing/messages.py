@@ -1,4 +1,4 @@
-"""One delivery of a message to the handler of an event job."""
+"""One delivery of a message to the handler of an event job, or of a long one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from keda_jobs.domain.event import Event
 from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.policy import Ack, Dead, Decision, RetryPolicy
-from keda_jobs.event.job import Context, Handler, event_type
+from keda_jobs.event.handler import Handler, event_type
 from keda_jobs.event.runner import Runner
+from keda_jobs.long import LongContext
 from keda_jobs.runtime.job import job_name
 from keda_jobs.settings import JobSettings, StoreSettings
 from keda_jobs.testing.broker import MAX_PAYLOAD
@@ -47,7 +48,7 @@ async def run_one(
     attempt: int = 1,
     headers: Mapping[str, str] | None = None,
 ) -> Result:
-    """Deliver `payload` to `handler` once and decide, as the loop would."""
+    """Deliver `payload` to `handler` once and decide, as the loop would. Nobody sees what a long one says meanwhile."""
     settings = settings or default_settings(handler, JobSettings)
     has_store = store is not None or isinstance(settings, StoreSettings)
     store = store or InMemoryBucket()
@@ -56,7 +57,7 @@ async def run_one(
     message = Message(
         event.subject, data, headers or {}, Identity(job, 1, time.time_ns()), attempt, 1, datetime.now(UTC)
     )
-    context = Context(settings, message, in_thread, resources, store if has_store else None)
+    context = LongContext(settings, message, in_thread, resources, store if has_store else None)
     runner = Runner(event, handler, lambda _message: context, settings.handler_timeout_s)
     policy = RetryPolicy(settings.retry_max_deliveries, settings.retry_step_s)
     decision = policy.decide(await runner.handle(message, MAX_PAYLOAD // 2), attempt)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from keda_jobs.domain.event import Event
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.errors import PlatformError
 from keda_jobs.runtime.shutdown import Shutdown
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """Result of one row: the columns to write, or why it failed.
+    """Result of one row: the columns to write and the events to send, or why it failed.
 
     `written` is the handler's NamedTuple, None where it failed or writes none. `failure.delay_s` is the time until the
     next attempt, None where the row failed permanently.
@@ -26,6 +27,10 @@ class RowResult:
 
     written: tuple[Any, ...] | None
     failure: Failure | None
+    events: list[Event] = field(default_factory=list)
+
+
+_CHUNK = 100
 
 
 class FailOnWait(Shutdown):
@@ -62,22 +67,23 @@ async def run_rows(
 ) -> list[RowResult]:
     """Run `handler` on `rows`, in chunks if it takes many, and return their results in order. Raises as `run_row`."""
     # An event job and its tests need no PostgreSQL driver.
-    from keda_jobs.batch import BatchContext, batch_job
     from keda_jobs.batch.batch_rows import BatchRows
     from keda_jobs.batch.chunk_runner import make_runner
     from keda_jobs.batch.gate import Gate
+    from keda_jobs.batch.handler import BatchContext, read_handler
     from keda_jobs.batch.row_runner import Slot
     from keda_jobs.claims.rows import ClaimedRow
 
     settings = settings or default_settings(handler, BatchSettings)
-    job = batch_job(handler, type(settings), table="tested")
+    tested = read_handler(handler, _CHUNK)
     policy = RetryPolicy(settings.max_attempts, settings.retry_step_s)
-    runner = make_runner(job, BatchContext(settings, in_thread, resources), policy, FailOnWait(0))
-    claimed = BatchRows([ClaimedRow(key, attempts, job.row(**row)) for key, row in enumerate(rows, 1)], Gate())
+    runner = make_runner(tested, BatchContext(settings, in_thread, resources), policy, FailOnWait(0))
+    claimed = BatchRows([ClaimedRow(key, attempts, tested.row(**row)) for key, row in enumerate(rows, 1)], Gate())
     await runner.run(claimed, Slot())
     claimed.close()
     results: dict[int, RowResult] = {}
     while (piece := await claimed.next_piece()) is not None:
-        results.update((done.row.key, RowResult(done.values or None, None)) for done in piece.completed)
+        for done in piece.completed:
+            results[done.row.key] = RowResult(done.values or None, None, [event.event for event in done.events])
         results.update((failure.key, RowResult(None, failure)) for failure in piece.failures)
     return [results[key] for key in range(1, len(rows) + 1)]

@@ -50,7 +50,7 @@ async def test_memory_is_flat(parcels: Parcels, tmp_path: Path) -> None:
     async with open_pool(settings, name="memory", connections=4, call_s=30) as connections:
         table = dataclasses.replace(JOB.table, batch_name=NAME)  # its package has another name here
         queue = await ClaimQueue.bind(connections, table, pod_name="here", lease_s=60, call_s=30, policy=policy)
-        runner = RowRunner(JOB, BatchContext(settings, CpuPool(), None), policy, shutdown)
+        runner = RowRunner(JOB.handler, BatchContext(settings, CpuPool(), None), policy, shutdown)
         tracemalloc.start()
         try:
             await Worker(queue, runner, settings, memory, shutdown).run()

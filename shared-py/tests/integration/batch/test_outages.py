@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +77,36 @@ async def test_an_outage_longer_than_the_lease_costs_the_batch_and_no_row(
     assert {batch["status"] for batch in batches[1:]} == {"completed"}
 
 
+async def test_a_worker_goes_on_with_the_new_password_and_no_attempt_is_counted(
+    own_parcels: Parcels, start: Start, control: Control, tmp_path: Path
+) -> None:
+    password = tmp_path / "PGPASSWORD"
+    await _set_password(own_parcels, "old")
+    _ask_for_passwords(Path(await own_parcels.value("SHOW hba_file")))
+    await own_parcels.owner.execute("SELECT pg_reload_conf()")
+    password.write_text("old\n")
+    await own_parcels.insert(waits=30)
+    worker = start(CLAIM_SIZE="10", CLAIM_TIMEOUT_S="300", SECRETS_DIR=str(tmp_path))
+    await until(lambda: len(control.runs) == 8)
+    await _set_password(own_parcels, "new")
+    await own_parcels.owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", ROLE)
+    control.open_gate()
+    await until(lambda: any("password authentication failed" in said for said in worker.messages("WARNING")))
+    password.write_text("new\n")
+    assert await worker.finish() == 0
+    assert await own_parcels.statuses() == {"completed": 30}
+    assert await own_parcels.value("SELECT max(attempts) FROM parcels") == 1
+    assert await own_parcels.written_twice() == []
+
+
+def _ask_for_passwords(access: Path) -> None:
+    access.write_text(f"host all {ROLE} all scram-sha-256\n{access.read_text()}")
+
+
+async def _set_password(parcels: Parcels, password: str) -> None:
+    await parcels.owner.execute(f"ALTER ROLE {ROLE} PASSWORD '{password}'")
+
+
 async def test_no_row_starts_during_an_outage_and_only_unwritten_ones_run_again(
     own_parcels: Parcels, start: Start, control: Control
 ) -> None:
@@ -138,7 +169,7 @@ async def test_rows_that_wait_too_long_for_the_platform_are_given_back(
 @pytest.mark.parametrize(
     ("refuse", "reason"),
     [
-        (f"ALTER ROLE {ROLE} NOLOGIN", "is not permitted to log in"),  # 28000, as 28P01 for a password
+        (f"ALTER ROLE {ROLE} NOLOGIN", "is not permitted to log in"),  # 28000
         (f"REVOKE ALL ON parcels FROM {ROLE}", "permission denied"),  # 42501
     ],
 )

@@ -104,7 +104,7 @@ POISON = {
     "returns something else": "TypeError: the handler returned Parcel, not Sticker",
     "cancels": "HandlerQuit: the handler raised CancelledError",
     "asks to exit": "HandlerQuit: the handler raised SystemExit: enough",
-    "has a NUL": "ValuesRefused: a text with a NUL character",
+    "has a NUL": "ValuesRefused: invalid Unicode code point: 0000",
     "is too long": "ValuesRefused: value too long for type character varying(20)",
     "is forbidden": "ValuesRefused: forbidden goods",
     "is alien": "ValuesRefused: alien goods",

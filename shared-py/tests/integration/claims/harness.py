@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 from pydantic import SecretStr
@@ -14,12 +14,13 @@ from keda_jobs.claims import Batch, ClaimQueue, ClaimTable, Failure
 from keda_jobs.claims.roles import scaler_role, worker_role
 from keda_jobs.claims.rows import ClaimedRow, CompletedRow
 from keda_jobs.domain.policy import RetryPolicy
-from keda_jobs.postgres import open_pool
+from keda_jobs.postgres import StatementGivenUp, open_pool
 from keda_jobs.settings import PgSettings
 from stack import PostgresServer, until
 
 from .example_tables import ExampleTable
 
+T = TypeVar("T")
 # Generic in its stubs only.
 Owner: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -197,6 +198,13 @@ UPDATE {self.table.queue} SET times = NULL WHERE times = '{{}}'""")
             await self.settle_all(worker, batch)
             number += len(batch.rows)
         return number
+
+
+async def until_not_given_up(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat `call`, as a worker does, until the server does not give it up for want of a lock."""
+    while True:
+        with suppress(StatementGivenUp):
+            return await call()
 
 
 def batch_keys(batch: Batch | None) -> list[int]:

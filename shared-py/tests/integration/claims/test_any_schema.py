@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from keda_jobs.claims import ClaimTable, Failure, schema
+from keda_jobs.claims import ClaimTable, Failure, SettledRows, schema
 from keda_jobs.claims.check import QueueCheck
 from keda_jobs.claims.failed_rows import FailedRows, RowFilter
 from keda_jobs.claims.registry import list_queues
@@ -122,6 +123,17 @@ async def test_a_queue_works_whatever_the_names_are_and_without_the_schema_publi
     assert await queue.drain(worker) == 5
     await owner.execute(f"TRUNCATE {table.sql_name}")
     assert await queue.ranges() == []
+
+    await insert(owner, table, range(9, 13))
+    await owner.execute(f"""
+UPDATE {table.sql_name} SET "order" = 'bad' WHERE {table.sql_key} = 9;
+ALTER TABLE {table.sql_name} ADD CHECK ("Net" <> 'bad'),
+  ADD CHECK (batch_status <> 'processing' OR "order" <> 'bad') NOT VALID""")
+    batch = await worker.claim(4)
+    assert batch is not None
+    assert sorted(row.key for row in batch.rows) == [10, 11, 12]
+    done = [CompletedRow(row, ("bad" if row.key == 10 else "net",)) for row in batch.rows]
+    assert await worker.settle(batch, done, ()) == SettledRows(completed=2, failed=1)
     await queue.disconnect()
 
 
@@ -269,6 +281,17 @@ ALTER DATABASE {database} OWNER TO depot_clerk; CREATE SCHEMA app""")
         )
 
 
+async def test_a_column_that_a_job_cannot_write_is_refused_by_the_schema(owner: Owner, no_migrations: Path) -> None:
+    example = table_of("lines")
+    await create(owner, example)
+    await owner.execute("ALTER TABLE lines ADD COLUMN tags text[]")
+    reasons = {"tags": r"cannot write lines\.tags: arrays are not", "phone": "lines has no column phone; create it"}
+    for column, reason in reasons.items():
+        with pytest.raises(Misconfigured, match=reason):
+            await schema.apply(owner, replace(example.table, writes=(column,)), no_migrations)
+    assert not await owner.fetchval("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'keda_jobs')")
+
+
 async def test_jsonb_is_a_python_value_and_an_array_is_a_list(
     postgres_server: PostgresServer, database: str, owner: Owner, no_migrations: Path
 ) -> None:
@@ -292,7 +315,7 @@ async def test_jsonb_is_a_python_value_and_an_array_is_a_list(
     await queue.disconnect()
 
 
-async def test_a_database_that_knows_few_characters_stores_every_reason(
+async def test_a_database_that_knows_few_characters_stores_what_it_can_and_every_reason(
     postgres_server: PostgresServer, database: str, owner: Owner, no_migrations: Path
 ) -> None:
     name = f"latin_{database}"
@@ -302,17 +325,18 @@ async def test_a_database_that_knows_few_characters_stores_every_reason(
     try:
         await create(connection, queue.example)
         await schema.apply(connection, queue.table, no_migrations)
-        await insert(connection, queue.table, [1, 2])
+        await insert(connection, queue.table, [1, 2, 3])
         worker = await queue.worker()
-        batch = await worker.claim(2)
+        batch = await worker.claim(3)
         assert batch is not None
-        done, failed = batch.rows
-        await worker.settle(
-            batch, [CompletedRow(done, ("schön",))], [Failure(failed.key, "漢 is not in “É”", None, failed.values)]
-        )
+        done, failed, refused = sorted(batch.rows)
+        completed = [CompletedRow(done, ("schön\\",)), CompletedRow(refused, ("漢",))]
+        await worker.settle(batch, completed, [Failure(failed.key, "漢 is not in “É”", None, failed.values)])
         await worker.close(batch)
         error = "\\u6f22 is not in \\u201c\\xc9\\u201d"
-        assert await queue.rows('"Net", error') == [("schön", None), (None, error)]
+        [*others, (net, reason)] = await queue.rows('"Net", error')
+        assert others == [("schön\\", None), (None, error)]
+        assert (net, reason.partition(" ")[0]) == (None, "ValuesRefused:")
         rows = await connection.fetch("SELECT table_name FROM keda_jobs.batch_queues")
         assert [row[0] for row in rows] == ["Bücher"]
     finally:

@@ -256,9 +256,21 @@ CREATE FUNCTION cancel() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE 'no' USING ERRCODE = 'query_canceled'; END $$;
 CREATE TRIGGER cancel BEFORE UPDATE ON users FOR EACH ROW WHEN (OLD.name IS NULL) EXECUTE FUNCTION cancel()"""
 
+# An error that a whole server has otherwise, at the end of the transaction.
+_REFUSE_LATE = (
+    _CANCEL.replace("query_canceled", "too_many_connections")
+    .replace("CREATE TRIGGER cancel BEFORE UPDATE ON users", "CREATE CONSTRAINT TRIGGER cancel AFTER UPDATE ON users"
+    " DEFERRABLE INITIALLY DEFERRED")
+)  # fmt: skip
+
 
 @pytest.mark.parametrize(
-    "obstacle", ["ALTER TABLE users ADD CHECK (name IS NOT NULL) NOT VALID", _CANCEL], ids=["refused", "too slow"]
+    "obstacle",
+    [
+        pytest.param("ALTER TABLE users ADD CHECK (name IS NOT NULL) NOT VALID", id="refused"),
+        pytest.param(_CANCEL, id="too slow"),
+        pytest.param(_REFUSE_LATE, id="refused at the end"),
+    ],
 )
 async def test_claimed_rows_that_the_table_does_not_let_be_updated_stay(own_users: QueueHarness, obstacle: str) -> None:
     await own_users.insert(range(1, 21))

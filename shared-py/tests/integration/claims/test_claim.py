@@ -188,7 +188,7 @@ async def test_a_table_without_a_queue_is_refused_in_one_line(own_users: QueueHa
 
 
 async def test_a_missing_column_is_named(users: QueueHarness) -> None:
-    with pytest.raises(Misconfigured, match="users has no column nickname, phone; apply the job's schema first"):
+    with pytest.raises(Misconfigured, match="users has no column nickname, phone; create it"):
         await users.worker(table=ClaimTable("users-batch", "users", "id", ("nickname",), ("phone",)))
 
 

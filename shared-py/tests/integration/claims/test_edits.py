@@ -71,6 +71,21 @@ async def test_an_input_that_is_null_can_be_edited_and_left_alone(users: QueueHa
     assert await users.rows("id, batch_status") == [(1, "pending"), (2, "completed")]
 
 
+async def test_an_edit_that_python_takes_for_none_counts_and_nan_stays_the_same(own_users: QueueHarness) -> None:
+    await own_users.owner.execute("""
+ALTER TABLE users ADD COLUMN doc jsonb DEFAULT '{"n": 1}', ADD COLUMN ratio float8 DEFAULT 'NaN';
+GRANT SELECT (doc, ratio) ON users TO users_worker""")
+    await own_users.insert(range(1, 6))
+    worker = await own_users.worker(table=replace(own_users.table, reads=("doc", "ratio")))
+    batch = await worker.claim(5)
+    assert batch is not None
+    await edit(own_users, """doc = '{"n": true}'""", "id = 1")
+    await edit(own_users, """doc = '{"n": 1.0}'""", "id = 2")
+    await edit(own_users, "country = 'DE'", "id = 3")
+    assert await settle_and_close(own_users, worker, batch) == SettledRows(completed=3)
+    assert await own_users.keys("batch_status = 'pending'") == [1, 2]
+
+
 async def test_an_edit_that_is_rolled_back_changes_nothing(users: QueueHarness) -> None:
     worker, batch = await claim_new(users)
     transaction = users.owner.transaction()

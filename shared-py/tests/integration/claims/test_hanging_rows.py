@@ -50,10 +50,14 @@ async def test_a_table_where_all_rows_are_slow_loses_none(own_users: QueueHarnes
     assert await own_users.drain(await own_users.worker(call_s=3)) == 40
 
 
-async def test_a_table_where_even_an_update_of_no_row_is_slow_loses_none(own_users: QueueHarness) -> None:
+@pytest.mark.parametrize(("code", "error"), [("query_canceled", "QueryCanceledError"), ("P0001", "users refuses even")])
+async def test_a_table_that_refuses_even_an_update_of_no_row_loses_none(
+    own_users: QueueHarness, code: str, error: str
+) -> None:
     await own_users.insert(range(1, 41))
-    await own_users.owner.execute(trigger(_CANCELLED, "BEFORE UPDATE ON users FOR EACH STATEMENT"))
-    with pytest.raises(DatabaseUnavailable, match="QueryCanceledError"):
+    body = _CANCELLED.replace("query_canceled", code)
+    await own_users.owner.execute(trigger(body, "BEFORE UPDATE ON users FOR EACH STATEMENT"))
+    with pytest.raises(DatabaseUnavailable, match=error):
         await (await own_users.worker()).claim(40)
     assert await aside(own_users) == []
     assert await own_users.claimable() == 40
@@ -70,14 +74,14 @@ async def test_rows_wait_untried_where_many_hang(own_users: QueueHarness) -> Non
     ]
 
 
-async def test_a_retry_leaves_out_a_row_that_hangs(own_users: QueueHarness) -> None:
+async def test_a_retry_leaves_out_rows_that_hang_or_are_refused(own_users: QueueHarness) -> None:
     await own_users.insert(range(1, 21))
     worker = await own_users.worker()
     batch = await worker.claim(20)
     assert batch is not None
     await worker.settle(batch, [], failures(batch, None))
-    hangs = "BEFORE UPDATE ON users FOR EACH ROW WHEN (OLD.id = 7)"
-    await own_users.owner.execute(trigger(_CANCELLED, hangs))
+    body = "RAISE 'no' USING ERRCODE = CASE OLD.id WHEN 7 THEN 'query_canceled' ELSE 'too_many_connections' END"
+    await own_users.owner.execute(trigger(body, "BEFORE UPDATE ON users FOR EACH ROW WHEN (OLD.id IN (7, 8))"))
     failed = FailedRows(own_users.owner, own_users.table)
-    assert [reset async for reset in failed.reset_all(RowFilter(), asyncio.Event())] == [19]
-    assert await own_users.keys("batch_status = 'failed'") == [7]
+    assert [reset async for reset in failed.reset_all(RowFilter(), asyncio.Event())] == [18]
+    assert await own_users.keys("batch_status = 'failed'") == [7, 8]

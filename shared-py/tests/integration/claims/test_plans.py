@@ -11,6 +11,7 @@ import pytest
 
 from keda_jobs.claims import statements
 from keda_jobs.claims.statements import BY_KEYS, BY_RANGE, Statements
+from keda_jobs.claims.values import ColumnType
 
 from .harness import QueueHarness
 
@@ -73,7 +74,7 @@ async def test_every_statement_has_its_one_good_plan(filled: QueueHarness) -> No
 
 
 async def check_plans(filled: QueueHarness, how: str) -> None:
-    types = dict.fromkeys(filled.table.writes, "text")
+    types = dict.fromkeys(filled.table.writes, ColumnType("text"))
     sql = Statements(filled.table, types)
 
     for statement, values in (
@@ -90,34 +91,34 @@ async def check_plans(filled: QueueHarness, how: str) -> None:
         assert "Seq Scan" not in {node.kind for node in found}
 
     arrays = ", ".join(["'{a}'"] * len(types))
-    found = await plan(filled, how, BY_KEYS, sql.complete, f"(1, {_KEYS}, '{{7}}', {arrays})")
+    found = await plan(filled, how, BY_KEYS, sql.results.complete, f"(1, {_KEYS}, '{{7}}', {arrays})")
     [scan] = scans_of(found, "users")
     assert (scan.kind, scan.by) == ("Index Scan", "users_pkey")
     assert "= ANY" in scan.condition
     assert {"Hash Join"} == {node.kind for node in found if "Join" in node.kind or "Loop" in node.kind}
 
-    found = await plan(filled, how, BY_KEYS, sql.fail, f"(1, {_KEYS}, '{{7}}', '{{a}}', '{{1}}')")
+    found = await plan(filled, how, BY_KEYS, sql.results.fail, f"(1, {_KEYS}, '{{7}}', '{{a}}', '{{1}}')")
     [scan] = scans_of(found, "users")
     assert (scan.kind, scan.by) == ("Index Scan", "users_pkey")
     assert "= ANY" in scan.condition
     assert "Hash Join" in {node.kind for node in found}
 
-    found = await plan(filled, how, BY_KEYS, sql.unwritten, f"(1, {_KEYS}, '{{7}}')")
+    found = await plan(filled, how, BY_KEYS, sql.results.unwritten, f"(1, {_KEYS}, '{{7}}')")
     assert [(node.kind, node.by) for node in scans_of(found, "users")] == [("Index Scan", "users_pkey")]
 
-    found = await plan(filled, how, BY_RANGE, sql.recount_overlapping, "(1)")
+    found = await plan(filled, how, BY_RANGE, sql.ranges.recount_overlapping, "(1)")
     assert {node.by for node in scans_of(found, "users_queue")} == {"users_queue_held", "users_queue_next"}
 
-    found = await plan(filled, how, BY_RANGE, sql.split_key, "(1, 500)")
+    found = await plan(filled, how, BY_RANGE, sql.ranges.split_key, "(1, 500)")
     assert [(node.kind, node.by) for node in scans_of(found, "users")] == [("Index Scan", "users_pkey")]
     assert "Sort" not in {node.kind for node in found}
 
-    found = await plan(filled, how, BY_RANGE, sql.waiting)
+    found = await plan(filled, how, BY_RANGE, sql.ranges.waiting)
     assert [(node.kind, node.by) for node in scans_of(found, "users_queue")] == [("Index Scan", "users_queue_next")]
     assert "Sort" not in {node.kind for node in found}
 
     found = await plan(filled, how, BY_RANGE, sql.take_expired_batch)
     assert {node.by for node in scans_of(found, "batch_jobs")} == {"batch_jobs_running"}
 
-    found = await plan(filled, how, {}, sql.claimable)
+    found = await plan(filled, how, {}, sql.ranges.claimable)
     assert {node.relation for node in found if node.relation} == {"users_queue", "users_queue_holds", "batch_jobs"}

@@ -13,6 +13,7 @@ import pytest
 from keda_jobs.claims import Batch, ClaimQueue, Failure
 from keda_jobs.claims.failed_rows import FailedRows, RowFilter
 from keda_jobs.claims.statements import BY_RANGE, SET_LOCAL, Statements
+from keda_jobs.claims.values import ColumnType
 
 from .harness import QueueHarness, batch_keys, failures
 
@@ -49,7 +50,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 async def rows_read_by_a_claim(queue: QueueHarness) -> float:
     """Return how many rows a claim of everything reads for each that it gets. The claim is rolled back."""
-    sql = Statements(queue.table, dict.fromkeys(queue.table.writes, "text"))
+    sql = Statements(queue.table, dict.fromkeys(queue.table.writes, ColumnType("text")))
     transaction = queue.owner.transaction()
     await transaction.start()
     await queue.owner.execute(SET_LOCAL, list(BY_RANGE), list(BY_RANGE.values()))

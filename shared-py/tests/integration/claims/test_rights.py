@@ -104,6 +104,41 @@ async def test_the_exporter_reads_queue_records_within_limits(users: QueueHarnes
     assert await exporter.fetchval(limit) == 3
 
 
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        "SELECT name FROM users",
+        "UPDATE users SET batch_status = 'pending'",
+        "DELETE FROM users",
+        "SELECT * FROM keda_jobs.batch_migrations",
+        "UPDATE keda_jobs.users_queue SET error = NULL",
+        "INSERT INTO keda_jobs.users_queue_checks (stranded_rows) VALUES (0)",
+        "UPDATE keda_jobs.batch_jobs SET error = 'x'",
+        "SELECT keda_jobs.users_queue_hold(60, '')",
+        "SELECT keda_jobs.users_queue_recount(ARRAY[1])",
+        "SELECT keda_jobs.users_sum_up_old_batches()",
+        "CREATE TABLE mine (a text)",
+        "SET ROLE keda_jobs_owner",
+        "SET ROLE users_worker",
+    ],
+)
+async def test_the_operator_may_not(users: QueueHarness, forbidden: str) -> None:
+    operator = await users.connect(roles.OPERATOR)
+    await operator.execute("SET default_transaction_read_only = off")
+    with pytest.raises(pg.InsufficientPrivilegeError):
+        await operator.execute(forbidden)
+
+
+async def test_the_operator_reads_what_the_queue_writes_and_no_value_of_a_row(users: QueueHarness) -> None:
+    await users.insert([1, 2])
+    operator = await users.connect(roles.OPERATOR)
+    readable = "SELECT attname FROM pg_attribute WHERE attrelid = 'users'::regclass AND attnum > 0"
+    readable += " AND has_column_privilege(attrelid, attnum, 'SELECT') ORDER BY attnum"
+    columns = [row[0] for row in await operator.fetch(readable)]
+    assert columns == ["id", "batch_status", "attempts", "next_attempt_at", "error", "batch_id"]
+    assert await operator.fetchval("SHOW default_transaction_read_only") == "on"
+
+
 async def test_the_scaler_reads_its_number_within_limits(users: QueueHarness) -> None:
     await users.insert([1, 2])
     scaler = await users.scaler()
@@ -171,7 +206,7 @@ async def test_a_missing_right_to_create_roles_is_reported_in_one_line(
     await superuser.execute(f"CREATE ROLE clerk LOGIN; ALTER DATABASE {DATABASE} OWNER TO clerk")
     clerk = await connect(connections, own_postgres_server, "clerk")
     with pytest.raises(
-        Misconfigured, match="the right to create the roles keda_jobs_owner, keda_jobs_exporter, users_worker and"
+        Misconfigured, match="roles keda_jobs_owner, keda_jobs_exporter, keda_jobs_operator, users_worker and"
     ) as told:
         await schema.apply(clerk, USERS.table, folder)
     assert "\n" not in str(told.value)
@@ -194,6 +229,27 @@ async def test_a_password_works_by_scram_and_is_never_in_the_servers_log(
     assert "ALTER ROLE users_worker PASSWORD" in log
     assert _SECRET not in log
     assert _SECRET.partition("'")[0] not in log
+
+
+async def test_a_role_that_another_database_uses_keeps_its_password(
+    own_postgres_server: PostgresServer, connections: AsyncExitStack, folder: Path
+) -> None:
+    owner = await connect(connections, own_postgres_server, "keda_jobs")
+    await schema.apply(owner, USERS.table, folder, {"users_worker": "first"})
+    await owner.execute("CREATE DATABASE staging")
+    staging = await asyncpg.connect(own_postgres_server.dsn_of("staging"), ssl=False)
+    connections.callback(staging.terminate)
+    password = "SELECT rolpassword FROM pg_authid WHERE rolname = 'users_worker'"
+    before = await owner.fetchval(password)
+    with pytest.raises(Misconfigured, match=f"the roles users_worker have rights in the database {DATABASE} of this"):
+        await schema.apply(staging, USERS.table, folder, {"users_worker": "second"})
+    assert await owner.fetchval(password) == before
+    assert await staging.fetchval("SELECT to_regclass('users')") is None
+
+    # A copy brings the rights with it, and refuses the original a new password until it is gone.
+    await owner.execute("DROP DATABASE staging WITH (FORCE)")
+    await schema.apply(owner, USERS.table, folder, {"users_worker": "third"})
+    assert await owner.fetchval(password) != before
 
 
 @pytest.mark.parametrize("password", ["", "pässword", "two\nlines", "nul\0"])

@@ -122,6 +122,52 @@ async def test_a_row_that_cannot_be_claimed_is_set_aside(
     assert await people.claimable() == 0
 
 
+# What the server raises when it is full, away, read-only or not to be logged in to, and what is no error elsewhere.
+_CODES = [
+    "53200",
+    "53300",
+    "57P01",
+    "58030",
+    "25006",
+    "08001",
+    "08006",
+    "28P01",
+    "3D000",
+    "P0004",
+    "XX000",
+    "01000",
+    "02000",
+]
+
+
+async def test_a_trigger_may_raise_any_error_for_a_row(people: QueueHarness, caplog: pytest.LogCaptureFixture) -> None:
+    await people.insert(range(1, 31))
+    await people.owner.execute("UPDATE users SET name = codes[id / 2] FROM (SELECT $1::text[] AS codes) AS c", _CODES)
+    await people.owner.execute(
+        _trigger("IF OLD.name IS NOT NULL AND OLD.id % 2 = 0 THEN RAISE 'secret' USING ERRCODE = OLD.name; END IF;"
+                 " RETURN NEW").replace("WHEN (OLD.name = 'bad')", "")
+    )  # fmt: skip
+    with caplog.at_level(logging.DEBUG):
+        assert await people.drain(await people.worker(table=_TABLE)) == 30 - len(_CODES)
+    assert [key for key, _ in await aside(people)] == [2 * number for number in range(1, len(_CODES) + 1)]
+    assert "secret" not in caplog.text
+
+
+async def test_a_deferred_trigger_may_refuse_a_row_that_killed_its_worker(own_users: QueueHarness) -> None:
+    await own_users.insert([3])
+    worker = await own_users.worker()
+    for _ in range(2):
+        await worker.claim(5)
+        await own_users.expire_leases()
+        if await own_users.owner.fetchval("SELECT count(*) FROM batch_jobs") == 1:
+            await worker.recover()
+    await own_users.owner.execute(
+        _trigger(_RAISE, "AFTER UPDATE ON users DEFERRABLE INITIALLY DEFERRED").replace("OLD.name = 'bad'", "true")
+    )
+    assert await worker.recover() == 1
+    assert [key for key, _ in await aside(own_users)] == [3]
+
+
 async def test_a_text_that_is_no_utf_8_fails_its_row(postgres_server: PostgresServer, tmp_path: Path) -> None:
     name = "claims_sql_ascii"
     server = await asyncpg.connect(postgres_server.dsn)

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, TypeAlias
 
 import pytest
 
-from keda_jobs.claims import Batch, ClaimQueue, Failure, LeaseLost, SettledRows, writers
-from keda_jobs.claims.isolate import Refusal, isolate
+from keda_jobs.claims import Batch, ClaimQueue, Failure, LeaseLost, SettledRows
 from keda_jobs.claims.rows import ClaimedRow, CompletedRow
-from keda_jobs.postgres import Connection
 from stack import until
 
 from .harness import QueueHarness, batch_keys, failures
-
-Attempt: TypeAlias = Callable[[list[int]], Awaitable[None]]
 
 
 async def claim_new(queue: QueueHarness, number: int = 10) -> tuple[ClaimQueue, Batch]:
@@ -178,77 +172,6 @@ async def test_settling_renews_the_lease(queue: QueueHarness) -> None:
     await queue.owner.execute("UPDATE keda_jobs.batch_jobs SET lease_expires_at = clock_timestamp() + '5 seconds'")
     await worker.settle(batch, [queue.example.completed(batch.rows[0])], [])
     assert await queue.owner.fetchval("SELECT lease_expires_at > now() + '50 seconds' FROM batch_jobs")
-
-
-REFUSED = [
-    pytest.param((1, "two", "open", "{}", "x", None), id="not a number"),
-    pytest.param(("1", "two", "open", "{}", 1, None), id="text for an integer"),
-    pytest.param((2**40, "two", "open", "{}", 1, None), id="integer out of range"),
-    pytest.param((1, "two", "lost", "{}", 1, None), id="not of the enum"),
-    pytest.param((1, "two", "open", "{", 1, None), id="no JSON"),
-    pytest.param((1, "two", "open", '"\\u0000"', 1, None), id="NUL in JSON"),
-    pytest.param((1, "two\0", "open", "{}", 1, None), id="NUL character"),
-    pytest.param((1, "\ud800", "open", "{}", 1, None), id="half a character"),
-    pytest.param((1, "x" * 21, "open", "{}", 1, None), id="too long"),
-    pytest.param((1, "two", "open", "{}", -1, None), id="check violated"),
-    pytest.param((1, "two", "open", "{}", 10**11, None), id="numeric out of range"),
-    pytest.param((1, "two", None, "{}", 1, None), id="NULL where none may be"),
-    pytest.param((1, "note 1", "open", "{}", 1, None), id="not unique"),
-]
-
-
-@pytest.mark.parametrize("values", REFUSED)
-async def test_a_row_whose_values_the_table_refuses_fails_alone(
-    invoices: QueueHarness, values: tuple[Any, ...]
-) -> None:
-    worker, batch = await claim_new(invoices, 3)
-    good = [invoices.example.completed(batch.rows[0]), invoices.example.completed(batch.rows[2])]
-    settled = await worker.settle(batch, [*good, CompletedRow(batch.rows[1], values)], [])
-    assert settled == SettledRows(completed=2, failed=1)
-    assert await invoices.keys("batch_status = 'failed' AND error LIKE 'ValuesRefused: %'") == [2]
-    assert [closed.status for closed in await invoices.batches()] == ["completed"]
-
-
-@pytest.mark.parametrize("name", ["nul \0", "half \ud800"])
-async def test_texts_that_no_database_stores_cost_no_statement(
-    users: QueueHarness, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tries = 0
-
-    async def counted(
-        connection: Connection, keys: Collection[int], attempt: Callable[[list[int]], Awaitable[None]]
-    ) -> dict[int, Refusal]:
-        async def count(part: list[int]) -> None:
-            nonlocal tries
-            tries += 1
-            await attempt(part)
-
-        return await isolate(connection, keys, count)
-
-    monkeypatch.setattr(writers, "isolate", counted)
-    worker, batch = await claim_new(users, 100)
-    good = users.results(batch.rows[::2])
-    bad = [CompletedRow(row, (name, "e", "d", "DE")) for row in batch.rows[1::2]]
-    assert await worker.settle(batch, [*good, *bad], []) == SettledRows(completed=50, failed=50)
-    assert tries == 2, "the results of the others, and the failures"
-
-
-async def test_a_row_whose_values_a_trigger_refuses_fails_alone(own_users: QueueHarness) -> None:
-    await own_users.owner.execute("""
-CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not %', NEW.id; END $$;
-CREATE TRIGGER refuse BEFORE UPDATE ON users FOR EACH ROW WHEN (NEW.normalized_name LIKE '% 2')
-EXECUTE FUNCTION refuse()""")
-    worker, batch = await claim_new(own_users, 3)
-    assert await worker.settle(batch, own_users.results(batch.rows), []) == SettledRows(completed=2, failed=1)
-    assert await own_users.rows("id, error", "batch_status = 'failed'") == [(2, "ValuesRefused: not 2")]
-
-
-async def test_rows_that_a_deferred_constraint_refuses_fail_alone(own_users: QueueHarness) -> None:
-    await own_users.owner.execute("ALTER TABLE users ADD UNIQUE (country) DEFERRABLE INITIALLY DEFERRED")
-    worker, batch = await claim_new(own_users, 3)
-    same = [CompletedRow(row, ("n", "e", "d", "DE")) for row in batch.rows]
-    assert await worker.settle(batch, same, []) == SettledRows(completed=1, failed=2)
-    assert len(await own_users.keys("error LIKE 'ValuesRefused: duplicate key value violates unique%'")) == 2
 
 
 @pytest.mark.usefixtures("patient")

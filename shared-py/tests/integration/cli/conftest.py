@@ -26,7 +26,7 @@ from keda_jobs.domain.dead_letter import dead_letter
 from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.policy import Dead
-from stack import NatsServer, PostgresServer
+from stack import NatsServer, PostgresServer, shell_status
 
 from .batch_table import BatchTable
 
@@ -75,7 +75,7 @@ class Cli:
     def finish(self, process: subprocess.Popen[str]) -> Outcome:
         # Also called in a thread, which the limit of the suite does not end.
         stdout, stderr = process.communicate(timeout=300)
-        return Outcome(process.returncode, stdout, stderr)
+        return Outcome(shell_status(process.returncode), stdout, stderr)
 
 
 class Server:

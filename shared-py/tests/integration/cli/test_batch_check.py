@@ -64,7 +64,9 @@ def test_rows_that_cannot_be_repaired_are_told(batch_cli: Cli, batch_table: Batc
     ]
 
 
-@pytest.mark.parametrize(("role", "code"), [("words_worker", 0), ("words_scaler", 2), ("keda_jobs_exporter", 2)])
+@pytest.mark.parametrize(
+    ("role", "code"), [("words_worker", 0), ("words_scaler", 2), ("keda_jobs_exporter", 2), ("keda_jobs_operator", 2)]
+)
 def test_the_worker_s_role_may_repair_and_others_are_told_why_not(
     batch_cli: Cli, batch_table: BatchTable, postgres_server: PostgresServer, database: str, role: str, code: int
 ) -> None:

@@ -132,11 +132,12 @@ def test_an_error_cannot_control_the_terminal(batch_cli: Cli, batch_table: Batch
     assert "[red]x[/]" in shown
 
 
-def test_the_worker_s_role_may_list_failures(
-    batch_cli: Cli, batch_table: BatchTable, postgres_server: PostgresServer, database: str
+@pytest.mark.parametrize("role", ["words_worker", "keda_jobs_operator"])
+def test_the_roles_of_workers_and_of_people_on_call_may_list_failures(
+    batch_cli: Cli, batch_table: BatchTable, postgres_server: PostgresServer, database: str, role: str
 ) -> None:
     batch_table.fill()
-    batch_cli.environment["PG_DSN"] = postgres_server.dsn_of(database, "words_worker")
+    batch_cli.environment["PG_DSN"] = postgres_server.dsn_of(database, role)
 
     assert keys(batch_cli) == [3, 4, 5, 6, 7]
     assert batch_cli("batch", "status").code == 0

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+
+from keda_jobs.cli.dlq import listing
+from keda_jobs.errors import BrokerUnavailable
+from keda_jobs.jetstream import reader
 
 from .conftest import Cli, Server
 
@@ -63,6 +68,27 @@ def test_ls_shows_the_newest_and_the_total(cli: Cli, server: Server) -> None:
     assert [dead_letter["sequence"] for dead_letter in done.json] == sorted(sequences)[-3:]
     assert shown.stderr == "40 dead letters, the newest 3 shown (--limit 0: all)\n"
     assert len(cli("dlq", "ls", "--limit", "0", "--json").json) == 40
+
+
+def test_ls_prints_each_page_before_it_reads_the_next(
+    cli: Cli, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python tests/bench/dead_letters.py` measures a million."""
+    server.bury([b'{"n": %d}' % n for n in range(5)])
+    read_page, pages = reader.read_page, iter(range(2))
+
+    async def read_two_pages(*arguments: Any) -> reader.Page:
+        if next(pages, None) is None:
+            raise BrokerUnavailable("NATS is gone")
+        return await read_page(*arguments)
+
+    monkeypatch.setattr(listing, "_PAGE", 2)
+    monkeypatch.setattr(reader, "_PAGE_SIZE", 2)
+    monkeypatch.setattr(reader, "read_page", read_two_pages)
+    listed = cli("dlq", "ls", "--limit", "0", "--json")
+    assert listed.code == 1
+    assert "NATS is gone" in listed.stderr
+    assert [line.startswith("  {") for line in listed.stdout.splitlines()] == [False, True, True, True, True]
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ COMMANDS = [
         ]
     ),
     *([("pub", value, "{}") for value in TEXTS]),
+    *([("cancel", "image-download", value) for value in (*NUMBERS, *TEXTS, f"image-download-{'9' * 20}-1")]),
+    *([("cancel", value, "1") for value in TEXTS]),
     *([("pub", "image-download", value) for value in TEXTS]),
     *([("pub", "image-download", "--file", value) for value in TEXTS]),
     *([("pub", "image-download", "--file", "-", "--lines", value) for value in NUMBERS]),

@@ -40,7 +40,7 @@ def test_one_event(cli: Cli, server: Server, text: str, body: str) -> None:
     assert (done.code, piped.code) == (0, 0)
     assert stored(server) == [body.encode()] * 2
     assert done.json["published"] == 1
-    assert set(done.json) == {"subject", "published", "seconds", "interrupted"}
+    assert set(done.json) == {"subject", "published", "seconds", "interrupted", "due"}
 
 
 @pytest.mark.parametrize("text", ["nonsense", "[1]", '{"a": NaN}', '{"a": 1, "a": 2}', "{", "ftp://a/b", ""])

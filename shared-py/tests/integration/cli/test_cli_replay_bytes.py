@@ -77,7 +77,7 @@ def die(server: Server, count: int) -> None:
             broker = await JetStreamBroker.bind(connection, f"{JOB}-consumer", fetch_s=0.2)
             process = Process(JOB, JobSettings())
             runner = Runner(Refused, refuse, lambda message: message, 10)
-            running = asyncio.create_task(Consumer(process, broker, runner, EventMetrics(JOB)).run())
+            running = asyncio.create_task(Consumer(process, broker, runner, EventMetrics(JOB, process.settings)).run())
 
             async def all_dead() -> bool:
                 return await asyncio.to_thread(server.count, "dead-letter") == count

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from keda_jobs.jetstream.declaration import delayed_source
+from stack import wait_until
 from stack.jobs import ROOT
 
 from .conftest import STREAM, Cli, Server
 
-RETRIES_JSON = (ROOT / "jobs/stream-retries.json").read_text()
-STREAM_JSON = json.loads((ROOT / "jobs/stream.json").read_text()) | {"subjects": ["image-download", "dead-letter"]}
+SOURCED = ("stream-delayed.json", "stream-retries.json")
+DECLARED = json.loads((ROOT / "jobs/stream.json").read_text())
+SUBJECTS = ["image-download", "dead-letter"]
+STREAM_JSON = DECLARED | {"subjects": SUBJECTS, "sources": [DECLARED["sources"][0], delayed_source(SUBJECTS)]}
 CONSUMER_JSON = {
     "durable_name": "image-download-consumer",
     "ack_policy": "explicit",
@@ -25,7 +29,8 @@ def jobs(tmp_path: Path) -> Path:
     folder = tmp_path / "repository" / "jobs"
     (folder / "image-download").mkdir(parents=True)
     (folder / "stream.json").write_text(json.dumps(STREAM_JSON))
-    (folder / "stream-retries.json").write_text(RETRIES_JSON)
+    for name in SOURCED:
+        (folder / name).write_text((ROOT / "jobs" / name).read_text())
     (folder / "image-download" / "consumer.json").write_text(json.dumps(CONSUMER_JSON))
     return folder
 
@@ -34,7 +39,8 @@ def test_it_shows_its_changes_and_then_that_nothing_is_left(cli: Cli, bare_serve
     first = cli("streams", "apply", "--jobs", str(jobs))
     second = cli("streams", "apply", "--jobs", str(jobs))
 
-    names = ("stream keda-jobs-retries", f"stream {STREAM}", "consumer image-download-consumer")
+    streams = ("stream keda-jobs-delayed", "stream keda-jobs-retries", f"stream {STREAM}")
+    names = (*streams, "consumer image-download-consumer")
     assert (first.code, first.stdout) == (0, "".join(f"+ {name}\n" for name in names))
     assert second.stdout == "".join(f"= {name}\n" for name in names) + "nothing to change\n"
     assert bare_server.count(">") == 0
@@ -67,18 +73,13 @@ def test_dry_run_changes_nothing(cli: Cli, bare_server: Server, jobs: Path) -> N
 
 def test_json_has_the_documented_keys(cli: Cli, server: Server, jobs: Path) -> None:
     del server
-    (jobs / "stream.json").write_text(
-        json.dumps(
-            STREAM_JSON
-            | {
-                "subjects": json.loads((ROOT / "jobs/stream.json").read_text())["subjects"],
-                "max_age": 2 * 1209600000000000,
-            }
-        )
-    )
+    (jobs / "stream.json").write_text(json.dumps(DECLARED | {"max_age": 2 * 1209600000000000}))
 
-    retries, stream, consumer, *undeclared = cli("streams", "apply", "--json", "--jobs", str(jobs)).json["changes"]
+    delayed, retries, stream, consumer, *undeclared = cli("streams", "apply", "--json", "--jobs", str(jobs)).json[
+        "changes"
+    ]
 
+    assert (delayed["action"], delayed["name"]) == ("same", "keda-jobs-delayed")
     assert (retries["action"], retries["name"]) == ("same", "keda-jobs-retries")
     assert stream == {
         "action": "update",
@@ -86,6 +87,7 @@ def test_json_has_the_documented_keys(cli: Cli, server: Server, jobs: Path) -> N
         "name": STREAM,
         "fields": [{"key": "max_age", "before": 1209600000000000, "after": 2 * 1209600000000000}],
         "refusals": [],
+        "losses": [],
     }
     assert (consumer["action"], consumer["name"]) == ("same", "image-download-consumer")
     assert {one["action"] for one in undeclared} == {"undeclared"}
@@ -101,10 +103,20 @@ def test_a_refused_change_shows_the_difference_and_one_line(cli: Cli, bare_serve
     assert done.code == 2
     assert f"~ stream {STREAM}: max_age 14d → 7d" in done.stdout
     assert done.stderr == (
-        f"keda-jobs: nothing was applied: stream {STREAM}: max_age 14d → 7d may delete or refuse messages: "
-        f"to do it anyway, run nats stream edit {STREAM} first\n"
+        f"keda-jobs: nothing was applied: stream {STREAM}: max_age 14d → 7d deletes 0 of 0 messages; "
+        "to do it anyway, pass --allow-loss\n"
     )
     assert bare_server.api(f"STREAM.INFO.{STREAM}")["config"]["max_age"] == STREAM_JSON["max_age"]
+
+
+def test_a_lower_limit_is_applied_where_a_loss_is_allowed(cli: Cli, bare_server: Server, jobs: Path) -> None:
+    cli("streams", "apply", "--jobs", str(jobs))
+    (jobs / "stream.json").write_text(json.dumps(STREAM_JSON | {"max_age": 7 * 86_400 * 10**9}))
+
+    done = cli("streams", "apply", "--allow-loss", "--jobs", str(jobs))
+
+    assert (done.code, done.stderr) == (0, f"stream {STREAM}: max_age 14d → 7d deletes 0 of 0 messages\n")
+    assert bare_server.api(f"STREAM.INFO.{STREAM}")["config"]["max_age"] == 7 * 86_400 * 10**9
 
 
 def test_a_wrong_declaration_reaches_no_server(cli: Cli, bare_server: Server, jobs: Path) -> None:
@@ -129,7 +141,7 @@ def test_a_single_server_refuses_three_replicas_in_one_line(
 
     assert done.code == 1
     reason = "replicas > 1 not supported in non-clustered mode"
-    assert done.stderr == f"keda-jobs: NATS refuses STREAM.{verb}.keda-jobs-retries: {reason}\n"
+    assert done.stderr == f"keda-jobs: NATS refuses STREAM.{verb}.keda-jobs-delayed: {reason}\n"
 
 
 @pytest.mark.parametrize("number", ["0", "6", "three"])
@@ -138,3 +150,35 @@ def test_an_impossible_number_of_replicas_is_refused(cli: Cli, jobs: Path, numbe
 
     assert done.code == 2
     assert "--replicas" in done.stderr
+
+
+def test_streams_are_shown_with_their_subjects_and_waiting_retries_as_one(cli: Cli, server: Server) -> None:
+    server.publish("image-download", b"{}")
+    for number in range(3):
+        server.publish(f"retry.wait.image-download.{number}", b"{}")
+
+    server.publish("delay.wait.sent.1", b"{}")
+
+    events, retries, delayed = cli("streams", "show", "--json").json
+
+    assert (events["name"], events["subjects"]) == (STREAM, {"image-download": 1})
+    assert (retries["messages"], retries["subjects"]) == (3, {"retry.wait.>": 3})
+    assert (delayed["messages"], delayed["subjects"]) == (1, {"delay.wait.>": 1})
+    assert (events["leader"], events["replicas"]) == ("", [])
+    assert f"{STREAM}: 1 message" in cli("streams", "show").stdout
+
+
+def test_what_fires_before_nats_has_set_up_a_source_arrives(cli: Cli, bare_server: Server, jobs: Path) -> None:
+    """On a stream whose first messages are gone NATS begins with the newest event, unless told where."""
+    bare_server.api(f"STREAM.CREATE.{STREAM}", STREAM_JSON | {"sources": []})
+    for _ in range(2):
+        bare_server.publish("image-download", b"{}")
+    bare_server.api(f"STREAM.PURGE.{STREAM}")
+    for file, subject in zip(SOURCED, ("delay.fire.image-download", "retry.fire.image-download"), strict=True):
+        stream = json.loads((jobs / file).read_text())
+        bare_server.api(f"STREAM.CREATE.{stream['name']}", stream)
+        bare_server.publish(subject, b"{}")
+    bare_server.publish("image-download", b"{}")
+
+    assert cli("streams", "apply", "--jobs", str(jobs)).code == 0
+    wait_until(lambda: (bare_server.count("image-download"), bare_server.count("retry.due.image-download")) == (2, 1))

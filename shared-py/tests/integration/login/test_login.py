@@ -51,6 +51,32 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     server.kill()
 
 
+@pytest.mark.parametrize("line", [b"INFO", b"-ERR"])
+async def test_who_waits_for_a_login_can_be_cancelled_at_any_moment(
+    guarded: NatsServer, monkeypatch: pytest.MonkeyPatch, line: bytes
+) -> None:
+    async def wait_for_ever() -> None:
+        settings = load_settings(NatsSettings, nats_url=guarded.url, nats_user="m@e", nats_password="wrong")
+        async with connect(settings, name="test", wait=True):
+            pytest.fail("the server refuses this password")
+
+    waiting = asyncio.create_task(wait_for_ever())
+    fed: list[bytes] = []
+    feed = asyncio.StreamReader.feed_data
+
+    def feed_and_cancel(reader: asyncio.StreamReader, data: bytes) -> None:
+        feed(reader, data)
+        # Python 3.11 drops a cancellation that comes with what is waited for.
+        if line in data and not fed:
+            fed.append(data)
+            waiting.cancel()
+
+    monkeypatch.setattr(asyncio.StreamReader, "feed_data", feed_and_cancel)
+    await until(waiting.done)
+    assert waiting.cancelled()
+    assert fed
+
+
 @pytest.mark.parametrize(
     "login", [f"{quote('m@e')}:{quote(PASSWORD, safe='')}", f"m%40e:{PASSWORD.replace('%', '%25')}", None]
 )

@@ -51,7 +51,7 @@ async def outcomes_of(handle: Any, number: int, *, chunk: int = 10, timeout_s: f
         return await handle(orders)  # type: ignore[no-any-return]
 
     job = batch_job(pack, BatchSettings, table="orders", chunk=chunk)
-    runner = make_runner(job, BatchContext(settings, CpuPool(), None), RetryPolicy(3, 60), Shutdown(0))
+    runner = make_runner(job.handler, BatchContext(settings, CpuPool(), None), RetryPolicy(3, 60), Shutdown(0))
     assert isinstance(runner, ChunkRunner)
     rows = BatchRows([ClaimedRow(key, 0, (key,)) for key in range(number)], Gate())
     tasks = RowTasks(

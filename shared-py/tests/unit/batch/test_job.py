@@ -33,12 +33,12 @@ def test_the_fields_of_the_two_tuples_are_the_columns() -> None:
     job = batch_job(pack, BatchSettings, table="orders", key="number")
     assert (job.table.name, job.table.key) == ("orders", "number")
     assert (job.table.reads, job.table.writes) == (("goods", "weight"), ("size",))
-    assert (job.row, job.result) == (Order, Parcel)
+    assert (job.handler.row, job.handler.returned.columns) == (Order, Parcel)
 
 
 def test_a_handler_that_returns_nothing_writes_no_column() -> None:
     job = batch_job(look, BatchSettings, table="orders")
-    assert (job.table.writes, job.result) == ((), None)
+    assert (job.table.writes, job.handler.returned.columns) == ((), None)
 
 
 def test_the_job_is_named_after_the_package_of_its_handler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,11 +62,11 @@ async def refuse_some(_orders: list[Order], _job: BatchContext) -> list[ValueErr
 
 def test_a_handler_of_a_list_takes_many_rows() -> None:
     job = batch_job(pack_all, BatchSettings, table="orders", chunk=7)
-    assert (job.row, job.result, job.chunk) == (Order, Parcel, 7)
+    assert (job.handler.row, job.handler.returned.columns, job.handler.chunk) == (Order, Parcel, 7)
     for handler in (look_at_all, refuse_some):
         job = batch_job(handler, BatchSettings, table="orders")
-        assert (job.row, job.result, job.chunk) == (Order, None, 100)
-    assert batch_job(pack, BatchSettings, table="orders").chunk is None
+        assert (job.handler.row, job.handler.returned.columns, job.handler.chunk) == (Order, None, 100)
+    assert batch_job(pack, BatchSettings, table="orders").handler.chunk is None
 
 
 def test_an_empty_chunk_is_refused() -> None:

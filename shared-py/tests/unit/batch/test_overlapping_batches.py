@@ -158,7 +158,7 @@ def worker_of(handle: Callable[[Number, BatchContext], Awaitable[None]], queue: 
     settings = BatchSettings.model_validate({"pg_dsn": "postgresql://nowhere/test", **changed})
     shutdown, policy = Shutdown(settings.shutdown_grace_s), RetryPolicy(3, 60)
     job = batch_job(handle, BatchSettings, table="numbers")
-    runner = RowRunner(job, BatchContext(settings, CpuPool(), None), policy, shutdown)
+    runner = RowRunner(job.handler, BatchContext(settings, CpuPool(), None), policy, shutdown)
     return Worker(cast("ClaimQueue", queue), runner, settings, BatchMetrics("simulated"), shutdown)
 
 

@@ -40,7 +40,7 @@ class Bench:
         job = batch_job(handler, BatchSettings, table="orders")
         self.shutdown = Shutdown(grace_s=60)
         self.rows = BatchRows([ClaimedRow(number, 0, (number,)) for number in range(rows)], Gate())
-        self.runner = RowRunner(job, BatchContext(settings, CpuPool(), None), RetryPolicy(3, 60), self.shutdown)
+        self.runner = RowRunner(job.handler, BatchContext(settings, CpuPool(), None), RetryPolicy(3, 60), self.shutdown)
 
     async def run(self) -> None:
         await self.runner.run(self.rows, Slot())

@@ -3,7 +3,7 @@ name = "<job>"
 version = "0.1.0"
 description = "Job <job>: <purpose>"
 requires-python = ">=3.11"
-dependencies = ["keda-jobs<extras>"]
+dependencies = ["keda-jobs[<extras>]"]
 
 [build-system]
 requires = ["hatchling>=1.27"]

@@ -1,0 +1,16 @@
+"""Durations as people write them."""
+
+from __future__ import annotations
+
+import re
+
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a duration such as `90s`, `2h`, `1d` or `1h30m`. Raises `ValueError`."""
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is not a duration such as 90s, 2h, 1d or 1h30m")
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)

@@ -1,0 +1,75 @@
+"""Schedules in the stream of delayed events: read and cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+
+from keda_jobs.domain.headers import Header
+from keda_jobs.domain.subjects import DELAY_WAIT, DELAYED_STREAM, delay_fire_subject
+from keda_jobs.jetstream.api import ApiError, request
+from keda_jobs.jetstream.connection import NatsConnection
+from keda_jobs.jetstream.reader import StoredMessage, read_page
+
+_PAGE = 1000
+_NO_MESSAGE = 10037
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Event that waits to be published. Its sender wrote all of it but `key`, which is the end of its subject.
+
+    `when` is the text of its schedule, and `due` its time where it is published once.
+    """
+
+    key: str
+    subject: str
+    when: str
+    due: datetime | None
+    sender: str
+    event_id: str
+    sequence: int
+
+    @classmethod
+    def from_stored(cls, message: StoredMessage) -> Self:
+        """Read it from the message that holds it."""
+        *sender, key = message.subject.removeprefix(f"{DELAY_WAIT}.").split(".")
+        when = message.headers.get(Header.SCHEDULE, "")
+        subject = message.headers.get(Header.SCHEDULE_TARGET, "").removeprefix(delay_fire_subject(""))
+        event_id = message.headers.get("Nats-Msg-Id", "")
+        return cls(key, subject, when, _due(when), ".".join(sender), event_id, message.sequence)
+
+
+def _due(when: str) -> datetime | None:
+    try:
+        due = datetime.fromisoformat(when.removeprefix("@at "))
+    except ValueError:
+        return None
+    return due if due.tzinfo is not None else due.replace(tzinfo=UTC)
+
+
+async def read_schedules(connection: NatsConnection, key: str = "") -> AsyncIterator[Schedule]:
+    """Yield all schedules, or those whose key begins with `key`, in the order in which they were stored.
+
+    Raises `BrokerUnavailable`.
+    """
+    position = 1
+    while (page := await read_page(connection, f"{DELAY_WAIT}.>", position, _PAGE, DELAYED_STREAM)).messages:
+        for message in page.messages:
+            schedule = Schedule.from_stored(message)
+            if schedule.key.startswith(key):
+                yield schedule
+        position = page.messages[-1].sequence + 1
+
+
+async def cancel_schedule(connection: NatsConnection, schedule: Schedule) -> bool:
+    """Delete a schedule. Return False if it has fired or was replaced. Raises `BrokerUnavailable`."""
+    try:
+        await request(connection, f"STREAM.MSG.DELETE.{DELAYED_STREAM}", {"seq": schedule.sequence, "no_erase": True})
+    except ApiError as error:
+        if error.code != _NO_MESSAGE:
+            raise
+        return False
+    return True

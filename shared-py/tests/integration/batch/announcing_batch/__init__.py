@@ -1,0 +1,1 @@
+"""A job for tests: it labels parcels and announces each by an event."""

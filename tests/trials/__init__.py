@@ -1,0 +1,1 @@
+"""Tomorrow's version of a job tried on yesterday's events."""
