@@ -161,7 +161,7 @@ async def test_nats_credentials_that_are_refused_at_the_start_end_the_process(
     nats_server: NatsServer, launch: Callable[..., JobProcess], name: str
 ) -> None:
     await asyncio.to_thread(nats_server.stop)
-    nats_server._extra = "authorization { user: job, password: present }"
+    nats_server.extra = "authorization { user: job, password: present }"
     await asyncio.to_thread(nats_server.start)
     job = launch(name, NATS_USER="job", NATS_PASSWORD="revoked")
     said = await exited(job)
@@ -176,6 +176,6 @@ async def test_nats_credentials_that_are_refused_at_a_reconnect_end_the_process(
     await declare()
     job = await start("image-resize", HOLD_TIMEOUT_S=HOLD_TIMEOUT_S)
     await asyncio.to_thread(nats_server.stop)
-    nats_server._extra = "authorization { user: job, password: present }"
+    nats_server.extra = "authorization { user: job, password: present }"
     await asyncio.to_thread(nats_server.start)
     assert "Authorization" in await exited(job)

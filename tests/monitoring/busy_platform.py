@@ -27,7 +27,7 @@ from keda_jobs.batch import BatchJob
 from keda_jobs.domain.subjects import BACKUP_COMPLETE
 from keda_jobs.event.job import EventJob
 from prometheus_rules import groups
-from stack import FREE_PORTS, BatchWorker, LocalStack, job_names, wait_until
+from stack import FREE_PORTS, Authority, BatchWorker, LocalStack, job_names, wait_until
 from users_batch.job import JOB
 
 from .grafana import View, query
@@ -54,7 +54,10 @@ def busy_platform(folder: Path) -> Iterator[Platform]:
     """Yield the platform once the batch worker is done. The view covers the time until then."""
     with WebServer() as web:
         environment = {"DOWNLOAD_ALLOW_ADDRESSES": web.address, "RETRY_STEP_S": "2"}
-        with LocalStack(folder / "stack", FREE_PORTS, environment) as stack:
+        stack = LocalStack(folder / "stack", FREE_PORTS, environment)
+        shown = Authority(folder / "certificates").issue("nats")
+        stack.nats.extra = f'tls {{ cert_file: "{shown.certificate}", key_file: "{shown.key}" }}\nallow_non_tls: true'
+        with stack:
             seed(stack.postgres, _ROWS, folder / "users")
             worker = _worker(stack, folder)
             pages = {job.name: job.http_url for job in stack.jobs}

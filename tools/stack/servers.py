@@ -45,14 +45,17 @@ def http_status(url: str) -> int | None:
 
 
 class NatsServer(Process):
-    """`nats-server` with JetStream under `folder`. A confirmed publish is on disk (`sync_interval`)."""
+    """`nats-server` with JetStream under `folder`. A confirmed publish is on disk (`sync_interval`).
+
+    `extra` is further configuration, read at each start.
+    """
 
     def __init__(self, folder: Path, port: int = 0, monitor_port: int = 0, extra: str = "") -> None:
         super().__init__("NATS", folder / "nats.log")
         self.port = port or free_port()
         self.monitor_port = monitor_port or free_port()
         self._folder = folder
-        self._extra = extra
+        self.extra = extra
 
     @property
     def url(self) -> str:
@@ -90,7 +93,7 @@ class NatsServer(Process):
             f"listen: {HOST}:{self.port}\n"
             f"http: {HOST}:{self.monitor_port}\n"
             f'jetstream {{ store_dir: "{self._folder}/nats", sync_interval: always }}\n'
-            f"{self._extra}\n"
+            f"{self.extra}\n"
         )
 
     def command(self) -> list[str]:
