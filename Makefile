@@ -122,7 +122,7 @@ e2e: setup ## Tests on the cluster of KUBECONFIG
 
 curves: ## Draw the curves of the last `make e2e` (FOLDER=docs draws those of the documentation)
 	@tools/setup.sh curves
-	@python tests/e2e/plot.py $(FOLDER)
+	@PYTHONPATH=tests:$$PYTHONPATH python tests/e2e/plot.py $(FOLDER)
 
 ##@ Maintain
 lock: setup ## Make the lock files again (ARGS=--upgrade takes the newest versions)

@@ -8,24 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from charts import GRID, INK, SPAN, STYLE, SVG
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.ticker import MaxNLocator
 
 _WIDTH_IN, _HEIGHT_IN = 8.0, 3.2
-_INK, _GRID, _SPAN = "#24292f", "#d0d7de", "#eff2f5"
-# Real text, and the same bytes for the same figures.
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "keda-jobs",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": _INK,
-    "text.color": _INK,
-}
 
 # Above the lines: where the texts stand, as parts of the height.
 _HEADROOM, _UPPER, _LOWER = 1.3, 0.95, 0.86
@@ -42,7 +31,7 @@ Panel = dict[str, Any]
 
 def draw(panels: list[Panel], file: Path) -> None:
     """Draw the panels side by side with the same axes."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         size = (_WIDTH_IN, _HEIGHT_IN)
         figure, axes = plt.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False, figsize=size)
         for axis, panel in zip(axes[0], panels, strict=True):
@@ -50,7 +39,7 @@ def draw(panels: list[Panel], file: Path) -> None:
         most = max(pods for panel in panels for line in panel["lines"] for _, pods in line["points"])
         axes[0][0].set_ylim(0, most * _HEADROOM)
         figure.tight_layout()
-        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        figure.savefig(file, **SVG)
         plt.close(figure)
 
 
@@ -61,17 +50,17 @@ def _draw_panel(axis: Axes, panel: Panel) -> None:
         axis.step(seconds, pods, where="post", color=line["colour"], label=line["name"])
         axis.fill_between(seconds, pods, step="post", facecolor=to_rgba(line["colour"], 0.15))
     for span in panel["spans"]:
-        axis.axvspan(span["from_s"], span["to_s"], color=_SPAN, zorder=0)
+        axis.axvspan(span["from_s"], span["to_s"], color=SPAN, zorder=0)
         axis.text((span["from_s"] + span["to_s"]) / 2, _UPPER, span["text"], ha="center", **_text_at_top(axis))
     for height, moment in zip((_LOWER, _UPPER), panel["moments"], strict=False):
-        axis.axvline(moment["at_s"], 0, height + 0.05, color=_INK, linestyle="--", linewidth=1)
+        axis.axvline(moment["at_s"], 0, height + 0.05, color=INK, linestyle="--", linewidth=1)
         axis.text(moment["at_s"] + 1, height, moment["text"], ha="left", **_text_at_top(axis))
     legend = axis.legend(loc="lower left", bbox_to_anchor=(0, 0.99), ncols=2, columnspacing=1, **_COLOURED_NAMES)
     legend.set_in_layout(False)
     axis.set(xlabel="seconds after publishing", ylabel="pods running", xlim=(0, None))
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     axis.yaxis.set_tick_params(labelleft=True)
-    axis.grid(axis="y", color=_GRID)
+    axis.grid(axis="y", color=GRID)
     axis.set_axisbelow(True)
 
 

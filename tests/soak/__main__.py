@@ -21,6 +21,8 @@ from .samples import Sample, read_use
 
 _FOLDER = ROOT / ".stack" / "soak"
 _SAMPLES = 360
+# Events are kept for this share of the time, less than the warm-up. NATS allows no less than its duplicate window.
+_KEPT, _KEPT_AT_LEAST_S = 1 / 6, 120
 
 
 def main() -> int:
@@ -55,13 +57,12 @@ async def _soak(duration_s: float) -> Sequence[Sample]:
             await asyncio.to_thread(stack.start)
             return await _watch_load(stack, origin, duration_s)
         finally:
-            # Nobody waits for what is in flight.
-            for process in reversed(stack.processes):
-                process.kill()
+            stack.kill()
 
 
 async def _watch_load(stack: LocalStack, origin: Origin, duration_s: float) -> Sequence[Sample]:
-    load = asyncio.create_task(run_load(stack, origin, _FOLDER))
+    kept_s = max(int(duration_s * _KEPT), _KEPT_AT_LEAST_S)
+    load = asyncio.create_task(run_load(stack, origin, _FOLDER, kept_s))
     try:
         return await _take_samples(stack, load, duration_s)
     finally:

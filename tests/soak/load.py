@@ -1,10 +1,15 @@
-"""Mixed load: pictures of which some fail, users of which some are invalid, and scrapes of all metrics."""
+"""Mixed load: pictures of which some fail, users of which some are invalid, and scrapes of all metrics.
+
+What NATS keeps has to stay the same, or its memory grows with it. So events are kept for minutes instead of days, dead
+letters are purged as often, and an event is large enough to fill a file of a stream (8 MB) every minute.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import json
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -15,15 +20,21 @@ from faults.origin import Answer, Origin
 from PIL import Image
 
 from keda_jobs.domain.broker import Outgoing
+from keda_jobs.domain.subjects import DEAD_LETTER, STREAM
+from keda_jobs.jetstream.api import request
 from keda_jobs.jetstream.connection import connect
+from keda_jobs.jetstream.declaration import read_declaration
 from keda_jobs.jetstream.publish import publish
+from keda_jobs.jetstream.streams import apply
 from keda_jobs.settings import NatsSettings
 from stack import BatchWorker, LocalStack
+from stack.jobs import ROOT
 from stack.postgres import DATABASE
 
 PICTURES_A_SECOND, USERS_A_SECOND = 8, 200
 
 _DISTINCT = 200
+_PADDING = "x" * 16_000
 _SCRAPE_S, _SCALER_S = 15, 5
 # Retries come after 5 s, so some of them fail again and some do not.
 RETRY_STEP_S = "5"
@@ -35,9 +46,10 @@ SELECT 'First Last', CASE id % 15 WHEN 0 THEN 'nobody' ELSE 'first.last' || id |
 FROM generate_series(1, $1::int) AS id"""
 
 
-async def run_load(stack: LocalStack, origin: Origin, folder: Path) -> None:
-    """Run all parts of the load until it is cancelled, or until one of them fails."""
+async def run_load(stack: LocalStack, origin: Origin, folder: Path, kept_s: int) -> None:
+    """Run all parts of the load until it is cancelled, or until one of them fails. Events are kept for `kept_s`."""
     async with asyncio.TaskGroup() as group:
+        group.create_task(_bound_stream(stack, kept_s))
         group.create_task(_publish_pictures(stack, origin))
         group.create_task(_fail_at_times(origin))
         group.create_task(_insert_users(stack))
@@ -54,6 +66,19 @@ def serve_pictures(origin: Origin) -> None:
     origin.answers["/page.jpg"] = Answer(b"<!doctype html><title>Not a picture</title>")
 
 
+async def _bound_stream(stack: LocalStack, kept_s: int) -> None:
+    """Let the stream of events drop what is older, and purge the dead letters as often."""
+    declaration = read_declaration(ROOT / "jobs")
+    short = {"max_age": kept_s * 10**9}
+    streams = [{**each, **short} if each["name"] == STREAM else each for each in declaration.streams]
+    settings = NatsSettings.model_construct(nats_url=stack.nats.url)
+    async with connect(settings, name="soak-bounds", wait=True) as connection:
+        await apply(connection, replace(declaration, streams=tuple(streams)), allow_loss=True)
+        while True:
+            await asyncio.sleep(kept_s)
+            await request(connection, f"STREAM.PURGE.{STREAM}", {"filter": DEAD_LETTER})
+
+
 async def _publish_pictures(stack: LocalStack, origin: Origin) -> None:
     """Publish pictures. Of twenty, one is missing, one is no picture and one is sometimes unavailable."""
     settings = NatsSettings.model_construct(nats_url=stack.nats.url)
@@ -61,9 +86,8 @@ async def _publish_pictures(stack: LocalStack, origin: Origin) -> None:
     async with connect(settings, name="soak", wait=True) as connection:
         for number in itertools.count():
             url = origin.url(special.get(number % 20, f"/{number % _DISTINCT}.jpg"))
-            await publish(
-                connection, Outgoing("image-download", json.dumps({"url": url}).encode(), f"soak-{number}", {})
-            )
+            event = json.dumps({"url": url, "padding": _PADDING}).encode()
+            await publish(connection, Outgoing("image-download", event, f"soak-{number}", {}))
             await asyncio.sleep(1 / PICTURES_A_SECOND)
 
 

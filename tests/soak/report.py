@@ -4,44 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from charts import SPAN, STYLE, SVG
 
 from generated_files import with_table
 from stack.jobs import ROOT
 
+from .levels import WARM_UP, is_rising, levels
 from .load import PICTURES_A_SECOND, USERS_A_SECOND
-from .samples import Sample, Use, is_flat, rises
+from .samples import Sample, Use
 
 PLACE = "soak"
 
 _TITLES = {"memory": "private memory, MB", "descriptors": "open descriptors", "threads": "threads"}
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "keda-jobs",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 def table(samples: Sequence[Sample]) -> str:
-    """Build the table: mean and rise of each process over the second half."""
+    """Build the table: the three levels of each use of each process."""
     lines = [f"| process | {' | '.join(_TITLES.values())} |", "|---|--:|--:|--:|"]
     for process in samples[0].uses:
-        cells = [f"{rise.mean:.0f} ({rise.rise:+.1f})" for rise in rises(samples, process).values()]
+        cells = [_arrows(samples, process, field) for field in Use._fields]
         lines.append(f"| {process} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def failures(samples: Sequence[Sample]) -> list[str]:
-    """Say in a line for each use that is not flat by how much it rises."""
+    """Describe in a line each use that rises."""
     return [
-        f"{process}: {_TITLES[field]} rose by {rise.rise:.1f} over the second half, to a mean of {rise.mean:.1f}"
+        f"{process}: {_TITLES[field]} keeps rising: {_arrows(samples, process, field)}"
         for process in samples[0].uses
-        for field, rise in rises(samples, process).items()
-        if not is_flat(field, rise)
+        for field in Use._fields
+        if is_rising(field, levels(samples, process, field))
     ]
+
+
+def _arrows(samples: Sequence[Sample], process: str, field: str) -> str:
+    return " → ".join(f"{level:.0f}" for level in levels(samples, process, field))
 
 
 def write_report(samples: Sequence[Sample], root: Path = ROOT) -> None:
@@ -54,21 +52,21 @@ def write_report(samples: Sequence[Sample], root: Path = ROOT) -> None:
 
 
 def draw(samples: Sequence[Sample], file: Path) -> None:
-    """Draw a panel for each field of `Use`, with a line for each process."""
+    """Draw a panel for each field of `Use`, with a line for each process, and the warm-up in grey."""
     import matplotlib as mpl  # only `make soak` installs it
     from matplotlib import pyplot as plt
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(Use._fields), figsize=(11, 3.4))
         for axis, field in zip(axes, Use._fields, strict=True):
             for process in samples[0].uses:
                 points = [(sample.at_s / 60, getattr(sample.uses[process], field)) for sample in samples]
                 axis.plot(*zip(*points, strict=True), label=process, linewidth=1)
+            axis.axvspan(0, samples[-1].at_s / 60 * WARM_UP, color=SPAN, zorder=0)
             axis.set_title(_TITLES[field], loc="left", fontweight="bold")
             axis.set(xlabel="minutes", ylim=(0, None), xlim=(0, None))
-        figure.legend(
-            *axes[0].get_legend_handles_labels(), loc="lower center", ncols=len(samples[0].uses), frameon=False
-        )
+        names = axes[0].get_legend_handles_labels()
+        figure.legend(*names, loc="lower center", ncols=len(samples[0].uses), frameon=False)
         figure.tight_layout(rect=(0, 0.08, 1, 1))
-        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        figure.savefig(file, **SVG)
         plt.close(figure)

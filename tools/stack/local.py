@@ -82,6 +82,11 @@ class EventStack:
         self.s3.stop()
         self.nats.stop()
 
+    def kill(self) -> None:
+        """Kill everything, for when nobody waits for what is in flight."""
+        for process in reversed(self.processes):
+            process.kill()
+
     def __enter__(self) -> Self:
         self.start()
         return self
