@@ -129,14 +129,11 @@ async def _turn(client: Client, contestant: Script) -> Reading:
     # A plain filter, because FastStream binds by its own subject.
     config = ConsumerConfig(durable_name=_CONSUMER, filter_subject="ping", ack_policy=AckPolicy.EXPLICIT, ack_wait=60)
     await jetstream.add_consumer(STREAM, config)
-    contestant.launch()
-    try:
+    async with started(contestant):
         begin = await _read_when(client, contestant, lambda acked: acked >= _FIRST)
         ends = begin.seconds + _WINDOW_S
         end = await _read_when(client, contestant, lambda acked: acked >= _LAST or time.monotonic() >= ends)
-    finally:
-        await asyncio.to_thread(contestant.stop)
-        await jetstream.delete_consumer(STREAM, _CONSUMER)
+    await jetstream.delete_consumer(STREAM, _CONSUMER)
     return Reading(*(after - before for before, after in zip(begin, end, strict=True)))
 
 

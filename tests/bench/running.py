@@ -89,9 +89,11 @@ async def run_together(*scripts: Process, deadline_s: float = 180.0) -> None:
 
 @asynccontextmanager
 async def started(server: S) -> AsyncIterator[S]:
-    """Start a server and stop it after the block."""
+    """Start a server and stop it after the block, or kill it when the block fails or is interrupted."""
     await asyncio.to_thread(server.start)
     try:
         yield server
-    finally:
-        await asyncio.to_thread(server.stop)
+    except BaseException:
+        await asyncio.to_thread(server.kill)
+        raise
+    await asyncio.to_thread(server.stop)

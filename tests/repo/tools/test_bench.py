@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import io
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from unittest import mock
 import pytest
 from rich.console import Console
 
+from stack import until
 from stack.jobs import ROOT
 
 Modules = Callable[[str], ModuleType]
@@ -28,6 +31,12 @@ alive = subprocess.Popen([sys.executable, "-c", {_BURN!r} + "print(flush=True); 
 alive.stdout.readline()
 print(flush=True)
 input()
+"""
+_SLOW_TO_STOP = """
+import signal
+signal.signal(signal.SIGTERM, lambda *_: print("asked to stop"))
+print("up")
+while True: signal.pause()
 """
 
 
@@ -115,3 +124,19 @@ async def test_job_without_metrics_consumes(bench: Modules, monkeypatch: pytest.
     readings = await messages.measure(here, "", lambda url: [messages.noop_job(here, "", url, "noop_job.unmetered")])
 
     assert [reading.acked for reading in readings[""]] == [500]
+
+
+async def test_nobody_waits_for_a_server_after_ctrl_c(bench: Modules, tmp_path: Path) -> None:
+    running = bench("running")
+    server = running.Script("slow", [sys.executable, "-uc", _SLOW_TO_STOP], tmp_path / "log", {})
+
+    async def interrupted() -> None:
+        async with running.started(server):
+            await until(lambda: server.log.read_text() == "up\n", 60)
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await interrupted()
+
+    assert server.exit_code == -signal.SIGKILL
+    assert server.log.read_text() == "up\n"
