@@ -18,7 +18,7 @@ from stack.jobs import ROOT
 from .cluster import JOBS, NATS, Object, in_cluster, kubectl, name_of, pods, until
 
 _HERE = Path(__file__).parent
-_SCRIPT = _HERE / "nak_worker.py"
+_SCRIPTS = ROOT / "tests/nats_scripts"
 _DUE = re.compile(r"^due (\S+)$", re.MULTILINE)
 
 # The same ScaledObject, and one without `advanced`: the HPA then waits 300 s before it takes pods away.
@@ -59,7 +59,7 @@ def due(name: str) -> datetime:
 
 
 def _run(*arguments: str) -> None:
-    in_cluster("python", str(_SCRIPT), *arguments)
+    in_cluster("python", str(_SCRIPTS / "nak_worker.py"), *arguments)
 
 
 def _logs(name: str) -> str:
@@ -75,7 +75,7 @@ def _shared() -> list[Object]:
     }
     return [
         common | {"kind": "Secret", "data": admin["data"]},
-        common | {"kind": "ConfigMap", "data": {_SCRIPT.name: _SCRIPT.read_text()}},
+        common | {"kind": "ConfigMap", "data": {file.name: file.read_text() for file in _SCRIPTS.glob("*.py")}},
     ]
 
 

@@ -1,5 +1,5 @@
-# The worker of nak_worker.py, in image-download's image because nats-py is in it. Made and deleted by guides.py, which adds
-# the ScaledObject, the script and the login.
+# The worker of tests/nats_scripts/nak_worker.py, in image-download's image because nats-py is in it. Made and deleted by
+# guides.py, which adds the ScaledObject, the scripts and the login.
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -31,6 +31,7 @@ spec:
             - {name: NATS_URL, value: "nats://nats.nats.svc.cluster.local:4222"}
           envFrom:
             - secretRef: {name: nak-worker}
+            - configMapRef: {name: trust, optional: true}
           resources:
             requests: {cpu: 20m, memory: 48Mi}
             limits: {cpu: "1", memory: 128Mi}
@@ -40,6 +41,9 @@ spec:
             capabilities: {drop: [ALL]}
           volumeMounts:
             - {name: script, mountPath: /script, readOnly: true}
+            - {name: ca, mountPath: /etc/keda-jobs/ca, readOnly: true}
       volumes:
         - name: script
           configMap: {name: nak-worker}
+        - name: ca
+          configMap: {name: ca, optional: true}

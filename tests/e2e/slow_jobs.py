@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from job_files.render import job_files
-from stack.jobs import package_name
+from stack.jobs import ROOT, package_name
 
 from .cluster import JOBS, NATS, Object, in_cluster, kubectl
 
@@ -85,7 +85,7 @@ def deliveries(job: str) -> dict[str, int]:
 
 
 def _streams(*arguments: str) -> str:
-    return in_cluster("python", str(_HERE / "slow_streams.py"), *arguments)
+    return in_cluster("python", str(ROOT / "tests/nats_scripts/slow_streams.py"), *arguments)
 
 
 def _pod(thing: Object) -> dict[str, Any] | None:

@@ -50,7 +50,7 @@ SERVICES = {
 
 # Requests a message from consumers like the job itself, and prints which of them answered and what was refused.
 ASK = """
-import asyncio, json, os, pathlib, sys
+import asyncio, json, os, pathlib, ssl, sys
 import nats
 
 async def main():
@@ -60,8 +60,10 @@ async def main():
     folder = pathlib.Path(os.environ["SECRETS_DIR"])
     user, password = (folder.joinpath(name).read_text() for name in ("NATS_USER", "NATS_PASSWORD"))
     inbox = f"_INBOX_{user}".encode()
+    ca = os.environ.get("NATS_TLS_CA")
+    tls = ssl.create_default_context(cafile=ca) if ca else None
     client = await nats.connect(
-        os.environ["NATS_URL"], user=user, password=password, inbox_prefix=inbox, error_cb=on_error
+        os.environ["NATS_URL"], user=user, password=password, tls=tls, inbox_prefix=inbox, error_cb=on_error
     )
     for consumer in sys.argv[1:]:
         subject = f"$JS.API.CONSUMER.MSG.NEXT.keda-jobs-events.{consumer}"

@@ -1,28 +1,24 @@
 """Worker as the guides to NATS and KEDA write it: it returns an event that fails with a delayed nak.
 
-    python nak_worker.py make NAME            its stream and its consumer, both of that name
-    python nak_worker.py remove NAME
-    python nak_worker.py publish NAME COUNT   the first one fails at its first delivery
-    python nak_worker.py work NAME DELAY_S    until SIGTERM
-
-NATS_URL, NATS_USER and NATS_PASSWORD say where.
+python nak_worker.py make NAME            its stream and its consumer, both of that name
+python nak_worker.py remove NAME
+python nak_worker.py publish NAME COUNT   the first one fails at its first delivery
+python nak_worker.py work NAME DELAY_S    until SIGTERM
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import NotFoundError
+from nats_script import run
 
 # As image-download with pictures that take a second.
 _CONCURRENCY = 8
@@ -72,22 +68,5 @@ async def _handle(message: Msg, delay_s: float) -> None:
         await message.ack_sync()
 
 
-async def _main(command: str, *arguments: str) -> None:
-    user, password = os.environ["NATS_USER"], os.environ["NATS_PASSWORD"]
-    client = await nats.connect(os.environ["NATS_URL"], user=user, password=password)
-    try:
-        match command:
-            case "make":
-                await make(client, *arguments)
-            case "remove":
-                await remove(client, *arguments)
-            case "publish":
-                await publish(client, *arguments)
-            case _:
-                await work(client, *arguments)
-    finally:
-        await client.close()
-
-
 if __name__ == "__main__":
-    asyncio.run(_main(*sys.argv[1:]))
+    run(make, remove, publish, work)

@@ -1,25 +1,20 @@
 """Consumers and messages of the workers of slow_worker.py. Their messages come as retries do, so no stream changes.
 
-    python slow_streams.py make JOB…              their consumers
-    python slow_streams.py publish SECONDS COUNT JOB…
-    python slow_streams.py deliveries JOB         as JSON: all so far, and what is not settled
-    python slow_streams.py remove JOB…            their consumers and messages
-
-NATS_URL, NATS_USER and NATS_PASSWORD say where.
+python slow_streams.py make JOB…              their consumers
+python slow_streams.py publish SECONDS COUNT JOB…
+python slow_streams.py deliveries JOB         as JSON: all so far, and what is not settled
+python slow_streams.py remove JOB…            their consumers and messages
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import sys
 from contextlib import suppress
 
-import nats
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import NotFoundError
+from nats_script import run
 
 STREAM = "keda-jobs-events"
 
@@ -61,22 +56,5 @@ async def deliveries(client: Client, job: str) -> None:
     print(json.dumps({"delivered": info.delivered.consumer_seq, "left": left}))
 
 
-async def _main(command: str, *arguments: str) -> None:
-    user, password = os.environ["NATS_USER"], os.environ["NATS_PASSWORD"]
-    client = await nats.connect(os.environ["NATS_URL"], user=user, password=password)
-    try:
-        match command:
-            case "make":
-                await make(client, *arguments)
-            case "remove":
-                await remove(client, *arguments)
-            case "publish":
-                await publish(client, *arguments)
-            case _:
-                await deliveries(client, *arguments)
-    finally:
-        await client.close()
-
-
 if __name__ == "__main__":
-    asyncio.run(_main(*sys.argv[1:]))
+    run(make, publish, deliveries, remove)
