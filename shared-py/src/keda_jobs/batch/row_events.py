@@ -44,17 +44,19 @@ class RowEvents:
         table: ClaimTable,
         shutdown: Shutdown,
         *,
+        key: bytes,
         connection: Part,
         backoff: Backoff,
     ) -> None:
         """`publish` stores a message and waits for the confirmation. `publish_batch` returns whether it stored all.
 
-        `connection` is in trouble while there is none.
+        `key` is secret: ids derive from it. `connection` is in trouble while there is none.
         """
         self._publish = publish
         self._publish_batch = publish_batch
         self._table = table
         self._shutdown = shutdown
+        self._key = key
         self._connection = connection
         self._backoff = backoff
         self.on_connection: Callable[[], None] = lambda: None
@@ -101,7 +103,7 @@ class RowEvents:
 
     def _messages(self, row: CompletedRow, headers: Mapping[str, str]) -> list[Outgoing]:
         return [
-            Outgoing(event.subject, event.data, event_id(self._table, row.row, number), headers)
+            Outgoing(event.subject, event.data, event_id(self._key, self._table, row.row, number), headers)
             for number, event in enumerate(row.events)
         ]
 
@@ -131,6 +133,7 @@ async def open_row_events(
     # A job that sends no events need not load nats-py.
     from keda_jobs.jetstream.batch_publish import BatchPublisher
     from keda_jobs.jetstream.connection import connect
+    from keda_jobs.jetstream.login import key_of_login
     from keda_jobs.jetstream.publish import publish
 
     state, backoff = process.trouble.watch(Part()), process.trouble.watch(Backoff(), is_everybodys=True)
@@ -144,6 +147,7 @@ async def open_row_events(
             BatchPublisher(connection).publish,
             table,
             process.shutdown,
+            key=key_of_login(settings),
             connection=state,
             backoff=backoff,
         )
@@ -171,11 +175,12 @@ def _in_groups(rows: Sequence[CompletedRow]) -> Iterator[list[CompletedRow]]:
         yield group
 
 
-def event_id(table: ClaimTable, row: ClaimedRow, number: int) -> str:
-    """Return the `Nats-Msg-Id` of an event of `row`, by the job, its table, the key and the values that were read.
+def event_id(key: bytes, table: ClaimTable, row: ClaimedRow, number: int) -> str:
+    """Return the `Nats-Msg-Id` of an event of `row`, by the job, the table, the key and the values that were read.
 
     A row that is worked on again has the same ones, also after a crash. With the version that the claim gave the row
-    it would not. One that the application has edited has others. No publisher knows all values.
+    it would not. One that the application has edited has others. Without `key` no publisher can compute them, to
+    make NATS drop the event as a duplicate.
     """
     version = repr((table.batch_name, table.schema, table.name, row.key, row.values)).encode(errors="backslashreplace")
-    return f"row-{hashlib.blake2b(version, digest_size=16).hexdigest()}-{number}"
+    return f"row-{hashlib.blake2b(version, digest_size=16, key=key).hexdigest()}-{number}"

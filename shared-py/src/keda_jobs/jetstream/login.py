@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,15 @@ def login(address: NatsAddress) -> dict[str, Any]:
     if address.nats_tls_ca is not None or address.nats_tls_cert is not None:
         options["tls"] = client_context(address.nats_tls_ca, address.nats_tls_cert, address.nats_tls_key)
     return options
+
+
+def key_of_login(address: NatsAddress) -> bytes:
+    """Return 32 bytes that nobody knows who has not the secret of this login. Raises `Misconfigured`."""
+    options = login(address)
+    secrets = [str(options[name]) for name in ("password", "token", "user_credentials") if name in options]
+    if address.nats_tls_key is not None:
+        secrets.append(address.nats_tls_key.read_text())
+    return hashlib.blake2b("\n".join(secrets).encode(), digest_size=32).digest()
 
 
 def _user(address: NatsAddress) -> dict[str, Any]:

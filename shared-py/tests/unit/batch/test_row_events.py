@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pytest
+from pydantic import SecretStr
 
 from keda_jobs import Event, Permanent
 from keda_jobs.batch import BatchContext, BatchSettings, batch_job
@@ -16,12 +17,14 @@ from keda_jobs.claims.table import ClaimTable
 from keda_jobs.domain.broker import MessageTooLarge, NotConfirmed, Outgoing
 from keda_jobs.domain.event import EncodedEvent
 from keda_jobs.errors import BrokerClosed
+from keda_jobs.jetstream.login import key_of_login
 from keda_jobs.runtime.backoff import Backoff
 from keda_jobs.runtime.shutdown import Shutdown
 from keda_jobs.runtime.trouble import Part
 from keda_jobs.settings import NatsSettings
 from keda_jobs.testing import run_row, run_rows
 
+KEY = b"secret"
 TABLE = ClaimTable("shipping", "orders", reads=("goods",))
 
 
@@ -190,6 +193,7 @@ class Sending:
             self.nats.publish_batch,
             TABLE,
             self.shutdown,
+            key=KEY,
             connection=self.connection,
             backoff=self.backoff,
         )
@@ -275,12 +279,25 @@ async def test_a_closed_connection_ends_the_worker(sending: Sending) -> None:
 def test_a_row_keeps_its_ids_until_its_input_changes() -> None:
     claimed = ClaimedRow(7, 0, ("tea",))
     again = claimed._replace(attempts=1)  # after a crash, or a failure
-    assert event_id(TABLE, claimed, 0) == event_id(TABLE, again, 0)
+    assert event_id(KEY, TABLE, claimed, 0) == event_id(KEY, TABLE, again, 0)
     others = [
-        event_id(TABLE, claimed, 1),
-        event_id(TABLE, claimed._replace(key=8), 0),
-        event_id(TABLE, claimed._replace(values=("coffee",)), 0),
-        event_id(ClaimTable("shipping", "orders", schema="other"), claimed, 0),
-        event_id(ClaimTable("billing", "orders"), claimed, 0),
+        event_id(KEY, TABLE, claimed, 1),
+        event_id(KEY, TABLE, claimed._replace(key=8), 0),
+        event_id(KEY, TABLE, claimed._replace(values=("coffee",)), 0),
+        event_id(KEY, ClaimTable("shipping", "orders", schema="other"), claimed, 0),
+        event_id(KEY, ClaimTable("billing", "orders"), claimed, 0),
     ]
-    assert len({event_id(TABLE, claimed, 0), *others}) == 6
+    assert len({event_id(KEY, TABLE, claimed, 0), *others}) == 6
+
+
+def test_only_who_has_the_login_can_compute_an_id() -> None:
+    """Somebody else who knows the row would publish its id first, and NATS would drop the event as a duplicate."""
+    logins = [
+        NatsSettings(),
+        NatsSettings(nats_user="shipping", nats_password=SecretStr("one")),
+        NatsSettings(nats_user="shipping", nats_password=SecretStr("another")),
+        NatsSettings(nats_url="nats://shipping:a-third@localhost"),
+        NatsSettings(nats_url="nats://a-token@localhost"),
+    ]
+    ids = {event_id(key_of_login(login), TABLE, ClaimedRow(7, 0, ("tea",)), 0) for login in logins}
+    assert len(ids) == len(logins)
