@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from grafana_foundation_sdk.builders import stat
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models import units
 
@@ -209,25 +210,8 @@ def _capacity() -> Panels:
 
 
 def _health_of_streams() -> Panels:
-    growth = f"max(deriv(keda_jobs_jetstream_storage_bytes{{{HERE}}}[6h]))"
     return spread(
-        number(
-            "Storage used",
-            "Used share of JetStream's storage. A full one refuses publishes, including dead letters and retries.",
-            f"{_USED} / ({_LIMIT} > 0)",
-            unit=units.PercentUnit,
-            levels=Levels(0.6, 0.8),
-            alert="KedaJobsStorageFull",
-            absent="no limit",
-        ),
-        number(
-            "Full in",
-            "Time until the storage is full, at the pace of the last six hours.",
-            f"({_LIMIT} - {_USED}) / ({growth} > 0)",
-            unit=units.Seconds,
-            alert="KedaJobsStorageFilling",
-            absent="it does not grow",
-        ),
+        *_storage(),
         number(
             "Streams without a leader",
             "They take no event and deliver none.",
@@ -267,5 +251,28 @@ def _health_of_streams() -> Panels:
             f"sum({highest('keda_jobs_stream_replicas_behind', 'stream', HERE)})",
             levels=Levels(1, 2),
             alert="KedaJobsNatsReplicasBehind",
+        ),
+    )
+
+
+def _storage() -> tuple[stat.Panel, ...]:
+    growth = f"max(deriv(keda_jobs_jetstream_storage_bytes{{{HERE}}}[6h]))"
+    return (
+        number(
+            "Storage used",
+            "Used share of JetStream's storage. A full one refuses publishes, including dead letters and retries.",
+            f"{_USED} / ({_LIMIT} > 0)",
+            unit=units.PercentUnit,
+            levels=Levels(0.6, 0.8),
+            alert="KedaJobsStorageFull",
+            absent="no limit",
+        ),
+        number(
+            "Full in",
+            "Time until the storage is full, at the pace of the last six hours.",
+            f"({_LIMIT} - {_USED}) / ({growth} > 0)",
+            unit=units.Seconds,
+            alert="KedaJobsStorageFilling",
+            absent="it does not grow",
         ),
     )
