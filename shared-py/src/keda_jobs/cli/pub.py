@@ -85,10 +85,7 @@ def pub(
     JSON: `{"subject", "published", "seconds", "interrupted", "due"}`, with --file also `"lines_left"`, such
     as `57,129-`.
     """
-    if (event is None) == (file is None):
-        raise Misconfigured("pass one event or --file")
-    if lines is not None and file is None:
-        raise Misconfigured("--lines needs --file")
+    _check_source(event, file, lines)
     if not is_literal(subject):
         raise Misconfigured(f"{subject!r} is not a subject for publishing")
     due = _due(in_, at)
@@ -102,6 +99,14 @@ def pub(
             _publish_file(server, pipeline, _File(str(file), lines or ALL_LINES, as_json=json_))
     if pipeline.interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def _check_source(event: str | None, file: str | None, lines: LineRanges | None) -> None:
+    """Raise `Misconfigured` unless there is one source of events, and `lines` only with a file."""
+    if (event is None) == (file is None):
+        raise Misconfigured("pass one event or --file")
+    if lines is not None and file is None:
+        raise Misconfigured("--lines needs --file")
 
 
 def _due(delay: timedelta | None, at: datetime | None) -> datetime | None:
