@@ -23,6 +23,7 @@ from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.errors import StoreUnavailable
 from keda_jobs.runtime.cpu import CpuPool
 from keda_jobs.runtime.shutdown import Shutdown
+from stack import until
 
 
 class Order(NamedTuple):
@@ -97,6 +98,32 @@ async def test_no_row_starts_after_a_shutdown_request() -> None:
     await bench.run()
     assert bench.done == [0, 1, 2]
     assert len(bench.waiting) == 7
+
+
+async def test_no_row_starts_in_another_slot_while_results_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keda_jobs.batch.row_runner._SLICE_S", 60.0)
+    started: list[int] = []
+    ends = [asyncio.Event(), asyncio.Event()]
+
+    async def handle(order: Order, _job: BatchContext) -> None:
+        started.append(order.number)
+        if order.number < len(ends):
+            await ends[order.number].wait()
+
+    bench, gate, writable = Bench(handle, 5, workers=2), Gate(), True
+    bench.rows = BatchRows(list(bench.waiting), gate, may_write=lambda: writable)
+    async with asyncio.TaskGroup() as group:
+        for _ in ends:
+            group.create_task(bench.run())
+        await until(lambda: started == [0, 1])
+        writable = False
+        for row, end in enumerate(ends):  # the second ends in the time slice that the first has begun
+            end.set()
+            await until(lambda row=row: bench.rows.in_flight == 1 - row)
+        assert started == [0, 1]
+        writable = True
+        gate.changed()
+    assert bench.done == list(range(5))
 
 
 async def test_other_tasks_run_while_handlers_never_await() -> None:
