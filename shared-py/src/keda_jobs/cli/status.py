@@ -33,8 +33,9 @@ def status(
 
     Example: `keda-jobs status --watch`
 
-    JSON: `{"time", "server_version", "streams": [{"name", "messages", "bytes", "first_time", "last_time"}],
-    "consumers": [{"name", "lag", "num_pending", "num_ack_pending", "num_waiting", "num_redelivered"}],
+    JSON: `{"time", "server_version", "streams": [{"name", "messages", "bytes", "first_time", "last_time", "max_age_s",
+    "max_bytes"}],
+    "consumers": [{"name", "lag", "num_pending", "num_ack_pending", "num_waiting", "num_redelivered", "delivered"}],
     "waiting_retries": [{"job", "count", "next_due", "is_exact"}],
     "dead_letters": {"total", "by_job", "is_exact"},
     "long_work": [{"job", "id", "pod", "attempt", "started_at", "done", "total", "text"}]}`; with --watch

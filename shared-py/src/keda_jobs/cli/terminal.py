@@ -21,12 +21,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from keda_jobs.domain.durations import format_duration
 from keda_jobs.errors import Misconfigured
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-_UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 # Without a terminal there is no window to fit: no row is cut.
 _UNBOUNDED = 1000
 _LINE_EVERY_S = 2.0
@@ -124,17 +124,6 @@ def add_row(table: Table, *values: object) -> None:
 def pluralize(number: int, noun: str) -> str:
     """Format a number with its noun: `1 row`, `2,000 rows`."""
     return f"{number:,} {noun}" + "s" * (number != 1)
-
-
-def format_duration(duration: timedelta) -> str:
-    """Format a duration in its largest unit or two: `12s`, `5m`, `3h20m`, `9d`."""
-    seconds = max(0, int(duration.total_seconds()))
-    for index, (unit, size) in enumerate(_UNITS):
-        if seconds >= size:
-            count, rest = divmod(seconds, size)
-            minor = f"{rest // 60}m" if unit == "h" and rest >= 60 else ""
-            return f"{count}{unit}{minor}" if index < len(_UNITS) else ""
-    return "0s"
 
 
 def format_due(moment: datetime, now: datetime) -> str:

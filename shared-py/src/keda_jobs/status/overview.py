@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from keda_jobs.domain.subjects import RETRY_STREAM, STREAMS
 from keda_jobs.jetstream.api import durable_consumers, stream_info
@@ -11,7 +12,14 @@ from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.reader import read_page
 from keda_jobs.status.dead_letters import DeadLetterCounter, DeadLetterCounts
 from keda_jobs.status.long_work import LongWork, read_long_work
-from keda_jobs.status.stream import MAX_SCHEDULES, ConsumerState, StreamState, WaitingRetries, read_waiting_retries
+from keda_jobs.status.stream import (
+    MAX_SCHEDULES,
+    ConsumerState,
+    StreamState,
+    WaitingRetries,
+    oldest_unacked,
+    read_waiting_retries,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +33,33 @@ class Overview:
     waiting_retries: tuple[WaitingRetries, ...]
     dead_letters: DeadLetterCounts
     long_work: tuple[LongWork, ...]
+    oldest_unacked: dict[str, datetime]
+    """By consumer, when its oldest message was stored that it has not acked."""
 
 
-async def read_overview(connection: NatsConnection) -> Overview:
-    """Read the overview. Raises `StreamMissing`, `BrokerUnavailable`."""
+async def read_overview(connection: NatsConnection, dead_letters: DeadLetterCounter | None = None) -> Overview:
+    """Read the overview. A caller that repeats it passes the counter of before, which reads only new dead letters.
+
+    Raises `StreamMissing`, `BrokerUnavailable`.
+    """
     infos = [await stream_info(connection, name) for name in STREAMS]
-    consumers = tuple(map(ConsumerState.from_info, await durable_consumers(connection)))
+    consumer_infos = await durable_consumers(connection)
+    consumers = tuple(map(ConsumerState.from_info, consumer_infos))
     return Overview(
         now=datetime.fromisoformat(infos[0]["ts"]),
         server_version=connection.server_version,
         streams=tuple(map(StreamState.from_info, infos)),
         consumers=consumers,
         waiting_retries=await _read_waiting(connection, {one.job for one in consumers}),
-        dead_letters=await DeadLetterCounter().read(connection),
+        dead_letters=await (dead_letters or DeadLetterCounter()).read(connection),
         long_work=await read_long_work(connection),
+        oldest_unacked=await _read_oldest(connection, consumer_infos),
     )
+
+
+async def _read_oldest(connection: NatsConnection, consumers: list[dict[str, Any]]) -> dict[str, datetime]:
+    found = {info["name"]: await oldest_unacked(connection, info) for info in consumers}
+    return {name: stored_at for name, stored_at in found.items() if stored_at}
 
 
 async def _read_waiting(connection: NatsConnection, jobs: set[str]) -> tuple[WaitingRetries, ...]:

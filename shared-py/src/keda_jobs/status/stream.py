@@ -24,7 +24,8 @@ MAX_SCHEDULES = 1000
 class StreamState:
     """Size of a stream. The times are empty where it holds no message.
 
-    `replicas_behind` counts replicas that are offline, or do not have all of the leader's messages yet.
+    `replicas_behind` counts replicas that are offline, or do not have all of the leader's messages yet. `max_age_s` and
+    `max_bytes` are None where the stream has no such limit.
     """
 
     name: str
@@ -33,6 +34,8 @@ class StreamState:
     first_time: datetime | None
     last_time: datetime | None
     replicas_behind: int
+    max_age_s: float | None
+    max_bytes: int | None
 
     @classmethod
     def from_info(cls, info: Info) -> Self:
@@ -42,12 +45,23 @@ class StreamState:
         first, last = (datetime.fromisoformat(state[key]) if has_messages else None for key in ("first_ts", "last_ts"))
         replicas = (info.get("cluster") or {}).get("replicas") or []
         behind = sum(replica.get("offline", False) or not replica["current"] for replica in replicas)
-        return cls(info["config"]["name"], state["messages"], state["bytes"], first, last, behind)
+        config = info["config"]
+        max_bytes = config["max_bytes"]
+        return cls(
+            name=config["name"],
+            messages=state["messages"],
+            bytes=state["bytes"],
+            first_time=first,
+            last_time=last,
+            replicas_behind=behind,
+            max_age_s=config["max_age"] / 1e9 or None,
+            max_bytes=max_bytes if max_bytes > 0 else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerState:
-    """State of a durable consumer. KEDA scales on its `lag`.
+    """State of a durable consumer. KEDA scales on its `lag`. `delivered` counts every delivery since it was made.
 
     NATS keeps the time of the last ack in memory, so it has none after a restart.
     """
@@ -57,6 +71,7 @@ class ConsumerState:
     num_ack_pending: int
     num_waiting: int
     num_redelivered: int
+    delivered: int
     last_ack: datetime | None
 
     @property
@@ -79,6 +94,7 @@ class ConsumerState:
             num_ack_pending=info["num_ack_pending"],
             num_waiting=info["num_waiting"],
             num_redelivered=info["num_redelivered"],
+            delivered=info["delivered"]["consumer_seq"],
             last_ack=datetime.fromisoformat(acked) if acked else None,
         )
 

@@ -35,8 +35,9 @@ def schedule(server: Server, job: str, *delays_s: float) -> None:
 def test_an_empty_stream(cli: Cli, server: Server) -> None:
     found = cli("status", "--json").json
 
-    empty = {"messages": 0, "bytes": 0, "first_time": None, "last_time": None, "replicas_behind": 0}
-    assert found["streams"] == [{"name": name, **empty} for name in STREAMS]
+    empty = {"messages": 0, "bytes": 0, "first_time": None, "last_time": None, "replicas_behind": 0, "max_bytes": None}
+    kept = {STREAM: timedelta(days=14).total_seconds()}
+    assert found["streams"] == [{"name": name, **empty, "max_age_s": kept.get(name)} for name in STREAMS]
     assert {one["name"]: one["lag"] for one in found["consumers"]} == dict.fromkeys(CONSUMERS, 0)
     assert found["waiting_retries"] == []
     assert found["dead_letters"] == {"total": 0, "by_job": {}, "is_exact": True}
@@ -77,6 +78,7 @@ def test_lag_is_pending_plus_in_flight(cli: Cli, server: Server) -> None:
         "num_ack_pending": 1,
         "num_waiting": 0,
         "num_redelivered": 0,
+        "delivered": 1,
         "last_ack": None,
     }
     assert {one["lag"] for one in found.values()} == {0}

@@ -8,7 +8,8 @@ import pytest
 import typer
 
 from keda_jobs.cli.options import duration, rate
-from keda_jobs.cli.terminal import format_duration, sanitize
+from keda_jobs.cli.terminal import sanitize
+from keda_jobs.domain.durations import format_duration
 
 
 @pytest.mark.parametrize(
