@@ -61,6 +61,10 @@ test-repo: ## Tests of the tools, documents, templates, CI and manifests
 	@tools/setup.sh demo
 	@$(PYTEST) -o testpaths=tests/repo $(ARGS)
 
+test-ui: ## The page of `keda-jobs ui` in a real browser (CHROMIUM= names the program)
+	@tools/setup.sh ui
+	@python -m pytest tests/ui $(ARGS)
+
 lint: setup ## ruff, mypy, shellcheck, hadolint, zizmor, import rules, locks, job files (ARGS=types runs one)
 	@tools/lint.sh $(ARGS)
 

@@ -44,6 +44,7 @@ def locks(root: Path = ROOT) -> list[Lock]:
         Lock("requirements/demo.txt", ("requirements/demo.in",), options=("--no-deps",)),
         Lock("requirements/bench.txt", ("requirements/bench.in",), options=agree),
         Lock("requirements/curves.txt", ("requirements/curves.in",), options=agree),
+        Lock("requirements/ui.txt", ("requirements/ui.in",), options=agree),
         Lock("requirements/kubectl.txt", ("requirements/kubectl.in",), options=agree),
         Lock("requirements/ops.txt", ("requirements/ops.in", *new_jobs, *jobs), "./shared-py[cli]", agree),
         *(Lock(kind.replace(".in", ".txt"), (kind,), "./shared-py", agree) for kind in new_jobs),

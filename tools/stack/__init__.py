@@ -8,6 +8,7 @@ from stack.postgres import PostgresServer
 from stack.process import Process, StackError, shell_status
 from stack.raw import publish_raw
 from stack.servers import NatsServer, S3Server
+from stack.ui import UiProcess
 from stack.waiting import until, wait_until
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Process",
     "S3Server",
     "StackError",
+    "UiProcess",
     "all_jobs",
     "free_port",
     "job_names",

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
-from keda_jobs.cli import batch, cancel, compare, dlq, events, pub, replay, schedules, status, streams
+from keda_jobs.cli import batch, cancel, compare, dlq, events, pub, replay, schedules, status, streams, ui
 from keda_jobs.cli.connection import INTERRUPTED
 from keda_jobs.cli.options import ServerOption
 from keda_jobs.cli.standard_streams import standard_streams
@@ -48,6 +48,7 @@ app.command("events")(events.events)
 app.command("pub")(pub.pub)
 app.command("replay")(replay.replay)
 app.command("status")(status.status)
+app.command("ui")(ui.ui)
 app.add_typer(batch.app, name="batch")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(schedules.app, name="schedules")

@@ -1,0 +1,63 @@
+"""The page in Chromium, headless, about a NATS server of the test's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+from stack import NatsServer, UiProcess
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Start the browser, or skip where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium: install it (Debian: apt-get install chromium), or name it with CHROMIUM=")
+    async with async_playwright() as playwright:
+        # Chromium refuses its sandbox to root, as which containers of CI run.
+        options = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """Open an empty page. Whatever its script or the browser complains about fails the test."""
+    complaints: list[str] = []
+    page = await browser.new_page()
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda line: complaints.append(line.text) if "Content Security Policy" in line.text else None)
+    yield page
+    assert complaints == []
+
+
+@pytest.fixture
+def start_ui(nats_server: NatsServer, tmp_path: Path) -> Iterator[Callable[..., UiProcess]]:
+    """Return a function that starts `keda-jobs ui` with options, about `nats_server`."""
+    started: list[UiProcess] = []
+
+    def start(*options: str, **environment: str) -> UiProcess:
+        log = tmp_path / f"ui-{len(started)}.log"
+        ui = UiProcess(nats_server.environment() | environment, log, 0, *options)
+        started.append(ui)
+        ui.start()
+        return ui
+
+    yield start
+    for ui in started:
+        ui.kill()
+
+
+@pytest.fixture
+async def ui(declare: Callable[[], Awaitable[None]], start_ui: Callable[..., UiProcess]) -> UiProcess:
+    """Start the page, which may act, with the declared streams and consumers."""
+    await declare()
+    return start_ui("--allow-actions")
