@@ -13,12 +13,13 @@ from aiohttp import web
 from keda_jobs.errors import JobError, Misconfigured
 from keda_jobs.settings import PgSettings, load_settings
 from keda_jobs.ui import guard
+from keda_jobs.ui.actions import Busy
 from keda_jobs.ui.page import UI, Ui, render
-from keda_jobs.ui.pages import job, overview
+from keda_jobs.ui.pages import actions, job, overview
 from keda_jobs.ui.servers import SharedNats
 from keda_jobs.ui.settings import Options, ServerSettings
 
-PAGES = (overview, job)
+PAGES = (overview, job, actions)
 """Modules of the views. Each has `routes()`."""
 
 _STATIC = Path(__file__).parent / "static"
@@ -34,6 +35,7 @@ async def serve(settings: ServerSettings, options: Options, stop: asyncio.Event,
         readings = [asyncio.create_task(reading.run()) for reading in ui.readings]
         ready(address)
         await stop.wait()
+        await ui.actions.close()
         for reading in readings:
             reading.cancel()
         await asyncio.gather(*readings, return_exceptions=True)
@@ -80,6 +82,8 @@ async def _explain(request: web.Request, handler: guard.Handler) -> web.StreamRe
             raise
         text = "There is no such page." if error.status == web.HTTPNotFound.status_code else error.text or error.reason
         return _error_page(request, error.status, text)
+    except Busy as error:
+        return _error_page(request, web.HTTPConflict.status_code, str(error))
     except JobError as error:
         return _error_page(request, web.HTTPServiceUnavailable.status_code, str(error))
     except Exception:

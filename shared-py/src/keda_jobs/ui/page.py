@@ -15,6 +15,7 @@ from aiohttp import web
 from keda_jobs.settings import PgSettings
 from keda_jobs.status.batch import BatchStatus
 from keda_jobs.status.overview import Overview
+from keda_jobs.ui.actions import Actions
 from keda_jobs.ui.history import History
 from keda_jobs.ui.jobs import event_points, row_points
 from keda_jobs.ui.readings import QueuesReader, Reading, StreamsReader
@@ -57,6 +58,7 @@ class Ui:
         self.database = database
         self.sessions = Sessions()
         self.notices = Notices()
+        self.actions = Actions()
         self.events_history = History()
         self.rows_history = History()
         self.streams: Reading[Overview] = Reading("NATS", StreamsReader(nats).read, self._keep_events)
@@ -102,6 +104,7 @@ def render(request: web.Request, template: str, *, title: str, status: int = 200
         may_act=ui.options.allow_actions,
         has_login=ui.options.token is not None,
         readings=ui.readings,
+        running=ui.actions.running,
         session=session,
         form_key=ui.sessions.form_key(session) if session else "",
         notices=ui.notices.take(session) if session and not is_live else [],
