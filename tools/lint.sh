@@ -28,12 +28,17 @@ check_types() {
   MYPYPATH=$(IFS=: && paths=("${sources[@]}" tools tools/*/src) && echo "${paths[*]}")
   export MYPYPATH
   mypy "${sources[@]}" tools conftest.py || return
-  git ls-files -co --exclude-standard '*tests/*.py' | xargs -n1 dirname | sort -u | while read -r folder; do
+  files '*tests/*.py' | xargs -n1 dirname | sort -u | while read -r folder; do
     mypy "$folder"/*.py || return
   done
 }
 
-files() { git ls-files -co --exclude-standard -- "$@"; }
+# Git lists a deleted file until its deletion is staged.
+files() {
+  git ls-files -co --exclude-standard -- "$@" | while read -r file; do
+    if [ -e "$file" ]; then echo "$file"; fi
+  done
+}
 check_scripts() { files '*.sh' .ci/run tools/ops/keda-jobs | xargs shellcheck; }
 check_docstrings() { files '*.py' '*.py.tpl' | xargs python tools/docstrings.py; }
 check_dockerfiles() { files '*Dockerfile' | xargs hadolint; }

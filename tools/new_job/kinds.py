@@ -72,18 +72,36 @@ class Plan(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class EventPlan(Plan):
-    """Plan of an event job that reads `subject`."""
+class SubjectPlan(Plan):
+    """Plan of a job with events of `subject`."""
 
-    kind = "event"
     option = "subject"
-    base = "JobSettings"
+    missing: ClassVar[str]
+    """What to do when the subject is not given."""
 
     subject: str
 
     @property
     def subjects(self) -> tuple[str, ...]:
         return (self.subject,)
+
+    def faults(self) -> Iterator[str]:
+        if self.subject:
+            yield from _subject_faults(self.subject)
+        else:
+            yield self.missing
+
+    def words(self) -> dict[str, str]:
+        return super(SubjectPlan, self).words() | _event_words(self.subject)
+
+
+@dataclass(frozen=True, slots=True)
+class EventPlan(SubjectPlan):
+    """Plan of an event job that reads `subject`."""
+
+    kind = "event"
+    base = "JobSettings"
+    missing = "name the subject that it reads: SUBJECT=video-uploaded (or KIND=batch for a job on a table)"
 
     @property
     def purpose(self) -> str:
@@ -93,15 +111,6 @@ class EventPlan(Plan):
         event = f'{{"{_text_field(self.subject)}": "a"}}'
         command = f"make down up && .venv/bin/keda-jobs pub {self.subject} '{event}' && .venv/bin/keda-jobs status"
         return "the event and the handler: events.py, handler.py", command
-
-    def faults(self) -> Iterator[str]:
-        if self.subject:
-            yield from _subject_faults(self.subject)
-        else:
-            yield "name the subject that it reads: SUBJECT=video-uploaded (or KIND=batch for a job on a table)"
-
-    def words(self) -> dict[str, str]:
-        return super(EventPlan, self).words() | _event_words(self.subject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,19 +157,13 @@ class BatchPlan(Plan):
 
 
 @dataclass(frozen=True, slots=True)
-class OutboxPlan(Plan):
+class OutboxPlan(SubjectPlan):
     """Plan of a batch job that sends the rows of its table as events, at first as those of `subject`."""
 
     kind = "outbox"
-    option = "subject"
     lock = "batch-job"
     base = "BatchSettings, NatsSettings"
-
-    subject: str
-
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        return (self.subject,)
+    missing = "name the first event that it sends: SUBJECT=order-placed"
 
     @property
     def purpose(self) -> str:
@@ -171,13 +174,10 @@ class OutboxPlan(Plan):
 
     def faults(self) -> Iterator[str]:
         yield from _table_faults(self.name, self.package)
-        if self.subject:
-            yield from _subject_faults(self.subject)
-        else:
-            yield "name the first event that it sends: SUBJECT=order-placed"
+        yield from super(OutboxPlan, self).faults()
 
     def words(self) -> dict[str, str]:
-        return super(OutboxPlan, self).words() | _event_words(self.subject) | _table_words(self.name, self.package)
+        return super(OutboxPlan, self).words() | _table_words(self.name, self.package)
 
 
 KINDS: dict[str, type[Plan]] = {plan.kind: plan for plan in (EventPlan, LongPlan, BatchPlan, OutboxPlan)}
