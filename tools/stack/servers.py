@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import sys
 import urllib.error
 import urllib.request
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from stack.ports import HOST, check_port_free, free_port
 from stack.process import Process, StackError
+from stack.waiting import wait_until
 
 BUCKET = "keda-jobs"
 ACCESS_KEY = "local-access-key"
@@ -83,6 +85,15 @@ class NatsServer(Process):
             yield
         finally:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+    def reload(self) -> None:
+        """Have the configuration read again, and wait until it is. Raises `TimeoutError`."""
+        before = self._reloads()
+        self.signal(signal.SIGHUP)
+        wait_until(lambda: self._reloads() > before)
+
+    def _reloads(self) -> int:
+        return self.log.read_text().count("Reloaded server configuration")
 
     def prepare(self) -> None:
         check_port_free(self.name, self.port, "--nats-port")

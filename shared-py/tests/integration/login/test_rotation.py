@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -75,15 +74,7 @@ class Users:
         self.file.write_text(
             f"accounts {{ APP {{ jetstream: enabled, users: [ {{ user: admin, password: admin }}\n{users} ] }} }}"
         )
-        if not self.server.alive:
-            await asyncio.to_thread(self.server.start)
-            return
-        reloads = self._reloads()
-        self.server.signal(signal.SIGHUP)
-        await until(lambda: holds(lambda: self._reloads() > reloads))
-
-    def _reloads(self) -> int:
-        return self.server.log.read_text().count("Reloaded server configuration")
+        await asyncio.to_thread(self.server.reload if self.server.alive else self.server.start)
 
 
 @pytest.fixture
