@@ -82,7 +82,7 @@ class NatsAddress(CleanModel):
 
 
 class Login(TypedDict, total=False):
-    """Arguments of `keda_jobs.client.connect` besides the URL: the variables `NATS_USER` and so on of a job."""
+    """Login of an application at `keda_jobs.client.connect`, as the variables `NATS_USER` and so on."""
 
     user: str
     password: str | Path

@@ -63,7 +63,7 @@ class Receipt:
 
 
 class Sender(Protocol):
-    """What a client sends with. `keda_jobs.testing` has a fake."""
+    """Connection that stores the messages of a client. `keda_jobs.testing` has a fake."""
 
     @property
     def max_payload(self) -> int:
@@ -209,7 +209,7 @@ def _application_tracer() -> Tracer:
 
 @asynccontextmanager
 async def connect(url: str = "nats://localhost:4222", **login: Unpack[Login]) -> AsyncIterator[Client]:
-    """Connect to NATS, and close the connection at the end. Lost connections are made again, for as long as it takes.
+    """Connect to NATS, and close the connection at the end. It reconnects without a limit.
 
     `url` names the servers of one cluster, separated by commas. Raises `Misconfigured` for arguments and files that
     cannot be right, and `BrokerUnavailable` when no server has taken the login within ten seconds.

@@ -16,7 +16,7 @@ from keda_jobs.runtime.shutdown import Shutdown
 
 
 class ChunkRunner(RowRunner):
-    """Runner of the handler on chunks of up to `chunk` rows. One that fails as a whole runs again in halves."""
+    """Runner of the handler on chunks of up to `chunk` rows. A chunk that fails as a whole runs again in halves."""
 
     async def run(self, rows: BatchRows, slot: Slot) -> None:
         """Run chunks of waiting rows in `slot` until there are none or a shutdown is requested."""

@@ -6,7 +6,7 @@ import asyncio
 
 
 class Gate:
-    """Gate shared by the batches of one worker. It wakes whatever waits, which then looks whether it may go on."""
+    """Gate shared by the batches of one worker. A change wakes all waiting tasks, which check whether to go on."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Handlers of rows as their author writes them: what they get, and what their signature names."""
+"""Row handlers: their context, and the columns and events that their signature names."""
 
 from __future__ import annotations
 

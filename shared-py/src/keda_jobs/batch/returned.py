@@ -1,4 +1,4 @@
-"""What handlers of rows return: by their annotation columns, events or both, and of each row the values."""
+"""Results of row handlers: the columns and events that the annotation names, and the values of each row."""
 
 from __future__ import annotations
 

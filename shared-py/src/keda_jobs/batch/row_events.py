@@ -28,7 +28,7 @@ _IN_FLIGHT = 256
 
 @dataclass(slots=True)
 class SentRows:
-    """Rows whose events were all confirmed, and those of which one was refused. The others have to be sent again."""
+    """Rows whose events were all confirmed, and rows with a refused event. All others have to be sent again."""
 
     confirmed: list[CompletedRow] = field(default_factory=list)
     refused: list[tuple[ClaimedRow, Permanent]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Header blocks: how they are read, the names of our own headers, and their sizes."""
+"""Header blocks: parsing, the names of our own headers, and sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long work as its pod reports it, and its end by a cancellation."""
+"""Reports of a pod on its long work, and cancellation of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Cancelled(Permanent):
 
 @dataclass(slots=True)
 class Progress:
-    """Progress of a handler at its message, as it last said."""
+    """Last progress that a handler has reported on its message."""
 
     done: float | None = None
     total: float | None = None
