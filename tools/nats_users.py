@@ -22,13 +22,12 @@ from cluster import nats_logins
 from cluster.kubernetes import PART_OF
 from cluster.nats_loading import PING, RELOAD
 from cluster.nats_logins import Login, Logins, Place
-from keda_jobs.domain.delay import SENT
+from keda_jobs.domain.delay import SENT, delayed_subject, of_job
 from keda_jobs.domain.subjects import (
     BACKUP_COMPLETE,
     BACKUP_STARTED,
     BACKUP_STREAM,
     DEAD_LETTER,
-    DELAY_WAIT,
     DELAYED_STREAM,
     LONG_STREAM,
     STREAM,
@@ -120,7 +119,7 @@ def users() -> list[User]:
     others = [
         User(ADMIN, place.nats_namespace),
         User(PUBLISHER, place.nats_namespace, _read()),
-        User(SCHEDULER, place.nats_namespace, (*_read(), f"{DELAY_WAIT}.{SENT}.*")),
+        User(SCHEDULER, place.nats_namespace, (*_read(), delayed_subject(SENT, "*"))),
         User(OPERATOR, place.nats_namespace, _operated()),
         User(BACKUP, place.jobs_namespace, _BACKING_UP),
     ]
@@ -149,11 +148,13 @@ def _operated() -> tuple[str, ...]:
 def _published_by(job: Job) -> tuple[str, ...]:
     """List the subjects that a job publishes: its events, what its loop needs, or without any requests to read."""
     try:
-        emitted = sorted(event.subject for event in job.emitted)
+        outputs = job.outputs
     except TypeError as error:
         raise Misconfigured(f"{job.name}: {error}") from error
+    at_once = sorted(event.subject for event in outputs.at_once)
+    emitted = (*at_once, *((delayed_subject(of_job(job.name), "*"),) if outputs.for_later else ()))
     if not isinstance(job, EventJob):
-        return tuple(emitted) or _READING
+        return emitted or _READING
     return (
         f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{job.name}-consumer",
         f"$JS.ACK.{STREAM}.{job.name}-consumer.>",

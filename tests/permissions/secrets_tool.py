@@ -13,7 +13,7 @@ from stack.jobs import jobs_of
 
 NOTHING: dict[str, Any] = {"apiVersion": "v1", "kind": "List", "items": []}
 JOBS = job_names(EventJob)
-SENDERS = [job.name for job in jobs_of(BatchJob) if job.emitted]
+SENDERS = [job.name for job in jobs_of(BatchJob) if job.outputs.events]
 """Batch jobs that send events."""
 
 

@@ -85,6 +85,7 @@ async def test_a_job_is_refused_the_subjects_of_others(server: NatsServer, made:
         *declared,
         *(f"retry.{kind}.{other}.1" for kind in ("wait", "fire", "due") for other in others),
         *(f"retry.{kind}.{name}" for kind in ("fire", "due") for name in JOBS),
+        *(f"delay.wait.{sender}.1" for sender in ("sent", f"job.{job}", f"declared.{job}")),
         *(f"_INBOX_{other}.1" for other in others),
         "_INBOX.1",
     ]

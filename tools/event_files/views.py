@@ -72,7 +72,7 @@ def views_of(jobs: Sequence[Job]) -> list[View]:
         for job in jobs
         for role, events in (
             (Role.READS, [job.event] if isinstance(job, EventJob) else []),
-            (Role.SENDS, job.emitted),
+            (Role.SENDS, job.outputs.events),
         )
         for event in events
     ]

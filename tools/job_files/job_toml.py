@@ -162,7 +162,7 @@ class JobToml:
         subject = self._job.event.subject
         events = {other.name: other for other in others if isinstance(other, EventJob)}
         for name in self.values.scale.wake_with:
-            if name not in events or subject not in {event.subject for event in events[name].emitted}:
+            if name not in events or subject not in {event.subject for event in events[name].outputs.events}:
                 yield f"scale.wake_with: there is no job '{name}' that emits {subject}"
 
 

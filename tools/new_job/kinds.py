@@ -231,6 +231,6 @@ def _class_name(subject: str) -> str:
 
 def _text_field(subject: str) -> str:
     """Return the first text field of the event as another job emits or reads it, `key` where none does."""
-    known = [event for job in all_jobs() for event in job.emitted] + [job.event for job in jobs_of(EventJob)]
+    known = [event for job in all_jobs() for event in job.outputs.events] + [job.event for job in jobs_of(EventJob)]
     fields = (field for event in known if event.subject == subject for field in event.model_fields.items())
     return next((name for name, field in fields if field.annotation is str), "key")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from keda_jobs.lazy import importer
 
 if TYPE_CHECKING:
+    from keda_jobs.domain.emitted import Later, later
     from keda_jobs.domain.event import Event
     from keda_jobs.errors import Permanent, PlatformError, RetryAfter, Transient
     from keda_jobs.event.handler import Context
@@ -20,6 +21,7 @@ __all__ = [
     "Context",
     "Event",
     "JobSettings",
+    "Later",
     "Permanent",
     "PlatformError",
     "ProcessSettings",
@@ -27,6 +29,7 @@ __all__ = [
     "StoreSettings",
     "Transient",
     "event_job",
+    "later",
     "run",
     "service",
 ]
@@ -37,6 +40,7 @@ __getattr__ = importer(
         "Context": "event.handler",
         "Event": "domain.event",
         "JobSettings": "settings",
+        "Later": "domain.emitted",
         "Permanent": "errors",
         "PlatformError": "errors",
         "ProcessSettings": "settings",
@@ -44,6 +48,7 @@ __getattr__ = importer(
         "StoreSettings": "settings",
         "Transient": "errors",
         "event_job": "event.job",
+        "later": "domain.emitted",
         "run": "runtime.start",
         "service": "runtime.job",
     },

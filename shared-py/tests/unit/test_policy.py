@@ -6,7 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keda_jobs.domain.event import EncodedEvent, Event
+from keda_jobs.domain.emitted import EncodedEvent
+from keda_jobs.domain.event import Event
 from keda_jobs.domain.message import STREAM_KEEPS, Message, Received
 from keda_jobs.domain.policy import (
     LONGEST_DELAY_S,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keda_jobs import Context, Event, JobSettings, Permanent, StoreSettings, Transient
+from keda_jobs import Context, Event, JobSettings, Later, Permanent, StoreSettings, Transient, later
 from keda_jobs.domain.policy import Ack, Dead, Hold, Retry
 from keda_jobs.errors import StoreUnavailable
 from keda_jobs.testing import InMemoryBucket, run_one
@@ -39,6 +39,15 @@ async def test_returned_events_and_stored_objects_are_visible() -> None:
     assert result.events == (Packed(size=5),)
     assert result.store.objects["packed/a"].data == b"goods"
     assert result.store.objects["packed/a"].content_type == "text/plain"
+
+
+async def unpack_tomorrow(event: Order, _job: Context[Settings, str]) -> list[Packed | Later[Order]]:
+    return [Packed(size=1), later(event, 86400)]
+
+
+async def test_events_for_later_are_as_the_handler_returned_them() -> None:
+    result = await run_one(unpack_tomorrow, {"key": "a"})
+    assert result.events == (Packed(size=1), later(Order(key="a"), 86400))
 
 
 async def test_a_missing_object_is_retried_a_few_times() -> None:

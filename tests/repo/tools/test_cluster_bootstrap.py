@@ -278,7 +278,7 @@ def put_in_place(server: NatsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def make_logins(cluster: FakeCluster) -> None:
-    senders = (job.name for job in jobs_of(BatchJob) if job.emitted)
+    senders = (job.name for job in jobs_of(BatchJob) if job.outputs.events)
     for name in ("exporter", *(job.name for job in jobs_of(EventJob)), *senders):
         cluster.secrets[JOBS, f"nats-{name}"] = {"metadata": {"namespace": JOBS, "name": f"nats-{name}"}}
 

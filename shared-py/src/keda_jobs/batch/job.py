@@ -11,8 +11,7 @@ from typing_extensions import TypeVar
 
 from keda_jobs.batch.handler import BatchContext, RowHandler, read_handler
 from keda_jobs.claims.table import ClaimTable
-from keda_jobs.domain.emitted import Emitted
-from keda_jobs.domain.event import Event
+from keda_jobs.domain.emitted import Emitted, Outputs
 from keda_jobs.runtime.job import Job, Resources, job_name
 from keda_jobs.runtime.process import Process
 from keda_jobs.settings import BatchSettings, NatsSettings
@@ -36,9 +35,9 @@ class BatchJob(Job):
     resources: Resources | None = None
 
     @property
-    def emitted(self) -> list[type[Event]]:
+    def outputs(self) -> Outputs:
         """Events that the handler's return annotation names."""
-        return list(self.handler.returned.events)
+        return self.handler.returned.outputs
 
     async def main(self, process: Process[Any]) -> None:
         """Claim and run rows until none is claimable or a shutdown is requested."""
@@ -101,7 +100,7 @@ def batch_job(
     lack NATS.
     """
     rows = read_handler(handler, chunk)
-    if rows.returned.events and not issubclass(settings, NatsSettings):
+    if rows.returned.outputs.events and not issubclass(settings, NatsSettings):
         raise TypeError(f"{handler.__qualname__} sends events: let {settings.__name__} inherit NatsSettings too")
     claim_table = ClaimTable(
         job_name(handler), table, key, rows.reads, rows.writes, schema, deletes_completed=delete_completed

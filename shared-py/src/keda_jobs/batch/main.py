@@ -78,7 +78,7 @@ async def _open_events(
 ) -> tuple[RowEvents | None, int]:
     """Connect to NATS if rows send events. Return their publisher, and the most bytes of an event."""
     settings = process.settings
-    if not (handler.returned.events and isinstance(settings, NatsSettings)):
+    if not (handler.returned.outputs.events and isinstance(settings, NatsSettings)):
         return None, MAX_EVENT_BYTES
     return await stack.enter_async_context(open_row_events(process, settings, table))
 

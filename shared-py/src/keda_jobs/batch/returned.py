@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import NoneType, UnionType
 from typing import Any, Self
 
 from keda_jobs.claims.rows import ClaimedRow, CompletedRow
-from keda_jobs.domain.emitted import encode_events, named_events
+from keda_jobs.domain.emitted import Outputs
 from keda_jobs.domain.event import Event
 
 Columns = type[tuple[Any, ...]]
@@ -20,7 +20,7 @@ class Returned:
     """Annotation of what a handler returns for a row: a NamedTuple of columns, events, or both as a tuple."""
 
     columns: Columns | None
-    events: tuple[type[Event], ...] = ()
+    outputs: Outputs = field(default_factory=Outputs)
 
     @classmethod
     def from_annotation(cls, annotation: object, handler: str, *, of_many: bool) -> Self:
@@ -34,9 +34,9 @@ class Returned:
             case [kind] if columns := named_tuple(kind):
                 return cls(columns)
             case [kind] if (pair := _pair(kind)) and (columns := named_tuple(pair[0])):
-                return cls(columns, tuple(named_events(pair[1], handler)))
+                return cls(columns, Outputs.from_annotation(pair[1], handler))
             case [_, *_] as kinds if any(map(_names_events, kinds)):
-                return cls(None, tuple(named_events(typing.Union[tuple(kinds)], handler)))  # noqa: UP007 (a list)
+                return cls(None, Outputs.from_annotation(typing.Union[tuple(kinds)], handler))  # noqa: UP007 (a list)
         many = ", a list of them and exceptions" if of_many else ""
         raise TypeError(
             f"{handler} must be annotated to return a NamedTuple of columns, events, a tuple of both, or None{many}"
@@ -48,11 +48,11 @@ class ResultReader:
 
     def __init__(self, returned: Returned, max_bytes: int) -> None:
         self._columns = NoneType if returned.columns is None else returned.columns
-        self._subjects = frozenset(event.subject for event in returned.events)
+        self._outputs = returned.outputs
         self._max_bytes = max_bytes
         self.read = self._read_columns
         """Read the result of a row. Raises `TypeError` for what the annotation does not name, and `Permanent`."""
-        if returned.events:
+        if returned.outputs.events:
             self.read = self._read_both if returned.columns else self._read_events
 
     def _read_columns(self, row: ClaimedRow, result: Any) -> CompletedRow:
@@ -61,14 +61,12 @@ class ResultReader:
         return CompletedRow(row, result or ())
 
     def _read_events(self, row: ClaimedRow, result: Any) -> CompletedRow:
-        return CompletedRow(row, (), encode_events(result, self._subjects, self._max_bytes))
+        return CompletedRow(row, (), self._outputs.encode(result, self._max_bytes))
 
     def _read_both(self, row: ClaimedRow, result: Any) -> CompletedRow:
         if type(result) is not tuple or len(result) != len(("columns", "events")):
             raise TypeError(f"the handler returned {type(result).__name__}, not ({self._columns.__name__}, events)")
-        return self._read_columns(row, result[0])._replace(
-            events=encode_events(result[1], self._subjects, self._max_bytes)
-        )
+        return self._read_columns(row, result[0])._replace(events=self._outputs.encode(result[1], self._max_bytes))
 
 
 def named_tuple(kind: object) -> Columns | None:

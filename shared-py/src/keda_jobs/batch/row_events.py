@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -88,9 +89,12 @@ class RowEvents:
         sending.cancel()
 
     async def _send(self, rows: Sequence[CompletedRow], headers: Mapping[str, str], sent: SentRows) -> None:
-        """Send the events of many rows together, and those of a batch that is refused one by one."""
-        alone: list[CompletedRow] = []
-        for together in _in_groups(rows):
+        """Send the events of many rows together. One by one go those of a batch that is refused, and those for later.
+
+        The server stores a batch in one stream, and events for later wait in another.
+        """
+        at_once, alone = _split(rows)
+        for together in _in_groups(at_once):
             messages = [message for row in together for message in self._messages(row, headers)]
             if len(messages) > 1 and await self._publish_batch(messages):
                 sent.confirmed += together
@@ -102,8 +106,9 @@ class RowEvents:
                 group.create_task(self._send_each(rest, headers, sent))
 
     def _messages(self, row: CompletedRow, headers: Mapping[str, str]) -> list[Outgoing]:
+        job, now = self._table.batch_name, datetime.now(UTC)
         return [
-            Outgoing(event.subject, event.data, event_id(self._key, self._table, row.row, number), headers)
+            event.outgoing(event_id(self._key, self._table, row.row, number), headers, job, now)
             for number, event in enumerate(row.events)
         ]
 
@@ -159,6 +164,15 @@ def _first(error: Exception) -> Exception:
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def _split(rows: Sequence[CompletedRow]) -> tuple[list[CompletedRow], list[CompletedRow]]:
+    """Return the rows whose events are sent at once, and those with one for later."""
+    at_once: list[CompletedRow] = []
+    late: list[CompletedRow] = []
+    for row in rows:
+        (late if any(event.delay_s is not None for event in row.events) else at_once).append(row)
+    return at_once, late
 
 
 def _in_groups(rows: Sequence[CompletedRow]) -> Iterator[list[CompletedRow]]:

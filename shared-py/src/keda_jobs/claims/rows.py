@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass, field
 from operator import add
 from typing import Any, NamedTuple, Self
 
-from keda_jobs.domain.event import EncodedEvent
+from keda_jobs.domain.emitted import EncodedEvent
 from keda_jobs.domain.policy import Dead, Retry
 
 

@@ -21,8 +21,18 @@ SENT = "sent"
 """Sender of all events that applications and people publish for later. Jobs have one of their own."""
 
 
+def of_job(job: str) -> str:
+    """Return the sender of the events that handlers of `job` return for later."""
+    return f"job.{job}"
+
+
 class InvalidDelay(Permanent):
     """The time at which to publish an event is in the past, over a year away, or no time."""
+
+
+def delayed_subject(sender: str, key: str) -> str:
+    """Return the subject that holds one event of `sender` until it is due."""
+    return f"{DELAY_WAIT}.{sender}.{key}"
 
 
 def delayed(event: Outgoing, due: datetime, sender: str = SENT) -> Outgoing:
@@ -35,13 +45,18 @@ def delayed(event: Outgoing, due: datetime, sender: str = SENT) -> Outgoing:
         Header.SCHEDULE: at_schedule(due),
         Header.SCHEDULE_TARGET: delay_fire_subject(event.subject),
     }
-    return Outgoing(f"{DELAY_WAIT}.{sender}.{key}", event.data, event.msg_id, headers)
+    return Outgoing(delayed_subject(sender, key), event.data, event.msg_id, headers)
+
+
+def check_delay(delay_s: float) -> None:
+    """Raise `InvalidDelay` unless `delay_s` is from 0 to a year."""
+    if not 0 <= delay_s <= MAX_DELAY.total_seconds():
+        raise InvalidDelay(f"a delay of {delay_s} s is not from 0 s to {MAX_DELAY.days} days")
 
 
 def due_in(delay_s: float, now: datetime) -> datetime:
     """Return the time `delay_s` seconds after `now`. Raises `InvalidDelay` unless it is from 0 to a year."""
-    if not 0 <= delay_s <= MAX_DELAY.total_seconds():
-        raise InvalidDelay(f"a delay of {delay_s} s is not from 0 s to {MAX_DELAY.days} days")
+    check_delay(delay_s)
     return now + timedelta(seconds=delay_s)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -48,15 +47,6 @@ class Event(BaseModel):
             raise InvalidEvent(f"{type(self).__name__} cannot be written as JSON: {error}") from error
         check_strict_json(data)
         return data
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedEvent:
-    """Event that a handler returned, with what is published."""
-
-    event: Event
-    subject: str
-    data: bytes
 
 
 def check_strict_json(data: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, assert_never, get_args
 
-from keda_jobs.domain.event import EncodedEvent
+from keda_jobs.domain.emitted import EncodedEvent
 from keda_jobs.errors import Permanent, PlatformError, RetryAfter, Transient
 
 

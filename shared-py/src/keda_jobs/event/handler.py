@@ -10,7 +10,7 @@ from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
-from keda_jobs.domain.emitted import Emitted, named_events
+from keda_jobs.domain.emitted import Emitted, Outputs
 from keda_jobs.domain.event import Event
 from keda_jobs.domain.message import Message
 from keda_jobs.runtime.cpu import Cpu
@@ -53,6 +53,6 @@ def event_type(handler: Handler) -> type[Event]:
     return event
 
 
-def emitted_events(handler: Handler) -> list[type[Event]]:
-    """List the events that the handler's return annotation names. Raises `TypeError` as `named_events`."""
-    return named_events(typing.get_type_hints(handler).get("return"), handler.__qualname__)
+def outputs_of(handler: Handler) -> Outputs:
+    """Read the events that the handler's return annotation names. Raises `TypeError` as `Outputs.from_annotation`."""
+    return Outputs.from_annotation(typing.get_type_hints(handler).get("return"), handler.__qualname__)

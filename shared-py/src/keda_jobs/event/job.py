@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from typing_extensions import TypeVar
 
-from keda_jobs.domain.emitted import Emitted
+from keda_jobs.domain.emitted import Emitted, Outputs
 from keda_jobs.domain.event import Event
-from keda_jobs.event.handler import Context, Handler, emitted_events, event_type
+from keda_jobs.event.handler import Context, Handler, event_type, outputs_of
 from keda_jobs.runtime.job import Job, Resources, job_name
 from keda_jobs.runtime.process import Process
 from keda_jobs.settings import JobSettings
@@ -33,9 +33,9 @@ class EventJob(Job):
     resources: Resources | None = None
 
     @property
-    def emitted(self) -> list[type[Event]]:
+    def outputs(self) -> Outputs:
         """Events that the handler's return annotation names. Raises `TypeError` where it leaves open which."""
-        return emitted_events(self.handler)
+        return outputs_of(self.handler)
 
     async def main(self, process: Process[Any]) -> None:
         """Consume messages until a shutdown is requested."""
@@ -52,8 +52,8 @@ def event_job(
 ) -> EventJob:
     """Declare the job of `handler(event, context)`, an async function.
 
-    Events it returns are published before the input is acked. `resources` opens, from the settings, an async context
-    manager for as long as the job runs. Its value is `Context.resources`. Raises `TypeError` when the first parameter
-    is not annotated with an event.
+    Events it returns are published before the input is acked. In place of one it may return `later(event, delay_s)`.
+    `resources` opens, from the settings, an async context manager for as long as the job runs. Its value is
+    `Context.resources`. Raises `TypeError` when the first parameter is not annotated with an event.
     """
     return EventJob(job_name(handler), settings, handler, event_type(handler), resources)

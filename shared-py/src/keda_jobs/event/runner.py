@@ -7,13 +7,13 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from keda_jobs.domain.emitted import EventTooLarge, encode_events
+from keda_jobs.domain.emitted import EventTooLarge
 from keda_jobs.domain.event import Event
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.policy import Failed, HandlerQuit, HandlerResult, HandlerTimeout, Succeeded, failure_of
 from keda_jobs.domain.subjects import due_subject
 from keda_jobs.errors import JobError, Permanent
-from keda_jobs.event.handler import Handler, emitted_events
+from keda_jobs.event.handler import Handler, outputs_of
 from keda_jobs.runtime.deadlines import Deadlines
 from keda_jobs.runtime.time_limit import TimeLimit
 
@@ -49,7 +49,7 @@ class Runner:
         self._context = context
         self._timeout_s = timeout_s
         self._deadlines = Deadlines()
-        self._subjects = frozenset(event.subject for event in emitted_events(handler))
+        self._outputs = outputs_of(handler)
 
     async def handle(self, message: Message, max_bytes: int) -> HandlerResult:
         """Run the handler on a message. Only a shutdown cancels it: all else becomes a result.
@@ -84,7 +84,7 @@ class Runner:
                 raise NotARetry
             event = self._event.decode(message.data)
             returned = await self._handler(event, self._context(message))
-            return Succeeded(encode_events(returned, self._subjects, max_bytes))
+            return Succeeded(self._outputs.encode(returned, max_bytes))
         except BaseException as error:
             return Failed(failure_of(error))
 

@@ -139,11 +139,11 @@ class Settler:
         match decision:
             case Ack(events):
                 return [
-                    Outgoing(
-                        event.subject,
-                        event.data,
+                    event.outgoing(
                         message.id.msg_id(f"{event.subject}:{n}" if n else event.subject),
                         span.inject({}),
+                        self._job,
+                        _now(message),
                     )
                     for n, event in enumerate(events)
                 ]

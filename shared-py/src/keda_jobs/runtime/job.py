@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from keda_jobs.domain.event import Event
+from keda_jobs.domain.emitted import Outputs
 from keda_jobs.runtime.process import Process
 from keda_jobs.settings import ProcessSettings
 
@@ -34,9 +34,9 @@ class Job(ABC):
     settings: type[ProcessSettings]
 
     @property
-    def emitted(self) -> list[type[Event]]:
-        """Events that the job sends."""
-        return []
+    def outputs(self) -> Outputs:
+        """Events that the job sends, at once and later."""
+        return Outputs()
 
     @abstractmethod
     async def main(self, process: Process[Any]) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from keda_jobs.domain.dead_letter import DeadLetter, dead_letter, parse_dead_letter
+from keda_jobs.domain.emitted import Later
 from keda_jobs.domain.event import Event
 from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
@@ -33,9 +34,9 @@ class Result:
     dead_letter: DeadLetter | None = None
 
     @property
-    def events(self) -> tuple[Event, ...]:
-        """Events that are published."""
-        return tuple(encoded.event for encoded in self.decision.events) if isinstance(self.decision, Ack) else ()
+    def events(self) -> tuple[Event | Later[Event], ...]:
+        """Events that are published, as the handler returned them."""
+        return tuple(encoded.returned for encoded in self.decision.events) if isinstance(self.decision, Ack) else ()
 
 
 async def run_one(

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from keda_jobs.domain.emitted import Later
 from keda_jobs.domain.event import Event
 from keda_jobs.domain.policy import RetryPolicy
 from keda_jobs.errors import PlatformError
@@ -27,7 +28,7 @@ class RowResult:
 
     written: tuple[Any, ...] | None
     failure: Failure | None
-    events: list[Event] = field(default_factory=list)
+    events: list[Event | Later[Event]] = field(default_factory=list)
 
 
 _CHUNK = 100
@@ -84,6 +85,6 @@ async def run_rows(
     results: dict[int, RowResult] = {}
     while (piece := await claimed.next_piece()) is not None:
         for done in piece.completed:
-            results[done.row.key] = RowResult(done.values or None, None, [event.event for event in done.events])
+            results[done.row.key] = RowResult(done.values or None, None, [event.returned for event in done.events])
         results.update((failure.key, RowResult(None, failure)) for failure in piece.failures)
     return [results[key] for key in range(1, len(rows) + 1)]

@@ -13,7 +13,7 @@ import pytest
 
 from keda_jobs.claims import schema
 from keda_jobs.jetstream.connection import NatsConnection, connect
-from keda_jobs.jetstream.reader import read_all
+from keda_jobs.jetstream.reader import StoredMessage, read_all
 from keda_jobs.jetstream.streams import apply
 from keda_jobs.settings import NatsSettings
 from stack import NatsServer, PostgresServer, until
@@ -66,8 +66,11 @@ class Events:
         found = [message async for message in read_all(self._connection, "announced")]
         return sorted(json.loads(message.data)["number"] for message in found)
 
-    async def count(self, subject: str = "counted") -> int:
-        return len([message async for message in read_all(self._connection, subject)])
+    def counted(self) -> AsyncIterator[StoredMessage]:
+        return read_all(self._connection, "counted")
+
+    async def count(self) -> int:
+        return len([message async for message in self.counted()])
 
 
 @pytest.fixture
@@ -91,6 +94,23 @@ async def test_a_row_is_completed_after_its_events_are_stored(
     assert await parcels.statuses() == {}  # completed rows of this job are deleted
     assert (await parcels.batch())["completed"] == 40
     assert await parcels.claimable() == 0
+
+
+async def test_an_event_of_a_row_for_later_waits_in_nats(
+    parcels: Parcels, events: Events, start: Start, control: Control
+) -> None:
+    await parcels.insert(late=3, plain=2)
+    control.open_gate()
+    assert await start().finish() == 0
+    assert await parcels.statuses() == {}
+    assert await events.numbers() == [1, 2, 3, 4, 5]
+
+    async def all_counted() -> bool:
+        return await events.count() == 5
+
+    await until(all_counted)
+    due = {message.headers.get("Nats-Scheduler", "").rpartition(".")[0] async for message in events.counted()}
+    assert due == {"", "delay.wait.job.announcing-batch"}
 
 
 async def test_a_worker_that_dies_before_its_rows_are_completed_repeats_no_event(

@@ -15,7 +15,7 @@ from keda_jobs.batch.row_events import RowEvents, SentRows, event_id
 from keda_jobs.claims.rows import ClaimedRow, CompletedRow
 from keda_jobs.claims.table import ClaimTable
 from keda_jobs.domain.broker import MessageTooLarge, NotConfirmed, Outgoing
-from keda_jobs.domain.event import EncodedEvent
+from keda_jobs.domain.emitted import EncodedEvent, Later, later
 from keda_jobs.errors import BrokerClosed
 from keda_jobs.jetstream.login import key_of_login
 from keda_jobs.runtime.backoff import Backoff
@@ -70,6 +70,10 @@ async def label_and_ship_all(
     return [(Label(order.goods), [Shipped(goods=order.goods)] * 2) for order in orders]
 
 
+async def label_and_ship_later(order: Order, _job: BatchContext[Settings]) -> tuple[Label, Later[Shipped]]:
+    return Label(order.goods), later(Shipped(goods=order.goods), 60)
+
+
 @pytest.mark.parametrize(
     ("handler", "writes", "emitted"),
     [
@@ -78,13 +82,14 @@ async def label_and_ship_all(
         (label_and_ship, ("label",), [Shipped]),
         (ship_all, (), [Shipped]),
         (label_and_ship_all, ("label",), [Shipped]),
+        (label_and_ship_later, ("label",), [Shipped]),
     ],
 )
 def test_the_annotation_names_the_columns_and_the_events(
     handler: Any, writes: tuple[str, ...], emitted: list[type[Event]]
 ) -> None:
     job = batch_job(handler, Settings, table="orders")
-    assert (job.table.writes, job.emitted) == (writes, emitted)
+    assert (job.table.writes, job.outputs.events) == (writes, emitted)
 
 
 async def to_any_event(_order: Order, _job: BatchContext[Settings]) -> Event | None: ...
@@ -116,6 +121,8 @@ async def test_a_row_has_columns_and_events() -> None:
     results = await run_rows(ship_all, [{"goods": "tea"}, {"goods": ""}])
     assert [result.events for result in results] == [[Shipped(goods="tea")], []]
     assert results[1].failure is not None
+    waiting = await run_row(label_and_ship_later, {"goods": "tea"})
+    assert (waiting.written, waiting.events) == (Label("tea"), [later(Shipped(goods="tea"), 60)])
     [many] = await run_rows(label_and_ship_all, [{"goods": "tea"}])
     assert (many.written, many.events) == (Label("tea"), [Shipped(goods="tea")] * 2)
 
@@ -213,6 +220,17 @@ async def test_events_are_stored_together(sending: Sending) -> None:
     assert sent.confirmed == rows
     assert len(sending.nats.stored) == 1800
     assert sending.nats.batches == [498, 498, 498, 306]  # the events of a row are not split
+
+
+async def test_rows_with_an_event_for_later_are_sent_by_themselves(sending: Sending) -> None:
+    waits = EncodedEvent(Shipped(goods="tea"), "shipped", b"later", 60)
+    late = row(1, "a")._replace(events=(*row(1, "a").events, waits))
+    sent = await sending.send(late, row(2, "b", "c"))
+    assert sorted(done.row.key for done in sent.confirmed) == [1, 2]
+    assert sending.nats.batches == [2]
+    [stored] = [one for one in sending.nats.stored.values() if one.data == b"later"]
+    assert stored.subject.startswith("delay.wait.job.")
+    assert stored.headers["Nats-Schedule-Target"] == "delay.fire.shipped"
 
 
 async def test_rows_without_events_and_a_single_event_need_no_batch(sending: Sending) -> None:

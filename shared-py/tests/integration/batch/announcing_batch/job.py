@@ -1,4 +1,4 @@
-"""The handler: a parcel waits for the gate, then it gets a label and is announced twice."""
+"""The handler: a parcel waits for the gate, then it gets a label and is announced twice, a late one later."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 from pathlib import Path
 from typing import NamedTuple
 
-from keda_jobs import Event
+from keda_jobs import Event, Later, later
 from keda_jobs.batch import BatchContext, BatchSettings, batch_job
 from keda_jobs.settings import NatsSettings
+
+LATE_S = 2
 
 
 class Settings(BatchSettings, NatsSettings):
@@ -44,13 +46,16 @@ class Counted(Event, subject="counted"):
     """That there is one parcel more."""
 
 
-async def announce(parcel: Parcel, job: BatchContext[Settings]) -> tuple[Sticker, list[Announced | Counted]]:
+async def announce(
+    parcel: Parcel, job: BatchContext[Settings]
+) -> tuple[Sticker, list[Announced | Counted | Later[Counted]]]:
     """Label a parcel, and announce it."""
     with job.settings.runs.open("a") as runs:
         runs.write(f"{parcel.id} {parcel.kind}\n")
     while not job.settings.gate.exists():  # noqa: ASYNC110 - another process opens it
         await asyncio.sleep(0.01)
-    return Sticker(f"parcel {parcel.id}"), [Announced(number=parcel.id, kind=parcel.kind), Counted()]
+    counted = later(Counted(), LATE_S) if parcel.kind == "late" else Counted()
+    return Sticker(f"parcel {parcel.id}"), [Announced(number=parcel.id, kind=parcel.kind), counted]
 
 
 JOB = batch_job(announce, Settings, table="parcels", delete_completed=True)
