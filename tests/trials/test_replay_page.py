@@ -166,16 +166,39 @@ async def test_another_version_is_tried_as_the_page_says_and_nothing_live_change
     assert place.objects("images_resized") == live
 
 
+LONG = """
+from keda_jobs import Event, StoreSettings
+from keda_jobs.long import LongContext, LongSettings, long_job
+
+class Encode(Event, subject="encode"):
+    key: str
+
+class Settings(LongSettings, StoreSettings):
+    pass
+
+async def encode(event: Encode, job: LongContext[Settings]) -> None:
+    job.progress(1, 2)
+
+JOB = long_job(encode, Settings)
+"""
+
+
 @pytest.mark.parametrize(
     ("package", "line"),
     [
         ("image_resized", "keda-jobs trial: image_resized.job declares no JOB here (No module named 'image_resized')"),
+        ("long_encode", "keda-jobs trial: long-encode is a long job; a trial has no progress and no cancellation"),
         ("users_batch", "keda-jobs trial: users-batch is no event job; only those read events"),
     ],
 )
-def test_what_cannot_be_tried_is_one_line(package: str, line: str) -> None:
+def test_what_cannot_be_tried_is_one_line(package: str, line: str, tmp_path: Path) -> None:
+    (tmp_path / "long_encode").mkdir()
+    (tmp_path / "long_encode" / "job.py").write_text(LONG)
     command = [sys.executable, "-m", "keda_jobs.event.trial", package, "one"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=environment
+    )
     assert done.returncode == 1
     assert done.stderr.startswith(line)
     assert len(done.stderr.splitlines()) == 1

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from keda_jobs.cli import options
-from keda_jobs.cli.connection import INTERRUPTED, interruptible, run
+from keda_jobs.cli.connection import run
 from keda_jobs.cli.selected_events import Outcome, Request, describe, survey_events
-from keda_jobs.cli.terminal import confirm, pluralize, print_err, print_json, progress_meter
+from keda_jobs.cli.selected_run import Report, SelectedRun
+from keda_jobs.cli.terminal import confirm, pluralize, print_err
 from keda_jobs.cli.trial import try_events
-from keda_jobs.errors import JobError, Misconfigured
-from keda_jobs.jetstream.connection import NatsConnection
-from keda_jobs.jetstream.rerun import Condition, Rerun, Selection, Survey
+from keda_jobs.errors import Misconfigured
+from keda_jobs.jetstream.rerun import Condition, Rerun, Survey
 
 
 def _condition(text: str) -> Condition:
@@ -106,21 +105,15 @@ def replay(
         return
     selection, survey = run(server, lambda connection: survey_events(connection, request, since))
     work = Rerun(per_second, lambda sequence, reason: print_err(f"skipped {sequence}: {reason}"), selection.first)
+    report = Report(
+        "send",
+        "sent",
+        lambda: _summary(survey, work),
+        lambda: {"sent": work.sent, "skipped": work.skipped},
+        lambda: work.skipped,
+    )
     is_wanted = _is_confirmed(survey, job, yes=yes, dry_run=dry_run)
-    try:
-        if is_wanted:
-            run(server, lambda connection: _send(connection, selection, work, survey.count))
-    except JobError:
-        work.interrupted = True
-        raise
-    finally:
-        left = replace(request, from_seq=work.next_sequence, to_seq=selection.last) if work.interrupted else None
-        if json_:
-            print_json(_as_json(selection, survey, work, left) | {"dry_run": dry_run})
-        else:
-            _report(survey, work, left, dry_run=dry_run)
-    if code := INTERRUPTED if work.interrupted or not survey.is_whole else int(work.skipped > 0):
-        raise typer.Exit(code)
+    SelectedRun(request, selection, survey, dry_run, json_).carry_out(server, work, report, is_wanted=is_wanted)
 
 
 def _is_confirmed(survey: Survey, job: str, *, yes: bool, dry_run: bool) -> bool:
@@ -132,32 +125,6 @@ def _is_confirmed(survey: Survey, job: str, *, yes: bool, dry_run: bool) -> bool
     return survey.is_whole and not dry_run and (yes or confirm(question, "send them again"))
 
 
-async def _send(connection: NatsConnection, selection: Selection, work: Rerun, count: int) -> None:
-    with interruptible() as stop, progress_meter("replay", count) as progress:
-        await work.run(connection, selection, stop, progress)
-
-
-def _report(survey: Survey, work: Rerun, left: Request | None, *, dry_run: bool) -> None:
-    if not survey.is_whole:
-        print_err("interrupted while counting; nothing was sent")
-        return
-    if dry_run or not survey.count:
-        print_err(f"{pluralize(survey.count, 'event')} would be sent" if dry_run else "no event to send")
-        return
+def _summary(survey: Survey, work: Rerun) -> str:
     rest = f", {work.skipped} skipped" if work.skipped else ""
-    end = f"; interrupted, to continue: {left.command()}" if left else ""
-    print_err(f"{work.sent:,} of {pluralize(survey.count, 'event')} sent{rest}{end}")
-
-
-def _as_json(selection: Selection, survey: Survey, work: Rerun, left: Request | None) -> dict[str, Any]:
-    return {
-        "job": selection.job,
-        "from_seq": selection.first,
-        "to_seq": selection.last,
-        "found": survey.count,
-        "bytes": survey.size,
-        "sent": work.sent,
-        "skipped": work.skipped,
-        "interrupted": work.interrupted or not survey.is_whole,
-        "next_seq": left.from_seq if left else None,
-    }
+    return f"{work.sent:,} of {pluralize(survey.count, 'event')} sent{rest}"

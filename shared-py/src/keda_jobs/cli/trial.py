@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
-import typer
-
-from keda_jobs.cli.connection import INTERRUPTED, interruptible, run
+from keda_jobs.cli.connection import run
 from keda_jobs.cli.selected_events import Request, describe, survey_events
-from keda_jobs.cli.terminal import pluralize, print_err, print_json, progress_meter
+from keda_jobs.cli.selected_run import Report, SelectedRun
+from keda_jobs.cli.terminal import pluralize, print_err
 from keda_jobs.domain.trial import TrialOutcome, trial_prefix
-from keda_jobs.errors import JobError, Misconfigured
-from keda_jobs.jetstream.connection import NatsConnection
-from keda_jobs.jetstream.rerun import Selection, Survey
+from keda_jobs.errors import Misconfigured
+from keda_jobs.jetstream.rerun import Survey
 from keda_jobs.jetstream.trial import Trial
 
 
@@ -35,20 +31,16 @@ def try_events(
     if survey.count:
         print_err(describe(survey, request.job))
     work = Trial(command, per_second, _print_failure, selection.first)
-    try:
-        if survey.count and survey.is_whole and not dry_run:
-            run(server, lambda connection: _try(connection, selection, work, survey.count))
-    except JobError:
-        work.interrupted = True
-        raise
-    finally:
-        left = replace(request, from_seq=work.next_sequence, to_seq=selection.last) if work.interrupted else None
-        if as_json:
-            print_json(_as_json(request, selection, survey, work, left) | {"dry_run": dry_run})
-        else:
-            _report(request, survey, work, left, dry_run=dry_run)
-    if code := INTERRUPTED if work.interrupted or not survey.is_whole else int(work.failed > 0):
-        raise typer.Exit(code)
+    report = Report(
+        "try",
+        "tried",
+        lambda: _summary(survey, work),
+        lambda: {"into": request.into, "done": work.done, "failed": work.failed, "events": dict(work.events)},
+        lambda: work.failed,
+        next_step=f"what differs: keda-jobs compare {request.into}",
+    )
+    found = SelectedRun(request, selection, survey, dry_run, as_json)
+    found.carry_out(server, work, report, is_wanted=survey.count > 0)
 
 
 def prefix_of(name: str) -> str:
@@ -71,43 +63,10 @@ def _command(request: Request) -> list[str]:
     return [*python, "-m", "keda_jobs.event.trial", request.job.replace("-", "_"), request.into or ""]
 
 
-async def _try(connection: NatsConnection, selection: Selection, work: Trial, count: int) -> None:
-    with interruptible() as stop, progress_meter("trial", count) as progress:
-        await work.run(connection, selection, stop, progress)
-
-
 def _print_failure(outcome: TrialOutcome) -> None:
     print_err(f"event {outcome.sequence} {outcome.outcome}: {outcome.reason}")
 
 
-def _report(request: Request, survey: Survey, work: Trial, left: Request | None, *, dry_run: bool) -> None:
-    if not survey.is_whole:
-        print_err("interrupted while counting; nothing was tried")
-        return
-    if dry_run or not survey.count:
-        print_err(f"{pluralize(survey.count, 'event')} would be tried" if dry_run else "no event to try")
-        return
+def _summary(survey: Survey, work: Trial) -> str:
     unpublished = "".join(f", {count:,} {subject} not published" for subject, count in sorted(work.events.items()))
-    print_err(f"{work.done:,} of {pluralize(survey.count, 'event')} done, {work.failed:,} failed{unpublished}")
-    if left:
-        print_err(f"interrupted, to continue: {left.command()}")
-    else:
-        print_err(f"what differs: keda-jobs compare {request.into}")
-
-
-def _as_json(
-    request: Request, selection: Selection, survey: Survey, work: Trial, left: Request | None
-) -> dict[str, Any]:
-    return {
-        "job": selection.job,
-        "into": request.into,
-        "from_seq": selection.first,
-        "to_seq": selection.last,
-        "found": survey.count,
-        "bytes": survey.size,
-        "done": work.done,
-        "failed": work.failed,
-        "events": dict(work.events),
-        "interrupted": work.interrupted or not survey.is_whole,
-        "next_seq": left.from_seq if left else None,
-    }
+    return f"{work.done:,} of {pluralize(survey.count, 'event')} done, {work.failed:,} failed{unpublished}"

@@ -113,6 +113,8 @@ def _load(package: str) -> EventJob:
         ) from error
     if not isinstance(job, EventJob):
         raise Misconfigured(f"{job.name} is no event job; only those read events")
+    if job.ends:
+        raise Misconfigured(f"{job.name} is a long job; a trial has no progress and no cancellation, so it tries none")
     if not issubclass(job.settings, StoreSettings):
         raise Misconfigured(f"{job.name} has no store, so a trial has no place for its output")
     return job

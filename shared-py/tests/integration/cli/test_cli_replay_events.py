@@ -133,7 +133,7 @@ def test_a_server_that_goes_away_leaves_the_command_to_continue(
     nats_server.kill()
     done = cli.finish(process)
     assert done.code == 1
-    assert "; interrupted, to continue: keda-jobs replay image-download --from-seq " in done.stderr
+    assert "\ninterrupted, to continue: keda-jobs replay image-download --from-seq " in done.stderr
     assert "Traceback" not in done.stderr
 
 
