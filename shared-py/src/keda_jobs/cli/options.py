@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -13,12 +11,10 @@ import typer
 from keda_jobs.domain.durations import parse_duration
 from keda_jobs.errors import Misconfigured
 from keda_jobs.jetstream.dead_letters import DeadLetterFilter
+from keda_jobs.jetstream.replay import parse_rate
 
 MAX_NUMBER = 2**63 - 1
 """Largest number that a command takes: the servers count with 64 bits."""
-
-# One a day.
-_SLOWEST = 1 / 86_400
 
 
 def _or_global_value(ctx: typer.Context, value: str | None) -> str | None:
@@ -96,10 +92,10 @@ def moment(text: str) -> datetime:
 
 def rate(text: str) -> float:
     """Parse a rate such as `20` or `20/s`, in messages per second."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/s)?", text)
-    if match is None or not _SLOWEST <= float(match[1]) < math.inf:
-        raise typer.BadParameter(f"{text!r} is not a rate such as 20/s or 0.5/s")
-    return float(match[1])
+    try:
+        return parse_rate(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 RateOption = Annotated[

@@ -6,8 +6,8 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from keda_jobs.domain.dead_letter import DeadLetter, parse_dead_letter
@@ -33,6 +33,8 @@ class DeadLetterFilter:
     error_class: str | None = None
     older_than: timedelta | None = None
     newer_than: timedelta | None = None
+    text: str | None = None
+    """Part of the reason, the data or a header's value, in any case."""
 
     @property
     def is_everything(self) -> bool:
@@ -49,7 +51,13 @@ class DeadLetterFilter:
             and self.error_class in (None, dead.error_class)
             and (self.older_than is None or age > self.older_than)
             and (self.newer_than is None or age < self.newer_than)
+            and (self.text is None or self._is_in(dead, self.text.casefold()))
         )
+
+    @staticmethod
+    def _is_in(dead: DeadLetter, text: str) -> bool:
+        values = (dead.reason, dead.text, *dead.original_headers.values())
+        return any(text in value.casefold() for value in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +74,16 @@ class Snapshot:
         return cls(datetime.fromisoformat(info["ts"]), int(info["state"]["last_seq"]))
 
 
+BEFORE_ALL = Snapshot(datetime.fromtimestamp(0, UTC), 0)
+"""Moment at which there was no dead letter yet."""
+
+
 def _ignore(_sequence: int, _reason: str) -> None:
     """Ignore a selected number without a dead letter."""
+
+
+def _ignore_progress(_sequence: int) -> None:
+    """Ignore the progress."""
 
 
 async def select_dead_letters(
@@ -77,10 +93,12 @@ async def select_dead_letters(
     *,
     first: int = 1,
     on_missing: OnMissing = _ignore,
+    on_read: Callable[[int], None] = _ignore_progress,
 ) -> AsyncGenerator[DeadLetter]:
     """Yield the selected dead letters of `snapshot`, oldest first, from sequence `first` on.
 
-    Call `on_missing` with each selected number without a dead letter, and the reason. Raises `BrokerUnavailable`.
+    Call `on_missing` with each selected number without a dead letter, and the reason, and `on_read` with the number of
+    each dead letter that was looked at. Raises `BrokerUnavailable`.
     """
     if selection.sequences:
         for sequence in sorted(selection.sequences):
@@ -94,6 +112,7 @@ async def select_dead_letters(
         return
     async with aclosing(read_all(connection, DEAD_LETTER, first=first, last=snapshot.last)) as messages:
         async for message in messages:
+            on_read(message.sequence)
             dead = parse_stored(message)
             if selection.matches(dead, snapshot.now):
                 yield dead
@@ -123,19 +142,48 @@ async def find_newest(
     return newest[0] if newest else snapshot.last + 1, total
 
 
-async def group_dead_letters(
-    connection: NatsConnection,
-    selection: DeadLetterFilter,
-    snapshot: Snapshot,
-    on_missing: OnMissing = _ignore,
-) -> Counter[Group]:
-    """Count the selected dead letters by group. `on_missing` is that of `select_dead_letters`."""
-    selected = select_dead_letters(connection, selection, snapshot, on_missing=on_missing)
-    groups: Counter[Group] = Counter()
-    async with aclosing(selected):
-        async for dead in selected:
-            groups[dead.job, dead.error_class, dead.subject] += 1
-    return groups
+@dataclass(slots=True)
+class DeadLetterSurvey:
+    """Count of the selected dead letters by group, as they are at one moment. It counts as it goes.
+
+    `missing` has each selected number without a dead letter, and the reason.
+    """
+
+    selection: DeadLetterFilter
+    snapshot: Snapshot = BEFORE_ALL
+    groups: Counter[Group] = field(default_factory=Counter)
+    missing: list[tuple[int, str]] = field(default_factory=list)
+    looked: int = 0
+    stored: int = 0
+    is_complete: bool = False
+
+    async def run(self, connection: NatsConnection) -> None:
+        """Count, from the start unless it is complete. Raises `BrokerUnavailable`."""
+        if self.is_complete:
+            return
+        self.snapshot = await Snapshot.take(connection)
+        self.stored = await count_from(connection, 1)
+        self.groups.clear()
+        self.missing.clear()
+        self.looked = 0
+        selected = select_dead_letters(
+            connection, self.selection, self.snapshot, on_missing=self._miss, on_read=self._look
+        )
+        async with aclosing(selected):
+            async for dead in selected:
+                self.groups[dead.job, dead.error_class, dead.subject] += 1
+        self.is_complete = True
+
+    def _miss(self, sequence: int, reason: str) -> None:
+        self.missing.append((sequence, reason))
+
+    def _look(self, _sequence: int) -> None:
+        self.looked += 1
+
+
+async def count_from(connection: NatsConnection, first: int) -> int:
+    """Return the number of dead letters from sequence `first` on. Raises `BrokerUnavailable`."""
+    return (await read_page(connection, DEAD_LETTER, first, 1)).count
 
 
 async def expected_count(connection: NatsConnection, selection: DeadLetterFilter) -> int | None:
@@ -144,7 +192,7 @@ async def expected_count(connection: NatsConnection, selection: DeadLetterFilter
         return len(selection.sequences)
     if not selection.is_everything:
         return None
-    return (await read_page(connection, DEAD_LETTER, 1, 1)).count
+    return await count_from(connection, 1)
 
 
 async def delete_dead_letter(connection: NatsConnection, sequence: int) -> bool:

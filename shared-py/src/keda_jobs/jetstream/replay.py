@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -29,6 +30,9 @@ from keda_jobs.jetstream.publish import publish_with_retry
 from keda_jobs.jetstream.reader import read_message
 from keda_jobs.jetstream.stream_diff import normalize
 from keda_jobs.runtime.shutdown import wait_for
+
+# One a day.
+_SLOWEST = 1 / 86_400
 
 OnReplay = Callable[[DeadLetter, Outgoing], None]
 """Called with each dead letter and its copy, before the copy is published."""
@@ -58,16 +62,23 @@ class Replay:
         return self.replayed + self.skipped
 
     async def run(
-        self, connection: NatsConnection, selection: DeadLetterFilter, stop: asyncio.Event, on_replay: OnReplay
+        self,
+        connection: NatsConnection,
+        selection: DeadLetterFilter,
+        stop: asyncio.Event,
+        on_replay: OnReplay,
+        snapshot: Snapshot | None = None,
     ) -> None:
         """Replay the selected dead letters until the end or until `stop`, which takes effect between two of them.
+
+        They are those of `snapshot`, by default those of now.
 
         A dead letter is deleted when its copy is confirmed. If it could not be deleted, the next run publishes the copy
         again under the same id, and the server drops it within the stream's duplicate window.
         """
         subjects = await _read_subjects(connection)
         pace = Pace(self.per_second, stop)
-        snapshot = await Snapshot.take(connection)
+        snapshot = snapshot or await Snapshot.take(connection)
         selected = select_dead_letters(connection, selection, snapshot, on_missing=self._skip)
         async with aclosing(selected):
             async for selected_dead in selected:
@@ -104,11 +115,19 @@ class Replay:
         read_at = replay_subject(dead, to_subject=self.to_subject)
         if not any(covers(pattern, read_at) for pattern in subjects):
             raise CannotReplay(f"no consumer reads {read_at}")
-        payload, headers = await _original(connection, dead)
+        payload, headers = await read_original(connection, dead)
         outgoing = replay_message(dead, payload, headers, to_subject=self.to_subject)
         # A dry run names what is too large as well.
         outgoing.wire_headers(connection.max_payload)
         return outgoing
+
+
+def parse_rate(text: str) -> float:
+    """Parse a rate such as `20` or `20/s`, in messages per second. Raises `ValueError`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/s)?", text)
+    if match is None or not _SLOWEST <= float(match[1]) < math.inf:
+        raise ValueError(f"{text!r} is not a rate such as 20/s or 0.5/s")
+    return float(match[1])
 
 
 class Pace:
@@ -153,7 +172,7 @@ def replay_message(dead: DeadLetter, payload: bytes, headers: Mapping[str, str],
     return Outgoing(target, payload, msg_id, headers if to_subject else {**headers, Header.SUBJECT: dead.subject})
 
 
-async def _original(connection: NatsConnection, dead: DeadLetter) -> tuple[bytes, dict[str, str]]:
+async def read_original(connection: NatsConnection, dead: DeadLetter) -> tuple[bytes, dict[str, str]]:
     """Return body and headers of the event to the byte, from the dead letter or from the stream.
 
     Raises `CannotReplay`.

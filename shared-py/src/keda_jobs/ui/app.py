@@ -14,12 +14,12 @@ from keda_jobs.errors import JobError, Misconfigured
 from keda_jobs.settings import PgSettings, load_settings
 from keda_jobs.ui import guard
 from keda_jobs.ui.actions import Busy
-from keda_jobs.ui.page import UI, Ui, render
-from keda_jobs.ui.pages import actions, job, overview
+from keda_jobs.ui.page import UI, BadInput, Ui, render
+from keda_jobs.ui.pages import actions, dead_letter_actions, dead_letters, job, overview
 from keda_jobs.ui.servers import SharedNats
 from keda_jobs.ui.settings import Options, ServerSettings
 
-PAGES = (overview, job, actions)
+PAGES = (overview, job, dead_letters, dead_letter_actions, actions)
 """Modules of the views. Each has `routes()`."""
 
 _STATIC = Path(__file__).parent / "static"
@@ -36,6 +36,8 @@ async def serve(settings: ServerSettings, options: Options, stop: asyncio.Event,
         ready(address)
         await stop.wait()
         await ui.actions.close()
+        await ui.searches.close()
+        await ui.surveys.close()
         for reading in readings:
             reading.cancel()
         await asyncio.gather(*readings, return_exceptions=True)
@@ -84,6 +86,8 @@ async def _explain(request: web.Request, handler: guard.Handler) -> web.StreamRe
         return _error_page(request, error.status, text)
     except Busy as error:
         return _error_page(request, web.HTTPConflict.status_code, str(error))
+    except BadInput as error:
+        return _error_page(request, web.HTTPBadRequest.status_code, str(error))
     except JobError as error:
         return _error_page(request, web.HTTPServiceUnavailable.status_code, str(error))
     except Exception:

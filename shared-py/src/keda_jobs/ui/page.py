@@ -12,12 +12,16 @@ from typing import Any
 import jinja2
 from aiohttp import web
 
+from keda_jobs.errors import JobError
+from keda_jobs.jetstream.dead_letter_search import DeadLetterSearch
+from keda_jobs.jetstream.dead_letters import DeadLetterSurvey
 from keda_jobs.settings import PgSettings
 from keda_jobs.status.batch import BatchStatus
 from keda_jobs.status.overview import Overview
 from keda_jobs.ui.actions import Actions
 from keda_jobs.ui.history import History
 from keda_jobs.ui.jobs import event_points, row_points
+from keda_jobs.ui.lookups import Lookups
 from keda_jobs.ui.readings import QueuesReader, Reading, StreamsReader
 from keda_jobs.ui.servers import SharedNats
 from keda_jobs.ui.sessions import Session, Sessions
@@ -26,10 +30,14 @@ from keda_jobs.ui.text import FILTERS
 
 LIVE = "Keda-Jobs-Live"
 """Header of a request by which the page's script refreshes the page."""
-NAVIGATION = (("/", "Overview"),)
+NAVIGATION = (("/", "Overview"), ("/dead-letters", "Dead letters"))
 """Paths and titles of the views."""
 
 _MAX_NOTICES = 100
+
+
+class BadInput(JobError):
+    """What a viewer has typed cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,8 @@ class Ui:
         self.sessions = Sessions()
         self.notices = Notices()
         self.actions = Actions()
+        self.searches: Lookups[DeadLetterSearch] = Lookups(nats)
+        self.surveys: Lookups[DeadLetterSurvey] = Lookups(nats)
         self.events_history = History()
         self.rows_history = History()
         self.streams: Reading[Overview] = Reading("NATS", StreamsReader(nats).read, self._keep_events)

@@ -17,7 +17,7 @@ from keda_jobs.ui.guard import FORM_KEY
 from keda_jobs.ui.page import LIVE, Ui
 from keda_jobs.ui.servers import SharedNats
 from keda_jobs.ui.settings import Options, ServerSettings
-from stack import NatsServer
+from stack import NatsServer, until
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,26 @@ class Viewer:
         async with self._session.get(path) as response:
             return await response.read()
 
+    async def until(self, path: str, is_there: Callable[[Answer], object]) -> Answer:
+        """Refresh the page until it has what is awaited."""
+        answer = await self.get(path, live=True)
+
+        async def look() -> bool:
+            nonlocal answer
+            answer = await self.get(path, live=True)
+            return bool(is_there(answer))
+
+        await until(look)
+        return answer
+
     async def post(self, path: str, fields: Mapping[str, str] | Sequence[tuple[str, str]] = ()) -> Answer:
         """Send a form with the session's key, and follow the answer."""
-        [key, *_] = re.findall(r'name="form-key" value="(\w+)"', (await self.get("/actions")).text) or [""]
-        pairs = [*(fields.items() if isinstance(fields, Mapping) else fields), (FORM_KEY, key)]
+        await self.get("/actions")
+        [cookie] = self._session.cookie_jar
+        session = self.ui.sessions.find(cookie.value)
+        assert session is not None
+        named = fields.items() if isinstance(fields, Mapping) else fields
+        pairs = [*named, (FORM_KEY, self.ui.sessions.form_key(session))]
         async with self._session.post(path, data=pairs) as response:
             return Answer(response.status, await response.text(), response.url.path_qs)
 

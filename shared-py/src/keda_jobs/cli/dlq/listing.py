@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated
@@ -18,11 +17,10 @@ from keda_jobs.errors import JobError
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.dead_letters import (
     DeadLetterFilter,
-    Group,
+    DeadLetterSurvey,
     Snapshot,
     find_dead_letter,
     find_newest,
-    group_dead_letters,
     select_dead_letters,
 )
 
@@ -128,7 +126,9 @@ def count_dead_letters(
     JSON: `{"total", "groups": [{"job", "error_class", "subject", "count"}]}`, the largest group first.
     """
     selection = DeadLetterFilter(frozenset(), subject, job, error_class, older_than, newer_than)
-    groups = run(server, lambda connection: _count(connection, selection))
+    survey = DeadLetterSurvey(selection)
+    run(server, survey.run)
+    groups = survey.groups
     if json_:
         keys = ("job", "error_class", "subject")
         listed = [dict(zip(keys, group, strict=True)) | {"count": count} for group, count in groups.most_common()]
@@ -137,7 +137,3 @@ def count_dead_letters(
     if groups:
         print_out(groups_table(groups))
     print_err(pluralize(groups.total(), "dead letter"))
-
-
-async def _count(connection: NatsConnection, selection: DeadLetterFilter) -> Counter[Group]:
-    return await group_dead_letters(connection, selection, await Snapshot.take(connection))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import typer
 
 from keda_jobs.cli import options
@@ -11,7 +9,7 @@ from keda_jobs.cli.connection import INTERRUPTED, interruptible, run
 from keda_jobs.cli.dlq.views import groups_table
 from keda_jobs.cli.terminal import confirm, pluralize, print_err, print_json, print_out, progress_meter
 from keda_jobs.jetstream.connection import NatsConnection
-from keda_jobs.jetstream.dead_letters import DeadLetterFilter, Group, Snapshot, delete_dead_letters, group_dead_letters
+from keda_jobs.jetstream.dead_letters import DeadLetterFilter, DeadLetterSurvey, delete_dead_letters
 
 
 def purge(
@@ -39,16 +37,18 @@ def purge(
     """
     selection = DeadLetterFilter(frozenset(sequences or ()), subject, job, error_class, older_than, newer_than)
     options.require_selection(selection, everything)
-    missing: list[int] = []
-    snapshot, groups = run(server, lambda connection: _survey(connection, selection, missing))
-    found = groups.total()
-    if groups and not json_:
-        print_out(groups_table(groups))
+    survey = DeadLetterSurvey(selection)
+    run(server, survey.run)
+    for sequence, _reason in survey.missing:
+        print_err(f"{sequence} is not among these dead letters")
+    found = survey.groups.total()
+    if found and not json_:
+        print_out(groups_table(survey.groups))
     question = f"Delete {pluralize(found, 'dead letter')} permanently?"
     is_confirmed = found > 0 and not dry_run and (yes or confirm(question, "delete"))
     deleted, is_interrupted = 0, False
     if is_confirmed:
-        deleted, is_interrupted = run(server, lambda connection: _delete(connection, selection, snapshot, found))
+        deleted, is_interrupted = run(server, lambda connection: _delete(connection, survey))
     if json_:
         print_json({"dry_run": dry_run, "found": found, "deleted": deleted, "interrupted": is_interrupted})
     else:
@@ -56,25 +56,12 @@ def purge(
         print_err(f"{counted} would be deleted" if dry_run else f"{deleted:,} of {counted} deleted")
     if is_interrupted:
         raise typer.Exit(INTERRUPTED)
-    if missing or (not dry_run and deleted < found):
+    if survey.missing or (not dry_run and deleted < found):
         raise typer.Exit(1)
 
 
-async def _survey(
-    connection: NatsConnection, selection: DeadLetterFilter, missing: list[int]
-) -> tuple[Snapshot, Counter[Group]]:
-    def report(sequence: int, _reason: str) -> None:
-        missing.append(sequence)
-        print_err(f"{sequence} is not among these dead letters")
-
-    snapshot = await Snapshot.take(connection)
-    return snapshot, await group_dead_letters(connection, selection, snapshot, report)
-
-
-async def _delete(
-    connection: NatsConnection, selection: DeadLetterFilter, snapshot: Snapshot, found: int
-) -> tuple[int, bool]:
+async def _delete(connection: NatsConnection, survey: DeadLetterSurvey) -> tuple[int, bool]:
     """Return the number of dead letters deleted, and whether the command was interrupted."""
-    with interruptible() as stop, progress_meter("purge", found) as progress:
-        deleted = await delete_dead_letters(connection, selection, snapshot, stop, progress)
+    with interruptible() as stop, progress_meter("purge", survey.groups.total()) as progress:
+        deleted = await delete_dead_letters(connection, survey.selection, survey.snapshot, stop, progress)
         return deleted, stop.is_set()
