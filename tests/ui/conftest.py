@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
 from stack import NatsServer, UiProcess
@@ -15,7 +16,14 @@ from stack import NatsServer, UiProcess
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
 
-@pytest.fixture
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of this folder on one event loop, on which the browser is: it takes seconds to start."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """Start the browser, or skip where there is none."""
     if CHROMIUM is None:
@@ -28,7 +36,7 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser) -> AsyncIterator[Page]:
     """Open an empty page. Whatever its script or the browser complains about fails the test."""
     complaints: list[str] = []
@@ -36,6 +44,7 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda line: complaints.append(line.text) if "Content Security Policy" in line.text else None)
     yield page
+    await page.close()
     assert complaints == []
 
 
@@ -56,7 +65,7 @@ def start_ui(nats_server: NatsServer, tmp_path: Path) -> Iterator[Callable[..., 
         ui.kill()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def ui(declare: Callable[[], Awaitable[None]], start_ui: Callable[..., UiProcess]) -> UiProcess:
     """Start the page, which may act, with the declared streams and consumers."""
     await declare()

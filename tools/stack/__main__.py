@@ -55,6 +55,7 @@ def _instructions(state: State, folder: Path) -> str:
     event = f'{{"url": "{_PICTURE}"}}'
     return f"""\
 Running:
+  {"page":<16}{state.ui}, everything below in a browser
   {"NATS":<16}{nats}, monitoring {state.monitor_url}
   {"S3":<16}{state.environment["R2_ENDPOINT_URL"]}, objects as files in {files}/s3/{state.environment["R2_BUCKET"]}
   {"PostgreSQL":<16}{postgres}, tables of the batch jobs

@@ -25,7 +25,10 @@ _JOB_STOP_S = 35.0
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Ports of the stack: event jobs use `http` and the ports after it, services `service`. 0 is any free port."""
+    """Ports of the stack: event jobs use `http` and the ports after it, services `service`. 0 is any free port.
+
+    `ui` is that of the page, which only the stack in the background has.
+    """
 
     nats: int = 4222
     monitor: int = 8222
@@ -33,9 +36,10 @@ class Ports:
     postgres: int = 5432
     http: int = 8080
     service: int = 9180
+    ui: int = 8090
 
 
-FREE_PORTS = Ports(0, 0, 0, 0, 0, 0)
+FREE_PORTS = Ports(0, 0, 0, 0, 0, 0, 0)
 
 
 class EventStack:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,6 +21,7 @@ from stack.jobs import ROOT
 from stack.local import LocalStack, Ports
 from stack.process import Process, StackError
 from stack.servers import NatsServer
+from stack.ui import UiProcess
 from stack.waiting import wait_until
 
 FOLDER = ROOT / ".stack"
@@ -42,6 +44,7 @@ class State:
     environment: dict[str, str]
     monitor_url: str
     jobs: dict[str, str]
+    ui: str
 
 
 def up(ports: Ports, folder: Path = FOLDER) -> State:
@@ -106,11 +109,11 @@ def supervise(ports: Ports, folder: Path = FOLDER) -> None:
     signal.signal(signal.SIGTERM, _exit)
     try:
         _lock(folder)
-        with LocalStack(folder, ports) as stack:
-            _write_state(folder, stack)
+        with LocalStack(folder, ports) as stack, _page(stack, folder, ports.ui) as ui:
+            _write_state(folder, stack, ui)
             log.info("running")
             _report(_READY)
-            _keep_running(stack)
+            _keep_running(stack, ui)
     except StackError as error:
         _report(str(error))
     except BrokenPipeError:
@@ -166,8 +169,19 @@ def _launch(process: Process) -> None:
         log.info("%s", error)
 
 
-def _keep_running(stack: LocalStack) -> None:
-    policies: list[Restarter | Starter] = [Restarter(process) for process in stack.processes]
+@contextlib.contextmanager
+def _page(stack: LocalStack, folder: Path, port: int) -> Iterator[UiProcess]:
+    """Run the page about the stack. It may act, as whoever has started the stack may."""
+    ui = UiProcess(stack.environment, folder / "ui.log", port, "--allow-actions")
+    ui.start()
+    try:
+        yield ui
+    finally:
+        ui.stop()
+
+
+def _keep_running(stack: LocalStack, ui: UiProcess) -> None:
+    policies: list[Restarter | Starter] = [Restarter(process) for process in (*stack.processes, ui)]
     policies += [Starter(process, stack.nats) for process in stack.long_jobs]
     while True:
         for policy in policies:
@@ -186,9 +200,9 @@ def _lock(folder: Path) -> None:
     os.write(lock, str(os.getpid()).encode())
 
 
-def _write_state(folder: Path, stack: LocalStack) -> None:
+def _write_state(folder: Path, stack: LocalStack, ui: UiProcess) -> None:
     jobs = {job.name: job.http_url for job in stack.jobs}
-    state = State(os.getpid(), stack.environment, stack.nats.monitor_url, jobs)
+    state = State(os.getpid(), stack.environment, stack.nats.monitor_url, jobs, ui.url)
     new = folder / "state.json.new"
     new.write_text(json.dumps(asdict(state), indent=2))
     new.replace(folder / "state.json")

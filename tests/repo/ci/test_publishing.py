@@ -82,6 +82,15 @@ def test_databases_are_tested_with_an_unpacked_pgbouncer(machine: Machine) -> No
     assert programs == f"{folder}/sbin/pgbouncer {folder}/lib/any-linux-gnu"
 
 
+def test_the_page_is_tested_with_the_browser_of_the_machine(machine: Machine) -> None:
+    machine.stand_in("chromium")
+    machine.stand_in("apt-get")
+    machine.stand_in("make")
+    ended = machine.run("tools/ci/ui.sh")
+    assert ended.returncode == 0, ended.stderr
+    assert machine.called() == ["make test-ui"]
+
+
 @pytest.mark.parametrize("user", ["0", "1001"], ids=["root", "a runner's user"])
 def test_a_machines_package_lists_are_updated(machine: Machine, user: str) -> None:
     machine.stand_in("apt-get")

@@ -40,6 +40,7 @@ NOT_HERE = {
     r"keda-jobs batch retry$": "wants to know which rows; the same with a filter is run",
     r"python first\.py$": "test_sending.py runs it",
     r"keda-jobs (cancel|pub) video-|python -m video_encode$": "about the job that the reader is to write",
+    r"keda-jobs ui": "serves until it is stopped: tests/ui, and shared-py/tests/integration/ui",
     r"keda-jobs schedules cancel ": "wants an event that waits: shared-py/tests/integration/cli/test_cli_schedules.py",
 }
 COMMANDS = [command for path in pages.TO_TYPE for command in pages.commands(path)]

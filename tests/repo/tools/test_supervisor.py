@@ -21,7 +21,7 @@ from stack.jobs import package_name
 from .processes import start_python
 
 JOBS = [job.name for job in all_jobs() if not job.ends]
-FREE = [f"--{name}-port=0" for name in ("nats", "monitor", "s3", "postgres", "http", "service")]
+FREE = [f"--{name}-port=0" for name in ("nats", "monitor", "s3", "postgres", "http", "service", "ui")]
 
 
 class Stack:

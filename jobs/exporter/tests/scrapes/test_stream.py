@@ -316,7 +316,7 @@ async def days_left(server: NatsServer) -> float:
 )
 def test_replicas_that_are_offline_or_behind_are_counted(replicas: list[dict[str, object]] | None, behind: int) -> None:
     info = {
-        "config": {"name": STREAM},
+        "config": {"name": STREAM, "max_age": 0, "max_bytes": -1},
         "state": {"messages": 0, "bytes": 0},
         "cluster": {"leader": "nats-2", "replicas": replicas},
     }
