@@ -1,4 +1,4 @@
-"""Time and peak memory of the CLI and of the exporter with many dead letters, and as many waiting retries.
+"""Time and peak memory of the CLI, the exporter and the page with many dead letters, and as many waiting retries.
 
     PYTHONPATH=tools python tests/bench/dead_letters.py --folder DIR [--numbers 10000 100000 1000000]
 
@@ -14,6 +14,7 @@ import json
 import os
 import re
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,18 +34,20 @@ from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.jetstream.connection import NatsConnection, connect
 from keda_jobs.jetstream.publish import publish
 from keda_jobs.settings import NatsSettings
-from stack import JobProcess, NatsServer, StackError, until
+from stack import JobProcess, NatsServer, StackError, UiProcess, until
+from stack.process import Process
 from stack.servers import binary
 from stack.streams import apply_streams
 
 _NUMBERS = (10_000, 100_000, 1_000_000)
-_JOB, _OTHER_JOB, _RARE = "image-download", "image-resize", "Refused"
+_JOB, _OTHER_JOB, _RARE, _NEVER = "image-download", "image-resize", "Refused", "Never"
 # One in so many dead letters is of the other job, and one of the rare error.
 _EVERY = 100
 _WINDOW = 500
 _DAY_S = 86_400.0
 _DEADLINE_S = 3600.0
 _SCRAPE, _SCRAPES = "a scrape of the exporter", 5
+_VIEW = "first look at dead letters in keda-jobs ui"
 _STORED = f'keda_jobs_dead_letters_stored{{job="{_JOB}"}}'
 
 
@@ -93,6 +96,8 @@ async def measure(folder: Path, number: int) -> Mapping[str, str]:
         await _fill(server.url, number)
         async with started(JobProcess("exporter", server.environment(), folder / "exporter.log")) as exporter:
             figures[_SCRAPE] = await _scrape(exporter)
+        async with started(UiProcess(server.environment(), folder / "ui.log")) as ui:
+            figures[_VIEW] = await _first_look(ui)
         bench = Bench(folder, 1, print)
         for command in _COMMANDS:
             output = folder / "output"
@@ -121,9 +126,28 @@ async def _scrape(exporter: JobProcess) -> str:
 
 
 def _page(exporter: JobProcess) -> str:
-    with urllib.request.urlopen(f"{exporter.http_url}/metrics", timeout=_DEADLINE_S) as response:
-        text: str = response.read().decode()
-    return text
+    return _read(f"{exporter.http_url}/metrics").decode()
+
+
+async def _first_look(ui: UiProcess) -> str:
+    """Time the first page of dead letters, and a search that finds nothing. Return both with the peak of memory."""
+    began = time.monotonic()
+    await asyncio.to_thread(_read, f"{ui.url}/dead-letters")
+    first_s = time.monotonic() - began
+    rare = f"{ui.url}/dead-letters?class={_NEVER}"
+
+    async def has_looked_at_all() -> bool:
+        return b"No dead letter matches" in await asyncio.to_thread(_read, rare)
+
+    began = time.monotonic()
+    await until(has_looked_at_all, _DEADLINE_S)
+    return f"{_peak_megabytes(ui):.0f} MB, {first_s:.2f} s; a search through all {time.monotonic() - began:.0f} s"
+
+
+def _read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=_DEADLINE_S) as response:
+        content: bytes = response.read()
+    return content
 
 
 def _cpu_s(exporter: JobProcess) -> float:
@@ -131,8 +155,8 @@ def _cpu_s(exporter: JobProcess) -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-def _peak_megabytes(exporter: JobProcess) -> float:
-    [kilobytes] = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{exporter.pid}/status").read_text())
+def _peak_megabytes(process: Process) -> float:
+    [kilobytes] = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
     return int(kilobytes) / 1000
 
 
@@ -177,7 +201,7 @@ def table(figures: Mapping[int, Mapping[str, str]]) -> Table:
     """Build the table with a row for each program and a column for each number."""
     columns = [f"{number:,}" for number in figures]
     rows = new_table("peak memory, time", *columns, right=columns)
-    for name in (_SCRAPE, *(command.arguments for command in _COMMANDS)):
+    for name in (_SCRAPE, _VIEW, *(command.arguments for command in _COMMANDS)):
         add_row(rows, name, *(those[name] for those in figures.values()))
     return rows
 

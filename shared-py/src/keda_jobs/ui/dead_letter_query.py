@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from multidict import MultiMapping
 
 from keda_jobs.domain.durations import parse_duration
+from keda_jobs.jetstream.dead_letter_search import Summary
 from keda_jobs.jetstream.dead_letters import DeadLetterFilter, Snapshot
 from keda_jobs.ui.page import BadInput
 
@@ -89,6 +90,10 @@ class DeadLetterQuery:
     def narrowed(self, *, job: str = "", error_class: str = "") -> DeadLetterQuery:
         """Return it with another job or class."""
         return replace(self, before=None, job=job or self.job, error_class=error_class or self.error_class)
+
+    def only(self, found: Iterable[Summary]) -> DeadLetterQuery:
+        """Return a query for these alone."""
+        return DeadLetterQuery(sequences=tuple(sorted(one.sequence for one in found)))
 
     def words(self) -> str:
         """Return the conditions in words."""
