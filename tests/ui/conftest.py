@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
+from keda_jobs.domain.subjects import DEAD_LETTER
+from keda_jobs.jetstream.connection import connect
+from keda_jobs.settings import NatsSettings
 from stack import NatsServer, UiProcess
 
+Bury = Callable[..., Awaitable[int]]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -70,3 +76,24 @@ async def ui(declare: Callable[[], Awaitable[None]], start_ui: Callable[..., UiP
     """Start the page, which may act, with the declared streams and consumers."""
     await declare()
     return start_ui("--allow-actions")
+
+
+@pytest.fixture
+def bury(nats_server: NatsServer) -> Bury:
+    """Return a function that stores a dead letter, and returns its number: `await bury(data, reason="…")`."""
+
+    async def store(data: str = "{}", *, reason: str = "NotFound: 404", headers: dict[str, str] | None = None) -> int:
+        body = json.dumps({"subject": "image-download", "data": data, "num_delivered": 15})
+        ours = {
+            "Keda-Jobs-Job": "image-download",
+            "Keda-Jobs-Reason": reason,
+            "Keda-Jobs-Error-Class": reason.partition(":")[0],
+            "Keda-Jobs-Data": "text",
+            "Keda-Jobs-Published-At": datetime.now(UTC).isoformat(),
+            "Nats-TTL": "never",
+        }
+        async with connect(NatsSettings(nats_url=nats_server.url), name="test", wait=False) as connection:
+            answer = await connection.jetstream.publish(DEAD_LETTER, body.encode(), headers=ours | (headers or {}))
+            return answer.seq
+
+    return store

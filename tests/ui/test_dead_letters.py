@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,11 @@ from aiohttp.test_utils import TestServer
 from PIL import Image
 from playwright.async_api import Browser, Page, expect
 
-from keda_jobs.domain.subjects import DEAD_LETTER
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
 from stack import JobProcess, NatsServer, S3Server, UiProcess, until
+
+from .conftest import Bury
 
 SLOW_MS = 60_000
 HOSTILE = {
@@ -27,28 +27,6 @@ HOSTILE = {
     "one-line": "x" * 900_000,
     "nested": "[" * 5_000,
 }
-Bury = Callable[..., Awaitable[int]]
-
-
-@pytest.fixture
-def bury(nats_server: NatsServer) -> Bury:
-    """Return a function that stores a dead letter, and returns its number: `await bury(data, reason="…")`."""
-
-    async def store(data: str = "{}", *, reason: str = "NotFound: 404", headers: dict[str, str] | None = None) -> int:
-        body = json.dumps({"subject": "image-download", "data": data, "num_delivered": 15})
-        ours = {
-            "Keda-Jobs-Job": "image-download",
-            "Keda-Jobs-Reason": reason,
-            "Keda-Jobs-Error-Class": reason.partition(":")[0],
-            "Keda-Jobs-Data": "text",
-            "Keda-Jobs-Published-At": datetime.now(UTC).isoformat(),
-            "Nats-TTL": "never",
-        }
-        async with connect(NatsSettings(nats_url=nats_server.url), name="test", wait=False) as connection:
-            answer = await connection.jetstream.publish(DEAD_LETTER, body.encode(), headers=ours | (headers or {}))
-            return answer.seq
-
-    return store
 
 
 @dataclass

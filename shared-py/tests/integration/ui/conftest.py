@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -77,19 +77,27 @@ class Viewer:
 StartViewer = Callable[..., Awaitable[Viewer]]
 
 
+@asynccontextmanager
+async def serving(server: NatsServer, *, allow_actions: bool = True, **settings: str) -> AsyncIterator[Viewer]:
+    """Serve the page about a NATS server, and yield its viewer. `settings` are of the login."""
+    server_settings = ServerSettings.model_validate({"nats_url": server.url} | settings)
+    ui = Ui(Options("127.0.0.1", 0, allow_actions, None), SharedNats(server_settings), None)
+    async with TestServer(application(ui)) as page:
+        async with ClientSession(page.make_url("/"), cookie_jar=CookieJar(unsafe=True)) as session:
+            yield Viewer(ui, session)
+        await ui.actions.close()
+        await ui.searches.close()
+        await ui.surveys.close()
+    await ui.nats.close()
+
+
 @pytest.fixture
 async def start_viewer(nats_server: NatsServer) -> AsyncIterator[StartViewer]:
     """Return a function that serves the page and returns its viewer: `await start_viewer(allow_actions=False)`."""
     async with AsyncExitStack() as stack:
 
         async def start(*, allow_actions: bool = True, **settings: str) -> Viewer:
-            server_settings = ServerSettings.model_validate({"nats_url": nats_server.url} | settings)
-            ui = Ui(Options("127.0.0.1", 0, allow_actions, None), SharedNats(server_settings), None)
-            server = await stack.enter_async_context(TestServer(application(ui)))
-            stack.push_async_callback(ui.nats.close)
-            stack.push_async_callback(ui.actions.close)
-            session = ClientSession(server.make_url("/"), cookie_jar=CookieJar(unsafe=True))
-            return Viewer(ui, await stack.enter_async_context(session))
+            return await stack.enter_async_context(serving(nats_server, allow_actions=allow_actions, **settings))
 
         yield start
 
