@@ -50,6 +50,7 @@ LAG = 'keda_jobs_consumer_lag{job="a", consumer="a-consumer"}'
 AGE = 'keda_jobs_consumer_oldest_age_seconds{job="a", consumer="a-consumer"}'
 DEAD_LETTERS = 'keda_jobs_dead_letters_stored{job="a"}'
 DUE = 'keda_jobs_waiting_retry_next_due_timestamp_seconds{job="a"}'
+DELAYED_DUE = "keda_jobs_delayed_event_next_due_timestamp_seconds{}"
 RETRIES = 'keda_jobs_waiting_retries{job="a"}'
 ACKED, RETRIED, DEAD, RETURNED = (
     f'keda_jobs_messages_total{{job="a", outcome="{outcome}", instance="p"}}'
@@ -171,6 +172,17 @@ ALERTS: dict[str, list[AlertCase]] = {
         AlertCase("due in ten hours", {DUE: "36000x60"}, (12, 60)),
         AlertCase("it fires late", {DUE: "60x9 stale"}, (9, 12, 20)),
         AlertCase("in one of two environments", here({DUE: "60x40"}) | there({DUE: "36000x60"}), (12,), (A | HERE,)),
+    ],
+    "KedaJobsDelayedEventOverdue": [
+        AlertCase("due since minute 1", {DELAYED_DUE: "60x40"}, (12,), ({},)),
+        AlertCase("due in ten hours", {DELAYED_DUE: "36000x60"}, (12, 60)),
+        AlertCase("it is published late", {DELAYED_DUE: "60x9 stale"}, (9, 12, 20)),
+        AlertCase(
+            "in one of two environments",
+            here({DELAYED_DUE: "60x40"}) | there({DELAYED_DUE: "36000x60"}),
+            (12,),
+            (HERE,),
+        ),
     ],
     "KedaJobsLoopDoesNotPoll": [
         AlertCase("no fetch below the concurrency limit", STUCK, (7,), (POD,)),

@@ -8,10 +8,12 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from nats.aio.client import Client
 
+from keda_jobs.domain.broker import Outgoing
+from keda_jobs.domain.delay import delayed
 from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
@@ -97,21 +99,35 @@ def overdue_retry(platform: Platform) -> Iterator[None]:
         "image-download", _download(platform), {}, Identity("image-download", 1, 1), 1, 1, datetime.now(UTC)
     )
     retry = scheduled_retry(message, "image-download", 2, datetime.now(UTC))
+    yield from _overdue(platform, retry, due_subject("image-download"))
+
+
+def overdue_delayed_event(platform: Platform) -> Iterator[None]:
+    """Let an event become due while the storage is full. NATS treats it as it does a retry."""
+    event = Outgoing("image-downloaded", _NOT_STORED, "drill")
+    later = delayed(event, datetime.now(UTC) + timedelta(seconds=2))
+    yield from _overdue(platform, later, event.subject)
+    platform.forget_retries()
+
+
+def _overdue(platform: Platform, scheduled: Outgoing, arrives_at: str) -> Iterator[None]:
+    """Publish a schedule, fill the storage until it is due, and let it arrive afterwards."""
 
     async def schedule(client: Client) -> None:
-        await client.jetstream().publish(retry.subject, retry.data, headers=dict(retry.headers))
+        await client.jetstream().publish(scheduled.subject, scheduled.data, headers=dict(scheduled.headers))
 
-    async def has_arrived(client: Client) -> bool:
-        info = await client.jetstream().stream_info(STREAM, subjects_filter=due_subject("image-download"))
-        return bool(info.state.subjects)
+    async def arrived(client: Client) -> int:
+        info = await client.jetstream().stream_info(STREAM, subjects_filter=arrives_at)
+        return (info.state.subjects or {}).get(arrives_at, 0)
 
+    before = platform.with_nats(arrived)
     platform.with_nats(schedule)
     platform.fill(1)
     yield
     platform.empty()
     platform.nats.restart()
     # The events stream takes it some ten seconds later. For rules that run sixty times as fast these are ten minutes.
-    wait_until(lambda: platform.with_nats(has_arrived), _DELIVERY_S)
+    wait_until(lambda: platform.with_nats(arrived) > before, _DELIVERY_S)
 
 
 def frozen_loop(platform: Platform) -> Iterator[None]:
@@ -286,6 +302,7 @@ DRILLS: dict[str, Drill] = {
     "KedaJobsDeadLettersArriving": poison,
     "KedaJobsOldestMessageTooOld": hanging_message,
     "KedaJobsRetryOverdue": overdue_retry,
+    "KedaJobsDelayedEventOverdue": overdue_delayed_event,
     "KedaJobsLoopDoesNotPoll": frozen_loop,
     "KedaJobsStoreFailing": store_down,
     "KedaJobsNatsTrouble": consumer_deleted,
@@ -328,6 +345,7 @@ RELATED: dict[str, set[str]] = {
     "KedaJobsOldestMessageTooOld": _HANGING,
     "KedaJobsNothingSettled": _HANGING,
     "KedaJobsRetryOverdue": _FULL,
+    "KedaJobsDelayedEventOverdue": _FULL,
     "KedaJobsStoreFailing": {"KedaJobsPaused", "KedaJobsNothingSettled"},
     "KedaJobsNatsTrouble": {"KedaJobsConsumerMissing", "KedaJobsNatsTroubleLasts", "KedaJobsPaused"},
     "KedaJobsNatsTroubleLasts": {"KedaJobsExporterDown", "KedaJobsNatsTrouble", "KedaJobsPaused"},

@@ -72,6 +72,13 @@ def _health() -> Panels:
             levels=Levels(30, 300),
             alert="KedaJobsRetryOverdue",
         ),
+        number(
+            "Events for later overdue",
+            "Events for later that have been due for over a minute, and that NATS has not published.",
+            f"sum({highest('keda_jobs_delayed_events_overdue', selector=HERE)})",
+            levels=Levels(1, 1),
+            alert="KedaJobsDelayedEventOverdue",
+        ),
         health.paused_pods(),
         health.failed_rows(),
         health.stale_batches(),
@@ -173,6 +180,13 @@ def _reasons() -> Panels:
             "Messages scheduled for a later delivery. They hold no pod and do not count as lag.",
             Query(per_job("keda_jobs_waiting_retries"), "{{job}}"),
             alert="KedaJobsRetriesPilingUp",
+        ),
+        curves(
+            "Events for later",
+            "Events that NATS is to publish later, and schedules that repeat. They do not count as lag.",
+            Query(highest("keda_jobs_delayed_events", selector=HERE), "waiting"),
+            Query(highest("keda_jobs_delayed_events_overdue", selector=HERE), "overdue"),
+            alert="KedaJobsDelayedEventOverdue",
         ),
         curves(
             "Reconnects",

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from exporter.snapshots import ConsumerSnapshot, QueueSnapshot, ServerSnapshot, Storage, StreamSnapshot
 from keda_jobs.status.dead_letters import DeadLetterCounts
+from keda_jobs.status.delayed_events import DelayedEvents
 from keda_jobs.status.queues import CurrentHold
 from keda_jobs.status.stream import WaitingRetries
 
@@ -49,6 +50,17 @@ GAUGES = (
     ("keda_jobs_consumer_last_ack_timestamp_seconds", "Time of the last ack, absent after NATS started", _CONSUMER),
     ("keda_jobs_waiting_retries", "Retries that are not in the events stream yet", _JOB),
     ("keda_jobs_waiting_retry_next_due_timestamp_seconds", "Due time of the next retry, absent without one", _JOB),
+    ("keda_jobs_delayed_events", "Events that NATS is to publish later, and schedules that repeat", ()),
+    (
+        "keda_jobs_delayed_events_overdue",
+        "Events for later that have been due for over a minute and are not published",
+        (),
+    ),
+    (
+        "keda_jobs_delayed_event_next_due_timestamp_seconds",
+        "Due time of the next event for later, absent without one",
+        (),
+    ),
     ("keda_jobs_dead_letters_stored", "Dead letters in the stream", _JOB),
     ("keda_jobs_dead_letter_oldest_age_seconds", "Age of the oldest dead letter, 0 without one", _JOB),
     (
@@ -118,7 +130,7 @@ def source_samples(source: str, *, is_ok: bool, duration_s: float) -> Iterator[S
 
 
 def stream_samples(snapshot: StreamSnapshot) -> Iterator[Sample]:
-    """Yield the samples of the streams, their consumers, retries and dead letters."""
+    """Yield the samples of the streams, their consumers, retries, events for later and dead letters."""
     for stream in snapshot.streams:
         yield Sample("keda_jobs_stream_messages", stream.messages, (stream.name,))
         yield Sample("keda_jobs_stream_bytes", stream.bytes, (stream.name,))
@@ -131,6 +143,7 @@ def stream_samples(snapshot: StreamSnapshot) -> Iterator[Sample]:
         yield from _consumer_samples(consumer, snapshot.now)
     for retries in snapshot.retries:
         yield from _retry_samples(retries)
+    yield from _delayed_samples(snapshot.delayed_events)
     if snapshot.dead_letters.is_exact:
         jobs = {retries.job for retries in snapshot.retries}
         yield from _dead_letter_samples(snapshot.dead_letters, jobs, snapshot.now)
@@ -171,6 +184,13 @@ def _retry_samples(retries: WaitingRetries) -> Iterator[Sample]:
     if retries.next_due:
         name = "keda_jobs_waiting_retry_next_due_timestamp_seconds"
         yield Sample(name, retries.next_due.timestamp(), (retries.job,))
+
+
+def _delayed_samples(delayed: DelayedEvents) -> Iterator[Sample]:
+    yield Sample("keda_jobs_delayed_events", delayed.count)
+    yield Sample("keda_jobs_delayed_events_overdue", delayed.overdue)
+    if delayed.next_due:
+        yield Sample("keda_jobs_delayed_event_next_due_timestamp_seconds", delayed.next_due.timestamp())
 
 
 def _dead_letter_samples(dead_letters: DeadLetterCounts, jobs: set[str], now: datetime) -> Iterator[Sample]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from keda_jobs.status.dead_letters import DeadLetterCounts
+from keda_jobs.status.delayed_events import DelayedEvents
 from keda_jobs.status.queues import BatchTotals, CurrentHold, LastCheck, RangeTotals
 from keda_jobs.status.stream import ConsumerState, StreamState, WaitingRetries
 
@@ -39,6 +40,7 @@ class StreamSnapshot:
     storage: Storage | None
     consumers: tuple[ConsumerSnapshot, ...]
     retries: tuple[WaitingRetries, ...]
+    delayed_events: DelayedEvents
     dead_letters: DeadLetterCounts
     last_backup: datetime | None
 

@@ -18,6 +18,7 @@ from keda_jobs.jetstream.connection import NatsConnection, connect
 from keda_jobs.runtime.shutdown import wait_for
 from keda_jobs.runtime.trouble import Part
 from keda_jobs.status.dead_letters import DeadLetterCounter
+from keda_jobs.status.delayed_events import read_delayed_events
 from keda_jobs.status.stream import ConsumerState, StreamState, oldest_unacked, read_waiting_retries
 
 # Well below the time limit of a scrape, so that the log says what is wrong.
@@ -54,8 +55,9 @@ class StreamReader:
         infos = [await stream_info(connection, name) for name in STREAMS]
         consumers = await durable_consumers(connection)
         self._jobs |= {ConsumerState.from_info(consumer).job for consumer in consumers}
+        now = datetime.fromisoformat(infos[0]["ts"])
         return StreamSnapshot(
-            now=datetime.fromisoformat(infos[0]["ts"]),
+            now=now,
             streams=tuple(map(StreamState.from_info, infos)),
             storage=_limited_storage(infos[0]),
             consumers=tuple(
@@ -65,6 +67,7 @@ class StreamReader:
                 ]
             ),
             retries=tuple([await read_waiting_retries(connection, job) for job in sorted(self._jobs)]),
+            delayed_events=await read_delayed_events(connection, now),
             dead_letters=await self._dead_letters.read(connection),
             last_backup=await read_last_backup(connection),
         )

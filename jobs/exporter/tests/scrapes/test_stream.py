@@ -1,4 +1,4 @@
-"""Metrics of the stream, its consumers, retries and dead letters."""
+"""Metrics of the stream, its consumers, retries, events for later and dead letters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,17 @@ from exporter.metrics import COUNTERS, GAUGES, server_samples
 from exporter.server import read_server
 from exporter.settings import Settings
 from exporter.stream import StreamReader
+from keda_jobs.domain.broker import Outgoing
+from keda_jobs.domain.delay import delayed
 from keda_jobs.domain.headers import Header
 from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.domain.subjects import RETRY_STREAM, STREAM, STREAMS
 from keda_jobs.jetstream.api import request
-from keda_jobs.jetstream.connection import NatsConnection
+from keda_jobs.jetstream.connection import NatsConnection, connect
 from keda_jobs.runtime.trouble import Part
+from keda_jobs.status.delayed_events import read_delayed_events
 from keda_jobs.status.stream import StreamState
 from stack import Authority, NatsServer, publish_raw, until
 from stack.ports import HOST
@@ -60,6 +63,7 @@ async def test_an_empty_stream_has_every_job_at_zero(declare: Declare, start: St
     assert numbers["image-download"] == numbers["image-resize"] == IDLE
     units = ("messages", "bytes", "replicas_behind")
     sizes = [f'stream_{unit}{{stream="{stream}"}}' for stream in STREAMS for unit in units]
+    sizes += ["delayed_events", "delayed_events_overdue"]
     assert numbers.shared == {**dict.fromkeys(sizes, 0), 'scrape_ok{source="nats"}': 1}
 
 
@@ -156,6 +160,36 @@ async def test_waiting_retries_and_the_next_due_time_are_reported(
     assert abs(due - now.timestamp() - 600) < 0.01
     assert found["consumer_lag"] == 0
     assert numbers["image-resize"] == IDLE
+
+
+async def test_events_for_later_and_the_next_due_time_are_reported(
+    declare: Declare, start: Start, client: Client
+) -> None:
+    await declare()
+    now = datetime.now(UTC)
+    for delay_s in (7200, 600, 3600):
+        event = delayed(Outgoing("image-download", b"{}", f"{delay_s}"), now + timedelta(seconds=delay_s))
+        await client.jetstream().publish(event.subject, event.data, headers=dict(event.headers))
+
+    numbers = await scrape(start())
+    assert (numbers.shared["delayed_events"], numbers.shared["delayed_events_overdue"]) == (3, 0)
+    due = numbers.shared["delayed_event_next_due_timestamp_seconds"]
+    assert abs(due - now.timestamp() - 600) < 0.01
+    assert numbers["image-download"] == IDLE
+
+
+async def test_an_event_that_is_due_for_a_minute_and_not_published_is_overdue(
+    declare: Declare, nats_server: NatsServer, client: Client
+) -> None:
+    await declare()
+    await client.jetstream().publish("delay.fire.read-by-nobody", b"{}")
+
+    async with connect(Settings(nats_url=nats_server.url), name="exporter", wait=True) as connection:
+        due = (await read_delayed_events(connection, datetime.now(UTC))).next_due
+        assert due is not None
+        for late_s, overdue in ((60, 0), (61, 1)):
+            found = await read_delayed_events(connection, due + timedelta(seconds=late_s))
+            assert (found.count, found.overdue) == (1, overdue)
 
 
 async def test_dead_letters_are_counted_by_job_and_no_label_comes_from_a_message(

@@ -1,4 +1,4 @@
-"""`keda-jobs status`: streams, consumers, long work, waiting retries and dead letters."""
+"""`keda-jobs status`: streams, consumers, long work, waiting retries, events for later and dead letters."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from keda_jobs.cli.terminal import add_row, format_age, format_due, json_fields,
 from keda_jobs.cli.watch import WatchOption, show
 from keda_jobs.cli.watch import watch as repeat
 from keda_jobs.jetstream.connection import connect
+from keda_jobs.status.delayed_events import DelayedEvents
 from keda_jobs.status.long_work import LongWork
 from keda_jobs.status.overview import Overview, read_overview
 from keda_jobs.status.stream import StreamState, WaitingRetries
@@ -27,9 +28,9 @@ def status(
     json_: JsonOption = False,
     server: ServerOption = None,
 ) -> None:
-    """Show the streams, each durable consumer's lag, the waiting retries, the dead letters, and long work.
+    """Show the streams, each durable consumer's lag, the waiting retries, dead letters, events for later and long work.
 
-    lag = pending + in flight, and KEDA scales on it. A waiting retry counts in neither.
+    lag = pending + in flight, and KEDA scales on it. A waiting retry counts in neither, nor does an event for later.
 
     Example: `keda-jobs status --watch`
 
@@ -37,13 +38,15 @@ def status(
     "max_bytes"}],
     "consumers": [{"name", "lag", "num_pending", "num_ack_pending", "num_waiting", "num_redelivered", "delivered"}],
     "waiting_retries": [{"job", "count", "next_due", "is_exact"}],
+    "delayed_events": {"count", "overdue", "next_due", "is_exact"},
     "dead_letters": {"total", "by_job", "is_exact"},
     "long_work": [{"job", "id", "pod", "attempt", "started_at", "done", "total", "text"}]}`; with --watch
     one object per line.
 
     `next_due` is that of the 1000 oldest retries of a job, `by_job` counts the 10000 oldest dead letters. If there
     are more, `is_exact` is false: a retry may be due earlier, and the counts by job are higher. A job without a
-    consumer is listed if one of the 1000 oldest retries of all is its own.
+    consumer is listed if one of the 1000 oldest retries of all is its own. Of the events for later, the 1000 oldest are
+    looked at. `overdue` ones have been due for over a minute, and NATS has not published them.
     """
     settings = nats_settings(server)
     as_json = status_json if json_ else None
@@ -60,9 +63,9 @@ def status(
 
 def view(overview: Overview) -> Group:
     """Build the tables of the status."""
-    streams = [_stream_line(stream, overview) for stream in overview.streams]
+    lines = [*(_stream_line(stream, overview) for stream in overview.streams), *_delayed_line(overview)]
     long_work: list[RenderableType] = [Text(), _long_work_table(overview)] if overview.long_work else []
-    return Group(*streams, Text(), _consumers_table(overview), Text(), _jobs_table(overview), *long_work)
+    return Group(*lines, Text(), _consumers_table(overview), Text(), _jobs_table(overview), *long_work)
 
 
 def _stream_line(stream: StreamState, overview: Overview) -> Text:
@@ -71,6 +74,18 @@ def _stream_line(stream: StreamState, overview: Overview) -> Text:
         oldest, newest = format_age(stream.first_time, overview.now), format_age(stream.last_time, overview.now)
         line += f", the oldest {oldest} old, the newest {newest}"
     return Text(f"{line} (NATS {overview.server_version})")
+
+
+def _delayed_line(overview: Overview) -> list[Text]:
+    delayed = overview.delayed_events
+    if not delayed.count:
+        return []
+    line = f"events for later: {delayed.count:,}"
+    if delayed.next_due:
+        line += f", the next due {_due(delayed, overview.now)}"
+    if delayed.overdue:
+        line += f", {delayed.overdue:,} overdue"
+    return [Text(line, style="red" if delayed.overdue else "")]
 
 
 def _consumers_table(overview: Overview) -> Table:
@@ -118,7 +133,7 @@ def _progress(work: LongWork) -> str:
     return f"{work.done:.10g} of {work.total:.10g}{percent}"
 
 
-def _due(waiting: WaitingRetries | None, now: datetime) -> str:
+def _due(waiting: WaitingRetries | DelayedEvents | None, now: datetime) -> str:
     if waiting is None or waiting.next_due is None:
         return "-"
     due = format_due(waiting.next_due, now)
@@ -134,6 +149,7 @@ def status_json(overview: Overview) -> dict[str, Any]:
         "streams": [json_fields(one) for one in overview.streams],
         "consumers": [{"name": one.name, "lag": one.lag, **json_fields(one)} for one in overview.consumers],
         "waiting_retries": [json_fields(one) for one in overview.waiting_retries],
+        "delayed_events": json_fields(overview.delayed_events),
         "dead_letters": {"total": dead.total, "by_job": dead.by_job, "is_exact": dead.is_exact},
         "long_work": [json_fields(one) for one in overview.long_work],
     }

@@ -11,6 +11,7 @@ from keda_jobs.jetstream.api import durable_consumers, stream_info
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.reader import read_page
 from keda_jobs.status.dead_letters import DeadLetterCounter, DeadLetterCounts
+from keda_jobs.status.delayed_events import DelayedEvents, read_delayed_events
 from keda_jobs.status.long_work import LongWork, read_long_work
 from keda_jobs.status.stream import (
     MAX_SCHEDULES,
@@ -24,13 +25,14 @@ from keda_jobs.status.stream import (
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Streams, consumers, long work, waiting retries and dead letters at the server's time `now`."""
+    """Streams, consumers, long work, waiting retries, events for later and dead letters at the server's time `now`."""
 
     now: datetime
     server_version: str
     streams: tuple[StreamState, ...]
     consumers: tuple[ConsumerState, ...]
     waiting_retries: tuple[WaitingRetries, ...]
+    delayed_events: DelayedEvents
     dead_letters: DeadLetterCounts
     long_work: tuple[LongWork, ...]
     oldest_unacked: dict[str, datetime]
@@ -43,14 +45,16 @@ async def read_overview(connection: NatsConnection, dead_letters: DeadLetterCoun
     Raises `StreamMissing`, `BrokerUnavailable`.
     """
     infos = [await stream_info(connection, name) for name in STREAMS]
+    now = datetime.fromisoformat(infos[0]["ts"])
     consumer_infos = await durable_consumers(connection)
     consumers = tuple(map(ConsumerState.from_info, consumer_infos))
     return Overview(
-        now=datetime.fromisoformat(infos[0]["ts"]),
+        now=now,
         server_version=connection.server_version,
         streams=tuple(map(StreamState.from_info, infos)),
         consumers=consumers,
         waiting_retries=await _read_waiting(connection, {one.job for one in consumers}),
+        delayed_events=await read_delayed_events(connection, now),
         dead_letters=await (dead_letters or DeadLetterCounter()).read(connection),
         long_work=await read_long_work(connection),
         oldest_unacked=await _read_oldest(connection, consumer_infos),

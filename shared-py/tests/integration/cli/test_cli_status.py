@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
+from keda_jobs.domain.broker import Outgoing
+from keda_jobs.domain.delay import delayed
 from keda_jobs.domain.identity import Identity
 from keda_jobs.domain.message import Message
 from keda_jobs.domain.retry import scheduled_retry
 from keda_jobs.domain.subjects import STREAMS
 from keda_jobs.event.job import EventJob
-from keda_jobs.status import dead_letters, stream
+from keda_jobs.status import dead_letters, delayed_events, stream
 from stack import NatsServer, job_names
 from stack.jobs import ROOT
 
@@ -32,6 +34,16 @@ def schedule(server: Server, job: str, *delays_s: float) -> None:
         server.publish(retry.subject, retry.data, dict(retry.headers))
 
 
+SCHEDULE = {"Nats-Schedule-Target": "delay.fire.image-download"}
+
+
+def delay(server: Server, *delays_s: float) -> None:
+    for number, delay_s in enumerate(delays_s):
+        event = Outgoing("image-download", b"{}", f"event-{number}")
+        later = delayed(event, datetime.now(UTC) + timedelta(seconds=delay_s))
+        server.publish(later.subject, later.data, dict(later.headers))
+
+
 def test_an_empty_stream(cli: Cli, server: Server) -> None:
     found = cli("status", "--json").json
 
@@ -40,8 +52,11 @@ def test_an_empty_stream(cli: Cli, server: Server) -> None:
     assert found["streams"] == [{"name": name, **empty, "max_age_s": kept.get(name)} for name in STREAMS]
     assert {one["name"]: one["lag"] for one in found["consumers"]} == dict.fromkeys(CONSUMERS, 0)
     assert found["waiting_retries"] == []
+    assert found["delayed_events"] == {"count": 0, "overdue": 0, "next_due": None, "is_exact": True}
     assert found["dead_letters"] == {"total": 0, "by_job": {}, "is_exact": True}
-    assert f"{STREAM}: 0 messages" in cli("status").stdout
+    shown = cli("status").stdout
+    assert f"{STREAM}: 0 messages" in shown
+    assert "events for later" not in shown
 
 
 def test_nats_need_not_list_the_subject_of_each_retry(cli: Cli, server: Server) -> None:
@@ -100,6 +115,50 @@ def test_waiting_retries_are_counted_by_job_with_the_next_due(cli: Cli, server: 
     assert row.split() == ["image-download", "3", "in", "9m", "0"]
 
 
+def test_events_for_later_are_counted_with_the_next_due(cli: Cli, server: Server) -> None:
+    delay(server, 7200, 600)
+    server.publish("delay.wait.sent.daily", b"{}", SCHEDULE | {"Nats-Schedule": "@every 24h"})
+
+    found = cli("status", "--json").json
+
+    later = found["delayed_events"]
+    assert (later["count"], later["overdue"], later["is_exact"]) == (3, 0, True)
+    now = datetime.fromisoformat(found["time"])
+    assert timedelta(seconds=590) < datetime.fromisoformat(later["next_due"]) - now <= timedelta(seconds=600)
+    assert {one["lag"] for one in found["consumers"]} == {0}, "an event for later must not keep a pod"
+    assert "events for later: 3, the next due in 9m\n" in cli("status").stdout
+
+
+def test_an_event_is_overdue_when_nats_has_not_published_it_in_time(
+    cli: Cli, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delayed_events, "LATE", timedelta(0))
+    server.publish("delay.fire.read-by-nobody", b"{}")
+
+    found = cli("status", "--json").json["delayed_events"]
+
+    assert (found["count"], found["overdue"]) == (1, 1)
+    assert datetime.fromisoformat(found["next_due"]) < datetime.now(UTC)
+    assert "events for later: 1, the next due now, 1 overdue" in cli("status").stdout
+
+
+def test_events_that_were_published_and_are_left_behind_are_not_counted(cli: Cli, server: Server) -> None:
+    """After a crash NATS may leave them, so the stream is one here whose events stay."""
+    staying = {"retention": "limits", "consumer_limits": {}}
+    for file, change in (("stream-delayed.json", staying), ("stream.json", {})):
+        config = json.loads((ROOT / "jobs" / file).read_text())
+        server.api(f"STREAM.DELETE.{config['name']}")
+        server.api(f"STREAM.CREATE.{config['name']}", config | change)
+    for _ in range(3):
+        server.publish("delay.fire.image-download", b"{}")
+    server.wait_for(lambda: server.count("image-download") == 3)
+    server.publish("image-download", b"{}")
+
+    assert cli("status", "--json").json["delayed_events"]["count"] == 0
+    server.publish("delay.fire.read-by-nobody", b"{}")
+    assert cli("status", "--json").json["delayed_events"]["count"] == 1
+
+
 def test_dead_letters_are_counted_by_job(cli: Cli, server: Server) -> None:
     server.bury([b"{}"] * 2)
     server.bury([b"{}"], job="image-resize")
@@ -117,15 +176,18 @@ def test_beyond_its_limits_it_says_that_it_is_not_exact(
     monkeypatch.setattr(stream, "MAX_SCHEDULES", 2)
     monkeypatch.setattr(dead_letters, "MAX_DEAD_LETTERS", 2)
     schedule(server, "image-download", 7200, 3600, 600)
+    monkeypatch.setattr(delayed_events, "MAX_SCHEDULES", 2)
+    delay(server, 7200, 3600, 600)
     server.bury([b"{}"] * 3)
 
     found = cli("status", "--json").json
 
     assert found["waiting_retries"][0]["count"] == 3
     assert found["waiting_retries"][0]["is_exact"] is False
+    assert (found["delayed_events"]["count"], found["delayed_events"]["is_exact"]) == (3, False)
     assert found["dead_letters"] == {"total": 3, "by_job": {"image-download": 2}, "is_exact": False}
     shown = cli("status").stdout
-    assert "or earlier" in shown
+    assert shown.count("or earlier") == 2
     assert "≥ 2" in shown
 
 
