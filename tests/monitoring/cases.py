@@ -50,7 +50,7 @@ LAG = 'keda_jobs_consumer_lag{job="a", consumer="a-consumer"}'
 AGE = 'keda_jobs_consumer_oldest_age_seconds{job="a", consumer="a-consumer"}'
 DEAD_LETTERS = 'keda_jobs_dead_letters_stored{job="a"}'
 DUE = 'keda_jobs_waiting_retry_next_due_timestamp_seconds{job="a"}'
-DELAYED_DUE = "keda_jobs_delayed_event_next_due_timestamp_seconds{}"
+DELAYED_DUE = "keda_jobs_delayed_event_next_due_timestamp_seconds"
 RETRIES = 'keda_jobs_waiting_retries{job="a"}'
 ACKED, RETRIED, DEAD, RETURNED = (
     f'keda_jobs_messages_total{{job="a", outcome="{outcome}", instance="p"}}'
