@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Apply jobs/stream.json and every jobs/*/consumer.json to the NATS server at NATS_URL. Only what differs is changed.
+# Apply jobs/stream*.json, jobs/*/consumer.json and the schedules of jobs/*/job.toml to the NATS server at NATS_URL.
+# Only what differs is changed.
 # Usage: jobs/nats-streams-config.sh [--dry-run]
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -212,7 +212,8 @@ accounts {
     users: [
       { user: owner, password: o }
       { user: reader, password: r, permissions: {
-          publish: ["$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.LIST.*"], subscribe: "_INBOX_reader.>" } }
+          publish: ["$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.LIST.*", "$JS.API.DIRECT.GET.keda-jobs-delayed"],
+          subscribe: "_INBOX_reader.>" } }
     ]
   }
 }

@@ -20,6 +20,7 @@ from keda_jobs.cli.terminal import (
     print_json,
     print_out,
 )
+from keda_jobs.domain.schedule import DECLARED
 from keda_jobs.errors import Misconfigured
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.schedules import Schedule, cancel_schedule, read_schedules
@@ -39,7 +40,7 @@ def list_schedules(
 
     Example: `keda-jobs schedules ls`
 
-    JSON: `[{"key", "subject", "when", "due", "sender", "event_id", "sequence"}]`
+    JSON: `[{"key", "subject", "when", "timezone", "due", "sender", "event_id", "sequence"}]`
     """
     found = sorted(run(server, _read_all), key=lambda one: one.due or _EARLIEST)
     if as_json:
@@ -47,7 +48,7 @@ def list_schedules(
         return
     table = new_table("key", "event", "due", "sender", "id", cut=("id",))
     for one in found[:limit]:
-        due = one.when if one.due is None else format_due(one.due, datetime.now(UTC))
+        due = one.rule if one.due is None else format_due(one.due, datetime.now(UTC))
         add_row(table, one.key, one.subject, due, one.sender, one.event_id)
     print_out(table)
     print_err(pluralize(len(found), "event") + (f", the first {limit:,} shown" if len(found) > limit else ""))
@@ -69,16 +70,20 @@ def cancel(
 
     async def work(connection: NatsConnection) -> tuple[Schedule, bool]:
         schedule = _only([one async for one in read_schedules(connection, key)], key)
-        question = f"Cancel {schedule.subject}, {schedule.when}, from {schedule.sender}?"
+        question = f"Cancel {schedule.subject}, {schedule.rule}, from {schedule.sender}{_note(schedule)}?"
         if not (yes or confirm(question, "cancel")):
             raise typer.Abort
-        return schedule, await cancel_schedule(connection, schedule)
+        return schedule, await cancel_schedule(connection, schedule.sequence)
 
     schedule, is_cancelled = run(server, work)
     if as_json:
         print_json({"key": schedule.key, "subject": schedule.subject, "cancelled": is_cancelled})
     else:
-        print_err("cancelled" if is_cancelled else "not cancelled: it has been published or replaced meanwhile")
+        print_err(
+            f"cancelled{_note(schedule)}"
+            if is_cancelled
+            else "not cancelled: it has been published or replaced meanwhile"
+        )
     if not is_cancelled:
         raise typer.Exit(1)
 
@@ -87,8 +92,15 @@ async def _read_all(connection: NatsConnection) -> list[Schedule]:
     return [one async for one in read_schedules(connection)]
 
 
+def _note(schedule: Schedule) -> str:
+    if schedule.sender != DECLARED:
+        return ""
+    return f" until the next `streams apply`, unless jobs/{schedule.key.partition('.')[0]}/job.toml loses it too"
+
+
 def _only(found: list[Schedule], key: str) -> Schedule:
     """Return the one schedule that was found. Raises `Misconfigured` for none and for several."""
+    found = [one for one in found if one.key == key] or found
     if not found:
         raise Misconfigured(f"no event waits under {key!r}: see `keda-jobs schedules ls`")
     if len(found) > 1:

@@ -32,6 +32,7 @@ class Header(StrEnum):
     SHA256 = "Keda-Jobs-Sha256"
     SCHEDULE = "Nats-Schedule"
     SCHEDULE_TARGET = "Nats-Schedule-Target"
+    SCHEDULE_TIME_ZONE = "Nats-Schedule-Time-Zone"
 
 
 def at_schedule(due: datetime) -> str:

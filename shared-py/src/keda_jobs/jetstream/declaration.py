@@ -1,6 +1,6 @@
-"""Streams and consumers as the repository declares them, in `jobs/stream*.json` and `jobs/*/consumer.json`.
+"""Streams, consumers and schedules: `jobs/stream*.json`, `jobs/*/consumer.json` and `[[schedules]]` of job.toml.
 
-The files hold JetStream's own JSON (durations in ns). An undeclared key keeps the server's value. `stream.json`
+The JSON files hold JetStream's own JSON (durations in ns). An undeclared key keeps the server's value. `stream.json`
 declares the events stream, `stream-<name>.json` the stream `keda-jobs-<name>`.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from keda_jobs.domain.broker import Outgoing
 from keda_jobs.domain.subjects import (
     DEAD_LETTER,
     DELAYED_STREAM,
@@ -27,6 +28,7 @@ from keda_jobs.domain.subjects import (
     overlap,
 )
 from keda_jobs.errors import Misconfigured
+from keda_jobs.jetstream.schedule_files import read_schedules
 from keda_jobs.jetstream.stream_diff import normalize
 
 Config = Mapping[str, Any]
@@ -34,10 +36,14 @@ Config = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """Streams, and the consumers of the events stream. A stream comes after those that it sources."""
+    """Streams, and the consumers of the events stream. A stream comes after those that it sources.
+
+    `schedules` are the messages that hold them, without ids.
+    """
 
     streams: tuple[Config, ...]
     consumers: tuple[Config, ...]
+    schedules: tuple[Outgoing, ...] = ()
 
 
 def find_jobs(start: Path) -> Path:
@@ -62,7 +68,8 @@ def read_declaration(jobs: Path) -> Declaration:
         raise Misconfigured("; ".join(mistakes))
     # The server sources a stream that does not exist yet only after a while.
     ordered = sorted(streams.values(), key=lambda stream: bool(stream.get("sources")))
-    return Declaration(tuple(ordered), tuple(consumers.values()))
+    filters = {job: _strings(normalize(consumer).get("filter_subjects")) for job, consumer in consumers.items()}
+    return Declaration(tuple(ordered), tuple(consumers.values()), read_schedules(jobs, filters))
 
 
 def with_replicas(declaration: Declaration, replicas: int) -> Declaration:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Self
 
 from keda_jobs.domain.headers import Header
+from keda_jobs.domain.schedule import DECLARED
 from keda_jobs.domain.subjects import DELAY_WAIT, DELAYED_STREAM, delay_fire_subject
 from keda_jobs.jetstream.api import ApiError, request
 from keda_jobs.jetstream.connection import NatsConnection
@@ -21,12 +22,14 @@ _NO_MESSAGE = 10037
 class Schedule:
     """Event that waits to be published. Its sender wrote all of it but `key`, which is the end of its subject.
 
-    `when` is the text of its schedule, and `due` its time where it is published once.
+    `when` is the text of its schedule, with `timezone` where it is a cron rule in one, and `due` its time where it is
+    published once. The key of one that a job.toml declares is `<job>.<name>`.
     """
 
     key: str
     subject: str
     when: str
+    timezone: str
     due: datetime | None
     sender: str
     event_id: str
@@ -35,11 +38,19 @@ class Schedule:
     @classmethod
     def from_stored(cls, message: StoredMessage) -> Self:
         """Read it from the message that holds it."""
-        *sender, key = message.subject.removeprefix(f"{DELAY_WAIT}.").split(".")
+        waiting = message.subject.removeprefix(f"{DELAY_WAIT}.")
+        divide = waiting.partition if waiting.startswith(f"{DECLARED}.") else waiting.rpartition
+        sender, _, key = divide(".")
         when = message.headers.get(Header.SCHEDULE, "")
         subject = message.headers.get(Header.SCHEDULE_TARGET, "").removeprefix(delay_fire_subject(""))
         event_id = message.headers.get("Nats-Msg-Id", "")
-        return cls(key, subject, when, _due(when), ".".join(sender), event_id, message.sequence)
+        zone = message.headers.get(Header.SCHEDULE_TIME_ZONE, "")
+        return cls(key, subject, when, zone, _due(when), sender, event_id, message.sequence)
+
+    @property
+    def rule(self) -> str:
+        """Text of its schedule, with the time zone if it has one."""
+        return f"{self.when} {self.timezone}".strip()
 
 
 def _due(when: str) -> datetime | None:
@@ -55,19 +66,28 @@ async def read_schedules(connection: NatsConnection, key: str = "") -> AsyncIter
 
     Raises `BrokerUnavailable`.
     """
+    async for message in read_waiting(connection, f"{DELAY_WAIT}.>"):
+        schedule = Schedule.from_stored(message)
+        if schedule.key.startswith(key):
+            yield schedule
+
+
+async def read_waiting(connection: NatsConnection, pattern: str) -> AsyncIterator[StoredMessage]:
+    """Yield the messages that hold schedules, of all subjects that match `pattern`. Raises `BrokerUnavailable`."""
     position = 1
-    while (page := await read_page(connection, f"{DELAY_WAIT}.>", position, _PAGE, DELAYED_STREAM)).messages:
+    while (page := await read_page(connection, pattern, position, _PAGE, DELAYED_STREAM)).messages:
         for message in page.messages:
-            schedule = Schedule.from_stored(message)
-            if schedule.key.startswith(key):
-                yield schedule
+            yield message
         position = page.messages[-1].sequence + 1
 
 
-async def cancel_schedule(connection: NatsConnection, schedule: Schedule) -> bool:
-    """Delete a schedule. Return False if it has fired or was replaced. Raises `BrokerUnavailable`."""
+async def cancel_schedule(connection: NatsConnection, sequence: int) -> bool:
+    """Delete the schedule that message `sequence` holds. Return False if it has fired or was replaced.
+
+    Raises `BrokerUnavailable`.
+    """
     try:
-        await request(connection, f"STREAM.MSG.DELETE.{DELAYED_STREAM}", {"seq": schedule.sequence, "no_erase": True})
+        await request(connection, f"STREAM.MSG.DELETE.{DELAYED_STREAM}", {"seq": sequence, "no_erase": True})
     except ApiError as error:
         if error.code != _NO_MESSAGE:
             raise

@@ -38,12 +38,13 @@ _CONSUMER_FIXED = frozenset(
 
 
 class Action(enum.Enum):
-    """Action on a stream or consumer. The value is its sign in the output."""
+    """Action on a stream, consumer or schedule. The value is its sign in the output."""
 
     CREATE = "+"
     UPDATE = "~"
     SAME = "="
     UNDECLARED = "?"
+    CANCEL = "-"
 
 
 @dataclass(frozen=True, slots=True)

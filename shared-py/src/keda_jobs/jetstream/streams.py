@@ -1,16 +1,17 @@
-"""Streams and consumers on the server: compared with the declaration, and brought in line by `apply`."""
+"""Streams, consumers and schedules on the server: compared with the declaration, and brought in line by `apply`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from keda_jobs.domain.subjects import STREAM, covers
+from keda_jobs.domain.subjects import DELAYED_STREAM, STREAM, covers
 from keda_jobs.errors import BrokerUnavailable, Misconfigured
 from keda_jobs.jetstream import stream_diff
 from keda_jobs.jetstream.api import ApiError, Info, StreamMissing, durable_consumers, request
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.declaration import Config, Declaration, consumer_name
+from keda_jobs.jetstream.declared_schedules import ScheduleChange, make_schedule, schedule_changes
 from keda_jobs.jetstream.losses import count_losses
 from keda_jobs.jetstream.stream_diff import Action, Change, merge
 
@@ -21,7 +22,7 @@ _TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Changes that `apply` found and made, streams first."""
+    """Changes that `apply` found and made: streams, then consumers, then schedules."""
 
     items: tuple[Change, ...]
 
@@ -37,8 +38,8 @@ class Changes:
 
     @property
     def pending(self) -> tuple[Change, ...]:
-        """Changes that create or update."""
-        return tuple(change for change in self.items if change.action in (Action.CREATE, Action.UPDATE))
+        """Changes that create, update or cancel."""
+        return tuple(change for change in self.items if change.action not in (Action.SAME, Action.UNDECLARED))
 
 
 class RefusedChange(Misconfigured):
@@ -54,19 +55,25 @@ class RefusedChange(Misconfigured):
 async def apply(
     connection: NatsConnection, declaration: Declaration, *, dry_run: bool = False, allow_loss: bool = False
 ) -> Changes:
-    """Create and update the server's streams and consumers as declared. Change only what differs.
+    """Bring the server's streams, consumers and schedules in line with the declaration. Change only what differs.
 
-    Undeclared consumers are reported and left alone. Raises `RefusedChange`, before anything is applied, when a change
-    would lose messages or the server cannot make it, and `ApiError` when the server refuses one. With `allow_loss` a
-    lower limit may delete messages.
+    Undeclared consumers are reported and left alone. Schedules that a job.toml no longer declares are cancelled, and
+    those of people, applications and handlers left alone. Raises `RefusedChange`, before anything is applied, when a
+    change would lose messages or the server cannot make it, and `BrokerUnavailable` when the server refuses one. With
+    `allow_loss` a lower limit may delete messages.
     """
     streams = [await _stream_change(connection, declared) for declared in declaration.streams]
-    changes = Changes((*streams, *await _consumer_changes(connection, declaration)))
+    is_new = any(change.name == DELAYED_STREAM and change.action is Action.CREATE for change in streams)
+    schedules = await schedule_changes(connection, declaration.schedules, is_new=is_new)
+    changes = Changes((*streams, *await _consumer_changes(connection, declaration), *schedules))
     if changes.refusals or (changes.losses and not allow_loss):
         raise RefusedChange(changes)
     if not dry_run:
         for change in changes.pending:
-            await _repeat_request(connection, *_request_for(change))
+            if isinstance(change, ScheduleChange):
+                await make_schedule(connection, change)
+            else:
+                await _repeat_request(connection, *_request_for(change))
     return changes
 
 

@@ -95,3 +95,40 @@ def test_whatever_a_sender_stored_is_listed(cli: Cli, server: Server) -> None:
     assert done.code == 0
     assert "@every 1h" in done.stdout
     assert done.stderr == "2 events\n"
+
+
+def test_a_schedule_of_a_job_toml_is_listed_with_job_name_and_rule(cli: Cli, server: Server) -> None:
+    for job in ("image-download", "image-resize"):
+        declare(server, job, "nightly")
+
+    done = cli("schedules", "ls")
+
+    assert "image-resize.nightly" in done.stdout
+    assert "0 30 2 * * * Europe/Berlin" in done.stdout
+    [first, _] = cli("schedules", "ls", "--json").json
+    assert {name: first[name] for name in ("key", "subject", "when", "timezone", "due", "sender")} == {
+        "key": "image-download.nightly",
+        "subject": "image-download",
+        "when": "0 30 2 * * *",
+        "timezone": "Europe/Berlin",
+        "due": None,
+        "sender": "declared",
+    }
+
+
+def test_a_schedule_of_a_job_toml_is_cancelled_by_its_whole_key(cli: Cli, server: Server) -> None:
+    for name in ("night", "nightly"):
+        declare(server, "image-download", name)
+
+    done = cli("schedules", "cancel", "image-download.night", "--yes")
+
+    note = "until the next `streams apply`, unless jobs/image-download/job.toml loses it too"
+    assert (done.code, done.stderr) == (0, f"cancelled {note}\n")
+    [left] = cli("schedules", "ls", "--json").json
+    assert left["key"] == "image-download.nightly"
+
+
+def declare(server: Server, job: str, name: str) -> None:
+    """Store what `streams apply` makes of a job.toml."""
+    headers = {"Nats-Schedule": "0 30 2 * * *", "Nats-Schedule-Time-Zone": "Europe/Berlin"}
+    server.publish(f"delay.wait.declared.{job}.{name}", b"{}", headers | {"Nats-Schedule-Target": f"delay.fire.{job}"})

@@ -1,4 +1,4 @@
-"""`keda-jobs streams apply`: apply the repository's declaration of streams and consumers to a server."""
+"""`keda-jobs streams apply`: apply the repository's declaration of streams, consumers and schedules to a server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.stream_diff import Action, Change
 from keda_jobs.jetstream.streams import Changes, RefusedChange
 
-_STYLES = {Action.CREATE: "green", Action.UPDATE: "yellow", Action.SAME: "dim", Action.UNDECLARED: "magenta"}
+_STYLES = {
+    Action.CREATE: "green",
+    Action.UPDATE: "yellow",
+    Action.SAME: "dim",
+    Action.UNDECLARED: "magenta",
+    Action.CANCEL: "red",
+}
 
 
 def apply(
@@ -26,11 +32,11 @@ def apply(
     as_json: JsonOption = False,
     server: ServerOption = None,
 ) -> None:
-    """Create and update streams and consumers from jobs/stream*.json and jobs/*/consumer.json.
+    """Apply streams, consumers and schedules: jobs/stream*.json, jobs/*/consumer.json, `[[schedules]]` of job.toml.
 
-    Only differences are changed, and each is shown: `+` created, `~` updated, `=` as declared, `?` on the server but
-    not declared (left alone). A change that would lose messages is refused. A lower limit says what it deletes, and is
-    applied only with `--allow-loss`.
+    Only differences are changed, and each is shown: `+` created, `~` updated, `=` as declared, `-` a schedule that is
+    no longer declared (cancelled), `?` on the server but not declared (left alone). A change that would lose messages
+    is refused. A lower limit says what it deletes, and is applied only with `--allow-loss`.
 
     Examples:
 
@@ -43,7 +49,7 @@ def apply(
     - `keda-jobs streams apply --allow-loss --dry-run`
 
     JSON: `{"dry_run", "changes": [{"action", "kind", "name", "fields": [{"key", "before", "after"}], "refusals",
-    "losses"}]}`; `action` is create, update, same or undeclared.
+    "losses"}]}`; `action` is create, update, same, cancel or undeclared.
     """
     declared = declaration.read_declaration(jobs or declaration.find_jobs(Path.cwd()))
     if replicas is not None:
