@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -28,7 +29,7 @@ SKIPPED = "skipped"
 
 def record(root: Path = ROOT) -> dict[str, str]:
     """Compute the digest of each part of a setup. Raises `ClusterError` for a job that cannot be read."""
-    parts = {part: _digest(_contents(patterns, root)) for part, patterns in SETUP_FILES.items()}
+    parts = {part: _digest(_contents(part, root)) for part in SETUP_FILES}
     try:
         # Their rights follow from the code of the jobs: what each one reads and emits.
         return parts | {"nats-users": _digest(repr(user).encode() for user in nats_users.users())}
@@ -60,10 +61,19 @@ def differing(of_setup: Mapping[str, str]) -> list[str]:
     return sorted(part for part, digest in record().items() if of_setup.get(part) not in (digest, SKIPPED))
 
 
-def _contents(patterns: tuple[str, ...], root: Path) -> Iterator[bytes]:
-    files = sorted({path for pattern in patterns for path in root.glob(pattern) if path.is_file()})
+def _contents(part: str, root: Path) -> Iterator[bytes]:
+    files = sorted({path for pattern in SETUP_FILES[part] for path in root.glob(pattern) if path.is_file()})
     for path in files:
         yield f"{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes()
+    if part == "streams":
+        yield from _schedules(root)
+
+
+def _schedules(root: Path) -> Iterator[bytes]:
+    """Yield the schedules of each job.toml. A deploy applies what else is in it."""
+    for path in sorted(root.glob("jobs/*/job.toml")):
+        if schedules := tomllib.loads(path.read_text()).get("schedules"):
+            yield f"{path.parent.name}\n{schedules}".encode()
 
 
 def _digest(pieces: Iterator[bytes]) -> str:

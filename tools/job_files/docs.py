@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -36,16 +36,18 @@ def table() -> str:
 def _rows(model: type[BaseModel], within: str = "") -> Iterator[tuple[str, str, str]]:
     for name, field in model.model_fields.items():
         key = f"{within}{name}"
-        if _is_table(field.annotation):
-            yield from _rows(field.annotation, f"{key}.")
+        if table := _table_of(field.annotation):
+            yield from _rows(table, f"{key}.")
         elif not field.description:
             raise SourceError(f"job.toml: {key} has no description")
         else:
             yield key, _default(field), field.description
 
 
-def _is_table(annotation: Any) -> TypeGuard[type[BaseModel]]:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _table_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the keys of a table, or of each table of a list."""
+    [*_, kind] = get_args(annotation) or [annotation]
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def _default(field: FieldInfo) -> str:

@@ -8,9 +8,12 @@ from typing import Annotated, Any
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 from tomlkit.exceptions import TOMLKitError
 
 from generated_files import SourceError
+from keda_jobs.domain.event import InvalidEvent
+from keda_jobs.domain.schedule import Schedules, format_mistake
 from keda_jobs.event.job import EventJob
 from keda_jobs.runtime.job import Job
 
@@ -78,13 +81,17 @@ class _WorkToml(ServiceToml):
     internet: bool = Field(False, description="true for a job that may reach public addresses, on ports 80 and 443")
 
 
-class EventToml(_WorkToml):
+class _EventsToml(_WorkToml):
+    schedules: Schedules = Field(default_factory=list)
+
+
+class EventToml(_EventsToml):
     """Keys of an event job."""
 
     scale: EventScale
 
 
-class LongToml(_WorkToml):
+class LongToml(_EventsToml):
     """Keys of a long job."""
 
     scale: LongScale
@@ -123,7 +130,7 @@ class JobToml:
         except (TOMLKitError, UnicodeDecodeError) as error:
             raise SourceError(f"{shown}: {' '.join(str(error).split())}") from error
         self._job = job
-        wrong = [*self._wrong_settings(), *self._wrong_wakers(others)]
+        wrong = [*self._wrong_settings(), *self._wrong_wakers(others), *self._wrong_schedules()]
         if wrong:
             raise SourceError("\n".join(f"{shown}: {mistake}" for mistake in wrong))
 
@@ -165,15 +172,18 @@ class JobToml:
             if name not in events or subject not in {event.subject for event in events[name].outputs.events}:
                 yield f"scale.wake_with: there is no job '{name}' that emits {subject}"
 
+    def _wrong_schedules(self) -> Iterator[str]:
+        """Yield the schedules whose event the job could not read."""
+        if not (isinstance(self._job, EventJob) and isinstance(self.values, _EventsToml)):
+            return
+        for schedule in self.values.schedules:
+            try:
+                self._job.event.decode(schedule.body())
+            except InvalidEvent as error:
+                yield f"schedules: the event of {schedule.name} is refused: {error}"
 
-def _mistake(error: Any) -> str:
-    key = ".".join(map(str, error["loc"]))
+
+def _mistake(error: ErrorDetails) -> str:
     if error["loc"][0] == "settings" and len(error["loc"]) > 1:
         return f"settings.{error['loc'][1]} must be a number or a text"
-    match error["type"]:
-        case "missing":
-            return f"{key} is missing"
-        case "extra_forbidden":
-            return f"{key} is no key of this kind of job; docs/job-toml.md lists them"
-        case _:
-            return f"{key}: {error['msg']}"
+    return format_mistake(error)

@@ -38,8 +38,9 @@ def jobs(repository: Repository) -> Jobs:
 @pytest.mark.parametrize(
     ("paths", "touched"),
     [
-        ((SOURCE, f"jobs/{ONE}/src/{package_name(ONE)}/new.py", f"jobs/{ONE}/consumer.json"), [ONE, OPS]),
-        ([f"jobs/{ONE}/{file}" for file in ("Dockerfile", "service.yaml", "job.toml")], [ONE]),
+        ((SOURCE, f"jobs/{ONE}/src/{package_name(ONE)}/new.py"), [ONE, OPS]),
+        ([f"jobs/{ONE}/{file}" for file in ("consumer.json", "job.toml")], [ONE, OPS]),
+        ([f"jobs/{ONE}/{file}" for file in ("Dockerfile", "service.yaml")], [ONE]),
         (
             ("tools/ops/Dockerfile", "tools/cluster/bootstrap.py", "k8s/manual/prod/r2.yaml.tpl", "jobs/stream.json"),
             [OPS],

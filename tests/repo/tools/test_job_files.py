@@ -240,6 +240,51 @@ def test_a_mistake_is_a_line_with_the_file_and_the_key(
     assert not (repository.folder / "service.yaml").exists()
 
 
+SCHEDULE = '[[schedules]]\nname = "nightly"\ncron = "30 2 * * *"\nevent = {key = "a"}\n'
+
+
+@pytest.mark.parametrize(("job", "toml"), [(EVENT_JOB, EVENT_TOML), (LONG_JOB, LONG_TOML)], ids=["event", "long"])
+def test_a_job_may_have_schedules_and_its_pods_know_nothing_of_them(
+    repository: Repository, job: str, toml: str
+) -> None:
+    objects = repository.written(job, toml)
+    assert repository.written(job, f"{toml}\n{SCHEDULE}") == objects
+
+
+@pytest.mark.parametrize(
+    ("job", "toml", "present", "wrong", "mistake"),
+    [
+        (EVENT_JOB, EVENT_TOML, "30 2", "30 24", "schedules.0.cron: '24' is no hour: write 0 to 23"),
+        (EVENT_JOB, EVENT_TOML, "cron", "corn", "schedules.0.corn is no key of this kind of job"),
+        (EVENT_JOB, EVENT_TOML, '"a"', "1", "schedules: the event of nightly is refused: Happened: key: "),
+        (
+            LONG_JOB,
+            LONG_TOML,
+            "key",
+            "kay",
+            "schedules: the event of nightly is refused: Happened: key: Field required",
+        ),
+        (LONG_JOB, LONG_TOML, '"a"', "12:00:00", "schedules.0.event: it cannot be written as JSON: "),
+        (BATCH_JOB, BATCH_TOML, "", "", "schedules is no key of this kind of job"),
+        (SERVICE, RESOURCES, "", "", "schedules is no key of this kind of job"),
+    ],
+)
+def test_a_mistake_in_a_schedule_is_named_too(
+    repository: Repository,
+    job: str,
+    toml: str,
+    present: str,
+    wrong: str,
+    mistake: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    repository.declare(job, f"{toml}\n{SCHEDULE.replace(present, wrong)}")
+    assert main([], repository.root) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith(f"jobs/new-here/job.toml: {mistake}") for line in lines), lines
+    assert all(line.startswith("jobs/new-here/job.toml: ") for line in lines)
+
+
 def test_a_job_without_a_job_toml_is_named(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
     repository.declare(EVENT_JOB, "")
     (repository.folder / "job.toml").unlink()
