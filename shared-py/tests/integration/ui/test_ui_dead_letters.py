@@ -19,6 +19,7 @@ from keda_jobs.jetstream.publish import publish
 from keda_jobs.jetstream.reader import read_all
 from keda_jobs.settings import NatsSettings
 from stack import NatsServer
+from stack.waiting import until
 
 from .conftest import StartViewer, Viewer
 
@@ -286,8 +287,7 @@ async def test_two_operators_at_once_double_nothing(
             for one, page in zip((viewer, other), surveys, strict=True)
         )
     )
-    for one in (viewer, other):
-        await one.ui.actions.close()
+    await until(lambda: not (viewer.ui.actions.running or other.ui.actions.running))
 
     assert await stored(nats_server, DEAD_LETTER) == []
     assert len(await stored(nats_server, "retry.due.image-download")) == 40

@@ -103,7 +103,7 @@ class _Form:
 
     @property
     def title(self) -> str:
-        """What it is about, in words."""
+        """Name of what it is about."""
         return f"{_count(self.found)} {self.query.words()}".strip()
 
     @property
