@@ -8,8 +8,9 @@ sum over all batches stays the number of rows that failed permanently.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ from typing import NamedTuple
 from keda_jobs.claims.locks import find_holders, find_table_holders
 from keda_jobs.claims.statements import BY_INDEX, BY_KEYS, SET_LOCAL, held_by_python
 from keda_jobs.claims.table import ClaimTable
+from keda_jobs.errors import Misconfigured
 from keda_jobs.postgres import Connection, StatementBlocked, StatementGivenUp, StatementRefused, translate_errors
 from keda_jobs.runtime.shutdown import cancel_on
 
@@ -33,8 +35,14 @@ _RESET = {**BY_KEYS, "datestyle": "ISO, YMD", "lock_timeout": "2s", "statement_t
 IS_FAILED = "(error IS NOT NULL OR next_attempt_at = 'infinity') AND batch_status = 'failed'"
 """Condition for failed rows. Its first part is that of an index, which names no status."""
 
+ELLIPSIS = "..."
+"""Text in a reason in place of a value. In a filter it stands for any text, so that a reason selects its rows."""
+
 # A transaction of this many rows takes some tenths of a second.
 _RESET_ROWS = 5000
+
+_KEY = re.compile(r"-?\d{1,19}", re.ASCII)
+_MAX_KEY = 2**63 - 1
 
 
 class FailedRow(NamedTuple):
@@ -53,7 +61,7 @@ class FailedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """Selection of failed rows. Empty fields select all. `reason` is a part of the error's text."""
+    """Selection of failed rows. Empty fields select all. `reason` is a part of the error's text, with `ELLIPSIS`."""
 
     keys: frozenset[int] = frozenset()
     reason: str | None = None
@@ -67,7 +75,24 @@ class RowFilter:
     @property
     def arguments(self) -> tuple[object, ...]:
         """Values of the statements' first parameters."""
-        return sorted(self.keys) or None, self.reason, self.failed_permanently
+        return sorted(self.keys) or None, self._pattern, self.failed_permanently
+
+    @property
+    def _pattern(self) -> str | None:
+        """Pattern of `LIKE`, with what has a meaning there taken literally."""
+        if self.reason is None:
+            return None
+        parts = [re.sub(r"([\\%_])", r"\\\1", part) for part in self.reason.split(ELLIPSIS)]
+        return "%" + "%".join(parts) + "%"
+
+
+def parse_keys(texts: Iterable[str]) -> frozenset[int]:
+    """Return the keys of rows that somebody has typed. Raises `Misconfigured`."""
+    keys = list(texts)
+    for key in keys:
+        if not _KEY.fullmatch(key) or abs(int(key)) > _MAX_KEY:
+            raise Misconfigured(f"{key!r} is not the key of a row, which is an integer")
+    return frozenset(map(int, keys))
 
 
 class FailedRowCount(NamedTuple):
@@ -199,7 +224,7 @@ class _Statements:
         # Those that are set aside have a newer reason in the queue.
         aside = f"SELECT lo FROM {queue} WHERE error IS NOT NULL AND batch_id IS NULL AND batch_status = 'failed'"
         selected = f"""{IS_FAILED} AND {key} <> ALL(ARRAY({aside}))
-  AND ($1::bigint[] IS NULL OR {key} = ANY($1)) AND ($2::text IS NULL OR strpos(error, $2) > 0)
+  AND ($1::bigint[] IS NULL OR {key} = ANY($1)) AND ($2::text IS NULL OR error LIKE $2)
   AND ($3::boolean IS NULL OR (next_attempt_at = 'infinity') = $3)"""
         self.count = f"""
 SELECT count(*), count(*) FILTER (WHERE next_attempt_at = 'infinity') FROM {name} WHERE {selected}"""

@@ -21,7 +21,7 @@ class SetAsideRows(FailedRows):
 FROM {queue} AS aside JOIN {name} AS row ON row.{key} = aside.lo AND row.batch_status = aside.batch_status
   AND row.next_attempt_at = aside.next_attempt_at AND row.batch_id IS NOT DISTINCT FROM aside.from_batch
 WHERE aside.error IS NOT NULL AND aside.batch_id IS NULL AND ($1::bigint[] IS NULL OR aside.lo = ANY($1))
-  AND ($2::text IS NULL OR strpos(aside.error, $2) > 0)
+  AND ($2::text IS NULL OR aside.error LIKE $2)
   AND ($3::boolean IS NULL OR (aside.held_back_until = 'infinity') = $3)"""
         self._sql.count = f"SELECT count(*), count(*) FILTER (WHERE aside.held_back_until = 'infinity') {selected}"
         self._sql.find = f"""

@@ -67,7 +67,9 @@ NameAndKeysArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="NAME|KEY", help="Batch job, first, if there are several; then keys of rows."),
 ]
-ReasonOption = Annotated[str | None, typer.Option("--reason", help="Only rows whose error contains this text.")]
+ReasonOption = Annotated[
+    str | None, typer.Option("--reason", help="Only rows whose error contains this text; ... in it stands for any.")
+]
 GivenUpOption = Annotated[bool, typer.Option("--given-up", help="Only rows that failed permanently.")]
 WaitingOption = Annotated[bool, typer.Option("--waiting", help="Only rows that wait for a retry.")]
 

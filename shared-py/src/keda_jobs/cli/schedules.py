@@ -23,9 +23,7 @@ from keda_jobs.cli.terminal import (
 from keda_jobs.domain.schedule import DECLARED
 from keda_jobs.errors import Misconfigured
 from keda_jobs.jetstream.connection import NatsConnection
-from keda_jobs.jetstream.schedules import Schedule, cancel_schedule, read_schedules
-
-_EARLIEST = datetime.min.replace(tzinfo=UTC)
+from keda_jobs.jetstream.schedules import Schedule, cancel_schedule, earliest_first, read_schedules
 
 app = typer.Typer(no_args_is_help=True, help="Events for later: list them, cancel one.")
 
@@ -42,7 +40,7 @@ def list_schedules(
 
     JSON: `[{"key", "subject", "when", "timezone", "due", "sender", "event_id", "sequence"}]`
     """
-    found = sorted(run(server, _read_all), key=lambda one: one.due or _EARLIEST)
+    found = earliest_first(run(server, _read_all))
     if as_json:
         print_json([json_fields(one) for one in found[:limit]])
         return

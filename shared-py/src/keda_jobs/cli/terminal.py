@@ -136,11 +136,6 @@ def format_age(moment: datetime, now: datetime) -> str:
     return format_duration(now - moment)
 
 
-def format_percent(part: int, whole: int) -> str:
-    """Format a share as `12.3 %`, rounded down so that 100 % means all."""
-    return f"{int(1000 * part / whole) / 10:.1f} %" if whole else "-"
-
-
 def progress_bar(done: int, total: int, label: str) -> Table:
     """Build a progress bar of the terminal's width, with `label` to its right."""
     grid = Table.grid(padding=(0, 1), expand=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
@@ -16,6 +16,7 @@ from keda_jobs.jetstream.reader import StoredMessage, read_page
 
 _PAGE = 1000
 _NO_MESSAGE = 10037
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,23 @@ async def read_waiting(connection: NatsConnection, pattern: str) -> AsyncIterato
         for message in page.messages:
             yield message
         position = page.messages[-1].sequence + 1
+
+
+async def read_first_schedules(connection: NatsConnection, limit: int) -> tuple[list[Schedule], int]:
+    """Return the schedules stored first, and the number of all. Raises `BrokerUnavailable`."""
+    page = await read_page(connection, f"{DELAY_WAIT}.>", 1, limit, DELAYED_STREAM)
+    return [Schedule.from_stored(message) for message in page.messages], page.count
+
+
+async def find_schedule(connection: NatsConnection, sequence: int) -> Schedule | None:
+    """Return the schedule with this number in the stream, if it still waits. Raises `BrokerUnavailable`."""
+    page = await read_page(connection, f"{DELAY_WAIT}.>", sequence, 1, DELAYED_STREAM)
+    return next((Schedule.from_stored(one) for one in page.messages if one.sequence == sequence), None)
+
+
+def earliest_first(schedules: Iterable[Schedule]) -> list[Schedule]:
+    """Sort by the time at which they are due. Those that repeat come first."""
+    return sorted(schedules, key=lambda one: one.due or _EARLIEST)
 
 
 async def cancel_schedule(connection: NatsConnection, sequence: int) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from keda_jobs.claims import ClaimTable
-from keda_jobs.claims.failed_rows import IS_FAILED
+from keda_jobs.claims.failed_rows import ELLIPSIS, IS_FAILED
 from keda_jobs.claims.statements import BY_INDEX, SET_LOCAL
 from keda_jobs.postgres import Connection
 
@@ -97,11 +97,16 @@ def _by_reason(table: ClaimTable) -> str:
 SELECT *, count(*) OVER () AS all_reasons, (sum(permanently) OVER ())::bigint AS all_permanently
 FROM (
   SELECT
-    coalesce(left(regexp_replace(error, $2, '...', 'g'), 200), '') AS reason, count(*) AS rows,
+    coalesce(left(regexp_replace(error, $2, '{ELLIPSIS}', 'g'), 200), '') AS reason, count(*) AS rows,
     count(*) FILTER (WHERE next_attempt_at = 'infinity') AS permanently
   FROM {table.sql_name} WHERE {IS_FAILED} GROUP BY 1
 ) AS reasons
 ORDER BY rows DESC, reason LIMIT $1"""
+
+
+def format_percent(part: int, whole: int) -> str:
+    """Format a share as `12.3 %`, rounded down so that 100 % means all."""
+    return f"{int(1000 * part / whole) / 10:.1f} %" if whole else "-"
 
 
 def time_left(counts: RowCounts, rows_per_s: float, last_retry_in: timedelta | None) -> timedelta | None:

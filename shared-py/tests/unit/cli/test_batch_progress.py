@@ -6,8 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from keda_jobs.cli.terminal import format_percent
-from keda_jobs.status.row_counts import RowCounts, time_left
+from keda_jobs.status.row_counts import RowCounts, format_percent, time_left
 
 
 def test_done_and_left_add_up_to_the_total() -> None:

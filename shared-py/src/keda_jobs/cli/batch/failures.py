@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from keda_jobs.claims.failed_rows import FailedRows, RowFilter
-from keda_jobs.claims.set_aside_rows import SetAsideRows
+from keda_jobs.claims.failed_rows import RowFilter
+from keda_jobs.claims.queue_failures import QueueFailures
 from keda_jobs.cli.batch.selection import parse_selection
 from keda_jobs.cli.batch.views import failure_json, failures_table
 from keda_jobs.cli.options import GivenUpOption, JsonOption, NameAndKeysArgument, ReasonOption, WaitingOption
@@ -60,23 +60,22 @@ async def _list(settings: PgSettings, name: str | None, row_filter: RowFilter, l
     rows, keys, array = 0, set[int](), JsonArray()
     async with open_database(settings) as connection:
         table, now = await find_queue_and_time(connection, name)
-        sources = FailedRows(connection, table), SetAsideRows(connection, table)
-        for source in sources:
-            async with aclosing(source.pages(row_filter, _PAGE, limit - rows if limit else None)) as pages:
-                async for page in pages:
-                    if as_json:
-                        array.add(json.dumps(failure_json(row)) for row in page)
-                    else:
-                        print_out(failures_table(page, table.key, now))
-                    rows += len(page)
-                    keys |= row_filter.keys.intersection(row.key for row in page)
+        failures = QueueFailures(connection, table)
+        async with aclosing(failures.pages(row_filter, _PAGE, limit or None)) as pages:
+            async for page in pages:
+                if as_json:
+                    array.add(json.dumps(failure_json(row)) for row in page)
+                else:
+                    print_out(failures_table(page, table.key, now))
+                rows += len(page)
+                keys |= row_filter.keys.intersection(row.key for row in page)
         is_all = rows < limit or not limit
         if as_json:
             array.close()
         elif is_all:
             print_err(f"{pluralize(rows, 'row')} failed")
         else:
-            total = sum([(await source.count(row_filter)).rows for source in sources])
+            total = (await failures.count(row_filter)).rows
             print_err(
                 f"{pluralize(total, 'row')} failed" + f", the first {limit:,} shown (--limit 0: all)" * (total > limit)
             )

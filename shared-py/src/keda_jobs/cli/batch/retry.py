@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from keda_jobs.claims import ClaimTable
-from keda_jobs.claims.failed_rows import FailedRow, FailedRowCount, FailedRows, RowFilter
-from keda_jobs.claims.set_aside_rows import SetAsideRows
+from keda_jobs.claims.failed_rows import FailedRow, FailedRowCount, RowFilter
+from keda_jobs.claims.queue_failures import QueueFailures
 from keda_jobs.cli import options
 from keda_jobs.cli.batch.selection import parse_selection
 from keda_jobs.cli.batch.views import failures_table
@@ -93,26 +93,21 @@ def retry(
 async def _find(settings: PgSettings, name: str | None, row_filter: RowFilter) -> _Survey:
     async with open_database(settings) as connection:
         table, now = await find_queue_and_time(connection, name)
-        failed, aside = FailedRows(connection, table), SetAsideRows(connection, table)
-        counts = await failed.count(row_filter), await aside.count(row_filter)
-        count = FailedRowCount(*map(sum, zip(*counts, strict=True)))
-        most = len(row_filter.keys) or _SAMPLE
-        rows = [*await failed.find(row_filter, most), *await aside.find(row_filter, most)] if count.rows else []
+        failures = QueueFailures(connection, table)
+        count = await failures.count(row_filter)
+        rows = await failures.find(row_filter, len(row_filter.keys) or _SAMPLE) if count.rows else []
     return _Survey(table, now, count, rows[:_SAMPLE], row_filter.keys.intersection(row.key for row in rows))
 
 
 async def _reset(settings: PgSettings, survey: _Survey, row_filter: RowFilter) -> _Result:
-    reset, locked = 0, Counter[str]()
+    reset = 0
     with interruptible() as stop, progress_meter("retry", survey.count.rows) as progress:
         async with open_database(settings) as connection:
-            for source in (FailedRows(connection, survey.table), SetAsideRows(connection, survey.table)):
-                before = reset
-                async with aclosing(source.reset_all(row_filter, stop)) as resets:
-                    async for number in resets:
-                        reset = before + number
-                        progress(reset)
-                locked += source.locked
-        return _Result(reset, locked, stop.is_set())
+            failures = QueueFailures(connection, survey.table)
+            async with aclosing(failures.reset_all(row_filter, stop)) as resets:
+                async for reset in resets:
+                    progress(reset)
+        return _Result(reset, failures.locked, stop.is_set())
 
 
 def _report(count: FailedRowCount, result: _Result, *, dry_run: bool, as_json: bool) -> None:

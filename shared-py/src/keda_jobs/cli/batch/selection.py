@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from keda_jobs.claims.failed_rows import RowFilter
+from keda_jobs.claims.failed_rows import RowFilter, parse_keys
 from keda_jobs.errors import Misconfigured
-
-_KEY = re.compile(r"-?\d{1,19}")
-_MAX_KEY = 2**63 - 1
 
 
 def parse_selection(
@@ -25,8 +21,4 @@ def parse_selection(
 def _name_and_keys(arguments: Sequence[str]) -> tuple[str | None, frozenset[int]]:
     # A job's name begins with a letter.
     name = arguments[0] if arguments and arguments[0][:1].isalpha() else None
-    keys = arguments[1:] if name else arguments
-    for key in keys:
-        if not _KEY.fullmatch(key) or abs(int(key)) > _MAX_KEY:
-            raise Misconfigured(f"{key!r} is not the key of a row, which is an integer")
-    return name, frozenset(map(int, keys))
+    return name, parse_keys(arguments[1:] if name else arguments)

@@ -16,7 +16,6 @@ from keda_jobs.cli.terminal import (
     cell,
     format_age,
     format_due,
-    format_percent,
     json_fields,
     new_table,
     pluralize,
@@ -26,7 +25,7 @@ from keda_jobs.cli.terminal import (
 from keda_jobs.domain.durations import format_duration
 from keda_jobs.status.batch import BatchStatus, RunningBatch
 from keda_jobs.status.queues import CurrentHold
-from keda_jobs.status.row_counts import FailureReason, Failures, RowCounts
+from keda_jobs.status.row_counts import FailureReason, Failures, RowCounts, format_percent
 
 
 def status_line(status: BatchStatus) -> Text:
