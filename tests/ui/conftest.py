@@ -16,7 +16,9 @@ from playwright.async_api import Browser, Page, async_playwright
 from keda_jobs.domain.subjects import DEAD_LETTER
 from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
-from stack import NatsServer, UiProcess
+from stack import NatsServer, PostgresServer, UiProcess
+
+from .words import Words
 
 Bury = Callable[..., Awaitable[int]]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -97,3 +99,11 @@ def bury(nats_server: NatsServer) -> Bury:
             return answer.seq
 
     return store
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def words(postgres_server: PostgresServer, database: str, tmp_path: Path) -> Words:
+    """Make the table `words` with its queue, in a database of its own."""
+    words = Words(postgres_server.dsn_of(database))
+    await words.make(tmp_path)
+    return words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from itertools import product
 
 from axe_playwright_python.async_playwright import Axe
@@ -9,10 +10,27 @@ from playwright.async_api import Browser, expect
 
 from stack import UiProcess
 
-VIEWS = ("/", "/jobs/image-download", "/actions", "/no-such-page")
+from .words import Words
+
+VIEWS = ("/", "/jobs/image-download", "/batches", "/schedules", "/long-work", "/actions", "/no-such-page")
+OF_A_BATCH = ("/batches", "/batches/words-batch", "/batches/words-batch/failures", "/batches/words-batch/retry")
 
 
 async def test_no_view_has_a_violation(browser: Browser, ui: UiProcess) -> None:
+    assert await violations(browser, ui.url, VIEWS) == {}
+
+
+async def test_no_view_of_a_batch_has_a_violation(
+    browser: Browser, words: Words, start_ui: Callable[..., UiProcess]
+) -> None:
+    await words.insert(1, 20)
+    await words.work(10, failing=(1, 2), error="NoWord: 'one@1.example' " + "x" * 500)
+    ui = start_ui("--allow-actions", PG_DSN=words.dsn)
+
+    assert await violations(browser, ui.url, OF_A_BATCH) == {}
+
+
+async def violations(browser: Browser, url: str, views: Iterable[str]) -> dict[tuple[str, str, int], str]:
     found = {}
     for scheme, width in product(("light", "dark"), (360, 1280)):
         context = await browser.new_context(
@@ -21,8 +39,8 @@ async def test_no_view_has_a_violation(browser: Browser, ui: UiProcess) -> None:
             bypass_csp=True,  # axe is a script of its own
         )
         page = await context.new_page()
-        for view in VIEWS:
-            await page.goto(f"{ui.url}{view}")
+        for view in views:
+            await page.goto(f"{url}{view}")
             await expect(page.locator("h1")).to_be_visible()
             result = await Axe().run(page)
             if result.violations_count:
@@ -30,4 +48,4 @@ async def test_no_view_has_a_violation(browser: Browser, ui: UiProcess) -> None:
             wider = await page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
             assert wider <= 0, f"{view} has to be scrolled sideways at {width} px"
         await context.close()
-    assert found == {}
+    return found

@@ -125,10 +125,12 @@ class StatusReader:
 
     async def read(self) -> BatchStatus:
         """Read the status now. Raises `DatabaseUnavailable`, `Misconfigured`."""
-        async with (
-            open_database(self._settings) as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with open_database(self._settings) as connection:
+            return await self.read_through(connection)
+
+    async def read_through(self, connection: Connection) -> BatchStatus:
+        """Read the status through a connection that is open, whose errors are translated."""
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
             now: datetime = await connection.fetchval("SELECT now()")
             table = await find_queue(connection, self._batch_name)
             batches, ranges = await read_batches(connection, table), await read_ranges(connection, table)

@@ -15,11 +15,31 @@ from keda_jobs.settings import PgSettings, load_settings
 from keda_jobs.ui import guard
 from keda_jobs.ui.actions import Busy
 from keda_jobs.ui.page import UI, BadInput, Ui, render
-from keda_jobs.ui.pages import actions, dead_letter_actions, dead_letters, job, overview
+from keda_jobs.ui.pages import (
+    actions,
+    batches,
+    dead_letter_actions,
+    dead_letters,
+    failures,
+    job,
+    long_work,
+    overview,
+    schedules,
+)
 from keda_jobs.ui.servers import SharedNats
 from keda_jobs.ui.settings import Options, ServerSettings
 
-PAGES = (overview, job, dead_letters, dead_letter_actions, actions)
+PAGES = (
+    overview,
+    job,
+    dead_letters,
+    dead_letter_actions,
+    batches,
+    failures,
+    schedules,
+    long_work,
+    actions,
+)
 """Modules of the views. Each has `routes()`."""
 
 _STATIC = Path(__file__).parent / "static"

@@ -15,14 +15,17 @@ from aiohttp import web
 from keda_jobs.errors import JobError
 from keda_jobs.jetstream.dead_letter_search import DeadLetterSearch
 from keda_jobs.jetstream.dead_letters import DeadLetterSurvey
+from keda_jobs.jetstream.schedules import Schedule
 from keda_jobs.settings import PgSettings
 from keda_jobs.status.batch import BatchStatus
 from keda_jobs.status.overview import Overview
 from keda_jobs.ui.actions import Actions
 from keda_jobs.ui.history import History
 from keda_jobs.ui.jobs import event_points, row_points
+from keda_jobs.ui.kept import KeptAnswers
 from keda_jobs.ui.lookups import Lookups
 from keda_jobs.ui.readings import QueuesReader, Reading, StreamsReader
+from keda_jobs.ui.row_query import FoundRows
 from keda_jobs.ui.servers import SharedNats
 from keda_jobs.ui.sessions import Session, Sessions
 from keda_jobs.ui.settings import Options
@@ -30,7 +33,13 @@ from keda_jobs.ui.text import FILTERS
 
 LIVE = "Keda-Jobs-Live"
 """Header of a request by which the page's script refreshes the page."""
-NAVIGATION = (("/", "Overview"), ("/dead-letters", "Dead letters"))
+NAVIGATION = (
+    ("/", "Overview"),
+    ("/dead-letters", "Dead letters"),
+    ("/batches", "Batches"),
+    ("/schedules", "Schedules"),
+    ("/long-work", "Long work"),
+)
 """Paths and titles of the views."""
 
 _MAX_NOTICES = 100
@@ -72,9 +81,12 @@ class Ui:
         self.events_history = History()
         self.rows_history = History()
         self.streams: Reading[Overview] = Reading("NATS", StreamsReader(nats).read, self._keep_events)
+        self.queues_reader = QueuesReader(database) if database else None
         self.queues: Reading[tuple[BatchStatus, ...]] | None = (
-            Reading("PostgreSQL", QueuesReader(database).read, self._keep_rows) if database else None
+            Reading("PostgreSQL", self.queues_reader.read, self._keep_rows) if self.queues_reader else None
         )
+        self.failed_rows: KeptAnswers[FoundRows] = KeptAnswers()
+        self.schedules: KeptAnswers[tuple[list[Schedule], int]] = KeptAnswers()
         self._templates = _templates()
 
     @property

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from keda_jobs.claims.registry import list_queues
-from keda_jobs.errors import JobError
+from keda_jobs.errors import JobError, Misconfigured
+from keda_jobs.postgres import Connection, translate_all_errors
 from keda_jobs.runtime.shutdown import wait_for
 from keda_jobs.settings import PgSettings
 from keda_jobs.status.batch import BatchStatus, StatusReader, open_database
@@ -33,10 +34,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Reason why a server cannot be read, and since when."""
+    """Reason why a server cannot be read, and since when. It is not away if it answers, and refuses."""
 
     reason: str
     since: datetime
+    is_away: bool = True
 
 
 class Reading(Generic[T]):
@@ -83,7 +85,7 @@ class Reading(Generic[T]):
         except TimeoutError:
             self._failed(f"no answer within {_LIMIT_S:g} s")
         except JobError as error:
-            self._failed(str(error))
+            self._failed(str(error), is_away=not isinstance(error, Misconfigured))
         except Exception:
             log.exception("%s cannot be read because of a bug", self.server)
             self._failed("its numbers cannot be read because of a bug; the log of `keda-jobs ui` has it")
@@ -91,9 +93,9 @@ class Reading(Generic[T]):
             self.value, self.read_at, self.outage = value, datetime.now(UTC), None
             self._on_value(value)
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, reason: str, *, is_away: bool = True) -> None:
         since = self.outage.since if self.outage else datetime.now(UTC)
-        self.outage = Outage(reason, since)
+        self.outage = Outage(reason, since, is_away)
 
 
 class StreamsReader:
@@ -109,15 +111,27 @@ class StreamsReader:
 
 
 class QueuesReader:
-    """Reader of every claim queue of the database."""
+    """Reader of every claim queue of the database. `refused` has the reasons of those that the login may not read."""
 
     def __init__(self, settings: PgSettings) -> None:
         self._settings = settings
         self._readers: dict[str, StatusReader] = {}
+        self.refused: dict[str, str] = {}
 
     async def read(self) -> tuple[BatchStatus, ...]:
         """Read what `keda-jobs batch status` shows of each queue. Raises `DatabaseUnavailable`, `Misconfigured`."""
-        async with open_database(self._settings) as connection, connection.transaction(readonly=True):
-            names = [table.batch_name for table in await list_queues(connection)]
-        self._readers = {name: self._readers.get(name) or StatusReader(self._settings, name) for name in names}
-        return tuple([await reader.read() for reader in self._readers.values()])
+        async with open_database(self._settings) as connection:
+            async with connection.transaction(readonly=True):
+                names = [table.batch_name for table in await list_queues(connection)]
+            self._readers = {name: self._readers.get(name) or StatusReader(self._settings, name) for name in names}
+            found = [await self._read_one(connection, name) for name in names]
+        self.refused = {name: one for name, one in zip(names, found, strict=True) if isinstance(one, str)}
+        return tuple(one for one in found if not isinstance(one, str))
+
+    async def _read_one(self, connection: Connection, name: str) -> BatchStatus | str:
+        """Return the status of a queue, or why the login may not read it."""
+        try:
+            with translate_all_errors():
+                return await self._readers[name].read_through(connection)
+        except Misconfigured as error:
+            return str(error)

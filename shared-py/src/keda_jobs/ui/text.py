@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 from rich.filesize import decimal
 
 from keda_jobs.domain.durations import format_duration
+from keda_jobs.status.row_counts import format_percent
 
 LINE_LIMIT = 300
 """Characters of foreign text in a line of a page."""
@@ -103,6 +104,7 @@ FILTERS = {
     "foreign": foreign,
     "moment": moment,
     "number": number,
+    "percent": format_percent,
     "rate": rate,
     "size": size,
 }
