@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -110,11 +110,13 @@ async def test_a_login_without_rights_is_told_so(
 
 async def test_outages_of_both_servers_show_and_end(
     page: Page,
+    declare: Callable[[], Awaitable[None]],
     start_ui: Callable[..., UiProcess],
     own_postgres_server: PostgresServer,
     nats_server: NatsServer,
     tmp_path: Path,
 ) -> None:
+    await declare()
     words = Words(own_postgres_server.dsn)
     await words.make(tmp_path)
     await words.insert(1, 3)

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from keda_jobs.claims.registry import list_queues
-from keda_jobs.errors import JobError, Misconfigured
+from keda_jobs.errors import JobError, Misconfigured, PlatformError
+from keda_jobs.jetstream.api import ApiError
 from keda_jobs.postgres import Connection, translate_all_errors
 from keda_jobs.runtime.shutdown import wait_for
 from keda_jobs.settings import PgSettings
@@ -85,10 +86,10 @@ class Reading(Generic[T]):
         except TimeoutError:
             self._failed(f"no answer within {_LIMIT_S:g} s")
         except JobError as error:
-            self._failed(str(error), is_away=not isinstance(error, Misconfigured))
+            self._failed(str(error), is_away=isinstance(error, PlatformError) and not isinstance(error, ApiError))
         except Exception:
             log.exception("%s cannot be read because of a bug", self.server)
-            self._failed("its numbers cannot be read because of a bug; the log of `keda-jobs ui` has it")
+            self._failed("its numbers cannot be read because of a bug; the log of `keda-jobs ui` has it", is_away=False)
         else:
             self.value, self.read_at, self.outage = value, datetime.now(UTC), None
             self._on_value(value)
