@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import time
@@ -15,7 +14,7 @@ from dash.prometheus import Prometheus, program
 from prometheus_rules import groups
 from stack.ports import HOST, check_port_free, free_port
 from stack.process import StackError
-from stack.supervisor import FOLDER, State, running_pid
+from stack.supervisor import FOLDER, State, read_state, running_pid
 
 _PROMETHEUS_PORT, _GRAFANA_PORT = 9090, 3000
 # Batch workers come and go. One that listens on this port is scraped.
@@ -74,7 +73,7 @@ def _try_grafana(grafana: Grafana, running: ExitStack) -> None:
 def _state(folder: Path) -> State:
     if running_pid(folder) is None:
         raise StackError("the local stack is not running: run `make up` first")
-    return State(**json.loads((folder / "state.json").read_text()))
+    return read_state(folder)
 
 
 def _free(port: int) -> int:

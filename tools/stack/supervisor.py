@@ -52,7 +52,16 @@ def up(ports: Ports, folder: Path = FOLDER) -> State:
     if running_pid(folder) is None:
         folder.mkdir(parents=True, exist_ok=True)
         _start_supervisor(ports, folder)
-    return State(**json.loads((folder / "state.json").read_text()))
+    return read_state(folder)
+
+
+def read_state(folder: Path = FOLDER) -> State:
+    """Read the state of the running stack. Raises `StackError` where another version of this code runs it."""
+    fields = json.loads((folder / "state.json").read_text())
+    try:
+        return State(**fields)
+    except TypeError as error:
+        raise StackError("the running stack is of another version: stop it with `make down`, then try again") from error
 
 
 def _start_supervisor(ports: Ports, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -147,3 +148,17 @@ def test_a_busy_port_is_one_line_and_leaves_no_process(stack: Stack) -> None:
     assert errors.startswith(f"stack: S3: port {port} is busy; ")
     assert errors.count("\n") == 1
     assert stack.pids() == {}
+
+
+def test_a_stack_of_another_version_is_one_line(stack: Stack) -> None:
+    (stack.folder / "state.json").write_text('{"pid": 1, "of_another_version": true}')
+    with (stack.folder / "lock").open("w+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("1")
+        lock.flush()
+
+        code, _, errors = stack.run("up")
+        lock.truncate(0)
+
+    assert code == 1
+    assert errors == "stack: the running stack is of another version: stop it with `make down`, then try again\n"
