@@ -113,6 +113,18 @@ class WaitingRetries:
     is_exact: bool
 
 
+@dataclass(frozen=True, slots=True)
+class DueTimes:
+    """Times at which a job's waiting retries are due, and the number of all.
+
+    Where `is_exact` is false, `times` has only those that were scheduled first.
+    """
+
+    count: int
+    times: tuple[datetime, ...]
+    is_exact: bool
+
+
 async def oldest_unacked(connection: NatsConnection, info: Info) -> datetime | None:
     """Return when the oldest message was stored that this consumer has not acked, None without any.
 
@@ -128,13 +140,19 @@ async def oldest_unacked(connection: NatsConnection, info: Info) -> datetime | N
 
 async def read_waiting_retries(connection: NatsConnection, job: str) -> WaitingRetries:
     """Read the waiting retries of `job`. Raises `BrokerUnavailable`."""
+    due = await read_due_times(connection, job)
+    return WaitingRetries(job, due.count, min(due.times, default=None), due.is_exact)
+
+
+async def read_due_times(connection: NatsConnection, job: str) -> DueTimes:
+    """Read when the waiting retries of `job` are due. Raises `BrokerUnavailable`."""
     waiting = await read_page(connection, waiting_subject(job, ">"), 1, MAX_SCHEDULES, RETRY_STREAM)
     fired = await _read_fired(connection, job)
-    due = [message.stored_at for message in fired.messages]
+    times = [message.stored_at for message in fired.messages]
     for schedule in waiting.messages:
         with suppress(ValueError):
-            due.append(datetime.fromisoformat(schedule.headers.get(Header.SCHEDULE, "").removeprefix("@at ")))
-    return WaitingRetries(job, waiting.count + fired.count, min(due, default=None), is_exact=not waiting.left)
+            times.append(datetime.fromisoformat(schedule.headers.get(Header.SCHEDULE, "").removeprefix("@at ")))
+    return DueTimes(waiting.count + fired.count, tuple(times), is_exact=not waiting.left)
 
 
 async def _read_fired(connection: NatsConnection, job: str) -> Page:

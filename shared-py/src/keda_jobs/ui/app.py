@@ -58,6 +58,7 @@ async def serve(settings: ServerSettings, options: Options, stop: asyncio.Event,
         await ui.actions.close()
         await ui.searches.close()
         await ui.surveys.close()
+        await ui.details.close()
         for reading in readings:
             reading.cancel()
         await asyncio.gather(*readings, return_exceptions=True)

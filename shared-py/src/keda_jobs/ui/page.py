@@ -21,6 +21,7 @@ from keda_jobs.status.batch import BatchStatus
 from keda_jobs.status.overview import Overview
 from keda_jobs.ui.actions import Actions
 from keda_jobs.ui.history import History
+from keda_jobs.ui.job_details import JobDetails
 from keda_jobs.ui.jobs import event_points, row_points
 from keda_jobs.ui.kept import KeptAnswers
 from keda_jobs.ui.lookups import Lookups
@@ -78,6 +79,7 @@ class Ui:
         self.actions = Actions()
         self.searches: Lookups[DeadLetterSearch] = Lookups(nats)
         self.surveys: Lookups[DeadLetterSurvey] = Lookups(nats)
+        self.details: Lookups[JobDetails] = Lookups(nats)
         self.events_history = History()
         self.rows_history = History()
         self.streams: Reading[Overview] = Reading("NATS", StreamsReader(nats).read, self._keep_events)

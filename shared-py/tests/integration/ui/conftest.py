@@ -88,6 +88,7 @@ async def serving(server: NatsServer, *, allow_actions: bool = True, **settings:
         await ui.actions.close()
         await ui.searches.close()
         await ui.surveys.close()
+        await ui.details.close()
     await ui.nats.close()
 
 
