@@ -103,7 +103,7 @@ class _Form:
 
     @property
     def title(self) -> str:
-        """Name of what it is about."""
+        """Description in words."""
         return f"{_count(self.found)} {self.query.words()}".strip()
 
     @property
