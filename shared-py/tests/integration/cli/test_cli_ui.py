@@ -45,7 +45,7 @@ def test_a_bad_token_file_is_one_line(cli: Cli, tmp_path: Path, content: bytes |
 
 
 def test_beyond_loopback_it_does_not_start_without_a_token(cli: Cli) -> None:
-    done = cli("ui", "--port", "0", "--listen", "0.0.0.0")  # noqa: S104 - refused
+    done = cli("ui", "--port", "0", "--listen", "0.0.0.0")
 
     assert (done.code, done.stderr.count("\n")) == (2, 1)
     assert "refusing to listen on 0.0.0.0 without a token: pass --token-file" in done.stderr
