@@ -54,7 +54,7 @@ async def ask(request: web.Request) -> web.Response:
 async def cancel(request: web.Request) -> web.Response:
     """Cancel one schedule."""
     ui, schedule = request.app[UI], await _find(request)
-    is_cancelled = schedule is not None and await cancel_schedule(await ui.nats.connection(), schedule)
+    is_cancelled = schedule is not None and await cancel_schedule(await ui.nats.connection(), schedule.sequence)
     ui.schedules.forget()
     result = "cancelled" if is_cancelled else "not cancelled: it has been published or replaced meanwhile"
     name = f"{schedule.subject} {schedule.key}" if schedule else "The event"
