@@ -28,9 +28,9 @@ async def connection(ui: UiProcess, nats_server: NatsServer) -> AsyncIterator[Na
         yield connection
 
 
-async def send_later(connection: NatsConnection, key: str, when: str) -> None:
+async def send_later(connection: NatsConnection, key: str, when: str, sender: str = "shop") -> None:
     headers = {"Nats-Schedule": when, "Nats-Schedule-Target": "delay.fire.image-download", "Nats-Msg-Id": f"id-{key}"}
-    await connection.jetstream.publish(f"delay.wait.shop.{key}", b"{}", headers=headers)
+    await connection.jetstream.publish(f"delay.wait.{sender}.{key}", b"{}", headers=headers)
 
 
 async def report(connection: NatsConnection, done: float, text: str) -> None:
@@ -58,6 +58,17 @@ async def test_an_event_for_later_is_cancelled(page: Page, ui: UiProcess, connec
     await expect(page.get_by_text("image-download k1: cancelled")).to_be_visible()
     await expect(first).to_have_count(0)
     assert [one.key async for one in read_schedules(connection)] == ["k2"]
+
+
+async def test_a_schedule_of_a_job_toml_is_known_as_such(page: Page, ui: UiProcess, connection: NatsConnection) -> None:
+    await send_later(connection, "report.nightly", "@every 24h", "declared")
+    await page.goto(f"{ui.url}/schedules")
+    row = page.get_by_role("row", name="report.nightly")
+    await expect(row).to_contain_text("@every 24h")
+
+    await row.get_by_role("link", name="Cancel").click()
+
+    await expect(page.get_by_text("unless jobs/report/job.toml loses it too")).to_be_visible()
 
 
 async def test_long_work_is_followed_and_cancelled(page: Page, ui: UiProcess, connection: NatsConnection) -> None:

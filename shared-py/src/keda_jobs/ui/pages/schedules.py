@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from keda_jobs.domain.schedule import DECLARED
 from keda_jobs.jetstream.schedules import (
     Schedule,
     cancel_schedule,
@@ -48,7 +49,9 @@ async def show(request: web.Request) -> web.Response:
 
 async def ask(request: web.Request) -> web.Response:
     """Show one schedule, and ask whether to cancel it."""
-    return render(request, "schedule.html", title="Cancel an event", schedule=await _find(request))
+    schedule = await _find(request)
+    is_declared = schedule is not None and schedule.sender == DECLARED
+    return render(request, "schedule.html", title="Cancel an event", schedule=schedule, is_declared=is_declared)
 
 
 async def cancel(request: web.Request) -> web.Response:
