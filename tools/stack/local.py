@@ -36,7 +36,7 @@ class Ports:
     postgres: int = 5432
     http: int = 8080
     service: int = 9180
-    ui: int = 8090
+    ui: int = 8070
 
 
 FREE_PORTS = Ports(0, 0, 0, 0, 0, 0, 0)

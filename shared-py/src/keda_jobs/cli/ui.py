@@ -19,7 +19,7 @@ from keda_jobs.settings import load_settings
 def ui(
     port: Annotated[
         int, typer.Option("--port", min=0, max=65_535, help="Port of the page. 0 takes a free one.")
-    ] = 8090,
+    ] = 8070,
     listen: Annotated[
         str, typer.Option("--listen", metavar="IP", help="Address to listen on. Beyond loopback a token is needed.")
     ] = "127.0.0.1",
