@@ -23,6 +23,7 @@ from .cluster import (
     JOBS,
     NATS,
     CommandFailed,
+    in_cluster,
     is_at_zero,
     kubectl,
     pictures_address,
@@ -118,12 +119,16 @@ def commands() -> list[str]:
 
 
 def typed(command: str) -> str:
-    """Fill in what a person would: a class of errors, a pod, the only server, a yes."""
+    """Fill in what a person would: a class of errors, a pod, the only server, an event for later, a yes."""
     if "dlq replay" in command or "dlq purge --error-class" in command:
         command = re.sub(r"--error-class \S+", f"--error-class {dead()[0]['error_class']}", command)
     command = command.replace("nats-2", "nats-0")
+    if "schedules cancel" in command:
+        in_cluster("keda-jobs", "pub", DOWNLOAD, "--in", "1h", f"http://{pictures_address()}/status/404/later")
+        [waiting] = json.loads(in_cluster("keda-jobs", "schedules", "ls", "--json"))
+        command = command.replace("…", waiting["key"])
     command = command.replace("delete pod -n $JOBS_NAMESPACE …", f"delete pod -n $JOBS_NAMESPACE -l app={DOWNLOAD}")
-    return f"{command} --yes" if "dlq purge" in command else command
+    return f"{command} --yes" if re.search("dlq purge|schedules cancel", command) else command
 
 
 def dead() -> list[dict[str, str]]:

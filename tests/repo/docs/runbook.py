@@ -20,7 +20,7 @@ _WHO = (
     (r"make |kubectl rollout undo ", DEPLOYER),
     (r"k8s/(status|logs|pause)\.sh|export ENV=\S+; \. k8s/environment\.sh", OPERATOR),
     (r"k8s/connect\.sh keda-jobs (status|dlq (?!purge --all)|batch (status|failures))", OPERATOR),
-    (r"k8s/connect\.sh keda-jobs streams (show|apply --dry-run)", OPERATOR),
+    (r"k8s/connect\.sh keda-jobs (streams (show|apply --dry-run)|schedules)", OPERATOR),
     (r"kubectl (get|describe|logs|delete pod|rollout (restart|history)) ", OPERATOR),
 )
 _COMMAND = re.compile(r"export ENV=|(\./)?k8s/(?!connect\.sh$)[\w/-]+\.sh( |$)|(make|kubectl|nats|keda-jobs|psql) \S")
