@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from .cluster import (
     status,
     until,
 )
-from .test_7_documents import first_output
+from .test_7_documents import first_output, following
 
 DOWNLOAD = "image-download"
 MONITORING = "monitoring"
@@ -183,6 +184,27 @@ def test_every_command_works_from_the_pod(
             run("bash", "-euc", inside, environment=laptop)
         if DISRUPTIVE.match(command) and "NATS" in command:
             nats_is_back()
+
+
+def test_the_pod_serves_the_page_and_shows_an_outage_of_nats(
+    ops_pod: None, laptop: dict[str, str], tmp_path: Path
+) -> None:
+    forward = f"exec kubectl port-forward -n {NATS} ops-0 :8070"
+    with following(forward, {**os.environ, **laptop}, tmp_path / "forward"):
+        until("the port is forwarded", lambda: "Forwarding from" in (tmp_path / "forward").read_text())
+        address = re.search(r"127\.0\.0\.1:\d+", (tmp_path / "forward").read_text())
+        assert address
+
+        def page() -> str:
+            with urllib.request.urlopen(f"http://{address[0]}/") as response:
+                return str(response.read().decode())
+
+        until("the page shows the job", lambda: DOWNLOAD in page() and "is away" not in page())
+        kubectl("scale", "statefulset/nats", "-n", NATS, "--replicas=0")
+        until("the page says that NATS is away", lambda: "is away" in page())
+        kubectl("scale", "statefulset/nats", "-n", NATS, "--replicas=1")
+        nats_is_back()
+        until("the page shows NATS again", lambda: "is away" not in page())
 
 
 def test_they_log_in_as_themselves(laptop: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ TRUST, AUTHORITIES = "trust", "ca"
 
 _PORT = 4222
 _DEADLINE_S = 20.0
+_AGAIN_S = 0.5
 _LISTENS = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
 
 
@@ -60,21 +62,59 @@ def reached(namespace: str, service: str, port: int) -> Iterator[tuple[str, int]
 
 @contextmanager
 def forwarded(namespace: str, service: str, port: int) -> Iterator[int]:
-    """Forward a port of 127.0.0.1 to `port` of a service during the block. Raises `Unreachable`."""
-    command = kubectl_command("port-forward", f"--namespace={namespace}", "--address=127.0.0.1", f"service/{service}")
-    with tempfile.TemporaryFile() as log:  # an unread pipe would be full after some thousand connections
-        process = subprocess.Popen(
-            [*command, f":{port}"],
+    """Forward a port of 127.0.0.1 to `port` of a service during the block. Raises `Unreachable`.
+
+    kubectl ends with the pod that it has chosen. Then it is started again, on the same port.
+    """
+    forward = _Forward(namespace, service, port)
+    try:
+        yield forward.port
+    finally:
+        forward.end()
+
+
+class _Forward:
+    """Port-forward to a service, until `end`."""
+
+    def __init__(self, namespace: str, service: str, port: int) -> None:
+        self._command = kubectl_command(
+            "port-forward", f"--namespace={namespace}", "--address=127.0.0.1", f"service/{service}"
+        )
+        self._ended = threading.Event()
+        with tempfile.TemporaryFile() as log:
+            self._process = self._start(f":{port}", log)
+            try:
+                self.port = _port(self._process, log, f"service {service} of namespace {namespace}")
+            except Unreachable:
+                self._stop()
+                raise
+        self._ports = f"{self.port}:{port}"
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._keeper.start()
+
+    def end(self) -> None:
+        """End kubectl, and do not start it again."""
+        self._ended.set()
+        self._keeper.join()
+        self._stop()
+
+    def _keep(self) -> None:
+        while not self._ended.wait(_AGAIN_S):
+            if self._process.poll() is not None:
+                self._process = self._start(self._ports, subprocess.DEVNULL)
+
+    def _start(self, ports: str, log: IO[bytes] | int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*self._command, ports],
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=log,  # no pipe: an unread one would be full after some thousand connections
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for the command
         )
-        try:
-            yield _port(process, log, f"service {service} of namespace {namespace}")
-        finally:
-            process.terminate()
-            process.wait()
+
+    def _stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
 
 
 def _port(process: subprocess.Popen[bytes], log: IO[bytes], what: str) -> int:

@@ -42,7 +42,7 @@ def test_it_may_act_as_people_on_call_and_do_nothing_else(source: Source) -> Non
 def test_people_on_call_run_commands_in_it_and_in_no_other_pod(source: Source) -> None:
     [pod] = pods(source.objects)
     name = f"{pod.owner['metadata']['name']}-0"
-    assert rules(of_kind(source.objects, "Role")) == [(["pods/exec"], [name], ["get", "create"])]
+    assert rules(of_kind(source.objects, "Role")) == [(["pods/exec", "pods/portforward"], [name], ["get", "create"])]
     [binding] = of_kind(source.objects, "RoleBinding")
     assert [one["name"] for one in binding["subjects"]] == [GROUP]
     of_platform = [rule for role in of_kind(Source(BASE).objects, "Role") for rule in role["rules"]]

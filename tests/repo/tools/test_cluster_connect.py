@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +16,21 @@ import pytest
 from cluster import connect
 from cluster.errors import ClusterError, Forbidden
 from cluster.kubernetes import encoded
+from stack.waiting import wait_until
 
 SECRETS = {
     "nats-admin": {"NATS_USER": "admin", "NATS_PASSWORD": "a"},
     "nats-operator": {"NATS_USER": "operator", "NATS_PASSWORD": "o"},
     "postgres-operator": {"PG_DSN": "postgresql://keda_jobs_operator:p@db.example.com:5432/app?sslmode=require"},
 }
+
+KUBECTL = """#!{python}
+import socket, sys
+local = int(sys.argv[-1].partition(":")[0] or 0)
+with socket.create_server(("127.0.0.1", local)) as server:
+    print(f"Forwarding from 127.0.0.1:{{server.getsockname()[1]}} -> 4222", flush=True)
+    server.accept()[0].sendall(b"once")
+"""
 
 
 @pytest.fixture
@@ -69,3 +82,29 @@ def test_without_a_database_for_people_on_call_there_is_no_pg_dsn(readable: set[
 def test_whoever_may_read_no_login_is_told_which(readable: set[str]) -> None:
     with pytest.raises(ClusterError, match='"nats-operator" is forbidden'), connect.connected():
         pass
+
+
+@pytest.fixture
+def kubectl_of_one_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Put a kubectl first whose port-forward ends after one connection, as the real one does with its pod."""
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(KUBECTL.format(python=sys.executable))
+    kubectl.chmod(kubectl.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+
+@pytest.mark.usefixtures("kubectl_of_one_connection")
+def test_a_port_forward_that_ends_is_made_again_on_the_same_port() -> None:
+    with connect.forwarded("nats", "nats", 4222) as port:
+        for _ in range(3):
+            assert wait_until(lambda: answer(port), 30) == b"once"
+    assert answer(port) is None
+
+
+def answer(port: int) -> bytes | None:
+    """Return what whoever listens on the port sends, None without anybody."""
+    try:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            return client.recv(16)
+    except ConnectionError:
+        return None
