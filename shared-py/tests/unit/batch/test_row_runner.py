@@ -117,9 +117,10 @@ async def test_no_row_starts_in_another_slot_while_results_cannot_be_written(mon
             group.create_task(bench.run())
         await until(lambda: started == [0, 1])
         writable = False
-        for row, end in enumerate(ends):  # the second ends in the time slice that the first has begun
-            end.set()
-            await until(lambda row=row: bench.rows.in_flight == 1 - row)
+        ends[0].set()
+        await until(lambda: bench.rows.in_flight == 1)
+        ends[1].set()  # within the time slice that the first has begun
+        await until(lambda: bench.rows.in_flight == 0)
         assert started == [0, 1]
         writable = True
         gate.changed()
