@@ -53,7 +53,7 @@ def overview() -> Dashboard:
 
 def _health() -> Panels:
     overdue = f"max(clamp_min(time() - {_NEXT_DUE}{{{JOB}}}, 0))"
-    return (
+    return spread(
         verdict(
             "Exporter",
             "The exporter runs and reads NATS and PostgreSQL. Most of this page depends on it.",
@@ -179,6 +179,7 @@ def _reasons() -> Panels:
             "Retries waiting",
             "Messages scheduled for a later delivery. They hold no pod and do not count as lag.",
             Query(per_job("keda_jobs_waiting_retries"), "{{job}}"),
+            width=6,
             alert="KedaJobsRetriesPilingUp",
         ),
         curves(
@@ -186,17 +187,20 @@ def _reasons() -> Panels:
             "Events that NATS is to publish later, and schedules that repeat. They do not count as lag.",
             Query(highest("keda_jobs_delayed_events", selector=HERE), "waiting"),
             Query(highest("keda_jobs_delayed_events_overdue", selector=HERE), "overdue"),
+            width=6,
             alert="KedaJobsDelayedEventOverdue",
         ),
         curves(
             "Reconnects",
             "New connections of pods to NATS after a lost one.",
             Query(increase("keda_jobs_reconnects_total", "job"), "{{job}}"),
+            width=6,
         ),
         curves(
             "Exporter",
             "Time it takes to read NATS and PostgreSQL, once per scrape.",
             Query(highest("keda_jobs_scrape_duration_seconds", "source", HERE), "{{source}}"),
+            width=6,
         ),
     )
 
