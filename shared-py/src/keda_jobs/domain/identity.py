@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import NamedTuple, Self
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -21,8 +20,7 @@ def nanoseconds(time: str) -> int:
     return int(datetime.fromisoformat(f"{seconds}+00:00").timestamp()) * 10**9 + int(fraction.ljust(9, "0"))
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Identity of one message for one job: `<job>-<sequence>-<server's time in ns>`.
 
     The broker drops a message whose id it has seen. So an id must be unknown to publishers and differ once a stream is

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Self
+from typing import NamedTuple, Self
 
 from keda_jobs.domain.headers import Header, application_headers, header_bytes
 from keda_jobs.domain.identity import Identity, utc
@@ -18,8 +17,7 @@ STREAM_KEEPS = timedelta(days=14)
 """Age at which the stream deletes a message: `max_age` in jobs/stream.json."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """Message as the broker delivers it, before anything in it is trusted.
 
     `timestamp_ns` is the server's time at which the stream stored it, in nanoseconds since 1970.
@@ -39,8 +37,7 @@ class Received:
         return utc(self.timestamp_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One event on its way through one job.
 
     `id` is the same for all attempts of the job at this event. `attempt` counts deliveries over all retries, including

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import time
 from datetime import UTC, datetime
@@ -148,10 +147,10 @@ class Settler:
                     for n, event in enumerate(events)
                 ]
             case Retry(delay_s):
-                again = dataclasses.replace(message, headers=span.inject_retry(message.headers))
+                again = message._replace(headers=span.inject_retry(message.headers))
                 return [scheduled_retry(again, self._job, delay_s, _now(message))]
             case Dead():
-                dead = dataclasses.replace(message, headers=span.inject(message.headers))
+                dead = message._replace(headers=span.inject(message.headers))
                 return [dead_letter(dead, self._job, decision, self._broker.max_payload, _now(message))]
             case _:
                 assert_never(decision)

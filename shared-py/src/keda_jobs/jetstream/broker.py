@@ -31,17 +31,17 @@ class JetStreamDelivery:
     __slots__ = ("_connection", "_msg", "received")
 
     def __init__(self, connection: NatsConnection, msg: Msg) -> None:
-        metadata = msg.metadata
         headers = received_headers(msg)
+        num_delivered, sequence, timestamp_ns = _position(msg.reply)
         self._connection = connection
         self._msg = msg
         self.received = Received(
             subject=msg.subject,
             data=msg.data,
             headers=headers,
-            num_delivered=metadata.num_delivered,
-            sequence=metadata.sequence.stream,
-            timestamp_ns=_timestamp_ns(msg.reply),
+            num_delivered=num_delivered,
+            sequence=sequence,
+            timestamp_ns=timestamp_ns,
             has_readable_headers=headers.readable,
         )
 
@@ -73,13 +73,15 @@ class JetStreamDelivery:
             raise BrokerUnavailable(f"the in-progress signal was not sent: {reason}") from error
 
 
-def _timestamp_ns(ack_subject: str) -> int:
-    """Return the stream's time of a message, which nats-py rounds to a float. Both forms of the subject have it.
+def _position(ack_subject: str) -> tuple[int, int, int]:
+    """Return number of deliveries, sequence and time of a message. nats-py rounds the time to a float.
 
+    `$JS.ACK.<stream>.<consumer>.…`, or with a domain and an account before the stream:
     https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-15.md
     """
     parts = ack_subject.split(".")
-    return int(parts[7 if len(parts) == _PARTS_WITHOUT_DOMAIN else 9])
+    delivered, sequence, _, timestamp = parts[4:8] if len(parts) == _PARTS_WITHOUT_DOMAIN else parts[6:10]
+    return int(delivered), int(sequence), int(timestamp)
 
 
 class JetStreamBroker:

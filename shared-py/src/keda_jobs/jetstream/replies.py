@@ -11,8 +11,8 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -36,8 +36,7 @@ class NoRight(NatsError):
     """The user has no right to publish on the subject, so the server has thrown the message away."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     subject: str
     answer: asyncio.Future[Msg]
 
@@ -81,7 +80,8 @@ class Replies:
         finally:
             self._deadlines.clear(give_up)
             del self._waiting[inbox]
-            self._end_refused(subject.lower())
+            if self._refused:
+                self._end_refused(subject.lower())
 
     def interrupt(self) -> None:
         """End all waits, because the connection was lost and nobody answers on it."""

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from keda_jobs.domain.broker import Outgoing
@@ -117,7 +117,7 @@ class InMemoryBroker:
 
     def _deliver(self, sequence: int) -> InMemoryDelivery:
         stored = self.messages[sequence]
-        received = self.messages[sequence] = replace(stored, num_delivered=stored.num_delivered + 1)
+        received = self.messages[sequence] = stored._replace(num_delivered=stored.num_delivered + 1)
         self._unacked[sequence] = asyncio.get_running_loop().time() + self.ack_wait_s
         return InMemoryDelivery(received, self)
 
