@@ -15,6 +15,7 @@ from keda_jobs.domain.subjects import DEAD_LETTER, STREAM, stream_of
 from keda_jobs.jetstream.connection import NatsConnection
 from keda_jobs.jetstream.dead_letters import parse_stored
 from keda_jobs.jetstream.reader import StoredMessage, read_all, read_page
+from keda_jobs.status.stream import read_waiting_retries
 from stack import NatsServer
 
 
@@ -72,8 +73,18 @@ class StreamView:
 
     async def lag(self, job: str) -> Lag:
         """Read the lag from the consumer's info."""
-        info = await self.consumer(job)
-        return Lag(info.num_pending or 0, info.num_ack_pending or 0)
+        return _lag(await self.consumer(job))
+
+    async def is_worked_off(self, job: str) -> bool:
+        """Return whether the job has no message and no retry left.
+
+        A message may begin to wait after the retries were read, and one that waited may be delivered. So nothing may
+        be delivered meanwhile.
+        """
+        before = await self.consumer(job)
+        waiting = await read_waiting_retries(self._connection, job)
+        after = await self.consumer(job)
+        return not waiting.count and before.delivered == after.delivered and _lag(before) == _lag(after) == NO_LAG
 
     async def lag_for_keda(self, job: str) -> Lag:
         """Read the lag as KEDA does, from the server's monitoring endpoint."""
@@ -86,6 +97,10 @@ class StreamView:
         ]
         [consumer] = [found for found in stream["consumer_detail"] if found["name"] == f"{job}-consumer"]
         return Lag(consumer["num_pending"], consumer["num_ack_pending"])
+
+
+def _lag(info: ConsumerInfo) -> Lag:
+    return Lag(info.num_pending or 0, info.num_ack_pending or 0)
 
 
 def _json_of(url: str) -> Any:

@@ -18,7 +18,7 @@ from keda_jobs.domain.identity import Identity
 from keda_jobs.jetstream.reader import StoredMessage
 
 from .origin import Answer, Origin
-from .stream_view import NO_LAG, StreamView
+from .stream_view import StreamView
 
 _HTML = b"<!doctype html><title>Not a picture</title>"
 
@@ -69,11 +69,8 @@ class Traffic:
 
     async def settled(self) -> bool:
         """Return whether neither job has work or a retry left. image-download feeds the other, so it is asked first."""
-        for job in ("image-download", "image-resize"):
-            waiting = await self._stream.count(f"retry.wait.{job}.>")
-            if waiting or await self._stream.lag(job) != NO_LAG:
-                return False
-        return True
+        jobs = ("image-download", "image-resize")
+        return all([await self._stream.is_worked_off(job) for job in jobs])
 
     async def balances(self) -> None:
         """Fail unless each event led to its picture and thumbnail or to its dead letter, once."""

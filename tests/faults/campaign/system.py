@@ -13,7 +13,7 @@ import asyncpg
 
 from faults.batch.fleet import Fleet, Worker
 from faults.batch.queue_view import QueueView
-from faults.stream_view import NO_LAG, StreamView
+from faults.stream_view import StreamView
 from keda_jobs.claims import ClaimTable
 from keda_jobs.jetstream.connection import NatsConnection, connect
 from keda_jobs.jetstream.streams import apply
@@ -102,8 +102,7 @@ class System:
             if watch.done():
                 watch.result()
         for job in EVENT_JOBS:
-            waiting = await read_waiting_retries(self.connection, job)
-            if waiting.count or await self.stream.lag(job) != NO_LAG:
+            if not await self.stream.is_worked_off(job):
                 return False
         return await self.queue.is_done()
 
