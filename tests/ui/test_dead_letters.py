@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from PIL import Image
@@ -44,7 +45,7 @@ class Origin:
         return web.Response(body=file.getvalue(), content_type="image/png")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def origin() -> AsyncIterator[Origin]:
     """Start the web server."""
     origin = Origin("")
@@ -106,7 +107,7 @@ async def test_a_long_replay_is_watched_and_stopped(page: Page, ui: UiProcess, b
     for _ in range(110):
         await bury()
     await page.goto(f"{ui.url}/dead-letters")
-    await page.get_by_role("link", name="replay", exact=True).click()
+    await page.get_by_text("All that match").get_by_role("link", name="replay").click()
     await page.get_by_label("At most so many a second").fill("2")
     await page.get_by_role("button", name="Replay 110 dead letters").click()
     await expect(page.get_by_role("progressbar")).to_be_visible(timeout=SLOW_MS)
