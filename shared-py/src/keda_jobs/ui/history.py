@@ -26,7 +26,7 @@ class Point:
 
 
 class History:
-    """Points of each job that exists, one every ten seconds at most."""
+    """Points of each job that exists: the newest one, and before it one every ten seconds at most."""
 
     def __init__(self) -> None:
         self._points: dict[str, deque[Point]] = {}
@@ -36,8 +36,8 @@ class History:
         self._points = {job: self._points.get(job, deque(maxlen=_POINTS)) for job in points}
         for job, point in points.items():
             kept = self._points[job]
-            if kept and point.at - kept[-1].at < _STEP:
-                continue
+            if len(kept) > 1 and point.at - kept[-2].at < _STEP:
+                kept.pop()
             kept.append(point)
 
     def points(self, job: str, now: datetime) -> list[Point]:
