@@ -63,7 +63,11 @@ test-repo: ## Tests of the tools, documents, templates, CI and manifests
 
 test-ui: ## The page of `keda-jobs ui` in a real browser (CHROMIUM= names the program)
 	@tools/setup.sh ui
-	@python -m pytest tests/ui $(ARGS)
+	@python -m pytest --numprocesses=2 tests/ui $(ARGS)
+
+pictures: ## Draw the pictures of the page in README and docs/ui.md anew
+	@tools/setup.sh ui
+	@python -m pytest -q tests/ui/test_pictures.py --pictures docs/ui
 
 lint: setup ## ruff, mypy, shellcheck, hadolint, zizmor, import rules, locks, job files (ARGS=types runs one)
 	@tools/lint.sh $(ARGS)

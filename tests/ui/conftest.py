@@ -24,6 +24,11 @@ Bury = Callable[..., Awaitable[int]]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--pictures FOLDER`."""
+    parser.addoption("--pictures", help="folder for the pictures of the documents")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests of this folder on one event loop, on which the browser is: it takes seconds to start."""
     for item in items:

@@ -10,6 +10,7 @@ from playwright.async_api import Browser, expect
 
 from stack import UiProcess
 
+from .conftest import Bury
 from .words import Words
 
 VIEWS = ("/", "/jobs/image-download", "/batches", "/schedules", "/long-work", "/actions", "/no-such-page")
@@ -18,6 +19,12 @@ OF_A_BATCH = ("/batches", "/batches/words-batch", "/batches/words-batch/failures
 
 async def test_no_view_has_a_violation(browser: Browser, ui: UiProcess) -> None:
     assert await violations(browser, ui.url, VIEWS) == {}
+
+
+async def test_no_view_of_dead_letters_has_a_violation(browser: Browser, ui: UiProcess, bury: Bury) -> None:
+    number = await bury('{"url": "https://shop.example/1.png"}')
+    views = [f"/dead-letters{rest}" for rest in ("", f"/{number}", "/replay", "/purge")]
+    assert await violations(browser, ui.url, views) == {}
 
 
 async def test_no_view_of_a_batch_has_a_violation(
