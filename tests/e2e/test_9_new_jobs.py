@@ -14,7 +14,7 @@ from tests.repo.new_jobs.repository import Repository
 from .batches import finished
 from .cluster import JOBS, CommandFailed, Object, is_at_zero, is_ready, kubectl, objects, pods, run, sql, until
 
-EVENTS, ROWS = "new-events", "new-rows"
+EVENTS, ROWS, OUTBOX = MADE = ("new-events", "new-rows", "new-outbox")
 REGISTRY = "registry.example/team"
 
 
@@ -38,8 +38,9 @@ def clone(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
     clone = Clone(tmp_path_factory.mktemp("clone") / "keda-jobs")
     clone.do("make", "new-job", f"NAME={EVENTS}", "SUBJECT=file-uploaded")
     clone.do("make", "new-job", f"NAME={ROWS}", "KIND=batch")
+    clone.do("make", "new-job", f"NAME={OUTBOX}", "KIND=outbox", "SUBJECT=file-uploaded")
     clone.do("make", "setup")
-    for job in (EVENTS, ROWS):
+    for job in MADE:
         clone.do("make", "build", f"JOB={job}")
         if load := os.environ.get("E2E_LOAD"):
             run(*shlex.split(load), f"{job}:dev")
@@ -64,18 +65,17 @@ def test_kubeconfig_of_ci_opens_no_secret(kubeconfig: str, tmp_path: Path) -> No
 def test_deploy_step_deploys_exactly_these_jobs_by_digest_and_waits_for_them(
     clone: Clone, kubeconfig: str, tmp_path: Path
 ) -> None:
-    digests = {
-        job: run("docker", "image", "inspect", "--format", "{{.Id}}", f"{job}:dev").strip() for job in (EVENTS, ROWS)
-    }
+    digests = {job: run("docker", "image", "inspect", "--format", "{{.Id}}", f"{job}:dev").strip() for job in MADE}
     for job, digest in digests.items():
         (tmp_path / job).write_text(f"{digest}\n")
     output = clone.do(
         "tools/ci/deploy.sh", REGISTRY=REGISTRY, DIGESTS=str(tmp_path), KUBECONFIG="", KUBECONFIG_CONTENT=kubeconfig
     )
-    assert output.endswith(f"deploy: ready in test: {EVENTS} {ROWS}\n")
+    assert output.endswith(f"deploy: ready in test: {' '.join(sorted(MADE))}\n")
     [deployment] = objects("deployments", JOBS)
-    [scaled_job] = objects("scaledjobs", JOBS)
-    templates = {EVENTS: deployment["spec"]["template"], ROWS: scaled_job["spec"]["jobTargetRef"]["template"]}
+    scaled_jobs = {one["metadata"]["name"]: one["spec"]["jobTargetRef"] for one in objects("scaledjobs", JOBS)}
+    templates = {EVENTS: deployment["spec"]["template"]}
+    templates |= {job: scaled_jobs[job]["template"] for job in (ROWS, OUTBOX)}
     for job, template in templates.items():
         [container] = template["spec"]["containers"]
         assert container["image"] == f"{REGISTRY}/{job}@{digests[job]}"
@@ -104,12 +104,12 @@ def test_deploy_of_what_does_not_become_ready_fails_and_says_where_to_look(
 
 @pytest.fixture(scope="module")
 def applied(clone: Clone) -> None:
-    """Apply both jobs with the images on the nodes."""
-    for job in (EVENTS, ROWS):
+    """Apply the jobs with the images on the nodes."""
+    for job in MADE:
         clone.do("kubectl", "apply", "-f", f"jobs/{job}/service.yaml")
     until("the event job is at zero", lambda: is_at_zero(EVENTS))
     until(
-        "KEDA scales both",
+        "KEDA scales all",
         lambda: all(map(is_ready, (*objects("scaledobjects", JOBS), *objects("scaledjobs", JOBS)))),
     )
 
@@ -129,16 +129,36 @@ def test_new_batch_job_settles_its_rows_and_ends(applied: None, clone: Clone) ->
     until("its Jobs are complete", lambda: bool(jobs := objects("jobs", JOBS)) and finished(jobs, "Complete") == jobs)
 
 
+def test_what_an_application_commits_wakes_the_outbox_and_its_reader_from_zero(applied: None, clone: Clone) -> None:
+    before = delivered(clone)
+    insert = "INSERT INTO new_outbox (subject, payload) VALUES ('file-uploaded', '{{\"key\": \"{}\"}}');"
+    sql(f"BEGIN; {insert.format('committed')} COMMIT; BEGIN; {insert.format('taken back')} ROLLBACK;")
+    until("the committed row is sent", lambda: sql("SELECT count(*) FROM new_outbox") == "0")
+    until("the event has reached its reader", lambda: delivered(clone) == before + 1)
+    until("no pod is left", lambda: not pods(OUTBOX) and is_at_zero(EVENTS))
+    assert delivered(clone) == before + 1
+
+
 def test_status_of_the_cluster_shows_them(applied: None, clone: Clone) -> None:
     screen = clone.do("make", "-C", "k8s", "status")
-    assert all(job in screen for job in (EVENTS, ROWS))
+    assert all(job in screen for job in MADE)
 
 
 def counts(clone: Clone) -> dict[str, int]:
     """Return the event job's lag and the number of all dead letters."""
     found = clone.keda_jobs("status")
-    [consumer] = [one for one in found["consumers"] if one["name"] == f"{EVENTS}-consumer"]
-    return {"lag": consumer["lag"], "dead_letters": found["dead_letters"]["total"]}
+    return {"lag": consumer(found)["lag"], "dead_letters": found["dead_letters"]["total"]}
+
+
+def delivered(clone: Clone) -> int:
+    """Return how many messages the event job has been given."""
+    return int(consumer(clone.keda_jobs("status"))["delivered"])
+
+
+def consumer(status: Object) -> Object:
+    """Return the event job's consumer."""
+    [found] = [one for one in status["consumers"] if one["name"] == f"{EVENTS}-consumer"]
+    return dict(found)
 
 
 def rows(clone: Clone) -> tuple[int, int]:
