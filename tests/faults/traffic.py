@@ -69,8 +69,8 @@ class Traffic:
 
     async def settled(self) -> bool:
         """Return whether neither job has work or a retry left. image-download feeds the other, so it is asked first."""
-        jobs = ("image-download", "image-resize")
-        return all([await self._stream.is_worked_off(job) for job in jobs])
+        is_worked_off = self._stream.is_worked_off
+        return await is_worked_off("image-download") and await is_worked_off("image-resize")
 
     async def balances(self) -> None:
         """Fail unless each event led to its picture and thumbnail or to its dead letter, once."""
