@@ -16,7 +16,7 @@ from keda_jobs.settings import NatsSettings
 from stack import NatsServer
 from stack.streams import apply_streams
 
-from .secrets_tool import NOTHING, by_name, content, made_of
+from .secrets_tool import NOTHING, by_name, content, made_of, settings_of
 
 Login = Callable[[str], AbstractAsyncContextManager[Client]]
 
@@ -28,15 +28,21 @@ def made() -> dict[str, Any]:
 
 
 @pytest.fixture
-def server(tmp_path: Path, made: dict[str, Any]) -> Iterator[NatsServer]:
-    """Start a server with these users and the declared stream and consumers."""
+def empty_server(tmp_path: Path, made: dict[str, Any]) -> Iterator[NatsServer]:
+    """Start a server with these users and no stream."""
     server = NatsServer(tmp_path / "nats", extra=content(by_name(made)["nats-auth"])["auth.conf"])
     server.start()
-    admin = content(by_name(made)["nats-admin"])
-    url = server.url.replace("//", f"//{admin['NATS_USER']}:{admin['NATS_PASSWORD']}@")
-    asyncio.run(apply_streams(url))
     yield server
     server.kill()
+
+
+@pytest.fixture
+def server(empty_server: NatsServer, made: dict[str, Any]) -> NatsServer:
+    """Start a server with these users and the declared stream and consumers."""
+    admin = content(by_name(made)["nats-admin"])
+    url = empty_server.url.replace("//", f"//{admin['NATS_USER']}:{admin['NATS_PASSWORD']}@")
+    asyncio.run(apply_streams(url))
+    return empty_server
 
 
 @pytest.fixture
@@ -45,10 +51,7 @@ def login(server: NatsServer, made: dict[str, Any]) -> Login:
 
     @asynccontextmanager
     async def connected(user: str) -> AsyncIterator[Client]:
-        secret = content(by_name(made)[f"nats-{user}"])
-        settings = NatsSettings(
-            nats_url=server.url, nats_user=secret["NATS_USER"], nats_password=secret["NATS_PASSWORD"]
-        )
+        settings = NatsSettings(**settings_of(server, made, user))
         async with connect(settings, name=user, wait=True) as connection:
             yield connection.client
 

@@ -8,7 +8,7 @@ from typing import Any
 from keda_jobs.batch import BatchJob
 from keda_jobs.event.job import EventJob
 from nats_users import logins_of, users, wanted
-from stack import job_names
+from stack import NatsServer, job_names
 from stack.jobs import jobs_of
 
 NOTHING: dict[str, Any] = {"apiVersion": "v1", "kind": "List", "items": []}
@@ -28,3 +28,9 @@ def content(secret: dict[str, Any]) -> dict[str, str]:
 
 def by_name(listed: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {secret["metadata"]["name"]: secret for secret in listed["items"]}
+
+
+def settings_of(server: NatsServer, made: dict[str, Any], user: str) -> dict[str, Any]:
+    """Return the settings by which a user logs in to the server."""
+    login = content(by_name(made)[f"nats-{user}"])
+    return {"nats_url": server.url, **{name.lower(): value for name, value in login.items()}}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +21,7 @@ from keda_jobs.settings import NatsSettings
 from stack import NatsServer, until
 from stack.streams import declaration_for
 
-from .secrets_tool import NOTHING, by_name, content, made_of
+from .secrets_tool import NOTHING, by_name, content, made_of, settings_of
 from .test_rights import violations
 
 JOB = "invoicer"
@@ -58,26 +56,13 @@ def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return made_of(NOTHING)
 
 
-@pytest.fixture
-def server(tmp_path: Path, made: dict[str, Any]) -> Iterator[NatsServer]:
-    server = NatsServer(tmp_path / "nats", extra=content(by_name(made)["nats-auth"])["auth.conf"])
-    server.start()
-    yield server
-    server.kill()
-
-
-def settings_of(server: NatsServer, made: dict[str, Any], user: str) -> dict[str, Any]:
-    login = content(by_name(made)[f"nats-{user}"])
-    return {"nats_url": server.url, **{name.lower(): value for name, value in login.items()}}
-
-
 async def test_its_events_for_later_arrive(
-    server: NatsServer, made: dict[str, Any], caplog: pytest.LogCaptureFixture
+    empty_server: NatsServer, made: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with connect(NatsSettings(**settings_of(server, made, "admin")), name="admin", wait=False) as admin:
+    async with connect(NatsSettings(**settings_of(empty_server, made, "admin")), name="admin", wait=False) as admin:
         await apply(admin, declaration_for({JOB: "invoice"}, ["remind", "sent"]))
         await admin.jetstream.publish("invoice", b"{}")
-        process = Process(JOB, JobSettings(**settings_of(server, made, JOB), http_port=0))
+        process = Process(JOB, JobSettings(**settings_of(empty_server, made, JOB), http_port=0))
         running = asyncio.create_task(consume(process, invoice, None))
 
         async def reminded() -> list[str]:
@@ -91,7 +76,7 @@ async def test_its_events_for_later_arrive(
     assert "violation" not in caplog.text.lower()
 
 
-async def test_it_reaches_no_schedule_of_others_by_its_subject(server: NatsServer, made: dict[str, Any]) -> None:
+async def test_it_reaches_no_schedule_of_others_by_its_subject(empty_server: NatsServer, made: dict[str, Any]) -> None:
     secret = content(by_name(made)[f"nats-{JOB}"])
     publish = [
         *("delay.wait.sent.1", "delay.wait.job.printer.1", f"delay.wait.declared.{JOB}.nightly", "delay.wait.1"),
@@ -99,10 +84,12 @@ async def test_it_reaches_no_schedule_of_others_by_its_subject(server: NatsServe
         *(f"$JS.API.STREAM.{verb}.{DELAYED_STREAM}" for verb in ("MSG.DELETE", "PURGE", "MSG.GET", "INFO")),
         f"$JS.API.DIRECT.GET.{DELAYED_STREAM}",
     ]
-    assert await violations(server, secret, publish, ["delay.>"]) == {*map(str.lower, publish), "delay.>"}
+    assert await violations(empty_server, secret, publish, ["delay.>"]) == {*map(str.lower, publish), "delay.>"}
 
 
-async def test_a_job_that_sends_nothing_for_later_may_delay_nothing(server: NatsServer, made: dict[str, Any]) -> None:
+async def test_a_job_that_sends_nothing_for_later_may_delay_nothing(
+    empty_server: NatsServer, made: dict[str, Any]
+) -> None:
     secret = content(by_name(made)["nats-printer"])
     publish = [f"delay.wait.{sender}.1" for sender in ("job.printer", f"job.{JOB}", "sent", "declared.printer")]
-    assert await violations(server, secret, publish, []) == {*publish}
+    assert await violations(empty_server, secret, publish, []) == {*publish}

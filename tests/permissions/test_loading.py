@@ -16,7 +16,7 @@ from keda_jobs.jetstream.connection import connect
 from keda_jobs.settings import NatsSettings
 from stack import NatsServer, until
 
-from .secrets_tool import by_name, content, made_of
+from .secrets_tool import by_name, content, made_of, settings_of
 from .test_rights import violations
 
 
@@ -24,11 +24,6 @@ def changed_password(made: dict[str, Any], user: str) -> dict[str, Any]:
     """Make all Secrets again after that of `user` was deleted."""
     kept = [secret for secret in made["items"] if secret["metadata"]["name"] != f"nats-{user}"]
     return made_of({**made, "items": kept})
-
-
-def settings_of(server: NatsServer, made: dict[str, Any], user: str) -> NatsSettings:
-    login = content(by_name(made)[f"nats-{user}"])
-    return NatsSettings(nats_url=server.url, nats_user=login["NATS_USER"], nats_password=login["NATS_PASSWORD"])
 
 
 async def may_log_in(settings: NatsSettings) -> bool:
@@ -51,10 +46,10 @@ async def test_a_running_server_loads_users_that_arrive_late(tmp_path: Path, mad
     server = NatsServer(tmp_path, extra="include auth.conf")
     server.start()
     try:
-        sys = settings_of(server, made, "sys")
+        sys = NatsSettings(**settings_of(server, made, "sys"))
         await load_users(sys, first, 1, lambda _: pytest.fail("it has them"))
         later = changed_password(made, "image-resize")
-        before, after = (settings_of(server, each, "image-resize") for each in (made, later))
+        before, after = (NatsSettings(**settings_of(server, each, "image-resize")) for each in (made, later))
         assert await may_log_in(before)
 
         waited: list[str] = []
@@ -75,7 +70,7 @@ async def test_a_file_that_the_server_refuses_is_said(tmp_path: Path, made: dict
     try:
         (tmp_path / "auth.conf").write_text("authorization { users: [")
         with pytest.raises(BrokerUnavailable, match="cannot load its users: "):
-            await load_users(settings_of(server, made, "sys"), "users:other", 1, lambda _: None)
+            await load_users(NatsSettings(**settings_of(server, made, "sys")), "users:other", 1, lambda _: None)
     finally:
         server.kill()
 
@@ -87,6 +82,6 @@ async def test_sys_may_only_ask_for_tags_and_reload_users(server: NatsServer, ma
 
 
 async def test_no_other_user_reaches_the_system_account(server: NatsServer, made: dict[str, Any]) -> None:
-    async with connect(settings_of(server, made, "admin"), name="admin", wait=False) as connection:
+    async with connect(NatsSettings(**settings_of(server, made, "admin")), name="admin", wait=False) as connection:
         with pytest.raises((nats.errors.NoRespondersError, TimeoutError)):
             await connection.client.request("$SYS.REQ.SERVER.PING.VARZ", timeout=0.5)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +20,7 @@ from keda_jobs.settings import NatsSettings
 from stack import NatsServer, until
 from stack.streams import declaration_for
 
-from .secrets_tool import NOTHING, by_name, content, made_of
+from .secrets_tool import NOTHING, by_name, content, made_of, settings_of
 from .test_operator import run
 from .test_rights import reading, violations
 
@@ -46,42 +44,29 @@ def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return made_of(NOTHING)
 
 
-@pytest.fixture
-def server(tmp_path: Path, made: dict[str, Any]) -> Iterator[NatsServer]:
-    server = NatsServer(tmp_path / "nats", extra=content(by_name(made)["nats-auth"])["auth.conf"])
-    server.start()
-    yield server
-    server.kill()
-
-
-def settings_of(server: NatsServer, made: dict[str, Any], user: str) -> dict[str, Any]:
-    login = content(by_name(made)[f"nats-{user}"])
-    return {"nats_url": server.url, **{name.lower(): value for name, value in login.items()}}
-
-
 async def test_a_long_job_and_the_operator_can_do_their_work(
-    server: NatsServer, made: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    empty_server: NatsServer, made: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(watch, "EVERY_S", 0.1)
-    async with connect(NatsSettings(**settings_of(server, made, "admin")), name="admin", wait=False) as admin:
+    async with connect(NatsSettings(**settings_of(empty_server, made, "admin")), name="admin", wait=False) as admin:
         await apply(admin, declaration_for({JOB: "encode"}))
         await admin.jetstream.publish("encode", b"{}")
-        settings = LongSettings(**settings_of(server, made, JOB), http_port=0)
+        settings = LongSettings(**settings_of(empty_server, made, JOB), http_port=0)
         process = asyncio.create_task(work(Process(JOB, settings), encode, None))
 
         async def shown() -> list[dict[str, Any]]:
-            status = await asyncio.to_thread(run, server, made, "status --json")
+            status = await asyncio.to_thread(run, empty_server, made, "status --json")
             found: list[dict[str, Any]] = json.loads(status.stdout)["long_work"]
             return found
 
         [running] = await until(shown)
-        ended = await asyncio.to_thread(run, server, made, f"cancel {JOB} {running['id']}")
+        ended = await asyncio.to_thread(run, empty_server, made, f"cancel {JOB} {running['id']}")
         assert ended.exit_code == 0, ended.output
         await process
     assert "violation" not in caplog.text.lower()
 
 
-async def test_it_may_not_report_for_another_job_nor_cancel(server: NatsServer, made: dict[str, Any]) -> None:
+async def test_it_may_not_report_for_another_job_nor_cancel(empty_server: NatsServer, made: dict[str, Any]) -> None:
     publish = [
         *reading("other-consumer"),
         *(f"long.{kind}.other.1" for kind in ("progress", "cancel")),
@@ -92,7 +77,9 @@ async def test_it_may_not_report_for_another_job_nor_cancel(server: NatsServer, 
         f"$JS.API.STREAM.PURGE.{LONG_STREAM}",
     ]
     secret = content(by_name(made)[f"nats-{JOB}"])
-    assert await violations(server, secret, publish, ["long.>"]) == {name.lower() for name in [*publish, "long.>"]}
+    assert await violations(empty_server, secret, publish, ["long.>"]) == {
+        name.lower() for name in [*publish, "long.>"]
+    }
     operator = content(by_name(made)["nats-operator"])
     refused = [f"long.progress.{JOB}.1", "long.cancel.image-resize.1", f"$JS.API.STREAM.PURGE.{LONG_STREAM}"]
-    assert await violations(server, operator, refused, []) == {name.lower() for name in refused}
+    assert await violations(empty_server, operator, refused, []) == {name.lower() for name in refused}
