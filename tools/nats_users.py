@@ -21,7 +21,19 @@ import environments
 from cluster import nats_logins
 from cluster.kubernetes import PART_OF
 from cluster.nats_loading import PING, RELOAD
-from cluster.nats_logins import Login, Logins, Place
+from cluster.nats_logins import (
+    ADMIN,
+    BACKUP,
+    OPERATOR,
+    PUBLISHER,
+    RESERVED,
+    ROUTES,
+    SCHEDULER,
+    SYS,
+    Login,
+    Logins,
+    Place,
+)
 from keda_jobs.domain.delay import SENT, delayed_subject, of_job
 from keda_jobs.domain.subjects import (
     BACKUP_COMPLETE,
@@ -44,20 +56,6 @@ from keda_jobs.runtime.job import Job
 from keda_jobs.settings import NatsSettings
 from stack.jobs import all_jobs, jobs_of
 
-PUBLISHER = "publisher"
-# Applications that send events for later log in as this one.
-SCHEDULER = "scheduler"
-# People on call log in as this one.
-OPERATOR = "operator"
-ADMIN = "admin"
-# Setup makes servers load their users as this one, of the system account. It may do nothing else.
-SYS = "sys"
-# Servers of a cluster log in to each other as this one. It is no client.
-ROUTES = "routes"
-# The CronJob of k8s/kustomize/backup logs in as this one.
-BACKUP = "backup"
-RESERVED = frozenset({ADMIN, BACKUP, OPERATOR, PUBLISHER, ROUTES, SCHEDULER, SYS})
-"""Users that are no jobs."""
 AUTH = "nats-auth"
 """Secret with the servers' own files of users."""
 _SERVERS = 3  # as in k8s/kustomize/components/nats-cluster

@@ -21,7 +21,7 @@ from cluster import connect, env_file, secrets, setup_record
 from cluster.errors import ClusterError, run
 from cluster.kubernetes import decoded, items, kubectl
 from cluster.nats_loading import load_users
-from cluster.nats_logins import Logins, Place
+from cluster.nats_logins import RESERVED, Logins, Place
 from cluster.owned import apply_secrets, hand_over, place_of, present
 from cluster.schemas import apply_all
 from keda_jobs.domain.subjects import STREAM
@@ -123,7 +123,7 @@ def set_up_nats(tag: str) -> None:
 def set_up_nats_of_yours() -> None:
     """Check that each job has a login, and apply streams and consumers as far as ours may. Raises `ClusterError`."""
     namespace = environments.current().jobs_namespace
-    others = nats_users.RESERVED
+    others = RESERVED
     jobs = {user.place: user for user in nats_users.users() if user.namespace == namespace and user.name not in others}
     found = present({"apiVersion": "v1", "kind": "Secret", "metadata": _metadata(place)} for place in jobs)
     lacking = [user for place, user in jobs.items() if place not in found]

@@ -23,12 +23,10 @@ from typing import IO
 from urllib.parse import urlsplit
 
 import environments
-import nats_users
 from cluster import database, env_file
 from cluster.errors import ClusterError, Forbidden, run
 from cluster.kubernetes import decoded, kubectl, kubectl_command
-from cluster.secrets import OPERATORS_DATABASE
-from keda_jobs.settings import NatsSettings
+from cluster.nats_logins import ADMIN, OPERATOR
 from stack.process import shell_status
 from stack.waiting import wait_until
 
@@ -180,19 +178,18 @@ def _nats(forwards: ExitStack) -> dict[str, str]:
     """Return the variables of NATS: ours through a port-forward, one of yours with the login of `k8s/.env`."""
     found = environments.current()
     if not found.nats_namespace:
-        given = env_file.values()
-        login = {name.upper(): given.get(name.upper()) for name in NatsSettings.model_fields}
+        login = {name: value for name, value in env_file.values().items() if name.startswith("NATS_") and value}
         servers = ",".join(_forwarded_server(one, forwards) for one in found.nats_url.split(","))
-        return {name: value for name, value in login.items() if value} | {"NATS_URL": servers}
+        return login | {"NATS_URL": servers}
     host, port = forwards.enter_context(reached(found.nats_namespace, "nats", _PORT))
     return {**_login(found.nats_namespace), "NATS_URL": f"nats://{host}:{port}"}
 
 
 def _login(namespace: str) -> dict[str, str]:
     try:
-        return _secret(nats_users.ADMIN, namespace)
+        return _secret(ADMIN, namespace)
     except Forbidden:
-        return _secret(nats_users.OPERATOR, namespace)
+        return _secret(OPERATOR, namespace)
 
 
 def _secret(user: str, namespace: str) -> dict[str, str]:
@@ -201,7 +198,7 @@ def _secret(user: str, namespace: str) -> dict[str, str]:
 
 def _operators_dsn() -> str | None:
     """Read the database's address with the login of people on call, None where there is none."""
-    place = ("secret", OPERATORS_DATABASE, f"--namespace={environments.current().jobs_namespace}")
+    place = ("secret", database.OPERATORS_DATABASE, f"--namespace={environments.current().jobs_namespace}")
     try:
         found = kubectl("get", *place, "--ignore-not-found", "--output=json")
     except ClusterError:  # most commands need NATS only

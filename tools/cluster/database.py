@@ -1,24 +1,19 @@
-"""Database in PG_DSN: its parts for pods and KEDA, the service that it names, the roles that log in to it."""
+"""Database in PG_DSN: its parts for pods and KEDA, the service that it names."""
 
 from __future__ import annotations
 
 import re
-import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from cluster.errors import ClusterError
-from keda_jobs.batch import BatchJob
-from keda_jobs.claims.roles import login_roles
-from stack.jobs import jobs_of
+
+OPERATORS_DATABASE = "postgres-operator"
+"""Secret with the database for people on call."""
 
 _FORM = "postgresql://owner:password@host:5432/database?sslmode=require"
 # Needs no quoting, in a URL or for KEDA.
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
-# Pods put it into a URL by $(VARIABLE), which quotes nothing.
-_URL_SAFE = re.compile(r"[A-Za-z0-9_.~-]+")
-_PASSWORD_BYTES = 24
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _LOOPBACK = re.compile(r"localhost|127\..*")
 _SERVICE = re.compile(r"([a-z0-9-]+)\.([a-z0-9-]+)\.svc(\.cluster\.local)?")
@@ -93,23 +88,3 @@ def trusting(dsn: str, authorities: str | None) -> str:
     if authorities is None or "sslrootcert=" in dsn:
         return dsn
     return f"{dsn}{'&' if '?' in dsn else '?'}sslrootcert={authorities}"
-
-
-def roles() -> list[str]:
-    """List the roles that log in, of all batch jobs, each once."""
-    return list(dict.fromkeys(role for job in jobs_of(BatchJob) for role in login_roles(job.table)))
-
-
-def passwords(given: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str]:
-    """Choose a password for each role: `<ROLE>_PASSWORD` of `given`, else the one in `kept`, else a new one.
-
-    Raises `ClusterError`.
-    """
-    found = {}
-    for role in roles():
-        variable = f"{role.upper()}_PASSWORD"
-        password = given.get(variable) or kept.get(role) or secrets.token_urlsafe(_PASSWORD_BYTES)
-        if not _URL_SAFE.fullmatch(password):
-            raise ClusterError(f"{variable} may contain only letters, digits and _ . ~ -: it becomes part of a URL")
-        found[role] = password
-    return found

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import environments
 from cluster.errors import ClusterError
-from stack.jobs import ROOT
+from environments import ROOT
 
 _LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 # A value of k8s/.env.template that is to be filled in.

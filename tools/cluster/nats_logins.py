@@ -15,6 +15,21 @@ from typing import Any
 
 from cluster.errors import ClusterError
 
+PUBLISHER = "publisher"
+# Applications that send events for later log in as this one.
+SCHEDULER = "scheduler"
+# People on call log in as this one.
+OPERATOR = "operator"
+ADMIN = "admin"
+# Setup makes servers load their users as this one, of the system account. It may do nothing else.
+SYS = "sys"
+# Servers of a cluster log in to each other as this one. It is no client.
+ROUTES = "routes"
+# The CronJob of k8s/kustomize/backup logs in as this one.
+BACKUP = "backup"
+RESERVED = frozenset({ADMIN, BACKUP, OPERATOR, PUBLISHER, ROUTES, SCHEDULER, SYS})
+"""Users that are no jobs."""
+
 _USER = "NATS_USER"
 _PASSWORD = "NATS_PASSWORD"
 # Before the names of the second login's keys. No setting has such a name.

@@ -15,7 +15,7 @@ import environments
 import nats_users
 from cluster import bootstrap
 from cluster.errors import ClusterError, run
-from cluster.nats_logins import Logins, Place, newest_first, newest_only, with_a_new_one
+from cluster.nats_logins import ROUTES, Logins, Place, newest_first, newest_only, with_a_new_one
 from cluster.owned import hand_over, is_ours, present
 from keda_jobs.cli.terminal import confirm
 from keda_jobs.errors import JobError
@@ -50,7 +50,7 @@ def _places(names: list[str]) -> set[Place]:
     if not environments.current().nats_namespace:
         raise ClusterError("this environment uses a NATS of yours; change the login there")
     secrets = {one["metadata"]["name"]: one for one in nats_users.wanted(nats_users.users(), {})}
-    users = {name.removeprefix("nats-") for name in secrets} - {"auth", nats_users.ROUTES}
+    users = {name.removeprefix("nats-") for name in secrets} - {"auth", ROUTES}
     if unknown := sorted(set(names) - users):
         raise ClusterError(
             f"no NATS user can be replaced by the name {unknown[0]}; there are {' '.join(sorted(users))}"

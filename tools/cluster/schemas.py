@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 
 import environments
-from cluster.database import roles
 from cluster.errors import ClusterError
+from cluster.roles import roles
 from keda_jobs.claims.table import SCHEMA
 from keda_jobs.postgres import Connection, open_connection
 from keda_jobs.settings import PgSettings

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 import environments
-from cluster import database, env_file
+from cluster import database, env_file, roles
 from cluster.errors import ClusterError, run
 from cluster.kubernetes import Object, decoded, encoded, kubectl
 from cluster.owned import apply_secrets
@@ -31,9 +31,6 @@ _TEMPLATES = ROOT / "k8s/manual"
 # Of the environment itself.
 _FACTS = {"JOBS_NAMESPACE", "TEST_NAMESPACE"}
 _STORE_KEYS = {"R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY"}
-
-OPERATORS_DATABASE = "postgres-operator"
-"""Secret with the database for people on call."""
 
 Values = Mapping[str, str]
 
@@ -52,7 +49,7 @@ def postgres_data(values: Values, kept: Values) -> dict[str, str]:
         "PG_DATABASE": found.name,
         "PG_SSLMODE": found.sslmode,
     }
-    return parts | database.passwords(values, kept)
+    return parts | roles.passwords(values, kept)
 
 
 def operators_database(postgres: Object) -> Object:
@@ -60,7 +57,7 @@ def operators_database(postgres: Object) -> Object:
     data = decoded(postgres)
     address = f"{data['PG_HOST']}:{data['PG_PORT']}/{data['PG_DATABASE']}?sslmode={data['PG_SSLMODE']}"
     dsn = f"postgresql://{OPERATOR}:{data[OPERATOR]}@{address}"
-    metadata = {**postgres["metadata"], "name": OPERATORS_DATABASE}
+    metadata = {**postgres["metadata"], "name": database.OPERATORS_DATABASE}
     return {**postgres, "metadata": metadata, "data": {"PG_DSN": encoded(dsn)}}
 
 

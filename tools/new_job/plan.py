@@ -10,7 +10,7 @@ from itertools import chain
 
 import yaml
 
-from nats_users import RESERVED
+from cluster.nats_logins import RESERVED
 from new_job.kinds import KINDS, LONGEST_NAME, Plan, kinds_with
 from stack.jobs import ROOT, package_name
 

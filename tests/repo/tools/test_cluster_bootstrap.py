@@ -20,8 +20,8 @@ from pydantic import SecretStr
 
 import environments
 from cluster import bootstrap, connect, setup_record
-from cluster.database import roles
 from cluster.errors import ClusterError
+from cluster.roles import roles
 from cluster.schemas import apply_all
 from keda_jobs.batch import BatchJob
 from keda_jobs.event.job import EventJob

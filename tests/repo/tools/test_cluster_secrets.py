@@ -15,9 +15,10 @@ import pytest
 
 import environments
 from cluster import env_file
-from cluster.database import passwords, read, roles
+from cluster.database import read
 from cluster.errors import ClusterError
 from cluster.kubernetes import decoded
+from cluster.roles import passwords, roles
 from cluster.secrets import apply, faults_for, make_test_file, postgres_data, render, wanted
 from stack.jobs import ROOT
 
