@@ -58,7 +58,6 @@ def test_each_minute_the_job_wakes_from_zero_and_goes_back(picture: int) -> None
 
 
 def test_an_event_that_is_due_while_nats_is_killed_comes(picture: int) -> None:
-    wait_for_a_run(picture)
     until("an event is due within seconds", lambda: time.time() % MINUTE_S > MINUTE_S - 4, every_s=0.2)
     before, began = runs(picture), time.time()
     kubectl("delete", "pod", "nats-0", "-n", NATS, "--force", "--grace-period=0")

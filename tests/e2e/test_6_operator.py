@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,18 +73,24 @@ def prepared(deployed: None, ops_image: None) -> Iterator[None]:
 
 
 @pytest.fixture
-def dead_letters(prepared: None, tmp_path: Path) -> Callable[[], int]:
-    """Store two dead letters, with every job at zero, and return a function that counts them."""
-
-    def count() -> int:
-        return int(status()["dead_letters"]["total"])
-
+def dead_letters(prepared: None, tmp_path: Path) -> None:
+    """Store two dead letters, with every job at zero."""
     run("k8s/pause.sh", "resume", DOWNLOAD)  # the last command may have been a pause
-    before = count()
-    publish(DOWNLOAD, [{"url": f"http://{pictures_address()}/status/404/{number}"} for number in range(2)], tmp_path)
-    until("two dead letters are stored", lambda: count() >= before + 2)
+    kill_messages(2, tmp_path)
     until("no pod of the job is left", lambda: is_at_zero(DOWNLOAD))
-    return count
+
+
+def kill_messages(number: int, folder: Path) -> None:
+    """Publish events that fail, and wait until they are dead letters."""
+    before = dead_count()
+    site = f"http://{pictures_address()}/status/404"
+    publish(DOWNLOAD, [{"url": f"{site}/{one}"} for one in range(number)], folder)
+    until("the dead letters are stored", lambda: dead_count() >= before + number)
+
+
+def dead_count() -> int:
+    """Count all dead letters."""
+    return int(status()["dead_letters"]["total"])
 
 
 @pytest.fixture(scope="module")
@@ -149,12 +155,10 @@ def nats_answers() -> bool:
         return False
 
 
-def test_every_command_works_from_a_laptop(
-    laptop: dict[str, str], dead_letters: Callable[[], int], tmp_path: Path
-) -> None:
+def test_every_command_works_from_a_laptop(laptop: dict[str, str], dead_letters: None, tmp_path: Path) -> None:
     for number, command in enumerate(commands()):
         if "dlq purge --error-class" in command:
-            publish_again(dead_letters, tmp_path)
+            kill_messages(1, tmp_path)
         line = PREPARED + typed(command)
         if FOLLOWING.search(command):
             assert first_output(line, {**os.environ, **laptop}, tmp_path / f"log-{number}")
@@ -164,19 +168,12 @@ def test_every_command_works_from_a_laptop(
             nats_is_back()
 
 
-def publish_again(count: Callable[[], int], folder: Path) -> None:
-    """Store a dead letter, because those before were replayed."""
-    before = count()
-    publish(DOWNLOAD, [{"url": f"http://{pictures_address()}/status/404/again"}], folder)
-    until("a dead letter is stored", lambda: count() > before)
-
-
 def test_every_command_works_from_the_pod(
-    ops_pod: None, laptop: dict[str, str], dead_letters: Callable[[], int], tmp_path: Path
+    ops_pod: None, laptop: dict[str, str], dead_letters: None, tmp_path: Path
 ) -> None:
     for number, command in enumerate(commands()):
         if "dlq purge --error-class" in command:
-            publish_again(dead_letters, tmp_path)
+            kill_messages(1, tmp_path)
         inside = f"kubectl exec -n {NATS} ops-0 -- bash -euc {shlex.quote(PREPARED + typed(command))}"
         if FOLLOWING.search(command):
             assert first_output(inside, {**os.environ, **laptop}, tmp_path / f"log-{number}")
@@ -212,9 +209,8 @@ def test_they_log_in_as_themselves(laptop: dict[str, str]) -> None:
     assert shown.startswith("operator postgresql://keda_jobs_operator:")
 
 
-def test_what_an_administrator_has_to_do_is_refused_in_one_line(
-    laptop: dict[str, str], dead_letters: Callable[[], int]
-) -> None:
+def test_what_an_administrator_has_to_do_is_refused_in_one_line(laptop: dict[str, str], tmp_path: Path) -> None:
+    kill_messages(1, tmp_path)
     for command, refusal in (
         ("dlq purge --all --yes", r"(?i)permissions violation for publish"),
         ("batch check", "permission denied"),
