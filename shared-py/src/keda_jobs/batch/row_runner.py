@@ -134,7 +134,7 @@ class RowRunner:
         slot.rows = ()
         rows.look()
         await self._slice.next()
-        if not rows.may_start:
+        if self.backoff.waiting or not rows.may_start:
             self._slice.ends_at = 0.0  # a row that ends meanwhile is followed by no other either
         await self.backoff.outlast(self._shutdown)
         await rows.wait_to_start(self._shutdown)

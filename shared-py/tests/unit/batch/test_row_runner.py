@@ -20,7 +20,7 @@ from keda_jobs.batch.row_runner import RowRunner, Slot
 from keda_jobs.batch.row_tasks import RowTasks
 from keda_jobs.claims.rows import ClaimedRow, Failure
 from keda_jobs.domain.policy import RetryPolicy
-from keda_jobs.errors import StoreUnavailable
+from keda_jobs.errors import PlatformError, StoreUnavailable
 from keda_jobs.runtime.cpu import CpuPool
 from keda_jobs.runtime.shutdown import Shutdown
 from stack import until
@@ -125,6 +125,31 @@ async def test_no_row_starts_in_another_slot_while_results_cannot_be_written(mon
         writable = True
         gate.changed()
     assert bench.done == list(range(5))
+
+
+async def test_no_row_starts_in_another_slot_while_a_server_asked_for_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keda_jobs.batch.row_runner._SLICE_S", 60.0)
+    started: list[int] = []
+    ended: list[int] = []
+    ends = [asyncio.Event() for _ in range(3)]
+
+    async def handle(order: Order, _job: BatchContext) -> None:
+        started.append(order.number)
+        await ends[order.number].wait()
+        ended.append(order.number)
+        if order.number == 0:
+            raise PlatformError("the quota is used up", delay_s=60.0)
+
+    bench = Bench(handle, 6, workers=3)
+    async with asyncio.TaskGroup() as group:
+        for _ in ends:
+            group.create_task(bench.run())
+        await until(lambda: started == [0, 1, 2])
+        for end in ends:  # the last within the time slice that the second has begun
+            end.set()
+            await until(lambda: len(ended) == sum(one.is_set() for one in ends))
+        assert started == [0, 1, 2]
+        bench.shutdown.request()
 
 
 async def test_other_tasks_run_while_handlers_never_await() -> None:
