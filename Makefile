@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/tools
+# Tests start hundreds of processes. With this variable of some containers each would compile the repository for itself.
+unexport PYTHONDONTWRITEBYTECODE
 
 # ARGS are passed on to the command of a target: make test ARGS="-k dead -x", make up ARGS="--nats-port 4333".
 ARGS ?=
