@@ -46,7 +46,7 @@ def main() -> int:
     """Return 0 when all ratios are within their bounds, 1 after one line that says which are not, 130 after Ctrl-C."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     arguments = _parse()
-    names = [arguments.only] if arguments.only else list(_BENCHMARKS)
+    names = arguments.only or list(_BENCHMARKS)
     try:
         comparisons = asyncio.run(_run(names, arguments.rounds, durable=arguments.durable))
     except (StackError, JobError, NatsError, PostgresError, OSError) as error:
@@ -61,7 +61,7 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measure the jobs and their baselines in turns.")
-    parser.add_argument("--only", choices=list(_BENCHMARKS), help="run one of the benchmarks")
+    parser.add_argument("--only", choices=list(_BENCHMARKS), nargs="+", help="run only these benchmarks")
     parser.add_argument("--rounds", type=int, choices=range(1, 10), default=3, metavar="N", help="turns, 1 to 9 (3)")
     parser.add_argument("--durable", action="store_true", help="batch: fsync and full_page_writes on, as in production")
     return parser.parse_args()

@@ -24,13 +24,13 @@ from cluster.nats_loading import load_users
 from cluster.nats_logins import RESERVED, Logins, Place
 from cluster.owned import apply_secrets, hand_over, place_of, present
 from cluster.schemas import apply_all
+from environments import ROOT
 from keda_jobs.domain.subjects import STREAM
 from keda_jobs.errors import BrokerUnavailable, DatabaseUnavailable, JobError
 from keda_jobs.jetstream.api import StreamMissing, stream_info
 from keda_jobs.jetstream.connection import connect as connect_to_nats
 from keda_jobs.postgres import LoginRefused
 from keda_jobs.settings import NatsSettings, PgSettings, load_settings
-from stack.jobs import ROOT
 
 _DEADLINE_S = 600.0
 _AGAIN_S = 2.0

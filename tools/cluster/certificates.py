@@ -22,8 +22,8 @@ from cluster.errors import ClusterError, run
 from cluster.kubernetes import PART_OF, Object, decoded, encoded, kubectl
 from cluster.overlay import objects_of_stdin
 from cluster.owned import apply_secrets, is_ours, present
+from environments import ROOT
 from stack.certificates import Authority, expires_within, is_for
-from stack.jobs import ROOT
 
 _VOLUME = "tls"
 _DAYS = 365

@@ -21,9 +21,8 @@ from cluster import database, env_file, roles
 from cluster.errors import ClusterError, run
 from cluster.kubernetes import Object, decoded, encoded, kubectl
 from cluster.owned import apply_secrets
-from environments import Environment
+from environments import ROOT, Environment
 from keda_jobs.claims.roles import OPERATOR
-from stack.jobs import ROOT
 
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 _TEMPLATE = ROOT / "k8s/.env.template"

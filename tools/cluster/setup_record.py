@@ -19,8 +19,8 @@ import nats_users
 from changed_jobs import SETUP_FILES
 from cluster.errors import ClusterError, run
 from cluster.kubernetes import PART_OF, kubectl
+from environments import ROOT
 from keda_jobs.errors import Misconfigured
-from stack.jobs import ROOT
 
 CONFIG_MAP = "keda-jobs-setup"
 # In place of the digest of a part that a setup left out, as it does with the database where there is no PG_DSN.
