@@ -15,6 +15,8 @@ from stack.jobs import ROOT
 from .cluster import NATS, in_cluster, is_at_zero, kubectl, until
 from .traffic import downloads, events, new_numbers
 
+pytestmark = pytest.mark.slow
+
 JOB = "image-download"
 MINUTE_S = 60
 SCHEDULE = '\n[[schedules]]\nname = "each-minute"\ncron = "* * * * *"\nevent = {{url = {url}}}\n'

@@ -31,6 +31,8 @@ from .cluster import (
 from .conftest import EVENT_JOBS
 from .traffic import events, new_numbers, not_done
 
+pytestmark = pytest.mark.slow
+
 DOWNLOAD = "image-download"
 FOLDER = f"k8s/kustomize/overlays/{ENVIRONMENT.environment}/backup"
 BACKUP = "backup-e2e"

@@ -18,6 +18,8 @@ from .cluster import CommandFailed, Object, kubectl, pictures_address, settings,
 from .made import DOWNLOAD, inside, made, missing, publish
 from .traffic import new_numbers
 
+pytestmark = pytest.mark.slow
+
 NAME = "e2e-yours"
 JOBS = (DOWNLOAD, "image-resize", "exporter")
 # As the release `shop` of NATS's chart, in the namespace `keda-jobs-e2e-shop`.

@@ -21,6 +21,8 @@ from .cluster import ENVIRONMENT, JOBS, NATS, TEST, kubectl, objects, pictures_a
 from .test_1_setup import may
 from .traffic import events, new_numbers, not_done
 
+pytestmark = pytest.mark.slow
+
 OVERLAY = f"{OVERLAYS}/test"
 DOWNLOAD = "image-download"
 BOOTSTRAP = f"system:serviceaccount:{NATS}:bootstrap"

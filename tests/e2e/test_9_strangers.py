@@ -11,6 +11,8 @@ import pytest
 
 from .cluster import JOBS, NATS, CommandFailed, Object, kubectl, run
 
+pytestmark = pytest.mark.slow
+
 SETUP, TEARDOWN = "k8s/setup-scripts/setup-all.sh", "k8s/setup-scripts/teardown-all.sh"
 # Without test servers, which are in nobody's way.
 PROD = {"ENV": "prod"}
