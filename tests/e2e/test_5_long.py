@@ -12,6 +12,8 @@ from .curve import Curve
 from .figures import Line, Moment, Panel, record
 from .slow_jobs import EVENT, LONG, NEW_IMAGE, OLD_IMAGE, deliveries, publish, slow_jobs
 
+pytestmark = pytest.mark.slow
+
 WORK_S = 40
 HALF = 5
 
