@@ -123,8 +123,8 @@ def set_up_nats(tag: str) -> None:
 def set_up_nats_of_yours() -> None:
     """Check that each job has a login, and apply streams and consumers as far as ours may. Raises `ClusterError`."""
     namespace = environments.current().jobs_namespace
-    others = RESERVED
-    jobs = {user.place: user for user in nats_users.users() if user.namespace == namespace and user.name not in others}
+    users = [user for user in nats_users.users() if user.namespace == namespace]
+    jobs = {user.place: user for user in users if user.name not in RESERVED}
     found = present({"apiVersion": "v1", "kind": "Secret", "metadata": _metadata(place)} for place in jobs)
     lacking = [user for place, user in jobs.items() if place not in found]
     for user in lacking:
